@@ -1,0 +1,36 @@
+"""Errors that are shown to the user as one message, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchmarkError(Exception):
+    """A mistake in a command, a file or an environment; the text names the thing and the remedy."""
+
+
+class Faults(BenchmarkError):
+    """Several faults found at once, one per line."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(dict.fromkeys(faults))
+        super().__init__("\n".join(self.faults))
+
+
+class DataMissing(BenchmarkError):
+    """A dataset that is not on disk; the text says how to get it."""
+
+
+def unknown(kind: str, name: str, available: Iterable[str]) -> str:
+    """Return "unknown KIND 'NAME'. Did you mean 'X'? Available: ...".
+
+    Args:
+        kind: what the name should denote, in the singular ("method").
+        name: what was given.
+        available: the names that exist.
+    """
+    names = sorted(available)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}"

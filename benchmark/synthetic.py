@@ -1,0 +1,188 @@
+"""Distilled sets and their labels: what they hold, how they are stored, and how many bytes they take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+
+Metadata = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A distilled set that describes itself: images in pixel space, never normalised.
+
+    Attributes:
+        images: [N, C, H, W], uint8, or float32 on the scale [0, 1] where a method leaves that range.
+        targets: the class of every image, int64 [N], or a soft label float32 [N, classes].
+        weights: float32 [N], non-negative, the part that each image has in the student's loss; None: all equal.
+        extras: further tensors worth keeping (snapshots over the iterations, for one); they train nobody.
+        metadata: further plain values (a learned step size, losses).
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check shapes and types, so that a mistake shows where it is made."""
+        if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
+            raise ValueError(f"images are uint8 or float32 [N, C, H, W], not {_shape(self.images)}")
+        if len(self.targets) != len(self.images):
+            raise ValueError(f"{len(self.images)} images, but {len(self.targets)} targets")
+        if self.targets.dim() == 1 and self.targets.dtype != torch.int64:
+            raise ValueError(f"class targets are int64, not {self.targets.dtype}")
+        if self.weights is not None and self.weights.shape != (len(self.images),):
+            raise ValueError(f"weights are [N], not {_shape(self.weights)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def classes(self) -> Tensor:
+        """The class of every image, int64 [N]; the likeliest one where targets are soft."""
+        return self.targets if self.targets.dim() == 1 else self.targets.argmax(1)
+
+    @property
+    def images_bytes(self) -> int:
+        """Bytes of the images as stored, weights included."""
+        weights = 0 if self.weights is None else self.weights.nbytes
+        return int(self.images.nbytes) + int(weights)
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file."""
+        tensors = {"images": self.images, "targets": self.targets}
+        tensors |= {} if self.weights is None else {"weights": self.weights}
+        tensors |= {f"extra.{name}": value for name, value in self.extras.items()}
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(plain, path, metadata={"synthetic": json.dumps(dict(self.metadata))})
+
+    @classmethod
+    def load(cls, path: Path) -> SyntheticSet:
+        """Read what `save` wrote.
+
+        Raises:
+            BenchmarkError: the file is not a synthetic set.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata = json.loads((file.metadata() or {}).get("synthetic", "{}"))
+            extras = {n.removeprefix("extra."): t for n, t in tensors.items() if n.startswith("extra.")}
+            return cls(tensors["images"], tensors["targets"], tensors.get("weights"), extras, metadata)
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise BenchmarkError(f"{path}: not a synthetic set ({error})") from error
+
+    @classmethod
+    def merge(cls, parts: Sequence[SyntheticSet]) -> SyntheticSet:
+        """Join the units of a set, class by class; the order of units decides within a class."""
+        if len(parts) == 1:
+            return parts[0]
+        order = torch.argsort(torch.cat([part.classes for part in parts]), stable=True)
+        weighted = [part.weights for part in parts if part.weights is not None]
+        if weighted and len(weighted) != len(parts):
+            raise ValueError("some units have weights and some have none")
+        extras = {name: torch.cat([part.extras[name] for part in parts])[order] for name in parts[0].extras}
+        return cls(
+            torch.cat([part.images for part in parts])[order],
+            torch.cat([part.targets for part in parts])[order],
+            torch.cat(weighted)[order] if weighted else None,
+            extras,
+            {"units": [dict(part.metadata) for part in parts]},
+        )
+
+    def export_folder(self, folder: Path, class_names: Sequence[str]) -> None:
+        """Write ``folder/CLASS/NNNNN.png``; lossless for uint8 images, rounded to 8 bit otherwise."""
+        counts = dict.fromkeys(range(len(class_names)), 0)
+        pixels = to_uint8(self.images).permute(0, 2, 3, 1).numpy()
+        for image, label in zip(pixels, self.classes.tolist(), strict=True):
+            target = folder / class_names[label] / f"{counts[label]:05d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(target)
+            counts[label] += 1
+
+    @classmethod
+    def import_folder(cls, folder: Path, class_names: Sequence[str]) -> SyntheticSet:
+        """Read what `export_folder` wrote, or any folder of images of one size, one folder per class.
+
+        Raises:
+            BenchmarkError: a class without a folder, or images of different sizes.
+        """
+        missing = [name for name in class_names if not (folder / name).is_dir()]
+        if missing:
+            raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing[:5])}")
+        files = [(path, c) for c, name in enumerate(class_names) for path in sorted((folder / name).iterdir())]
+        arrays = [np.asarray(Image.open(path).convert("RGB")) for path, _ in files]
+        if len({array.shape for array in arrays}) != 1:
+            raise BenchmarkError(f"{folder}: images of different sizes")
+        images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+        return cls(images, torch.tensor([label for _, label in files]))
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Return images in [0, 1] as uint8, rounded to the nearest value; uint8 passes through."""
+    return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a student is taught about each image.
+
+    Attributes:
+        kind: ``hard``, the classes; ``soft``, one stored label per image; ``per_epoch``, the teacher's answer to every
+            augmented view (FKD), in the order in which the views are visited.
+        logits: None for hard labels and for labels that the teacher gives while the student trains;
+            else [N, classes] (soft) or [epochs, N, classes] (per epoch), float16, possibly memory-mapped.
+        views: what decides the views, as plain values: they are replayed, never stored.
+        seed: of the views.
+    """
+
+    kind: Literal["hard", "soft", "per_epoch"]
+    logits: np.ndarray[Any, np.dtype[np.float16]] | None = None
+    views: Metadata = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored labels, 0 where nothing is stored beyond the class."""
+        return 0 if self.logits is None else int(self.logits.nbytes)
+
+    def save(self, folder: Path) -> None:
+        """Write ``labels.json`` and, unless it lies there already, ``logits.npy``."""
+        if self.logits is not None and not (folder / "logits.npy").exists():
+            np.save(folder / "logits.npy", self.logits)
+        plain = {"kind": self.kind, "views": dict(self.views), "seed": self.seed}
+        (folder / "labels.json").write_text(json.dumps(plain))
+
+    @classmethod
+    def load(cls, folder: Path) -> Labels:
+        """Read what `save` wrote; logits are mapped, not read."""
+        plain = json.loads((folder / "labels.json").read_text())
+        path = folder / "logits.npy"
+        return cls(**plain, logits=np.load(path, mmap_mode="r") if path.exists() else None)
+
+
+@dataclass(frozen=True)
+class LabeledSet:
+    """A synthetic set together with the labels of one regime."""
+
+    images: SyntheticSet
+    labels: Labels
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"

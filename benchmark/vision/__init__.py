@@ -1,0 +1,1 @@
+"""The shared vision toolbox: data, networks, augmentation, training."""
