@@ -1,1 +1,1 @@
-"""Distillation methods: one file, one method; the file's stem is its name. Files with an underscore hold shared parts."""
+"""Distillation methods: one file is one method and its stem the name; `_shared.py` files hold common parts."""
