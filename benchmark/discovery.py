@@ -1,0 +1,171 @@
+"""From names to code: what lies in ``methods/`` and ``evaluators/``, and the hyperparameters of a method on a dataset.
+
+Nothing is registered. A file without a leading underscore is a component, its stem is its name, and the one class of the
+kind asked for that it defines is what it offers. ``configs/methods/NAME.yaml`` holds a method's recipes::
+
+    recipes:
+      - dataset: imagenette
+        source: where the numbers come from
+        set: {learning_rate: 0.25}
+      - dataset: imagenette
+        ipc: [1]
+        source: ...
+        set: {regulariser_weight: 10}
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime
+from benchmark.errors import BenchmarkError, Faults, unknown
+
+C = TypeVar("C", bound=Component)
+M = TypeVar("M", bound=BaseModel)
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ROOT / "configs" / "methods"
+
+
+class Recipe(Frozen):
+    """One entry of a recipe file: hyperparameters for a dataset, at every IPC or at those listed."""
+
+    dataset: str
+    ipc: tuple[int, ...] | None = None
+    source: str = Field(min_length=1)
+    set: dict[str, Any]
+
+
+class RecipeFile(Frozen):
+    """The whole of ``configs/methods/NAME.yaml``."""
+
+    recipes: tuple[dict[str, Any], ...]
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, sorted."""
+    return _names("methods")
+
+
+def load_method(name: str) -> type[Distiller]:
+    """Return the class of a method.
+
+    Raises:
+        BenchmarkError: no such file, or its file does not define exactly one `Distiller`.
+    """
+    return _load("methods", "method", name, Distiller)  # type: ignore[type-abstract]
+
+
+def evaluator_names() -> list[str]:
+    """Return the names of all files in ``evaluators/``, label regimes and evaluators alike, sorted."""
+    return _names("evaluators")
+
+
+def load_labels(name: str) -> type[LabelRegime]:
+    """Return the class of a label regime; raises as `load_method` does."""
+    return _load("evaluators", "label regime", name, LabelRegime)  # type: ignore[type-abstract]
+
+
+def load_evaluator(name: str) -> type[Evaluator]:
+    """Return the class of an evaluator; raises as `load_method` does."""
+    return _load("evaluators", "evaluator", name, Evaluator)  # type: ignore[type-abstract]
+
+
+def resolve_method(
+    name: str, dataset: str, ipc: int, overrides: Mapping[str, Any], where: str = "overrides"
+) -> Distiller:
+    """Return a method with its hyperparameters for a dataset and an IPC.
+
+    A later source wins: class default, recipes of the dataset, recipes of the dataset at this IPC, ``overrides``.
+
+    Args:
+        name: of the method.
+        dataset: name of the dataset.
+        ipc: images per class.
+        overrides: hyperparameters that a suite sets itself.
+        where: how messages call the overrides (file and key).
+
+    Raises:
+        Faults: unknown hyperparameters or values of a wrong type, all at once, each with file and key.
+    """
+    method = load_method(name)
+    recipes = read_recipes(name)
+    wide = [recipe.set for recipe in recipes if recipe.dataset == dataset and recipe.ipc is None]
+    narrow = [recipe.set for recipe in recipes if recipe.dataset == dataset and ipc in (recipe.ipc or ())]
+    merged: dict[str, Any] = {}
+    for values in (*wide, *narrow, overrides):
+        merged |= values
+    return check(method, merged, where)
+
+
+def read_recipes(name: str) -> tuple[Recipe, ...]:
+    """Return the recipes of a method, () if it has no file, every one of them checked against the method's fields."""
+    path = RECIPES / f"{name}.yaml"
+    if not path.exists():
+        return ()
+    label = f"configs/methods/{path.name}"
+    try:
+        plain = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BenchmarkError(f"{label}: not valid YAML: {error}") from error
+    method = load_method(name)
+    recipes: list[Recipe] = []
+    faults: list[str] = []
+    for index, entry in enumerate(check(RecipeFile, plain, label, separator=": ").recipes):
+        try:
+            recipes.append(check(Recipe, entry, f"{label}: recipes[{index}]"))
+            check(method, recipes[-1].set, f"{label}: recipes[{index}].set")
+        except Faults as error:
+            faults += error.faults
+    if faults:
+        raise Faults(faults)
+    return tuple(recipes)
+
+
+def check(model: type[M], values: Any, where: str, separator: str = ".") -> M:
+    """Return ``model(**values)``.
+
+    Raises:
+        Faults: one line per wrong value, ``WHERE.FIELD: what is wrong``, with "did you mean" for an unknown field.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise Faults(_fault(model, item, where, separator) for item in error.errors()) from error
+
+
+def _fault(model: type[BaseModel], item: Any, where: str, separator: str) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in item["loc"]).lstrip(".")
+    place = f"{where}{separator}{steps}" if steps else where
+    if item["type"] == "extra_forbidden":
+        return f"{place}: {unknown('field', str(item['loc'][-1]), model.model_fields)}"
+    if item["type"] == "missing":
+        return f"{place}: missing"
+    return f"{place}: {item['msg'].removeprefix('Value error, ')}, not {item['input']!r}"
+
+
+def _names(package: str) -> list[str]:
+    folders = importlib.import_module(package).__path__
+    return sorted(path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
+
+
+def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
+    if name not in _names(package):
+        raise BenchmarkError(unknown(kind, name, _names(package)))
+    importlib.invalidate_caches()
+    module = importlib.import_module(f"{package}.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise BenchmarkError(
+            f"{package}/{name}.py: defines {len(found)} classes derived from {base.__name__}; a {kind} is exactly one"
+        )
+    return found[0]
