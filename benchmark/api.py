@@ -85,7 +85,8 @@ class TrainData(ImageData):
     @cached_property
     def _by_class(self) -> tuple[Tensor, ...]:
         order = torch.argsort(self.labels, stable=True)
-        return order.split(torch.bincount(self.labels, minlength=self.info.classes).tolist())
+        ends = torch.bincount(self.labels, minlength=self.info.classes).cumsum(0)
+        return tuple(order.tensor_split(ends[:-1]))
 
     def indices_of(self, label: int) -> Tensor:
         """Return the indices (int64) of one class's training images, in the order of the data."""

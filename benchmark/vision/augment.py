@@ -1,0 +1,210 @@
+"""Batched augmentation on the device: crops, flips and CutMix of a whole batch in a few tensor expressions.
+
+What is drawn is kept apart from what is done with it. A `View` holds the draws of one batch and a `Schedule` yields the
+views of an epoch as a pure function of (schedule, seed, epoch, number of images): the labels of a view can therefore be
+computed in one run and replayed in another, on another device, without storing a single crop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.api import DatasetInfo, Frozen
+from benchmark.identity import seed_of
+
+TRIES = 10  # of torchvision's RandomResizedCrop, before it falls back to the largest central crop
+
+
+def normalize(images: Tensor, info: DatasetInfo) -> Tensor:
+    """Return pixels [N, C, H, W], uint8 or float in [0, 1], as float32 with the dataset's mean 0 and deviation 1."""
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    mean, std = _statistics(info, images.device)
+    return (pixels - mean) / std
+
+
+def denormalize(images: Tensor, info: DatasetInfo) -> Tensor:
+    """Return normalised images as pixels on the scale [0, 1], unclamped: the inverse of `normalize`."""
+    mean, std = _statistics(info, images.device)
+    return images * std + mean
+
+
+def pixel_bounds(info: DatasetInfo, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Return the normalised values of pixel 0 and of pixel 1, each [1, C, 1, 1]."""
+    mean, std = _statistics(info, device)
+    return -mean / std, (1 - mean) / std
+
+
+def _statistics(info: DatasetInfo, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (info.mean, info.std))
+    return mean, std
+
+
+def sample_boxes(
+    n: int,
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Draw crops as torchvision's RandomResizedCrop does on a square image, without its rounding to whole pixels.
+
+    The area is uniform in `scale` and the aspect ratio log-uniform in `ratio`; a box that does not fit is drawn again,
+    up to ten times, and then replaced by the largest central one.
+
+    Args:
+        n: number of boxes.
+        generator: a CPU generator.
+        scale: least and greatest area, as parts of the image.
+        ratio: least and greatest width / height.
+
+    Returns:
+        [n, 4] float32 (x0, y0, w, h) as fractions of the image.
+    """
+    area, shape, left, top = torch.rand(4, TRIES, n, generator=generator)
+    area = scale[0] + area * (scale[1] - scale[0])
+    root = torch.exp((math.log(ratio[0]) + shape * math.log(ratio[1] / ratio[0])) / 2)
+    width, height = area.sqrt() * root, area.sqrt() / root  # [TRIES, n]
+    square = min(max(1.0, ratio[0]), ratio[1])
+    width, height = _append(width, min(1.0, square)), _append(height, min(1.0, 1 / square))
+    left, top = _append(left, 0.5), _append(top, 0.5)
+    boxes = torch.stack([left * (1 - width), top * (1 - height), width, height], dim=-1)  # [TRIES + 1, n, 4]
+    first = ((width <= 1) & (height <= 1)).int().argmax(0)
+    return boxes[first, torch.arange(n)]
+
+
+def _append(draws: Tensor, value: float) -> Tensor:
+    return torch.cat([draws, draws.new_full((1, draws.shape[1]), value)])
+
+
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+    """Cut a box out of every image and resize it to ``size`` x ``size``, bilinearly and differentiably.
+
+    The same as torchvision's ``resized_crop(antialias=False)`` where the edges of a box lie between pixels: beyond its
+    box an image is continued by its edge pixels.
+
+    Args:
+        images: [n, C, H, W] float.
+        boxes: [n, 4] or [1, 4] (x0, y0, w, h) as fractions of the image.
+        flips: [n] or [1] bool, whether to mirror the crop.
+        size: height and width of the result.
+
+    Returns:
+        [n, C, size, size].
+    """
+    height, width = images.shape[-2:]
+    x0, y0, w, h = boxes.to(images.device, torch.float32).unsqueeze(-1).unbind(1)  # [n, 1] each
+    steps = (torch.arange(size, device=images.device) + 0.5) / size
+    mirrored = torch.where(flips.to(images.device).unsqueeze(-1), steps.flip(0), steps)
+    xs = torch.clamp(x0 + w * mirrored, x0 + 0.5 / width, x0 + w - 0.5 / width)  # [n, size], fractions of the image
+    ys = torch.clamp(y0 + h * steps, y0 + 0.5 / height, y0 + h - 0.5 / height)
+    grid = torch.stack(
+        [
+            xs.unsqueeze(1).expand(len(images), size, size),
+            ys.unsqueeze(2).expand(len(images), size, size),
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(images, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """How one batch of images is seen once.
+
+    Attributes:
+        indices: [b] int64, the images of the batch.
+        boxes: [b, 4] crops as fractions (x0, y0, w, h).
+        flips: [b] bool.
+        partner: [b] int64, the place in the batch of the image that each one is mixed with.
+        box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: unmixed.
+        share: the part of its own image that each mixed image keeps.
+    """
+
+    indices: Tensor
+    boxes: Tensor
+    flips: Tensor
+    partner: Tensor
+    box: tuple[float, float, float, float] | None = None
+    share: float = 1.0
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Crop, flip and mix the images of the batch, [b, C, S, S] float, keeping their size."""
+        seen = crop_resize(images, self.boxes, self.flips, images.shape[-1])
+        if self.box is None:
+            return seen
+        return torch.lerp(seen, seen[self.partner.to(seen.device)], _coverage(self.box, seen))
+
+    def mix(self, values: Tensor) -> Tensor:
+        """Mix what belongs to the images, [b] or [b, K] float (targets, weights), as CutMix mixes their pixels."""
+        if self.box is None:
+            return values
+        return self.share * values + (1 - self.share) * values[self.partner.to(values.device)]
+
+
+def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
+    """Return the part of every pixel [S, S] that the box covers, so that the box has its exact area at any size."""
+    size = images.shape[-1]
+    edges = torch.arange(size + 1, device=images.device, dtype=images.dtype)
+    x0, y0, x1, y1 = (corner * size for corner in box)
+    along_x = (edges[1:].clamp(max=x1) - edges[:-1].clamp(min=x0)).clamp(min=0)
+    along_y = (edges[1:].clamp(max=y1) - edges[:-1].clamp(min=y0)).clamp(min=0)
+    return along_y.unsqueeze(1) * along_x
+
+
+class Schedule(Frozen):
+    """Everything that decides which views of a set of images are visited, and in which order, but the seed."""
+
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
+    flip: bool = True
+    mix: Literal["none", "cutmix"] = "cutmix"
+
+    @model_validator(mode="after")
+    def _check(self) -> Schedule:
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale is (least, greatest) with 0 < least <= greatest <= 1, not {self.crop_scale}")
+        return self
+
+    def batches(self, n: int) -> int:
+        """Return the number of batches of an epoch over n images."""
+        return math.ceil(n / self.batch_size)
+
+    def steps(self, n: int) -> int:
+        """Return the number of optimiser steps over all epochs."""
+        return self.epochs * self.batches(n)
+
+    def views(self, seed: int, epoch: int, n: int) -> Iterator[View]:
+        """Yield the views of one epoch, which together visit each of n images once.
+
+        The images are shuffled and dealt into batches that differ by one image at most (so that no batch norm ever
+        meets a lone image at the end of an epoch), none larger than ``batch_size``.
+        """
+        generator = torch.Generator().manual_seed(seed_of(seed, "view", epoch))
+        for indices in torch.randperm(n, generator=generator).tensor_split(self.batches(n)):
+            yield self._view(indices, generator)
+
+    def _view(self, indices: Tensor, generator: torch.Generator) -> View:
+        b = len(indices)
+        boxes = sample_boxes(b, generator, scale=self.crop_scale)
+        flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
+        if self.mix == "none":
+            return View(indices, boxes, flips, torch.arange(b))
+        partner = torch.randperm(b, generator=generator)
+        box = _cutmix_box(generator)
+        return View(indices, boxes, flips, partner, box, 1 - (box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _cutmix_box(generator: torch.Generator) -> tuple[float, float, float, float]:
+    """Draw CutMix's rectangle: area 1 - lambda with lambda ~ Beta(1, 1), centre uniform, clipped to the image."""
+    lam, x, y = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    half = math.sqrt(1 - lam) / 2
+    return max(0.0, x - half), max(0.0, y - half), min(1.0, x + half), min(1.0, y + half)

@@ -1,0 +1,162 @@
+"""Teachers and students by name: timm's networks, with stems for small images, and the ConvNets of the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from benchmark.api import Frozen
+from benchmark.errors import BenchmarkError, unknown
+from benchmark.vision.convnet import ConvNet
+
+_MODELS = {
+    "resnet18": "residual network, 11 M weights: the usual teacher and student",
+    "resnet50": "residual network with bottlenecks, 24 M weights",
+    "resnet101": "residual network with bottlenecks, 42 M weights",
+    "vit_tiny": "vision transformer, 6 M weights",
+    "vit_small": "vision transformer, 22 M weights",
+    "mobilenetv2": "inverted residuals, 2 M weights",
+    "efficientnet_b0": "inverted residuals with squeeze-and-excitation, 4 M weights",
+    "convnet_d3": "three convolutions, the student of the pixel-matching papers at 32 px",
+    "convnet_d4": "four convolutions, at 64 px",
+    "convnet_d5": "five convolutions, at 128 px",
+    "convnet_d6": "six convolutions, at 224 px",
+    "test_resnet": "timm's smallest residual network, for digits and tests",
+    "test_vit": "timm's smallest vision transformer",
+    "test_efficientnet": "timm's smallest efficientnet",
+}
+_TIMM_NAMES = {
+    "mobilenetv2": "mobilenetv2_100",
+    "vit_tiny": "vit_tiny_patch16_224",
+    "vit_small": "vit_small_patch16_224",
+}
+
+
+class Stem(Frozen):
+    """How a network takes in images of a dataset's size: small images would be gone after a stem made for 224 px."""
+
+    resnet: Literal["imagenet", "small"] = "imagenet"  # small: stride 1 (ResNets: 3x3, no max-pool)
+    patch: int | None = None  # side of a vision transformer's patches; None: see `default_patch`
+    norm: Literal["instance", "batch"] = "instance"  # of ConvNets
+
+
+def list_models() -> dict[str, str]:
+    """Return the networks with a name of their own and a few words on each; any other timm name works as well."""
+    return dict(_MODELS)
+
+
+def create_model(
+    arch: str, *, classes: int, resolution: int, channels: int = 3, stem: Stem | None = None, seed: int = 0
+) -> nn.Module:
+    """Return a network with random weights, channels-last, on the CPU; the global generator is left as it was.
+
+    Args:
+        arch: a name of `list_models`, or timm's.
+        classes: outputs.
+        resolution: height and width of the images.
+        channels: of the images.
+        stem: how small images are taken in.
+        seed: of the weights.
+
+    Raises:
+        BenchmarkError: no such network, or one that cannot take images of this size.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = _build(arch, stem or Stem(), classes=classes, resolution=resolution, channels=channels)
+    return model.to(memory_format=torch.channels_last)
+
+
+def load_pretrained(
+    arch: str, weights: str, *, classes: int, resolution: int, channels: int = 3, stem: Stem | None = None
+) -> nn.Module:
+    """Return a network with published weights, channels-last, on the CPU.
+
+    Args:
+        arch: a name of `list_models`, or timm's.
+        weights: ``torchvision:NAME`` ("torchvision:IMAGENET1K_V1", residual networks only) or ``timm:TAG``
+            ("timm:a1_in1k"); downloaded once into the libraries' caches.
+        classes: outputs; as many as the weights have.
+        resolution: height and width of the images.
+        channels: of the images.
+        stem: must be the one that the weights were trained with.
+
+    Raises:
+        BenchmarkError: no such weights, no network connection, or weights that do not fit.
+    """
+    model = create_model(arch, classes=classes, resolution=resolution, channels=channels, stem=stem)
+    try:
+        model.load_state_dict(_published(arch, weights))
+    except Exception as error:  # the libraries raise whatever their transport raises
+        raise BenchmarkError(
+            f"network '{arch}': cannot load the weights '{weights}': {error}. Name them torchvision:NAME or timm:TAG, "
+            "see that classes and stem are those of the weights, and that they can be downloaded or are cached"
+        ) from error
+    return model
+
+
+def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pooled features of the last layer but one, [N, D], and logits, [N, classes], of normalised images."""
+    network: Any = model
+    maps = network.forward_features(x)
+    return network.forward_head(maps, pre_logits=True), network.forward_head(maps)
+
+
+def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return the batch norms of a network in the order in which an image meets them."""
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def default_patch(resolution: int) -> int:
+    """Return the largest patch, at most 16, that cuts an image into 8 x 8 patches or more: 16 at 224 px, 4 at 32 px."""
+    return next((p for p in (16, 8, 4, 2) if resolution % p == 0 and resolution // p >= 8), 1)
+
+
+def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: int) -> nn.Module:
+    if depth := re.fullmatch(r"convnet_d([3-6])", arch):
+        return ConvNet(int(depth[1]), classes=classes, resolution=resolution, channels=channels, norm=stem.norm)
+    name = _TIMM_NAMES.get(arch, arch)
+    if not timm.is_model(name):
+        raise BenchmarkError(unknown("network", arch, _MODELS) + ", or any name of timm's")
+    options = _size_options(name, stem, resolution)
+    model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+    if stem.resnet == "small":
+        _shrink_stem(model, channels)
+    return model
+
+
+def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:
+    """Return what a network of fixed input size must be told."""
+    if not timm.models.get_pretrained_cfg(name).fixed_input_size:
+        return {}
+    if not re.match(r"(test_)?(vit|deit)", name):
+        return {"img_size": resolution}
+    patch = stem.patch or default_patch(resolution)
+    if resolution % patch:
+        raise BenchmarkError(f"network '{name}': patches of {patch} px do not tile images of {resolution} px")
+    return {"img_size": resolution, "patch_size": patch}
+
+
+def _shrink_stem(model: Any, channels: int) -> None:
+    """Let a convolutional stem keep the resolution; other networks have none and stay as they are."""
+    if isinstance(model, timm.models.ResNet):
+        model.conv1 = nn.Conv2d(channels, model.bn1.num_features, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    elif hasattr(model, "conv_stem"):
+        model.conv_stem.stride = (1, 1)
+
+
+def _published(arch: str, weights: str) -> dict[str, Tensor]:
+    library, _, tag = weights.partition(":")
+    if library == "torchvision":
+        return dict(torchvision.models.get_model_weights(arch)[tag].get_state_dict(progress=False))
+    if library == "timm":
+        return dict(timm.create_model(f"{_TIMM_NAMES.get(arch, arch)}.{tag}", pretrained=True).state_dict())
+    raise ValueError(f"no library '{library}'")
+
