@@ -1,0 +1,236 @@
+"""What each stage does, in this process and without Ray: read the parents, compute, write, commit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from benchmark import provenance
+from benchmark.api import Component, Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TrainData, Unit
+from benchmark.discovery import load_evaluator, load_labels, load_method, load_preparation
+from benchmark.errors import BenchmarkError
+from benchmark.identity import seed_of
+from benchmark.store import Store
+from benchmark.vision import datasets
+from benchmark.vision.models import Stem, create_model, load_pretrained
+from benchmark.vision.training import TrainRecipe, accuracy, train_classifier
+
+MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a stage runs; none of it is part of an identity."""
+
+    runs: str
+    data: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None  # of this process on the CPU; None: as torch finds them
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded datasets lie."""
+        return datasets.cache_folder(Path(self.data))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended."""
+
+    key: str
+    status: Literal["done", "failed"]
+    message: str = ""  # one line
+    transient: bool = False  # worth another try
+    seconds: float = 0.0
+
+
+def execute(key: str, identity: Mapping[str, Any], settings: Settings) -> Outcome:
+    """Compute one node and commit it, or leave word of its failure; raises nothing but an interruption."""
+    store, start = Store(settings.runs), time.perf_counter()
+    try:
+        _Work(key, identity, settings, store).run()
+        return Outcome(key, "done", seconds=time.perf_counter() - start)
+    except Exception as error:  # the boundary: whatever a method does wrong becomes a row with its reason
+        message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+        line = " ".join(message.split())[:500]
+        word = {"stage": identity["stage"], "message": line, "traceback": traceback.format_exc(), "when": provenance.now()}
+        try:
+            store.fail(key, word)
+        except OSError as disk:
+            line += f" (and the store cannot be written: {disk.strerror})"
+        return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
+
+
+class _Work:
+    """One node at work: what its identity names, loaded when it is asked for."""
+
+    def __init__(self, key: str, identity: Mapping[str, Any], settings: Settings, store: Store) -> None:
+        self.key, self.identity, self.settings, self.store = key, identity, settings, store
+        self.device = torch.device(settings.device)
+        self.params: Mapping[str, Any] = identity["component"]["params"]
+        self.config = datasets.load_dataset(identity["dataset"]["name"])
+        self.metrics: dict[str, Any] = {}
+        self.bytes: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Compute, measure and commit."""
+        stages: dict[str, Callable[[Path], None]] = {
+            "teacher": self.teacher,
+            "prepare": self.prepare,
+            "distill": self.distill,
+            "relabel": self.relabel,
+            "evaluate": self.evaluate,
+        }
+        if self.settings.threads and self.device.type == "cpu":
+            torch.set_num_threads(self.settings.threads)
+        started = provenance.now()
+        with self.store.writing(self.key) as folder:
+            with provenance.measured(self.device) as cost:
+                stages[self.identity["stage"]](folder)
+            history = {"started": started, "finished": provenance.now()}
+            record = {
+                "stage": self.identity["stage"],
+                "identity": self.identity,
+                "metrics": self.metrics,
+                "cost": {**cost, "bytes": self.bytes, "precision": str(precision(self.device)).removeprefix("torch.")},
+                "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
+            }
+            self.store.commit(self.key, folder, record)
+        self.store.clear_scratch(self.key)
+
+    # The stages
+
+    def teacher(self, folder: Path) -> None:
+        """Squeeze: train a network on the real training set; its test accuracy is read once, at the end."""
+        recipe, context = TrainRecipe(**self.params["recipe"]), self.context()
+        if recipe.pretrained:
+            model = load_pretrained(recipe.arch, recipe.pretrained, classes=self.info.classes).to(self.device)
+        else:
+            model = self._network(recipe.arch, self.params["stem"], context.seed)
+            train_classifier(model, self.train, recipe, context)
+        self.metrics |= accuracy(model, self.test(), context)
+        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(state, folder / MODEL)
+
+    def prepare(self, folder: Path) -> None:
+        """Run a preparation, which several methods may share."""
+        preparation = load_preparation(self._name)(**self.params)
+        tensors = preparation.prepare(self.train, self.context())
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
+
+    def distill(self, folder: Path) -> None:
+        """Recover: make one unit of a synthetic set."""
+        method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
+        images = method.distill(self.train, unit, self.context())
+        images.save(folder / IMAGES)
+        self.bytes["images"] = images.images_bytes
+        self.metrics |= {name: value for name, value in images.metadata.items() if isinstance(value, int | float)}
+        self.metrics["images"] = len(images)
+
+    def relabel(self, folder: Path) -> None:
+        """Give the images their labels."""
+        regime = load_labels(self._name)(**self.params)
+        labels = regime.label(self.images(), self.info, self.context(), folder)
+        labels.save(folder)
+        self.bytes["labels"] = labels.nbytes
+
+    def evaluate(self, folder: Path) -> None:
+        """Train a student on the labelled set and judge it on the test split."""
+        context = self.context()
+        train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
+        student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
+        evaluator = load_evaluator(self._name)(**self.params)
+        self.metrics |= evaluator.evaluate(train, self.test(), student, context)
+        (folder / "metrics.json").write_text(json.dumps(self.metrics) + "\n")
+
+    # What they read
+
+    @cached_property
+    def train(self) -> TrainData:
+        """The real training split."""
+        return datasets.open_train(self.config, Path(self.settings.data), self.settings.cache)
+
+    def test(self) -> Any:
+        """Open the test split; only the stages teacher and evaluate do."""
+        return datasets.open_test(self.config, Path(self.settings.data), self.settings.cache)
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        """The dataset's facts, checked against the identity: files that changed since the plan are an error."""
+        info = datasets.info(self.config, Path(self.settings.data))
+        if info.fingerprint != self.identity["dataset"]["fingerprint"]:
+            raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
+        return info
+
+    def parents(self, role: str) -> list[Path]:
+        """Return the verified folders of a node's parents in a role."""
+        return [self.store.folder(key) for key in self.identity["parents"].get(role, ())]
+
+    def images(self) -> SyntheticSet:
+        """Return the whole synthetic set, joined from its units."""
+        return SyntheticSet.merge([SyntheticSet.load(folder / IMAGES) for folder in self.parents("images")])
+
+    def context(self) -> Context:
+        """Return what a component may use; its seed is a hash of named axes that leave out the method."""
+        identity = self.identity
+        axes = [identity["dataset"]["name"], identity.get("ipc", 0), identity.get("unit", {}).get("index", 0)]
+        prepared = [load_file(folder / TENSORS) for folder in self.parents("prepared")]
+        return Context(
+            device=self.device,
+            precision=precision(self.device),
+            seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
+            scratch=self.store.scratch(self.key),
+            teachers=tuple(self._teacher(key) for key in identity["parents"].get("teachers", ())),
+            prepared=prepared[0] if prepared else {},
+            report=Heartbeat(self.store, self.key),
+        )
+
+    @property
+    def _name(self) -> str:
+        return str(self.identity["component"]["name"])
+
+    def _network(self, arch: str, stem: Mapping[str, Any], seed: int) -> nn.Module:
+        sizes = {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
+        return create_model(arch, **sizes, stem=Stem(**stem), seed=seed).to(self.device)
+
+    def _teacher(self, key: str) -> nn.Module:
+        folder, record = self.store.folder(key), self.store.record(key)
+        params = (record or {})["identity"]["component"]["params"]
+        model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
+        model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
+        return model.eval().requires_grad_(False)
+
+
+class Heartbeat:
+    """Writes how far a node is, at most once a second, where a driver on any machine can read it; losing one is harmless."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key, self.last = store, key, 0.0
+
+    def __call__(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
+        """Report a step."""
+        now = time.monotonic()
+        if now - self.last >= 1.0:
+            self.last = now
+            word = {"step": step, "total": total, "when": time.time(), **scalars}
+            self.store.write_text(f".progress/{self.key}.json", json.dumps(word))
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Return the autocast type of a device: bfloat16 where its hardware multiplies it, else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
