@@ -159,4 +159,3 @@ def _published(arch: str, weights: str) -> dict[str, Tensor]:
     if library == "timm":
         return dict(timm.create_model(f"{_TIMM_NAMES.get(arch, arch)}.{tag}", pretrained=True).state_dict())
     raise ValueError(f"no library '{library}'")
-
