@@ -1,7 +1,7 @@
 """From names to code: what lies in ``methods/`` and ``evaluators/``, and the hyperparameters of a method on a dataset.
 
-Nothing is registered. A file without a leading underscore is a component, its stem is its name, and the one class of the
-kind asked for that it defines is what it offers. ``configs/methods/NAME.yaml`` holds a method's recipes::
+Nothing is registered. A file without a leading underscore is a component, its stem is its name, and the one class of
+the kind asked for that it defines is what it offers. ``configs/methods/NAME.yaml`` holds a method's recipes::
 
     recipes:
       - dataset: imagenette

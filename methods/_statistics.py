@@ -1,0 +1,104 @@
+"""Exact statistics of the real training set as a teacher sees it, streamed in one pass and shared by the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.vision.augment import normalize
+from benchmark.vision.models import batch_norms, features_and_logits
+from methods._moments import BatchNormInputs, pooled
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """Count, mean and biased variance of what has been seen so far, per channel, in float64."""
+
+    count: int
+    mean: Tensor
+    variance: Tensor
+
+    def merge(self, other: Accumulated) -> Accumulated:
+        """Return the statistics of both parts together (Chan, Golub and LeVeque 1979): exact, and stable."""
+        count = self.count + other.count
+        share, gap = other.count / count, other.mean - self.mean
+        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * gap.square()
+        return Accumulated(count, self.mean + share * gap, variance)
+
+
+class ClassStatistics(Preparation):
+    """Per-class statistics of every batch norm's input, and the pooled features of every training image.
+
+    One pass over the training images in their stored view, teacher in eval mode, class by class. It returns
+
+    - ``mean``, ``var`` [classes, channels of all batch norms]: over images and pixels, by the law of total variance;
+    - ``batch_var``: the average variance within batches of `batch_size`, as WMDD's code computes it: the variance of
+      the batches' means is left out;
+    - ``channels`` [layers]: how the columns of these belong to layers; empty for a teacher without batch norms;
+    - ``counts`` [classes]: images per class;
+    - ``features`` [N, D]: pooled penultimate features, in the order of the data.
+    """
+
+    version: ClassVar[int] = 1
+
+    batch_size: int = 100
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the dataset's own teacher."""
+        return (TeacherSpec(),)
+
+    @torch.no_grad()
+    def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
+        """Return the tensors named above."""
+        features: list[Tensor] = []
+        rows = []
+        for label in range(data.info.classes):
+            seen = list(self._class_batches(data, label, context))
+            features += [batch for batch, _ in seen]
+            rows.append(_class_row([statistics for _, statistics in seen]))
+            context.progress(label + 1, data.info.classes)
+        order = torch.cat([data.indices_of(label) for label in range(data.info.classes)])
+        layers = batch_norms(context.teachers[0])
+        return {
+            "features": torch.cat(features)[torch.argsort(order)],
+            "counts": torch.bincount(data.labels, minlength=data.info.classes),
+            "channels": torch.tensor([layer.num_features for layer in layers], dtype=torch.int64),
+            **{name: torch.stack([row[name] for row in rows]) for name in rows[0]},
+        }
+
+    def _class_batches(self, data: TrainData, label: int, context: Context) -> Iterator[tuple[Tensor, Accumulated]]:
+        """Yield features [n, D] and statistics of the batches of a class."""
+        teacher = context.teachers[0]
+        for images in read_ahead(data, data.indices_of(label).split(self.batch_size)):
+            view = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
+            with BatchNormInputs(teacher) as inputs:
+                features, _ = features_and_logits(teacher, view)
+                mean, variance = inputs.moments() if inputs.layers else (features[:, :0], features[:, :0])
+            equal = torch.full((1, len(images)), 1 / len(images), dtype=torch.float64, device=mean.device)
+            centre, spread = pooled(mean.double().unsqueeze(0), variance.double().unsqueeze(0), equal)
+            yield features.float().cpu(), Accumulated(len(images), centre[0].cpu(), spread[0].cpu())
+
+
+def read_ahead(data: TrainData, batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """Yield ``data.read`` of every batch of indices, decoding the next while the last is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = pool.submit(data.read, batches[0])
+        for following in batches[1:]:
+            images = waiting.result()
+            waiting = pool.submit(data.read, following)
+            yield images
+        yield waiting.result()
+
+
+def _class_row(batches: list[Accumulated]) -> dict[str, Tensor]:
+    total = batches[0]
+    for batch in batches[1:]:
+        total = total.merge(batch)
+    within = sum((batch.variance * (batch.count / total.count) for batch in batches), torch.zeros_like(total.mean))
+    return {"mean": total.mean.float(), "var": total.variance.float(), "batch_var": within.float()}

@@ -1,0 +1,208 @@
+"""Wasserstein barycenters of one class: the k atoms (positions and weights) cheapest to move its features to.
+
+The features ``y_1..y_n`` carry mass 1/n each. The barycenter of this one measure with at most k atoms minimises
+``W2^2 = min over plans P of sum_ij P_ij |y_i - b_j|^2`` over the positions ``b`` and, if they are learned, the weights
+``w`` of the atoms. Both are found by turns:
+
+- plan, weights uniform: an optimal-transport problem, solved exactly (``exact``) or with entropy (``sinkhorn``);
+- plan, weights learned: the mass of the atoms is free, so the problem falls apart over the features and each goes to
+  its nearest atom; ``w_j`` is the mass that arrives, in closed form;
+- positions: each atom moves to the mean of its mass.
+
+No step can raise the cost. With learned weights this is k-means; with uniform weights, k-means with equal masses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ot
+import torch
+from geomloss import SamplesLoss
+from torch import Tensor
+
+Weights = Literal["uniform", "learned"]
+Solver = Literal["exact", "sinkhorn"]
+Scheme = Literal["alternating", "damped"]
+Start = Literal["kmeans++", "random_real", "noise"]
+
+
+@dataclass(frozen=True)
+class Barycenter:
+    """A class in k atoms.
+
+    Attributes:
+        positions: [k, D] float64.
+        weights: [k] float64, non-negative, sum 1.
+        costs: the transport cost before every move of the atoms.
+    """
+
+    positions: Tensor
+    weights: Tensor
+    costs: tuple[float, ...]
+
+
+def barycenter(
+    features: Tensor,
+    start: Tensor,
+    *,
+    weights: Weights = "uniform",
+    solver: Solver = "exact",
+    scheme: Scheme = "alternating",
+    rounds: int = 100,
+) -> Barycenter:
+    """Return the Wasserstein barycenter of features with as many atoms as `start` has.
+
+    Args:
+        features: [n, D], the features of one class.
+        start: [k, D], the first positions, from `start_positions`.
+        weights: of the atoms; ``uniform`` is 1/k each.
+        solver: of the plans under uniform weights.
+        scheme: ``alternating`` as described above; ``damped``, for learned weights only, as WMDD's code does it: the
+            weights by mirror descent on the dual potentials, the positions by short steps towards their optimum.
+        rounds: of moving the atoms, at most; it ends earlier where the atoms rest.
+    """
+    points, atoms = features.double(), start.to(features.device).double()
+    if weights == "learned" and scheme == "damped":
+        return _damped(points, atoms, rounds)
+    if weights == "learned":
+        return _quantise(points, atoms, rounds)
+    return _equal_masses(points, atoms, _uniform(len(atoms), points), solver, rounds)
+
+
+def start_positions(features: Tensor, k: int, start: Start, generator: torch.Generator) -> Tensor:
+    """Return k first positions [k, D] for features [n, D], drawn with a CPU generator.
+
+    ``kmeans++`` draws features with a chance in proportion to their squared distance from those drawn before (Arthur
+    and Vassilvitskii 2007), ``random_real`` uniformly (again and again if n < k), ``noise`` from a normal distribution.
+    """
+    n = len(features)
+    if start == "noise":
+        return torch.randn(k, features.shape[1], generator=generator).to(features)
+    if start == "random_real":
+        order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-k // n))])
+        return features[order[:k].to(features.device)]
+    chosen = [int(torch.randint(n, (), generator=generator))]
+    nearest = _squared(features, features[chosen]).squeeze(1)
+    for _ in range(k - 1):
+        chances = nearest.double().cpu()
+        far = chances if chances.sum() > 0 else torch.ones_like(chances)
+        chosen.append(int(torch.multinomial(far, 1, generator=generator)))
+        nearest = torch.minimum(nearest, _squared(features, features[chosen[-1:]]).squeeze(1))
+    return features[chosen]
+
+
+def transport_cost(features: Tensor, positions: Tensor, weights: Tensor) -> float:
+    """Return the exact squared Wasserstein distance between features [n, D], mass 1/n each, and weighted atoms."""
+    points = features.double()
+    _, cost = _plan(points, positions.to(points), weights.to(points), "exact")
+    return cost
+
+
+def _uniform(k: int, like: Tensor) -> Tensor:
+    return torch.full((k,), 1 / k, dtype=torch.float64, device=like.device)
+
+
+def _squared(points: Tensor, atoms: Tensor) -> Tensor:
+    """Return squared distances [n, k]."""
+    return torch.cdist(points, atoms).square()
+
+
+def _plan(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver) -> tuple[Tensor, float]:
+    """Return the plan [n, k] between features and weighted atoms, and its cost."""
+    distances = _squared(points, atoms)
+    mass = _uniform(len(points), points)
+    if solver == "exact":
+        arrays = (value.cpu().numpy() for value in (mass, weights, distances))
+        plan = torch.from_numpy(ot.emd(*arrays, numItermax=1_000_000)).to(points)
+    else:
+        plan = _sinkhorn_plan(points, atoms, mass, weights, distances)
+    return plan, float((plan * distances).sum())
+
+
+def _sinkhorn_plan(points: Tensor, atoms: Tensor, mass: Tensor, weights: Tensor, distances: Tensor) -> Tensor:
+    """Return the entropic plan from geomloss's dual potentials, with the masses of the atoms exact."""
+    blur = max(0.05 * float(distances.mean()) ** 0.5, 1e-6)  # the length below which mass may be shared
+    loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.9, debias=False, potentials=True, backend="tensorized")
+    potential, _ = loss(mass, points, weights, atoms)
+    return torch.softmax((potential.view(-1, 1) - distances / 2) / blur**2, dim=0) * weights
+
+
+def _equal_masses(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver, rounds: int) -> Barycenter:
+    """Alternate plans and positions under fixed weights, until the atoms rest."""
+    costs = []
+    for _ in range(rounds):
+        plan, cost = _plan(points, atoms, weights, solver)
+        costs.append(cost)
+        moved = torch.where(weights.unsqueeze(1) > 0, plan.T @ points / weights.clamp_min(1e-300).unsqueeze(1), atoms)
+        shift, atoms = float((moved - atoms).square().sum()), moved
+        if shift < 1e-7:
+            break
+    return Barycenter(atoms, weights, tuple(costs))
+
+
+def _quantise(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
+    """Alternate nearest atoms and means of their mass (k-means) until no feature changes its atom."""
+    costs: list[float] = []
+    owner = points.new_full((len(points),), -1, dtype=torch.int64)
+    for _ in range(rounds):
+        atoms, distances, nearest = _assign(points, atoms)
+        costs.append(float(distances.mean()))
+        if torch.equal(nearest, owner):
+            break
+        owner = nearest
+        atoms = _means(points, owner, atoms)
+    counts = torch.bincount(owner, minlength=len(atoms))
+    return Barycenter(atoms, counts / len(points), tuple(costs))
+
+
+def _assign(points: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return atoms, squared distances to the nearest and its index; an idle atom moves to the worst-served point."""
+    for _ in range(len(atoms)):
+        distances, nearest = _squared(points, atoms).min(1)
+        idle = torch.bincount(nearest, minlength=len(atoms)).eq(0).nonzero().flatten()
+        if not len(idle) or not distances.max() > 0:
+            break
+        atoms = atoms.clone()
+        atoms[idle[0]] = points[distances.argmax()]
+    return atoms, distances, nearest
+
+
+def _means(points: Tensor, owner: Tensor, atoms: Tensor) -> Tensor:
+    """Return the mean of every atom's points; an atom without points stays."""
+    counts = torch.bincount(owner, minlength=len(atoms)).unsqueeze(1)
+    sums = torch.zeros_like(atoms).index_add_(0, owner, points)
+    return torch.where(counts > 0, sums / counts.clamp_min(1), atoms)
+
+
+def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2, outer: int = 10) -> Barycenter:
+    """Alternate mirror descent on the weights and a step of `theta` from the atoms to their optimum."""
+    weights, costs = _uniform(len(atoms), points), []
+    for _ in range(outer):
+        before = weights
+        weights = _descend_weights(points, atoms, weights)
+        best = _equal_masses(points, atoms, weights, "exact", rounds)
+        costs.append(best.costs[0])
+        atoms = torch.lerp(atoms, best.positions, theta)
+        if (weights - before).abs().max() < 1e-6:
+            break
+    return Barycenter(atoms, weights, tuple(costs))
+
+
+def _descend_weights(points: Tensor, atoms: Tensor, weights: Tensor, *, rate: float = 10.0, steps: int = 100) -> Tensor:
+    """Return the best weights for fixed atoms by mirror descent: ``w <- w exp(-rate v)``, v their dual potential."""
+    distances = _squared(points, atoms)
+    mass, scaled = (
+        _uniform(len(points), points).cpu().numpy(),
+        (distances / distances.max().clamp_min(1e-30)).cpu().numpy(),
+    )
+    for _ in range(steps):
+        _, log = ot.emd(mass, weights.cpu().numpy(), scaled, log=True)
+        potential = torch.from_numpy(log["v"]).to(points)
+        moved = weights * torch.exp(-rate * (potential - potential.min()))
+        moved = moved / moved.sum()
+        if (moved - weights).abs().max() < 1e-6:
+            return moved
+        weights = moved
+    return weights

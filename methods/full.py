@@ -1,0 +1,36 @@
+"""The full training set: the upper bound that no distilled set is expected to reach."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+
+from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
+
+
+class Full(Distiller):
+    """Every real training image: ``S = {(x_i, y_i) : i = 1..N}``, whatever the IPC."""
+
+    paper: ClassVar[str] = "the whole training set, the upper bound of the field"
+    title: ClassVar[str] = "Full data"
+    uses_ipc: ClassVar[bool] = False
+
+    max_gigabytes: float = 4.0  # of uint8 pixels: the set is held in memory
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where the set is too large to be held in memory."""
+        gigabytes = sum(info.train_counts) * math.prod((info.channels, info.resolution, info.resolution)) / 1e9
+        if gigabytes <= self.max_gigabytes:
+            return None
+        return (
+            f"all training images of {info.name} take {gigabytes:.0f} GB, more than "
+            f"max_gigabytes = {self.max_gigabytes:g}; its teacher's accuracy is the upper bound"
+        )
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Read everything, class by class."""
+        members = [data.indices_of(label) for label in unit.classes]
+        counts = torch.tensor([len(indices) for indices in members])
+        return SyntheticSet(data.read(torch.cat(members)), torch.tensor(unit.classes).repeat_interleave(counts))

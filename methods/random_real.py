@@ -1,0 +1,26 @@
+"""Random real images: the control that every distilled set has to beat under the same labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
+from methods._real import random_indices, too_few
+
+
+class RandomReal(Distiller):
+    """IPC real images of every class, uniformly without replacement: ``S_c = {x_i : i in first IPC of pi_c}``.
+
+    ``pi_c`` is a random order of the images of class c. A larger IPC extends a smaller one: curves over IPC are paired.
+    """
+
+    paper: ClassVar[str] = "a uniform subset, the baseline of the field"
+    title: ClassVar[str] = "Random real"
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where a class has fewer than IPC images."""
+        return too_few(info, ipc)
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Draw the unit's images."""
+        return SyntheticSet(data.read(random_indices(data, unit.classes, unit.slots, context)), unit.labels)
