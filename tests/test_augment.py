@@ -1,0 +1,202 @@
+"""Crops are torchvision's, mixes are exact, and views are a pure function of schedule, seed, epoch and size."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop, v2
+
+from benchmark.api import DatasetInfo
+from benchmark.vision.augment import (
+    Schedule,
+    View,
+    crop_resize,
+    denormalize,
+    normalize,
+    pixel_bounds,
+    sample_boxes,
+)
+
+INFO = DatasetInfo(
+    name="toy",
+    class_names=("a", "b"),
+    train_counts=(1, 1),
+    resolution=8,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+    fingerprint="0",
+)
+WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+UPRIGHT = torch.tensor([False])
+
+
+def images(n: int = 4, size: int = 16, seed: int = 0) -> torch.Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [5, 16, 33])
+@pytest.mark.parametrize("box", [(0, 0, 16, 16), (3, 5, 7, 4), (10, 0, 6, 16), (15, 15, 1, 1)])
+def test_crop_is_that_of_torchvision(box, size, layout):
+    x, y, w, h = box
+    batch = images().contiguous(memory_format=layout)
+    fractions = torch.tensor([[x, y, w, h]]) / 16
+    expected = v2.functional.resized_crop(batch, y, x, h, w, [size, size], antialias=False)
+    torch.testing.assert_close(crop_resize(batch, fractions, UPRIGHT, size), expected, atol=2e-5, rtol=0)
+    mirrored = crop_resize(batch, fractions, ~UPRIGHT, size)
+    torch.testing.assert_close(mirrored, expected.flip(-1), atol=2e-5, rtol=0)
+
+
+def test_each_image_has_its_own_box_and_flip():
+    batch = images(3)
+    boxes = sample_boxes(3, torch.Generator().manual_seed(1))
+    flips = torch.tensor([True, False, True])
+    together = crop_resize(batch, boxes, flips, 16)
+    for i in range(3):
+        alone = crop_resize(batch[i : i + 1], boxes[i : i + 1], flips[i : i + 1], 16)
+        torch.testing.assert_close(together[i : i + 1], alone)
+    assert not torch.allclose(together[0], crop_resize(batch, boxes, ~flips, 16)[0])
+
+
+def test_whole_box_without_flip_is_the_identity():
+    batch = images()
+    torch.testing.assert_close(crop_resize(batch, WHOLE, UPRIGHT, 16), batch, atol=1e-5, rtol=0)
+
+
+def test_gradient_of_a_crop_is_its_transpose_and_stays_in_the_box():
+    batch = images(2).requires_grad_()
+    boxes = torch.tensor([[0.25, 0.5, 0.5, 0.25]])
+    out = crop_resize(batch, boxes, UPRIGHT, 16)
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
+    (gradient,) = torch.autograd.grad(out, batch, cotangent)
+    torch.testing.assert_close((gradient * batch).sum(), (cotangent * out).sum(), atol=1e-3, rtol=1e-4)
+    inside = torch.zeros(16, 16, dtype=torch.bool)
+    inside[8:12, 4:12] = True
+    assert (gradient[:, :, inside].abs().sum((0, 1)) > 0).all()
+    assert gradient[:, :, ~inside].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.5, 1.0), (0.9, 1.0)])
+def test_boxes_follow_the_distribution_of_torchvision(scale):
+    n, side = 3000, 10_000
+    boxes = sample_boxes(n, torch.Generator().manual_seed(0), scale=scale).numpy()
+    big = torch.empty(1).expand(1, side, side)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [RandomResizedCrop.get_params(big, list(scale), [3 / 4, 4 / 3]) for _ in range(n)]
+    theirs = np.array([(left, top, width, height) for top, left, height, width in drawn]) / side
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6).all()
+    for part in range(4):
+        assert ks_2samp(boxes[:, part], theirs[:, part]).pvalue > 0.01
+    assert ks_2samp(boxes[:, 2] * boxes[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 0.01
+
+
+def test_a_box_that_never_fits_becomes_the_largest_central_one():
+    generator = torch.Generator().manual_seed(0)
+    wide = sample_boxes(5, generator, scale=(1.0, 1.0), ratio=(2.0, 2.0))
+    torch.testing.assert_close(wide, torch.tensor([[0.0, 0.25, 1.0, 0.5]]).expand(5, 4))
+    assert torch.equal(sample_boxes(5, generator, scale=(1.0, 1.0)), WHOLE.expand(5, 4))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([5, 8, 32]))
+def test_share_is_exactly_what_a_mixed_image_keeps(seed, size):
+    schedule = Schedule(epochs=1, batch_size=2, crop_scale=(1.0, 1.0), flip=False)
+    (drawn,) = schedule.views(seed, 0, 2)
+    view = View(drawn.indices, drawn.boxes, drawn.flips, torch.tensor([1, 0]), drawn.box, drawn.share)
+    ones_and_zeros = torch.stack([torch.ones(3, size, size), torch.zeros(3, size, size)])
+    kept = view.apply(ones_and_zeros)
+    assert kept[0].mean().item() == pytest.approx(view.share, abs=1e-4)
+    assert kept[1].mean().item() == pytest.approx(1 - view.share, abs=1e-4)
+    torch.testing.assert_close(view.mix(torch.tensor([1.0, 0.0])), torch.tensor([view.share, 1 - view.share]))
+
+
+def test_mixed_pixels_are_the_partners_inside_the_box_and_ones_own_outside():
+    batch = images(2)
+    view = View(
+        torch.arange(2), WHOLE.expand(2, 4), UPRIGHT.expand(2), torch.tensor([1, 0]), (0.25, 0.5, 0.75, 1.0), 0.75
+    )
+    mixed = view.apply(batch)
+    torch.testing.assert_close(mixed[0, :, 8:, 4:12], batch[1, :, 8:, 4:12], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed[0, :, :8], batch[0, :, :8], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed[0, :, :, 12:], batch[0, :, :, 12:], atol=1e-5, rtol=0)
+
+
+def test_shares_follow_cutmix():
+    schedule = Schedule(epochs=1, batch_size=1)
+    ours = [view.share for view in schedule.views(0, 0, 2000)]
+    rng = np.random.default_rng(0)
+    side, (x, y) = np.sqrt(1 - rng.beta(1, 1, 2000)), rng.random((2, 2000))
+    width, height = (np.clip(c + side / 2, 0, 1) - np.clip(c - side / 2, 0, 1) for c in (x, y))
+    assert ks_2samp(ours, 1 - width * height).pvalue > 0.01
+
+
+@settings(deadline=None, max_examples=50)
+@given(n=st.integers(1, 200), batch_size=st.integers(1, 64), epoch=st.integers(0, 3))
+def test_an_epoch_visits_every_image_once_in_even_batches(n, batch_size, epoch):
+    schedule = Schedule(epochs=4, batch_size=batch_size)
+    views = list(schedule.views(7, epoch, n))
+    sizes = [len(view.indices) for view in views]
+    assert torch.equal(torch.cat([view.indices for view in views]).sort().values, torch.arange(n))
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    assert schedule.steps(n) == 4 * len(views)
+    assert all(torch.equal(view.partner.sort().values, torch.arange(len(view.indices))) for view in views)
+
+
+def as_numbers(schedule: Schedule, seed: int, epoch: int) -> list[object]:
+    return [
+        (v.indices.tolist(), v.boxes.tolist(), v.flips.tolist(), v.partner.tolist(), v.box, v.share)
+        for v in schedule.views(seed, epoch, 10)
+    ]
+
+
+def test_views_depend_on_seed_and_epoch_only():
+    schedule = Schedule(epochs=3, batch_size=4)
+    first = as_numbers(schedule, 1, 2)
+    torch.rand(5)  # the global generator plays no part
+    assert as_numbers(schedule, 1, 2) == first
+    assert as_numbers(schedule, 1, 1) != first
+    assert as_numbers(schedule, 2, 2) != first
+
+
+PINNED = {
+    "indices": [0, 1, 5, 7],
+    "partner": [3, 2, 0, 1],
+    "box": [0.319342, 0.242837, 0.660446, 0.532726],
+    "share": 0.813684,
+}
+
+
+def test_views_are_those_of_stored_labels():
+    """Labels on disk were computed for these draws: whoever changes them must raise the label regime's version."""
+    view = next(Schedule(epochs=1, batch_size=4).views(0, 0, 8))
+    assert view.indices.tolist() == PINNED["indices"]
+    assert view.partner.tolist() == PINNED["partner"]
+    assert view.boxes[0].tolist() == pytest.approx(PINNED["box"], abs=1e-5)
+    assert view.share == pytest.approx(PINNED["share"], abs=1e-5)
+
+
+def test_what_is_switched_off_does_not_happen():
+    for view in Schedule(epochs=1, batch_size=5, flip=False, mix="none").views(0, 0, 50):
+        assert not view.flips.any() and view.box is None and view.share == 1
+    flips = torch.cat([view.flips for view in Schedule(epochs=1, batch_size=50).views(0, 0, 2000)])
+    assert 0.45 < flips.float().mean() < 0.55
+
+
+@pytest.mark.parametrize("crop_scale", [(0.0, 1.0), (0.9, 0.5), (0.5, 1.5)])
+def test_impossible_crops_are_refused(crop_scale):
+    with pytest.raises(ValidationError, match="crop_scale"):
+        Schedule(epochs=1, batch_size=1, crop_scale=crop_scale)
+
+
+def test_normalising_takes_bytes_and_fractions_and_has_an_inverse():
+    pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    normal = normalize(pixels, INFO)
+    torch.testing.assert_close(normal, normalize(pixels / 255, INFO))
+    torch.testing.assert_close(denormalize(normal, INFO), pixels / 255)
+    low, high = pixel_bounds(INFO, "cpu")
+    torch.testing.assert_close(normalize(torch.zeros(1, 3, 1, 1), INFO), low)
+    torch.testing.assert_close(normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), INFO), high)
