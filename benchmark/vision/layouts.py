@@ -1,0 +1,168 @@
+"""Where the images of a dataset lie: known layouts, listed without decoding an image."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+from benchmark.identity import seed_of
+
+CIFAR = "cifar-10-batches-py"  # the folder that torchvision unpacks CIFAR-10 to
+IGNORED = {".txt", ".csv", ".db", ".ini"}  # notes and droppings of file managers
+HELD_OUT = 0.1  # share of a class that `carve` puts aside
+
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, not decoded yet.
+
+    Attributes:
+        classes: names of the class folders, sorted.
+        labels: int64 [N], positions in ``classes``.
+        items: [N] the path of a file, or its pixels: uint8 [H, W] or [H, W, 3].
+        keys: [N] what tells an image from others without decoding it: class, file name and bytes, or a hash of pixels.
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    items: Sequence[str | Pixels]
+    keys: Sequence[str]
+
+    def select(self, indices: Tensor) -> Split:
+        """Return the split with only the images at ``indices`` [n]."""
+        chosen = indices.tolist()
+        return Split(
+            self.classes, self.labels[indices], [self.items[i] for i in chosen], [self.keys[i] for i in chosen]
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of images of each class."""
+        return dict(zip(self.classes, torch.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the images' keys in their order."""
+        return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a training and a test split lie in a folder, in a layout that `read_split` knows."""
+    return ((folder / "train").is_dir() and (folder / "val").is_dir()) or _is_cifar(folder)
+
+
+def read_split(folder: Path, split: Literal["train", "val"]) -> Split:
+    """List one split without decoding it.
+
+    Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
+    ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR-10's ``cifar-10-batches-py``.
+
+    Raises:
+        BenchmarkError: a damaged layout.
+    """
+    if _is_cifar(folder):
+        return _cifar(folder, split)
+    below = folder / split
+    if (below / "val_annotations.txt").is_file() and (below / "images").is_dir():
+        return _annotated(below)
+    classes = sorted(entry.name for entry in _entries(below) if entry.is_dir())
+    return _files({name: _images(below / name) for name in classes})
+
+
+def read_digits() -> tuple[Split, Split]:
+    """Return scikit-learn's digits as (train, test): of each class, in the order of the file, every fifth is test."""
+    from sklearn.datasets import load_digits  # slow to import, and needed for this set only
+
+    data = load_digits()
+    labels = torch.from_numpy(data.target).long()
+    rank = (labels[:, None] == labels[None]).tril().sum(1) - 1  # [N] position among the images of the own class
+    pixels = (data.images * (255 / 16)).round().astype(np.uint8)  # [N, 8, 8], from 0..16
+    whole = _arrays(tuple(str(digit) for digit in range(10)), labels, pixels)
+    is_test = rank % 5 == 4
+    return whole.select((~is_test).nonzero()[:, 0]), whole.select(is_test.nonzero()[:, 0])
+
+
+def carve(split: Split) -> tuple[Split, Split]:
+    """Divide a split, class by class with a fixed seed, into nine tenths and one tenth (of an image at least)."""
+    held = torch.zeros(len(split.labels), dtype=torch.bool)
+    for label in range(len(split.classes)):
+        members = (split.labels == label).nonzero()[:, 0]
+        order = np.random.default_rng(seed_of("holdout", label)).permutation(len(members))
+        held[members[order[: max(1, round(HELD_OUT * len(members)))]]] = True
+    return split.select((~held).nonzero()[:, 0]), split.select(held.nonzero()[:, 0])
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _images(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield the image files at any depth below a folder."""
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _images(Path(entry.path))
+        elif Path(entry.name).suffix.lower() not in IGNORED:
+            yield entry
+
+
+def _files(by_class: dict[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str]]]) -> Split:
+    """Make a split of the files of each class, sorted by path."""
+    labels, items, keys = [], [], []
+    for label, (name, entries) in enumerate(by_class.items()):
+        for entry in sorted(entries, key=lambda entry: entry.path):
+            labels.append(label)
+            items.append(entry.path)
+            keys.append(f"{name}/{entry.name} {entry.stat().st_size}")
+    return Split(tuple(by_class), torch.tensor(labels, dtype=torch.int64), items, keys)
+
+
+def _annotated(folder: Path) -> Split:
+    """List Tiny ImageNet's ``val``: images in one folder, classes in ``val_annotations.txt``."""
+    note = folder / "val_annotations.txt"
+    class_of = dict(line.split("\t")[:2] for line in note.read_text().splitlines() if line.count("\t"))
+    by_class: dict[str, list[os.DirEntry[str]]] = {name: [] for name in sorted(set(class_of.values()))}
+    strangers = []
+    for entry in _images(folder / "images"):
+        if entry.name in class_of:
+            by_class[class_of[entry.name]].append(entry)
+        else:
+            strangers.append(entry.name)
+    if strangers:
+        raise BenchmarkError(
+            f"{note}: no class for {len(strangers)} images, {', '.join(sorted(strangers)[:5])} among them"
+        )
+    return _files(dict(by_class))
+
+
+def _is_cifar(folder: Path) -> bool:
+    return folder.name == CIFAR and (folder / "data_batch_1").is_file()
+
+
+def _cifar(folder: Path, split: str) -> Split:
+    """Read CIFAR-10 as torchvision lays it down."""
+    from torchvision.datasets import CIFAR10  # slow to import, and needed for this layout only
+
+    try:
+        data = CIFAR10(str(folder.parent), train=split == "train", download=False)
+    except RuntimeError as error:
+        raise BenchmarkError(
+            f"{folder}: files are damaged or incomplete; delete the folder and fetch it again"
+        ) from error
+    return _arrays(tuple(data.classes), torch.tensor(data.targets), data.data)
+
+
+def _arrays(classes: tuple[str, ...], labels: Tensor, pixels: Pixels) -> Split:
+    keys = [
+        f"{classes[c]} {hashlib.sha256(p.tobytes()).hexdigest()}" for c, p in zip(labels.tolist(), pixels, strict=True)
+    ]
+    return Split(classes, labels, list(pixels), keys)
