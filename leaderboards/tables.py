@@ -1,0 +1,121 @@
+"""From cells to the leaderboard, and from either to CSV."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from leaderboards.records import EVERY_IPC, ipc_order, joined, rows_of
+from leaderboards.references import Reference, beside
+
+ROW = ["suite", "dataset", "ipc", "method", "protocol", "student"]  # what makes a row of the leaderboard
+LEADERBOARD_COLUMNS = [
+    *ROW,
+    "status",
+    "reason",
+    "top1_mean",
+    "top1_std",
+    "top5_mean",
+    "seeds",
+    "reference_top1",
+    "reference_source",
+    "images_bytes",
+    "labels_bytes",
+    "distill_seconds",
+    "label_seconds",
+    "train_seconds",
+    "peak_memory_mb",
+    "device",
+    "cells",
+    "teacher_top1",
+    "teacher_seconds",
+    "prepare_seconds",
+]
+STATUSES = ("failed", "blocked", "missing", "skipped")  # the gravest first
+MEANS = [
+    "images_bytes",
+    "labels_bytes",
+    "teacher_seconds",
+    "prepare_seconds",
+    "distill_seconds",
+    "label_seconds",
+    "train_seconds",
+    "peak_memory_mb",
+    "teacher_top1",
+]
+DIGITS = {"top1_mean": 2, "top1_std": 2, "top5_mean": 2, "teacher_top1": 2, "peak_memory_mb": 1}
+INTEGERS = ["seeds", "cells", "images_bytes", "labels_bytes"]
+
+
+def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.DataFrame:
+    """Return one row per (dataset, IPC, method, protocol, student) with the columns `LEADERBOARD_COLUMNS`.
+
+    Accuracies are means over the cells (draws and seeds) that are ok, with the sample standard deviation, empty for a
+    single cell; ``seeds`` counts them and ``cells`` those that were expected. Costs are means over cells. Rows keep the
+    order of the datasets, then IPC, protocol, student and accuracy; what was skipped comes last.
+    """
+    if cells.empty:
+        return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
+    numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
+    groups = numbers.groupby(ROW, sort=False)
+    table = groups.agg(
+        top1_mean=("top1", "mean"),
+        top1_std=("top1", "std"),
+        top5_mean=("top5", "mean"),
+        seeds=("status", lambda statuses: (statuses == "ok").sum()),
+        cells=("status", "size"),
+        device=("device", joined),
+        **{name: (name, "mean") for name in MEANS},
+    ).reset_index()
+    verdicts = [_verdict(list(group["status"]), list(group["reason"])) for _, group in groups]
+    published = [
+        beside(references, row["dataset"], int(row["ipc"]), row["method"], row["student"], row["protocol"])
+        for row in rows_of(table)
+    ]
+    table[["status", "reason"]] = pd.DataFrame(verdicts, index=table.index)
+    table["reference_top1"] = pd.Series([top1 for top1, _ in published], index=table.index, dtype="float64")
+    table["reference_source"] = [source for _, source in published]
+    return _rounded(_ordered(table))[LEADERBOARD_COLUMNS]
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """Return a table as CSV in UTF-8: what is unknown is empty, and an IPC that means every IPC reads ``all``."""
+    shown = frame.assign(ipc=[ipc_text(value) for value in frame["ipc"]])
+    for column in shown.columns[shown.dtypes == "float64"]:
+        shown[column] = shown[column].round(DIGITS.get(column, 4))
+    return shown.to_csv(index=False, lineterminator="\n").encode()
+
+
+def ipc_text(ipc: int) -> str:
+    """Return an IPC as it is shown."""
+    return "all" if ipc == EVERY_IPC else str(ipc)
+
+
+def _verdict(statuses: Sequence[str], reasons: Sequence[str]) -> tuple[str, str]:
+    """Return the status and the reason of a row from those of its cells."""
+    counts = Counter(zip(statuses, reasons, strict=True))
+    found = set(statuses)
+    if len(found) == 1:
+        return found.pop(), "; ".join(sorted(reason for _, reason in counts if reason))
+    status = "partial" if "ok" in found else next(name for name in STATUSES if name in found)
+    parts = [f"{n} of {len(statuses)} {name} ({reason})" for (name, reason), n in counts.items() if name != "ok"]
+    return status, "; ".join(sorted(parts))
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    datasets = {name: position for position, name in enumerate(table["dataset"].unique())}
+    keys = table.assign(
+        skipped=table["status"] == "skipped",
+        dataset=table["dataset"].map(datasets),
+        ipc=ipc_order(table["ipc"]),
+        worst_last=-table["top1_mean"],
+    )
+    order = ["skipped", "dataset", "ipc", "protocol", "student", "worst_last", "method"]
+    return table.loc[keys.sort_values(order).index].reset_index(drop=True)
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.round({name: DIGITS.get(name, 2) for name in table.columns[table.dtypes == "float64"]})
+    return table.assign(**{name: table[name].round().astype("Int64") for name in INTEGERS})
