@@ -73,7 +73,7 @@ def create_model(
 
 
 def load_pretrained(
-    arch: str, weights: str, *, classes: int, resolution: int, channels: int = 3, stem: Stem | None = None
+    arch: str, weights: str, *, classes: int, resolution: int = 224, channels: int = 3, stem: Stem | None = None
 ) -> nn.Module:
     """Return a network with published weights, channels-last, on the CPU.
 

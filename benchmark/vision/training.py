@@ -263,5 +263,5 @@ def accuracy(model: nn.Module, test: ImageData, context: Context) -> dict[str, f
         ranked = predict(model, images, context).topk(min(5, test.info.classes), dim=1).indices.cpu()
         correct = ranked == test.labels[chunk].unsqueeze(1)
         hits += torch.stack([correct[:, 0].sum(), correct.sum()])
-    top1, top5 = (100 * hits / max(1, len(test))).tolist()
-    return {"top1": top1, "top5": top5}
+    top1, top5 = hits.tolist()
+    return {"top1": 100 * top1 / len(test), "top5": 100 * top5 / len(test)}
