@@ -66,6 +66,8 @@ def images(figure: Figure) -> dict[str, bytes]:
     """Return a figure as ``{"png": ..., "svg": ...}``; equal figures give equal bytes."""
     found = {}
     with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for both
         for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=300, metadata=facts)
@@ -166,7 +168,7 @@ def _legend(figure: Figure, methods: list[str]) -> None:
 
 def _legend_lines(width: float, methods: list[str]) -> int:
     """Return how many lines a legend needs in a figure of so many inches."""
-    longest = 0.55 + 0.062 * max(map(len, methods))  # inches: the handle, and 7 pt letters
+    longest = 0.42 + 0.06 * max(map(len, methods))  # inches: the handle, and 7 pt letters
     return math.ceil(len(methods) / max(1, int(width / longest)))
 
 

@@ -62,7 +62,7 @@ def text(report: Report, selection: Selection | None = None, width: int = 100) -
 
 def _table(rows: pd.DataFrame) -> Table:
     first = rows.iloc[0]
-    table = Table(box=SPACED, title=_title(rows), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table = Table(box=SPACED, title=Text(_title(rows)), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
     best = rows.groupby("ipc")["top1_mean"].transform("max")
@@ -72,7 +72,7 @@ def _table(rows: pd.DataFrame) -> Table:
             table.add_section()
             previous = row["ipc"]
         is_best = row["ipc"] != EVERY_IPC and row["top1_mean"] == top
-        table.add_row(*_fields(row), style="bold" if is_best else "")
+        table.add_row(*map(Text, _fields(row)), style="bold" if is_best else "")
     return table
 
 
@@ -102,7 +102,7 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _accuracy(row: Mapping[str, Any]) -> str:
     if pd.isna(row["top1_mean"]):
-        return WORDS[row["status"]]
+        return WORDS.get(row["status"], "no number")
     spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     part = f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
     return f"{row['top1_mean']:.1f}{spread}{part}"
@@ -115,7 +115,7 @@ def _absent(board: pd.DataFrame, suite: str) -> Iterator[tuple[str, list[str]]]:
     yield "Blocked by a failure further up", _reasons(board, "blocked")
     yield "Incomplete", _reasons(board, "partial")
     missing = int((board["status"] == "missing").sum())
-    again = f"{missing} rows; `python -m benchmark run --suite {suite}` computes what is missing"
+    again = f"{missing} of {len(board)} rows; `python -m benchmark run --suite {suite}` computes what is missing"
     yield "Not run yet", [again] if missing else []
 
 

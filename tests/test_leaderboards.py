@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import itertools
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pandas as pd
 import pytest
+from fake_store import FakeStore, measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
-from benchmark.errors import BenchmarkError, Faults
-from leaderboards import palette, plots, references, report
-from leaderboards.records import CELL_COLUMNS, STAGES
+from benchmark.errors import Faults
+from leaderboards import references, report
+from leaderboards.records import CELL_COLUMNS
 from leaderboards.tables import leaderboard
 
 FIRST_COLUMNS = (
@@ -30,88 +24,9 @@ FIRST_COLUMNS = (
 )
 
 
-class FakeStore:
-    """Writes what the engine writes: a manifest, and records or errors of nodes."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.cells: list[dict] = []
-
-    def cell(self, dataset="digits", ipc=10, method="wmdd", seed=0, **changes) -> dict:
-        """Add a cell whose nodes have not run."""
-        cell = {
-            "dataset": dataset,
-            "ipc": ipc,
-            "method": method,
-            "label": method,
-            "params": {},
-            "protocol": "standard",
-            "student": "test_resnet",
-            "draw": seed,
-            "seed": seed,
-            "skipped": None,
-            **changes,
-        }
-        made = [cell["label"], dataset, ipc, cell["draw"]]
-        labelled = [*made, cell["protocol"], seed]
-        cell.setdefault(
-            "nodes",
-            {
-                "teacher": [key("teacher", dataset)],
-                "prepare": [key("prepare", dataset, method)],
-                "distill": [key("distill", *made, unit) for unit in range(2)],
-                "relabel": [key("relabel", *labelled)],
-                "evaluate": [key("evaluate", *labelled, cell["student"])],
-            },
-        )
-        self.cells.append(cell)
-        return cell
-
-    def done(self, cell: dict, top1: float = 50.0, stages=STAGES, **cost) -> None:
-        """Record the nodes of a cell."""
-        metrics = {"teacher": {"top1": 99.0, "top5": 100.0}, "evaluate": {"top1": top1, "top5": min(100, top1 + 30)}}
-        sizes = {"distill": {"images": 3000}, "relabel": {"labels": 1000}}
-        for stage in stages:
-            for node in cell["nodes"][stage]:
-                spent = {"seconds": 2.0, "peak_memory_mb": 100.0, "device": "a GPU", "bytes": sizes.get(stage, {})}
-                record = {"key": node, "stage": stage, "metrics": metrics.get(stage, {}), "cost": {**spent, **cost}}
-                self.write(f"{node}/record.json", record)
-
-    def failed(self, cell: dict, stage: str, message: str = "out of memory") -> None:
-        node = cell["nodes"][stage][-1]
-        self.write(f"{node}/error.json", {"key": node, "stage": stage, "message": message, "traceback": "", "when": ""})
-
-    def write(self, name: str, value: object) -> None:
-        with fsspec.open(f"{self.root}/{name}", "w", auto_mkdir=True) as file:
-            file.write(value if isinstance(value, str) else json.dumps(value))
-
-    def build(self, suite: str = "main") -> report.Report:
-        manifest = {"suite": suite, "version": 1, "cells": self.cells}
-        self.write(f"leaderboards/{suite}/manifest.json", manifest)
-        return report.build(self.root, suite)
-
-
-def key(*axes: object) -> str:
-    return hashlib.sha256(repr(axes).encode()).hexdigest()[:32]
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> FakeStore:
     return FakeStore(str(tmp_path))
-
-
-def measured(store: FakeStore, ipcs=(1, 10, 50), datasets=("digits", "imagenette64"), seeds=2) -> None:
-    """Fill a store with a plausible leaderboard."""
-    noise = np.random.default_rng(0)
-    levels = {"random_real": 60, "sre2l": 44, "mmd": 55, "wmdd": 62, "wmdd+bn": 58}
-    for dataset, (method, level) in itertools.product(datasets, levels.items()):
-        for ipc, seed in itertools.product(ipcs, range(seeds)):
-            file, _, variant = method.partition("+")
-            params = {"regulariser": variant} if variant else {}
-            cell = store.cell(dataset, ipc, file, seed, label=method, params=params)
-            store.done(cell, top1=level + 12 * float(np.log10(ipc)) + noise.normal(scale=1.5))
-    for dataset, seed in itertools.product(datasets, range(seeds)):
-        store.done(store.cell(dataset, 0, "full", seed), top1=96 + noise.normal(scale=0.2))
 
 
 def rows(data: str | bytes | Path) -> list[dict[str, str]]:
@@ -338,98 +253,3 @@ def test_every_fault_of_a_file_of_published_numbers_is_named(tmp_path):
     assert "a.csv, line 2: ipc is '0'" in first
     assert "a.csv, line 3: source is empty" in second
     assert "b.csv: columns must be dataset,ipc,method" in third
-
-
-# What the user sees
-
-
-def test_without_a_manifest_the_remedy_is_named(store):
-    with pytest.raises(BenchmarkError, match="python -m benchmark run --suite main"):
-        report.build(store.root, "main")
-    assert report.available(store.root) == []
-    store.build()
-    assert report.available(store.root) == ["main"]
-    with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
-        report.build(store.root, "mian")
-
-
-def test_a_damaged_manifest_is_named(store):
-    store.write("leaderboards/main/manifest.json", "{")
-    with pytest.raises(BenchmarkError, match=r"manifest\.json is damaged"):
-        report.build(store.root, "main")
-
-
-def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
-    measured(store, ipcs=(10, 50), datasets=("digits",))
-    for ipc, method in itertools.product((1, 10), ("wmdd", "mmd")):
-        store.cell("imagenette", ipc, method, skipped="not on disk: fetch it", nodes={})
-    store.failed(store.cell(method="dm"), "distill", "exploded")
-    built = store.build()
-    shown = report.text(built)
-    assert max(map(len, shown.splitlines())) <= 100
-    assert shown.count("not on disk: fetch it") == 1
-    assert "digits, dm at IPC 10: distill: exploded" in shown
-    assert "teacher 99.0 %" in shown
-    assert f"Files in {built.folder}"[:40] in shown
-    coloured = Console(width=100, force_terminal=True, color_system="standard", no_color=True)
-    with coloured.capture() as captured:
-        coloured.print(report.render(built))
-    bold = [line for line in captured.get().splitlines() if "\x1b[1m" in line and "±" in line]
-    best = built.leaderboard.query("ipc == 10").iloc[0]["method"]
-    assert len(bold) == 2  # one per IPC
-    assert any(best in line for line in bold)
-
-
-def test_a_selection_narrows_what_is_shown(store):
-    measured(store, ipcs=(10,))
-    shown = report.text(store.build(), {"dataset": ["imagenette64"]})
-    assert "imagenette64" in shown
-    assert "digits" not in shown
-
-
-def test_plots_exist_per_protocol(store):
-    measured(store)
-    store.done(store.cell(protocol="hard"))
-    names = {Path(path).name for path in store.build().paths}
-    stems = {f"accuracy_against_ipc_{protocol}" for protocol in ("standard", "hard")}
-    assert names >= {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
-
-
-def test_texts_of_a_plot_do_not_overlap(store):
-    measured(store, ipcs=(1, 10, 50, 100))
-    for method, seed in itertools.product(("rded", "dm", "cda", "gvbsm", "wasserstein+pcbn", "ce+pcbn"), range(2)):
-        store.done(store.cell(method=method, seed=seed), top1=30.0)
-    board = store.build().leaderboard
-    one_ipc = board[board["ipc"].isin([0, 10])]
-    one_dataset = board[board["dataset"] == "digits"]
-    for frame in (board, one_dataset, one_ipc):
-        (figure,) = plots.accuracy_against_ipc(frame).values()
-        figure.draw_without_rendering()
-        texts = [*figure.texts]
-        for axes in figure.axes:
-            ticks = [(axes.get_xlim(), axes.get_xticklabels(), 0), (axes.get_ylim(), axes.get_yticklabels(), 1)]
-            labels = [
-                text for (low, high), found, i in ticks for text in found if low <= text.get_position()[i] <= high
-            ]
-            texts += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label, *labels]
-        boxes = [text.get_window_extent() for text in [*texts, *figure.legends]]
-        boxes = [box for box in boxes if box.width > 1]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-        inside = figure.bbox.padded(1)
-        assert all(inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1) for box in boxes)
-
-
-def test_looks_differ_between_methods_and_stay_the_same():
-    assert len(set(palette.KNOWN.values())) == len(palette.KNOWN)
-    assert palette.look("WMDD") == palette.look("wmdd")
-    assert palette.look("wmdd+bn").colour == palette.look("wmdd").colour
-    assert palette.look("wmdd+bn").marker != palette.look("wmdd").marker
-    assert palette.look("my_method") == palette.look("my_method")
-    assert palette.look("my_method") not in palette.KNOWN.values()
-
-
-def test_no_torch():
-    code = (
-        "import sys, leaderboards.report; print([name for name in ('torch', 'benchmark.api') if name in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,117 @@
+"""What a user sees of a leaderboard: the terminal, the plots, and words where something is wrong."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore, measured
+from rich.console import Console
+
+from benchmark.errors import BenchmarkError
+from leaderboards import palette, plots, report
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def test_without_a_manifest_the_remedy_is_named(store):
+    with pytest.raises(BenchmarkError, match="python -m benchmark run --suite main"):
+        report.build(store.root, "main")
+    assert report.available(store.root) == []
+    store.build()
+    assert report.available(store.root) == ["main"]
+    with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
+        report.build(store.root, "mian")
+
+
+def test_a_damaged_manifest_is_named(store):
+    store.write("leaderboards/main/manifest.json", "{")
+    with pytest.raises(BenchmarkError, match=r"manifest\.json is damaged"):
+        report.build(store.root, "main")
+
+
+def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
+    measured(store, ipcs=(10, 50), datasets=("digits",))
+    for ipc, method in itertools.product((1, 10), ("wmdd", "mmd")):
+        store.cell("imagenette", ipc, method, skipped="not on disk: fetch it", nodes={})
+    store.failed(store.cell(method="dm"), "distill", "exploded")
+    built = store.build()
+    shown = report.text(built)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert shown.count("not on disk: fetch it") == 1
+    assert "digits, dm at IPC 10: distill: exploded" in shown
+    assert "teacher 99.0 %" in shown
+    assert f"Files in {built.folder}"[:40] in shown
+    coloured = Console(width=100, force_terminal=True, color_system="standard", no_color=True)
+    with coloured.capture() as captured:
+        coloured.print(report.render(built))
+    bold = [line for line in captured.get().splitlines() if "\x1b[1m" in line and "±" in line]
+    best = built.leaderboard.query("ipc == 10").iloc[0]["method"]
+    assert len(bold) == 2  # one per IPC
+    assert any(best in line for line in bold)
+
+
+def test_a_label_with_brackets_is_shown_as_it_is(store):
+    store.done(store.cell(method="wmdd", label="wmdd[lambda=1]", params={"lambda": 1}))
+    assert "wmdd[lambda=1]" in report.text(store.build())
+
+
+def test_a_selection_narrows_what_is_shown(store):
+    measured(store, ipcs=(10,))
+    shown = report.text(store.build(), {"dataset": ["imagenette64"]})
+    assert "imagenette64" in shown
+    assert "digits" not in shown
+
+
+def test_plots_exist_per_protocol(store):
+    measured(store)
+    store.done(store.cell(protocol="hard"))
+    names = {Path(path).name for path in store.build().paths}
+    stems = {f"accuracy_against_ipc_{protocol}" for protocol in ("standard", "hard")}
+    assert names >= {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+def test_texts_of_a_plot_do_not_overlap(store):
+    measured(store, ipcs=(1, 10, 50, 100))
+    for method, seed in itertools.product(("rded", "dm", "cda", "gvbsm", "wasserstein+pcbn", "ce+pcbn"), range(2)):
+        store.done(store.cell(method=method, seed=seed), top1=30.0)
+    board = store.build().leaderboard
+    one_ipc = board[board["ipc"].isin([0, 10])]
+    one_dataset = board[board["dataset"] == "digits"]
+    for frame in (board, one_dataset, one_ipc):
+        (figure,) = plots.accuracy_against_ipc(frame).values()
+        figure.draw_without_rendering()
+        texts = [*figure.texts]
+        for axes in figure.axes:
+            ticks = [(axes.get_xlim(), axes.get_xticklabels(), 0), (axes.get_ylim(), axes.get_yticklabels(), 1)]
+            labels = [
+                text for (low, high), found, i in ticks for text in found if low <= text.get_position()[i] <= high
+            ]
+            texts += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label, *labels]
+        boxes = [text.get_window_extent() for text in [*texts, *figure.legends]]
+        boxes = [box for box in boxes if box.width > 1]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        inside = figure.bbox.padded(1)
+        assert all(inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1) for box in boxes)
+
+
+def test_looks_differ_between_methods_and_stay_the_same():
+    assert len(set(palette.KNOWN.values())) == len(palette.KNOWN)
+    assert palette.look("WMDD") == palette.look("wmdd")
+    assert palette.look("wmdd+bn").colour == palette.look("wmdd").colour
+    assert palette.look("wmdd+bn").marker != palette.look("wmdd").marker
+    assert palette.look("my_method") == palette.look("my_method")
+    assert palette.look("my_method") not in palette.KNOWN.values()
+
+
+def test_no_torch():
+    code = (
+        "import sys, leaderboards.report; print([name for name in ('torch', 'benchmark.api') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
