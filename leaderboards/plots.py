@@ -103,7 +103,7 @@ def _curves(rows: pd.DataFrame) -> Figure:
 def _dots(rows: pd.DataFrame) -> Figure:
     """Draw the methods of every panel as rows, the best on top."""
     most = rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "student"])["method"].nunique().max()
-    figure, panels = _panels(rows, height=0.8 + 0.2 * most)
+    figure, panels = _panels(rows, height=1.0 + 0.2 * most)
     for axes, panel in panels:
         points = panel[panel["ipc"] != EVERY_IPC].sort_values(["top1_mean", "method"])
         for height, row in enumerate(rows_of(points.fillna({"top1_std": 0}))):
@@ -114,7 +114,8 @@ def _dots(rows: pd.DataFrame) -> Figure:
         axes.set_ylim(-0.6, len(points) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("top-1 accuracy (%)")
-        axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left")
+        above_labels = 20 if len(points) < len(panel) else None
+        axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left", pad=above_labels)
         axes.set_xlim(*_limits(panel))
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         _baselines(axes, panel, upright=True)
@@ -131,7 +132,7 @@ def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes,
     figure = Figure(figsize=(width, height * lines), layout="constrained")
     axes = [figure.add_subplot(lines, columns, position + 1) for position in range(len(found))]
     for ax, ((dataset, student), _) in zip(axes, found, strict=True):
-        ax.set_title(f"{dataset}, {student}", loc="left")
+        ax.set_title(f"{dataset}\n{student}" if columns == 3 else f"{dataset}, {student}", loc="left")
         sns.despine(ax=ax)
     return figure, [(ax, panel) for ax, (_, panel) in zip(axes, found, strict=True)]
 
@@ -140,18 +141,18 @@ def _baselines(axes: Axes, panel: pd.DataFrame, upright: bool = False) -> None:
     """Draw what does not depend on IPC as dashed lines, labelled outside the frame where no point can be."""
     low, high = axes.get_xlim() if upright else axes.get_ylim()
     rows = panel[panel["ipc"] == EVERY_IPC].sort_values("top1_mean")
-    previous = -math.inf
+    place = -math.inf
     for row in rows_of(rows):
         accuracy = row["top1_mean"]
+        place = max(accuracy, place + 0.14 * (high - low))  # labels keep their distance
         line: Any = {"color": look(row["method"]).colour, "linestyle": "--", "linewidth": 0.9, "zorder": 1}
         label = f"{row['method']}\n{accuracy:.1f}"
         if upright:
             axes.axvline(accuracy, **line)
-            axes.text(accuracy, 1.01, label, transform=axes.get_xaxis_transform(), ha="center", fontsize=6.5)
+            axes.text(place, 1.01, label, transform=axes.get_xaxis_transform(), ha="center", fontsize=6.5)
         else:
-            previous = max(accuracy, previous + 0.13 * (high - low))  # labels keep their distance
             axes.axhline(accuracy, **line)
-            axes.text(1.01, previous, label, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
+            axes.text(1.01, place, label, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
 
 
 def _legend(figure: Figure, methods: list[str]) -> None:
