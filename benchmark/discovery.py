@@ -18,12 +18,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime
+from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Preparation
 from benchmark.errors import BenchmarkError, Faults, unknown
 
 C = TypeVar("C", bound=Component)
@@ -74,6 +75,12 @@ def load_labels(name: str) -> type[LabelRegime]:
 def load_evaluator(name: str) -> type[Evaluator]:
     """Return the class of an evaluator; raises as `load_method` does."""
     return _load("evaluators", "evaluator", name, Evaluator)  # type: ignore[type-abstract]
+
+
+def load_preparation(name: str) -> type[Preparation]:
+    """Return the class of a preparation, which lies in ``methods/_NAME.py`` or in the file of the method NAME."""
+    stem = name if name in _names("methods") else f"_{name}"
+    return _defined(importlib.import_module(f"methods.{stem}"), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(
@@ -158,14 +165,16 @@ def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
     if name not in _names(package):
         raise BenchmarkError(unknown(kind, name, _names(package)))
     importlib.invalidate_caches()
-    module = importlib.import_module(f"{package}.{name}")
+    return _defined(importlib.import_module(f"{package}.{name}"), base)
+
+
+def _defined(module: ModuleType, base: type[C]) -> type[C]:
     found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchmarkError(
-            f"{package}/{name}.py: defines {len(found)} classes derived from {base.__name__}; a {kind} is exactly one"
-        )
+        file = module.__name__.replace(".", "/") + ".py"
+        raise BenchmarkError(f"{file}: defines {len(found)} classes derived from {base.__name__}, not exactly one")
     return found[0]

@@ -66,7 +66,7 @@ class Node:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with its nodes by stage, or the reason for which it is skipped."""
+    """A cell with its nodes by stage, or the reason for which it is skipped; where the device is, with both."""
 
     cell: Cell
     skipped: str | None = None
@@ -119,8 +119,9 @@ def build(suite: Suite, place: Place) -> Plan:
             faults.append(str(error))
     if faults:
         raise Faults(faults)
+    wanted = {key for planned in cells if not planned.skipped for keys in planned.nodes.values() for key in keys}
     order = sorted(builder.nodes.values(), key=lambda node: STAGES.index(node.stage))
-    return Plan(suite, tuple(cells), {node.key: node for node in order})
+    return Plan(suite, tuple(cells), {node.key: node for node in order if node.key in wanted})
 
 
 class _Builder:
@@ -135,15 +136,18 @@ class _Builder:
     def plan(self, cell: Cell) -> PlannedCell:
         """Return a cell with its nodes, which join the graph."""
         why = self.suite.why_excluded(cell)
-        config, info, missing = self.dataset(cell.dataset)
+        config, info, reason = self.dataset(cell.dataset)
         if why or info is None:
-            return PlannedCell(cell, why or missing)
+            return PlannedCell(cell, why or reason)
         if cell.ipc > min(info.train_counts):
             smallest = min(info.train_counts)
-            raise BenchmarkError(f"ipc {cell.ipc} on {cell.dataset}: impossible, its smallest class has {smallest} images")
+            raise BenchmarkError(
+                f"ipc {cell.ipc} on {cell.dataset}: impossible, its smallest class has {smallest} images"
+            )
         method = self._method(cell)
-        why = method.supports(info, cell.ipc) or missing
-        return PlannedCell(cell, why) if why else PlannedCell(cell, None, self._nodes(cell, config, info, method))
+        if why := method.supports(info, cell.ipc):
+            return PlannedCell(cell, why)
+        return PlannedCell(cell, reason, self._nodes(cell, config, info, method))
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         config = datasets.load_dataset(name)
@@ -172,15 +176,22 @@ class _Builder:
 
         squeezed = teachers(method.teachers())
         prepared: tuple[str, ...] = ()
+        observed: tuple[str, ...] = ()
         if (preparation := method.preparation(info)) is not None:
-            needed = {"teachers": teachers(preparation.teachers())}
-            material = {**_component(preparation), "parents": needed}
+            observed = teachers(preparation.teachers())
+            material = {**_component(preparation), "parents": {"teachers": observed}}
             prepared = (add("prepare", material, f"{cell.dataset} {preparation.name()}"),)
         parents = {"teachers": squeezed, "prepared": prepared}
         images = tuple(
             add(
                 "distill",
-                {**_component(method), "unit": unit.model_dump(), "ipc": cell.ipc, "seed": cell.draw, "parents": parents},
+                {
+                    **_component(method),
+                    "unit": unit.model_dump(),
+                    "ipc": cell.ipc,
+                    "seed": cell.draw,
+                    "parents": parents,
+                },
                 f"{what} draw {cell.draw} unit {unit.index}",
             )
             for unit in method.units(info, cell.ipc)
@@ -192,7 +203,7 @@ class _Builder:
         student = {"arch": cell.student, "stem": config.stem.model_dump()}
         material = {**_component(evaluator), **axes, "student": student, "parents": {**parents, "labels": labels}}
         score = add("evaluate", material, f"{title} {cell.student}")
-        trained = tuple(dict.fromkeys((*squeezed, *parents["teachers"])))
+        trained = tuple(dict.fromkeys((*squeezed, *observed, *parents["teachers"])))
         return {"teacher": trained, "prepare": prepared, "distill": images, "relabel": labels, "evaluate": (score,)}
 
     def _judges(self, cell: Cell, config: datasets.DatasetConfig, method: Distiller) -> tuple[LabelRegime, Evaluator]:

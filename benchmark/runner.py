@@ -6,7 +6,6 @@ Resuming is therefore the same for both runners and needs neither of them: what 
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import os
@@ -16,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from benchmark.errors import BenchmarkError, Faults
+from benchmark.errors import BenchmarkError
 from benchmark.graph import STAGES, Needs, Node
 from benchmark.stages import Outcome, Settings, execute
 
@@ -53,7 +52,7 @@ class Queue:
         for key, parents in self.waits.items():
             for parent in parents:
                 self.children[parent].append(key)
-        self.count = itertools.count()
+        self.count, self.blocked = itertools.count(), set[str]()
         self.ready: list[tuple[int, int, str]] = []
         for key, parents in self.waits.items():
             if not parents:
@@ -77,17 +76,17 @@ class Queue:
                 if not self.waits[child]:
                     self._push(child)
         else:
-            yield from self._block(node, set())
+            yield from self._block(node)
 
     def _push(self, key: str) -> None:
         heapq.heappush(self.ready, (STAGES.index(self.nodes[key].stage), next(self.count), key))
 
-    def _block(self, node: Node, seen: set[str]) -> Iterator[Event]:
+    def _block(self, node: Node) -> Iterator[Event]:
         for child in self.children[node.key]:
-            if child not in seen:
-                seen.add(child)
+            if child not in self.blocked:
+                self.blocked.add(child)
                 yield Event(self.nodes[child], "blocked", f"waits for {node.stage} {node.title}")
-                yield from self._block(self.nodes[child], seen)
+                yield from self._block(self.nodes[child])
 
 
 class SerialRunner:
@@ -137,7 +136,7 @@ class RayRunner:
         """See `Runner.run`.
 
         Raises:
-            Faults: what no machine of the cluster can satisfy, before anything starts.
+            BenchmarkError: what no machine of the cluster can satisfy, before anything starts.
         """
         needs = {key: self._fitted(node) for key, node in nodes.items()}
         queue, running = Queue(nodes), dict[Any, Node]()
@@ -172,17 +171,17 @@ class RayRunner:
 
     def _fitted(self, node: Node) -> Needs:
         """Return what a node asks for, with no more processors than the largest machine has; else say what is short."""
-        cpus = max((machine.cpus for machine in self.machines), default=0)
-        fitted = replace(node.needs, cpus=max(1, min(node.needs.cpus, cpus)))
-        if any(m.cpus >= fitted.cpus and m.gpus >= fitted.gpus and m.memory_gb >= fitted.memory_gb for m in self.machines):
+        most = max((machine.cpus for machine in self.machines), default=1)
+        fitted = replace(node.needs, cpus=max(1, min(node.needs.cpus, most)))
+        if any(_holds(machine, fitted) for machine in self.machines):
             return fitted
-        raise Faults(
-            [
-                f"{node.stage} {node.title}: needs {fitted.cpus} CPUs, {fitted.gpus:g} GPUs and {fitted.memory_gb:g} GB of "
-                f"memory on one machine, and no machine of the cluster has them; lower `resources` in "
-                f"configs/datasets/{node.identity['dataset']['name']}.yaml or add a machine"
-            ]
-        )
+        asked = f"{fitted.cpus} CPUs, {fitted.gpus:g} GPUs and {fitted.memory_gb:g} GB of memory"
+        where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
+        raise BenchmarkError(f"{where}: no machine of the cluster has {asked}; lower them or add a machine")
+
+
+def _holds(machine: Needs, asked: Needs) -> bool:
+    return machine.cpus >= asked.cpus and machine.gpus >= asked.gpus and machine.memory_gb >= asked.memory_gb
 
 
 def _connect(address: str, device: str) -> Any:
@@ -202,8 +201,7 @@ def _connect(address: str, device: str) -> Any:
         options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
         options |= {"num_gpus": 0} if device == "cpu" else {}
     try:
-        with contextlib.redirect_stderr(None):
-            ray.init(**options)
+        ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         line = " ".join(str(error).split())[:300]
         raise BenchmarkError(f"--ray {address}: no cluster answers ({line}); --ray local starts one") from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark import provenance
-from benchmark.api import Component, Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TrainData, Unit
 from benchmark.discovery import load_evaluator, load_labels, load_method, load_preparation
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
@@ -40,8 +40,11 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where decoded datasets lie."""
-        return datasets.cache_folder(Path(self.data))
+        """Where decoded datasets lie: beside the data, or below the user's cache folder where the data are read-only."""
+        data = Path(self.data)
+        if os.access(data if data.exists() else Path(), os.W_OK):
+            return data / ".cache"
+        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ def execute(key: str, identity: Mapping[str, Any], settings: Settings) -> Outcom
     except Exception as error:  # the boundary: whatever a method does wrong becomes a row with its reason
         message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
         line = " ".join(message.split())[:500]
-        word = {"stage": identity["stage"], "message": line, "traceback": traceback.format_exc(), "when": provenance.now()}
+        word = {
+            "stage": identity["stage"],
+            "message": line,
+            "traceback": traceback.format_exc(),
+            "when": provenance.now(),
+        }
         try:
             store.fail(key, word)
         except OSError as disk:
@@ -145,14 +153,13 @@ class _Work:
         labels.save(folder)
         self.bytes["labels"] = labels.nbytes
 
-    def evaluate(self, folder: Path) -> None:
+    def evaluate(self, _folder: Path) -> None:
         """Train a student on the labelled set and judge it on the test split."""
         context = self.context()
         train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
         evaluator = load_evaluator(self._name)(**self.params)
         self.metrics |= evaluator.evaluate(train, self.test(), student, context)
-        (folder / "metrics.json").write_text(json.dumps(self.metrics) + "\n")
 
     # What they read
 
@@ -213,7 +220,7 @@ class _Work:
 
 
 class Heartbeat:
-    """Writes how far a node is, at most once a second, where a driver on any machine can read it; losing one is harmless."""
+    """Writes how far a node is, once a second at most, where a driver on any machine can read it; lossy."""
 
     def __init__(self, store: Store, key: str) -> None:
         self.store, self.key, self.last = store, key, 0.0

@@ -83,6 +83,11 @@ class Store:
             if record is not None:
                 yield record
 
+    def heartbeats(self) -> dict[str, dict[str, Any]]:
+        """Return the last word of every node that has spoken, by key; a dead one may still be among them."""
+        paths = self.fs.glob(f"{self.root}/.progress/*.json")
+        return {Path(path).stem: self._json(f".progress/{Path(path).name}", broken={}) for path in paths}
+
     # Writing
 
     @contextlib.contextmanager
@@ -142,8 +147,10 @@ class Store:
         return folder
 
     def clear_scratch(self, key: str) -> None:
-        """Remove what `scratch` holds."""
+        """Remove what `scratch` holds, and the node's heartbeat."""
         shutil.rmtree(self._place / ".scratch" / key, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.root}/.progress/{key}.json")
 
     def open(self) -> None:
         """Make sure that the store can be written, and sweep out what interrupted runs left more than a day ago.
