@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TeacherSpec, TrainData, Unit
+from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
 from benchmark.vision.models import features_and_logits
@@ -153,6 +154,11 @@ class Recovery(Distiller):
     def _regulariser(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser | None:
         if self.regulariser == "none":
             return None
+        if not inputs.layers:
+            raise BenchmarkError(
+                f"{self.name()}: the teacher has no BatchNorm layer whose statistics could be matched: "
+                "choose another teacher, or regulariser: none"
+            )
         classes, slots = len(unit.classes), len(unit.slots)
         weights = torch.full((classes, slots), 1 / slots) if goal.weights is None else goal.weights
         if self.regulariser == "bn":
@@ -170,7 +176,7 @@ class Recovery(Distiller):
         )
 
     def _frames(self, info: DatasetInfo, ipc: int) -> set[int]:
-        """Return the iterations after which a snapshot is kept: five, evenly spread on a log scale, if they are small."""
+        """Return the iterations after which a snapshot is kept: five, evenly spread on a log scale, or fewer."""
         one = info.classes * ipc * info.channels * info.resolution**2
         count = min(5, SNAPSHOT_BYTES // one)
         return {round(self.iterations ** (i / count)) for i in range(count)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, features_and_logits
+from benchmark.vision.training import read_ahead
 from methods._moments import BatchNormInputs, pooled
 
 
@@ -75,7 +75,7 @@ class ClassStatistics(Preparation):
     def _class_batches(self, data: TrainData, label: int, context: Context) -> Iterator[tuple[Tensor, Accumulated]]:
         """Yield features [n, D] and statistics of the batches of a class."""
         teacher = context.teachers[0]
-        for images in read_ahead(data, data.indices_of(label).split(self.batch_size)):
+        for images in read_ahead(data.read, data.indices_of(label).split(self.batch_size)):
             view = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
             with BatchNormInputs(teacher) as inputs:
                 features, _ = features_and_logits(teacher, view)
@@ -83,17 +83,6 @@ class ClassStatistics(Preparation):
             equal = torch.full((1, len(images)), 1 / len(images), dtype=torch.float64, device=mean.device)
             centre, spread = pooled(mean.double().unsqueeze(0), variance.double().unsqueeze(0), equal)
             yield features.float().cpu(), Accumulated(len(images), centre[0].cpu(), spread[0].cpu())
-
-
-def read_ahead(data: TrainData, batches: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """Yield ``data.read`` of every batch of indices, decoding the next while the last is worked on."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting = pool.submit(data.read, batches[0])
-        for following in batches[1:]:
-            images = waiting.result()
-            waiting = pool.submit(data.read, following)
-            yield images
-        yield waiting.result()
 
 
 def _class_row(batches: list[Accumulated]) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def barycenter(
         return _damped(points, atoms, rounds)
     if weights == "learned":
         return _quantise(points, atoms, rounds)
-    return _equal_masses(points, atoms, _uniform(len(atoms), points), solver, rounds)
+    return _fixed_masses(points, atoms, _uniform(len(atoms), points), solver, rounds)
 
 
 def start_positions(features: Tensor, k: int, start: Start, generator: torch.Generator) -> Tensor:
@@ -129,7 +129,7 @@ def _sinkhorn_plan(points: Tensor, atoms: Tensor, mass: Tensor, weights: Tensor,
     return torch.softmax((potential.view(-1, 1) - distances / 2) / blur**2, dim=0) * weights
 
 
-def _equal_masses(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver, rounds: int) -> Barycenter:
+def _fixed_masses(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver, rounds: int) -> Barycenter:
     """Alternate plans and positions under fixed weights, until the atoms rest."""
     costs = []
     for _ in range(rounds):
@@ -180,27 +180,25 @@ def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2, o
     """Alternate mirror descent on the weights and a step of `theta` from the atoms to their optimum."""
     weights, costs = _uniform(len(atoms), points), []
     for _ in range(outer):
-        before = weights
         weights = _descend_weights(points, atoms, weights)
-        best = _equal_masses(points, atoms, weights, "exact", rounds)
+        best = _fixed_masses(points, atoms, weights, "exact", rounds)
         costs.append(best.costs[0])
         atoms = torch.lerp(atoms, best.positions, theta)
-        if (weights - before).abs().max() < 1e-6:
-            break
     return Barycenter(atoms, weights, tuple(costs))
 
 
 def _descend_weights(points: Tensor, atoms: Tensor, weights: Tensor, *, rate: float = 10.0, steps: int = 100) -> Tensor:
-    """Return the best weights for fixed atoms by mirror descent: ``w <- w exp(-rate v)``, v their dual potential."""
+    """Return the best weights for fixed atoms by mirror descent, ``w <- w exp(-rate / t v)``, v their dual potential.
+
+    The cost is piecewise linear in the weights, so steps of constant length would swing about the best ones for ever.
+    """
     distances = _squared(points, atoms)
-    mass, scaled = (
-        _uniform(len(points), points).cpu().numpy(),
-        (distances / distances.max().clamp_min(1e-30)).cpu().numpy(),
-    )
-    for _ in range(steps):
+    scaled = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()
+    mass = _uniform(len(points), points).cpu().numpy()
+    for step in range(1, steps + 1):
         _, log = ot.emd(mass, weights.cpu().numpy(), scaled, log=True)
         potential = torch.from_numpy(log["v"]).to(points)
-        moved = weights * torch.exp(-rate * (potential - potential.min()))
+        moved = weights * torch.exp(-rate / step * (potential - potential.min()))
         moved = moved / moved.sum()
         if (moved - weights).abs().max() < 1e-6:
             return moved

@@ -97,11 +97,11 @@ def test_seeds(name, toy_data, toy_context):
 def test_manners(name, toy_data, toy_context, capsys):
     images, labels = toy_data.images.clone(), toy_data.labels.clone()
     weights = {key: value.clone() for key, value in toy_context.teachers[0].state_dict().items()}
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     run(small(name), toy_data, toy_context)
     assert torch.equal(torch.get_rng_state(), before[0]), "torch's global generator was used"
     assert random.getstate() == before[1], "Python's global generator was used"
-    assert np.array_equal(np.random.get_state()[1], before[2]), "NumPy's global generator was used"
+    assert np.array_equal(np.random.get_state()[1], before[2]), "NumPy's global generator was used"  # noqa: NPY002
     assert torch.equal(toy_data.images, images)
     assert torch.equal(toy_data.labels, labels)
     assert all(torch.equal(weights[key], value) for key, value in toy_context.teachers[0].state_dict().items())
@@ -191,5 +191,5 @@ class TestDiscovery:
 
         (tmp_path / "nothing_here.py").write_text('"""Empty."""\n')
         monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
-        with pytest.raises(BenchmarkError, match="nothing_here.py: defines 0 classes derived from Distiller"):
+        with pytest.raises(BenchmarkError, match=r"nothing_here\.py: defines 0 classes derived from Distiller"):
             discovery.load_method("nothing_here")
