@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from benchmark.errors import BenchmarkError
-from benchmark.vision.reading import require_room
+from benchmark.vision.reading import make_room
 
 ATTEMPTS = 5  # in a row that bring no new byte, before a download is given up
 PAUSE = 2.0  # seconds between two attempts
@@ -42,7 +42,7 @@ def download(url: str, folder: Path, md5: str, report: Callable[[int, int], None
     Raises:
         BenchmarkError: no connection, an answer that is not the file, a wrong checksum, or no room.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_room(folder, 0)
     target = folder / url.rpartition("/")[2]
     part = target.with_name(f"{target.name}.part")
     if target.exists():
@@ -65,7 +65,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         BenchmarkError: not an archive, a member that would land outside, or no room.
     """
-    require_room(folder, 2 * archive.stat().st_size)
+    make_room(folder, 2 * archive.stat().st_size)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
         if archive.suffix == ".zip":
@@ -120,7 +120,7 @@ def _transfer(url: str, part: Path, report: Callable[[int, int], None]) -> None:
 
 def _append(reply: http.client.HTTPResponse, part: Path, start: int, report: Callable[[int, int], None]) -> None:
     total = start + int(reply.headers.get("Content-Length", 0))
-    require_room(part.parent, total - start)
+    make_room(part.parent, total - start)
     with part.open("ab" if start else "wb") as file:
         while block := reply.read(BLOCK):
             file.write(block)

@@ -165,4 +165,4 @@ def _arrays(classes: tuple[str, ...], labels: Tensor, pixels: Pixels) -> Split:
     keys = [
         f"{classes[c]} {hashlib.sha256(p.tobytes()).hexdigest()}" for c, p in zip(labels.tolist(), pixels, strict=True)
     ]
-    return Split(classes, labels, list(pixels), keys)
+    return Split(classes, labels, [image.copy() for image in pixels], keys)  # a view would keep all others reachable

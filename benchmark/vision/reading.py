@@ -6,6 +6,7 @@ go that way once, into a memory-mapped file; large ones each time that they are 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -103,7 +104,7 @@ def mapped(path: Path, split: Split, resize: int, resolution: int) -> Mapped:
     shape = (len(split.items), 3, resolution, resolution)
     try:
         return _map(path, shape)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         _write(path, shape, chunks(split, resize, resolution))
         return _map(path, shape)
 
@@ -117,9 +118,8 @@ def _map(path: Path, shape: tuple[int, ...]) -> Mapped:
 
 def _write(path: Path, shape: tuple[int, ...], parts: Iterator[tuple[Pixels, list[str]]]) -> None:
     """Write the cache beside its place and rename it, so that two processes may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path)
-    require_room(path.parent, int(np.prod(shape)))
+    make_room(path.parent, math.prod(shape))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     faults: list[str] = []
     try:
@@ -142,9 +142,13 @@ def _remove_abandoned(path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise BenchmarkError unless ``needed`` bytes are free where ``folder`` lies."""
-    free = shutil.disk_usage(folder).free
+def make_room(folder: Path, needed: int) -> None:
+    """Make a folder, and raise BenchmarkError where that fails or fewer than ``needed`` bytes are free."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise BenchmarkError(f"{folder}: cannot be made a folder ({error.strerror})") from error
     if free < needed:
         raise BenchmarkError(f"{folder}: {needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free")
 

@@ -1,0 +1,94 @@
+"""The same data in whatever layout they came."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR10
+from toy_folder import CLASSES, draw, hashes, lay_down, toy, whole
+
+from benchmark.errors import BenchmarkError
+from benchmark.vision.datasets import (
+    info,
+    load_dataset,
+    open_test,
+    open_train,
+    status,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return lay_down(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["toy", "toy/unpacked", "unpacked"])
+def test_a_dataset_is_found_where_archives_put_it(root: Path, place: str) -> None:
+    (root / "toy").rename(root / "was")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / "was").rename(root / place)
+    assert status(toy(unpacked=["unpacked"]), root) is None
+    assert info(toy(unpacked=["unpacked"]), root).train_counts == (20, 20, 20)
+
+
+def test_tiny_imagenet_is_the_same_in_both_layouts(tmp_path: Path) -> None:
+    original, flat = tmp_path / "a/toy/tiny-imagenet-200", tmp_path / "b/toy"
+    notes = []
+    for label, name in enumerate(CLASSES):
+        for i in range(3):
+            draw(original / f"train/{name}/images/{name}_{i}.JPEG", 60 * label + i)
+            draw(flat / f"train/{name}/{name}_{i}.JPEG", 60 * label + i)
+        image = f"val_{2 - label}.JPEG"  # not in the order of the classes
+        draw(original / "val/images" / image, 100 + 60 * label)
+        draw(flat / "val" / name / image, 100 + 60 * label)
+        (original / f"train/{name}/{name}_boxes.txt").write_text("0 0 1 1")
+        notes.append(f"{image}\t{name}\t0\t0\t1\t1\n")
+    (original / "val/val_annotations.txt").write_text("".join(notes))
+    config = toy(unpacked=["tiny-imagenet-200"])
+    sets = [open_test(config, tmp_path / place, tmp_path / "cache" / place) for place in ("a", "b")]
+    assert sets[0].info == sets[1].info and sets[0].labels.tolist() == [0, 1, 2]
+    assert torch.equal(whole(sets[0]), whole(sets[1]))
+    draw(original / "val/images/stranger.JPEG", 0)
+    with pytest.raises(BenchmarkError, match=r"stranger\.JPEG"):
+        info(config, tmp_path / "a")
+
+
+def test_cifar_is_read_as_torchvision_lays_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cifar10/cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    classes = [f"c{i}" for i in range(10)]
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
+
+    def lay(name: str, content: dict[str, object]) -> list[str]:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    parts = [{"data": part.reshape(20, -1), "labels": list(range(10)) * 2} for part in np.split(pixels, 3)]
+    monkeypatch.setattr(CIFAR10, "train_list", [lay(f"data_batch_{i + 1}", parts[i]) for i in range(2)])
+    monkeypatch.setattr(CIFAR10, "test_list", [lay("test_batch", parts[2])])
+    name, md5 = lay("batches.meta", {"label_names": classes})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+
+    config = load_dataset("cifar10")
+    train, test = (opener(config, tmp_path, tmp_path / "cache") for opener in (open_train, open_test))
+    assert np.array_equal(whole(train), pixels[:40]) and np.array_equal(whole(test), pixels[40:])
+    assert train.info.class_names == tuple(classes) and train.labels.tolist() == list(range(10)) * 4
+    (folder / "test_batch").write_bytes(b"damaged")
+    with pytest.raises(BenchmarkError, match="fetch it again"):
+        info(config, tmp_path)
+
+
+def test_digits_are_split_within_every_class(tmp_path: Path) -> None:
+    config = load_dataset("digits")
+    train, test = (opener(config, tmp_path, tmp_path / "cache") for opener in (open_train, open_test))
+    assert (len(train), len(test)) == (1442, 355)
+    assert torch.bincount(test.labels).min() >= 34
+    assert not set(hashes(train)) & set(hashes(test))
+    pixels = whole(train).float() / 255
+    torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(config.mean), atol=2e-3, rtol=0)
+    torch.testing.assert_close(pixels.std((0, 2, 3)), torch.tensor(config.std), atol=2e-3, rtol=0)
