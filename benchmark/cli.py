@@ -21,7 +21,6 @@ from benchmark.graph import Protocol
 from benchmark.store import Store
 from benchmark.suite import Selection, load_suite
 from benchmark.vision import datasets as vision_data
-from benchmark.vision import fetching
 from benchmark.vision.models import list_models
 from leaderboards import report as reporting
 
@@ -175,13 +174,23 @@ def data_list(data: Data = Path("data")) -> None:
 @data_app.command("fetch")
 def data_fetch(name: DatasetName, data: Data = Path("data")) -> None:
     """Download a public dataset, or say how to get it; an interrupted download is resumed."""
-    fetching.fetch(_dataset(name), data, lambda text: out.print(text, markup=False, highlight=False))
+    config = _dataset(name)
+    with display.counting(out, "MB", 1e6) as count:
+        vision_data.fetch(config, data, count)
+    out.print(f"{config.name}: {vision_data.status(config, data) or 'on disk'}")
 
 
 @data_app.command("check")
 def data_check(name: DatasetName, data: Data = Path("data")) -> None:
     """Open every image of a dataset and report what is there and what is broken."""
-    out.print(vision_data.check(_dataset(name), data))
+    config = _dataset(name)
+    with display.counting(out, "images") as count:
+        found = vision_data.check(config, data, count)
+    out.print(display.pairs({f"train {n}": f"{c} images" for n, c in found.train.items()}))
+    out.print(display.pairs({f"test {n}": f"{c} images" for n, c in found.test.items()}))
+    if found.unreadable:
+        raise Faults(found.unreadable)
+    out.print(f"{sum(found.train.values())} training and {sum(found.test.values())} test images, all readable")
 
 
 def main() -> None:

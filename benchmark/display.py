@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -133,6 +135,15 @@ def tally(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> R
     fresh = {key: word for key, word in heartbeats.items() if time.time() - word.get("when", 0) < 60}
     lines = [Text(f"  running {key}: {word['step']}/{word['total']}") for key, word in fresh.items()]
     return Group(table, *lines)
+
+
+@contextmanager
+def counting(console: Console, unit: str, scale: float = 1.0) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that draws a progress bar; nothing where there is no terminal."""
+    columns = (BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda done, total: bar.update(task, completed=done / scale, total=total / scale)
 
 
 def pairs(described: Mapping[str, str]) -> RenderableType:

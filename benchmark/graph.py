@@ -109,7 +109,7 @@ def build(suite: Suite, place: Place) -> Plan:
         Faults: every recipe, protocol or cell that is wrong, and every dataset that was asked for but is not on disk.
     """
     builder = _Builder(suite, place)
-    cells, faults = [], []
+    cells, faults = list[PlannedCell](), list[str]()
     for cell in suite.cells():
         try:
             cells.append(builder.plan(cell))
@@ -211,8 +211,10 @@ class _Builder:
         epochs = budget.epochs if method.uses_ipc else budget.full_epochs
         where = f"configs/protocols/{protocol.name}.yaml"
         views = {"epochs": epochs, "batch_size": budget.batch_size, **protocol.schedule}
-        views["flip"] = bool(views.get("flip", True)) and config.flip
         schedule = validated(Schedule, views, f"{where}: schedule")
+        low, high = schedule.crop_scale
+        bounds = {"flip": schedule.flip and config.flip, "crop_scale": (max(low, config.smallest_crop), high)}
+        schedule = schedule.model_copy(update=bounds)
         regime = _judge(load_labels, protocol.labels, schedule, f"{where}: labels")
         return regime, _judge(load_evaluator, protocol.evaluator, schedule, f"{where}: evaluator")
 

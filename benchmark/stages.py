@@ -40,7 +40,7 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where decoded datasets lie: beside the data, or below the user's cache folder where the data are read-only."""
+        """Where decoded datasets lie: beside the data, or in the user's cache folder where they are read-only."""
         data = Path(self.data)
         if os.access(data if data.exists() else Path(), os.W_OK):
             return data / ".cache"
@@ -123,7 +123,9 @@ class _Work:
         """Squeeze: train a network on the real training set; its test accuracy is read once, at the end."""
         recipe, context = TrainRecipe(**self.params["recipe"]), self.context()
         if recipe.pretrained:
-            model = load_pretrained(recipe.arch, recipe.pretrained, classes=self.info.classes).to(self.device)
+            sizes = {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
+            model = load_pretrained(recipe.arch, recipe.pretrained, stem=Stem(**self.params["stem"]), **sizes)
+            model = model.to(self.device)
         else:
             model = self._network(recipe.arch, self.params["stem"], context.seed)
             train_classifier(model, self.train, recipe, context)
@@ -143,8 +145,7 @@ class _Work:
         images = method.distill(self.train, unit, self.context())
         images.save(folder / IMAGES)
         self.bytes["images"] = images.images_bytes
-        self.metrics |= {name: value for name, value in images.metadata.items() if isinstance(value, int | float)}
-        self.metrics["images"] = len(images)
+        self.metrics |= {"images": len(images), **images.metadata}
 
     def relabel(self, folder: Path) -> None:
         """Give the images their labels."""

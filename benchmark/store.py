@@ -45,7 +45,8 @@ class Store:
 
     def record(self, key: str) -> dict[str, Any] | None:
         """Return what is recorded of a finished node, or None."""
-        return self._json(f"{key}/{RECORD}")
+        record: dict[str, Any] | None = self._json(f"{key}/{RECORD}")
+        return record
 
     def state(self, key: str) -> State:
         """Say whether a node is done; files are compared with their recorded sizes, small ones with their checksums."""

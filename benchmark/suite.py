@@ -92,7 +92,7 @@ class Exclude(Frozen):
             (self.students, cell.student),
             (self.protocols, cell.protocol),
         )
-        return all(not axis or value in axis for axis, value in pairs)  # type: ignore[operator]
+        return all(not axis or value in axis for axis, value in pairs)
 
 
 class Cell(Frozen):
@@ -178,7 +178,7 @@ def load_suite(name: str) -> Suite:
 def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
     """Return what is wrong with a name on an axis (``datasets``, ``methods``, ``students``, ``protocols``), or None."""
     if axis == "students":
-        known = timm.is_model(name) or name in list_models()
+        known = name in list_models() or timm.is_model(name)  # type: ignore[no-untyped-call]
         return None if known else unknown("student", name, list_models())
     labels = [entry.shown for block in suite.blocks for entry in block.methods] if suite else []
     available = {

@@ -67,6 +67,7 @@ class DatasetConfig(Frozen):
     mean: tuple[float, float, float]  # of pixels in [0, 1]
     std: tuple[float, float, float]
     flip: bool = True  # a mirrored image still shows its class
+    smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     stem: Stem = Stem()
     teacher: TrainRecipe
     student: Budget

@@ -186,7 +186,7 @@ def fit(
                 logits = model(batch.images)
             value = loss(logits.float(), batch)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimizer.step()
             scheduler.step()
             sums[batch.epoch] += value.detach() * len(batch.images)  # stays on the device: no wait in the loop
@@ -256,7 +256,7 @@ def predict(model: nn.Module, images: Tensor, context: Context) -> Tensor:
 def accuracy(model: nn.Module, test: ImageData, context: Context) -> dict[str, float]:
     """Return top-1 and top-5 accuracy in percent, reading every image once; the network is left in eval mode."""
     model.eval()
-    chunks = torch.arange(len(test)).split(TEST_BATCH)  # type: ignore[no-untyped-call]
+    chunks = torch.arange(len(test)).split(TEST_BATCH)
     hits = torch.zeros(2, dtype=torch.int64)
     for chunk, pixels in read_ahead(lambda indices: (indices, test.read(indices)), chunks):
         images = normalize(pixels.to(context.device), test.info).contiguous(memory_format=torch.channels_last)
