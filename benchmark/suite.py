@@ -6,7 +6,7 @@ A block is a cross product of its axes. A published suite never changes its mean
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,14 +178,15 @@ def load_suite(name: str) -> Suite:
 def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
     """Return what is wrong with a name on an axis (``datasets``, ``methods``, ``students``, ``protocols``), or None."""
     if axis == "students":
-        known = name in list_models() or timm.is_model(name)  # type: ignore[no-untyped-call]
+        known = name in list_models() or timm.is_model(name)
         return None if known else unknown("student", name, list_models())
     labels = [entry.shown for block in suite.blocks for entry in block.methods] if suite else []
-    available = {
+    listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,
         "methods": lambda: [*method_names(), *labels],
         "protocols": lambda: names("protocols"),
-    }[axis]()
+    }
+    available = listings[axis]()
     return None if name in available else unknown(axis.removesuffix("s"), name, available)
 
 
