@@ -116,10 +116,12 @@ def test_recipes_are_sound(name):
         for ipc in recipe.ipc or (10,):
             method = discovery.resolve_method(name, recipe.dataset, ipc, {})
             assert isinstance(method, discovery.load_method(name))
-    assert "imagenet1k" in {recipe.dataset for recipe in discovery.read_recipes(name)} or name in (
-        "random_real",
-        "full",
-    )
+
+
+@pytest.mark.parametrize("name", ["sre2l", "mmd", "wmdd"])
+def test_recovery_has_a_recipe_for_every_dataset(name):
+    datasets = {path.stem for path in (METHODS.parent / "configs" / "datasets").glob("*.yaml")}
+    assert datasets <= {recipe.dataset for recipe in discovery.read_recipes(name)}
 
 
 def test_random_real_draws_real_images_and_grows(toy_data, toy_context):
