@@ -1,0 +1,50 @@
+"""What the README promises: its length, its method, its commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import methods
+from benchmark import cli
+from benchmark.files import CONFIGS
+
+README = (CONFIGS.parent / "README.md").read_text()
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 200
+
+
+def test_every_command_that_it_names_exists():
+    words = set(re.findall(r"python -m benchmark (\w+)", README))
+    assert words >= {"plan", "run", "status", "report", "list", "data"}
+    for word in words:
+        assert CliRunner().invoke(cli.app, [word, "--help"]).exit_code == 0, word
+
+
+def test_every_make_target_that_it_names_exists():
+    targets = re.findall(r"^(\w+):", (CONFIGS.parent / "Makefile").read_text(), flags=re.MULTILINE)
+    assert set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)) <= set(targets)
+
+
+@pytest.mark.slow
+def test_its_method_runs_in_a_suite_without_touching_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (source,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(source.splitlines()) <= 30
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / "averages.py").write_text(source)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    where = ["--suite", "main", "--datasets", "digits", "--ipc", "1", "--students", "test_resnet", "--protocols", "hard"]
+    how = ["--methods", "averages", "--seeds", "1", "--runner", "serial", "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(cli.app, ["run", *where, *how])
+    assert result.exit_code == 0, result.output
+    board = pd.read_csv(tmp_path / "runs" / "leaderboards" / "main" / "leaderboard.csv")
+    row = board[board["method"] == "averages"].iloc[0]
+    assert row["status"] == "ok"
+    assert row["top1_mean"] > 20  # ten classes: twice what guessing gives
