@@ -36,5 +36,5 @@ def nearest_indices(features: Tensor, atoms: Tensor) -> Tensor:
 
     No place is given twice: the assignment has the least sum of squared distances.
     """
-    costs = torch.cdist(atoms.double(), features.double()).square()
-    return torch.from_numpy(linear_sum_assignment(costs.cpu().numpy())[1])
+    costs = torch.cdist(atoms.cpu().double(), features.cpu().double()).square()
+    return torch.from_numpy(linear_sum_assignment(costs.numpy())[1])

@@ -104,7 +104,7 @@ class Recovery(Distiller):
                 state.step(self._total(terms), rate, low, high)
                 if state.iteration in frames:
                     state.frames.append(_pixels(state.images, data.info))
-                if state.iteration % SAVE_EVERY == 0:
+                if state.iteration % SAVE_EVERY == 0 and state.iteration < self.iterations:
                     state.save()
                 scalars = _numbers(terms) if iteration % REPORT_EVERY == 0 else {}
                 context.progress(state.iteration, self.iterations, **scalars)
@@ -210,4 +210,12 @@ def _pixels(images: Tensor, info: DatasetInfo) -> Tensor:
 
 
 def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(term.detach()) for name, term in terms.items()}
+    """Return the terms as Python numbers, which makes the device wait.
+
+    Raises:
+        BenchmarkError: one is not finite.
+    """
+    numbers = {name: float(term.detach()) for name, term in terms.items()}
+    if not all(map(math.isfinite, numbers.values())):
+        raise BenchmarkError(f"the loss is not finite any more ({numbers}): lower learning_rate or the terms' weights")
+    return numbers

@@ -11,7 +11,7 @@ from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainDa
 
 
 class Full(Distiller):
-    """Every real training image: ``S = {(x_i, y_i) : i = 1..N}``, whatever the IPC."""
+    """Every real training image: ``S = {(x_i, y_i) : i = 1..N}``, whatever IPC and seed."""
 
     paper: ClassVar[str] = "the whole training set, the upper bound of the field"
     title: ClassVar[str] = "Full data"

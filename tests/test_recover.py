@@ -215,3 +215,18 @@ def test_pixels_stay_valid_and_snapshots_are_few(toy_data, context):
     assert found.extras["snapshots"].shape == (6, 5, 3, 32, 32)
     assert (found.images == 0).any()
     assert (found.images == 255).any()
+
+
+@pytest.mark.parametrize("method", [SRe2L, MMD, WMDD])
+def test_mixed_precision_leads_to_nearly_the_same_losses(method, toy_data, context):
+    exact, mixed = (
+        recover(method(iterations=1, **STILL), toy_data, dataclasses.replace(context, precision=precision))[0]
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    assert mixed.metadata["losses"] == pytest.approx(exact.metadata["losses"], rel=0.05)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(toy_data, context):
+    context.teachers[0].fc.weight.fill_(math.nan)
+    with pytest.raises(BenchmarkError, match="not finite"):
+        recover(SRe2L(iterations=2), toy_data, context)
