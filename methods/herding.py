@@ -1,0 +1,58 @@
+"""Herding: real images chosen one by one so that their mean feature stays as near as possible to the class's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from methods._real import too_few
+from methods._statistics import ClassStatistics
+
+
+class Herding(Distiller):
+    """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the teacher's features, m the mean of the class.
+
+    The selection is greedy, without replacement and without chance: a larger IPC extends a smaller one, and the seed
+    changes nothing.
+    """
+
+    paper: ClassVar[str] = (
+        "Welling: Herding Dynamical Weights to Learn, ICML 2009; as the exemplars of Rebuffi et al.: iCaRL, CVPR 2017, "
+        "https://arxiv.org/abs/1611.07725"
+    )
+    title: ClassVar[str] = "Herding"
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where a class has fewer than IPC images."""
+        return too_few(info, ipc)
+
+    def preparation(self, info: DatasetInfo) -> Preparation:
+        """Return the class statistics, which hold the features."""
+        return ClassStatistics()
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Choose the unit's images."""
+        chosen = []
+        for label in unit.classes:
+            members = data.indices_of(label)
+            order = herd(context.prepared["features"][members], unit.ipc)
+            chosen.append(members[order[list(unit.slots)]])
+        return SyntheticSet(data.read(torch.cat(chosen)), unit.labels)
+
+
+def herd(features: Tensor, k: int) -> Tensor:
+    """Return the places [k] of k <= n features [n, D], in the order in which they are chosen."""
+    points = features.double()
+    mean, total = points.mean(0), torch.zeros_like(points[0])
+    left = torch.ones(len(points), dtype=torch.bool)
+    order = []
+    for size in range(1, k + 1):
+        gaps = torch.linalg.vector_norm(mean - (total + points) / size, dim=1)
+        best = int(gaps.where(left, torch.inf).argmin())
+        order.append(best)
+        left[best] = False
+        total = total + points[best]
+    return torch.tensor(order)

@@ -1,0 +1,54 @@
+"""The real images nearest to the atoms of the class's Wasserstein barycenter: WMDD without any optimisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from methods._real import nearest_indices, too_few
+from methods._statistics import ClassStatistics
+from methods._transport import Weights, barycenter, start_positions
+
+
+class KMeansReal(Distiller):
+    """``S_c = {x_i(j)}`` with ``i = argmin over one-to-one i of sum_j |f_i(j) - b_j|^2``, f the teacher's features.
+
+    b are the IPC atoms of the barycenter of class c: with uniform weights k-means of clusters of equal size, with
+    learned weights k-means itself; learned weights go into the student's loss, scaled to mean 1. What WMDD reaches
+    beyond these images it owes to optimisation.
+    """
+
+    paper: ClassVar[str] = (
+        "real images nearest to cluster centres, a control for Liu et al.: Dataset Distillation via the Wasserstein "
+        "Metric, ICCV 2025, https://arxiv.org/abs/2311.18531"
+    )
+    title: ClassVar[str] = "K-means real"
+
+    weights: Weights = "uniform"  # of the atoms
+    atoms_rounds: int = Field(default=100, ge=1)  # of moving the atoms, at most
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where a class has fewer than IPC images."""
+        return too_few(info, ipc)
+
+    def preparation(self, info: DatasetInfo) -> Preparation:
+        """Return the class statistics, which hold the features."""
+        return ClassStatistics()
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Choose the unit's images."""
+        slots = list(unit.slots)
+        chosen, shares = [], []
+        for done, label in enumerate(unit.classes, start=1):
+            members = data.indices_of(label)
+            features = context.prepared["features"][members]
+            start = start_positions(features, unit.ipc, "kmeans++", context.generator("atoms", label))
+            atoms = barycenter(features, start, weights=self.weights, rounds=self.atoms_rounds)
+            chosen.append(members[nearest_indices(features, atoms.positions)[slots]])
+            shares.append(atoms.weights[slots].float() * unit.ipc)
+            context.progress(done, len(unit.classes))
+        weights = torch.cat(shares) if self.weights == "learned" else None
+        return SyntheticSet(data.read(torch.cat(chosen)), unit.labels, weights)
