@@ -13,7 +13,7 @@ from methods._statistics import ClassStatistics
 
 
 class Herding(Distiller):
-    """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the teacher's features, m the mean of the class.
+    """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the features, m their mean.
 
     The selection is greedy, without replacement and without chance: a larger IPC extends a smaller one, and the seed
     changes nothing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -27,7 +28,7 @@ def test_crops_begin_whole_never_grow_and_end_as_those_of_sre2l(curriculum):
     method = CDA(iterations=100, milestone=0.5, curriculum=curriculum)
     scales = [least(method, iteration) for iteration in range(100)]
     assert scales[0] == 1
-    assert all(a >= b for a, b in zip(scales, scales[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(scales))
     assert scales[50:] == [0.08] * 50
     assert {method.crop_range(iteration)[1] for iteration in range(100)} == {1.0}
 
