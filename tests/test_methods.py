@@ -18,12 +18,13 @@ from benchmark.errors import BenchmarkError, Faults
 METHODS = Path(discovery.__file__).parent.parent / "methods"
 NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
 IPC = 2
+FEW = {"iterations": 3, "inner_steps": 2, "start_epochs": 1, "experts": 1, "expert_epochs": 2}  # a few steps of work
 
 
 def small(name: str) -> Distiller:
     """Return the method with its defaults, but no more than a few steps of work."""
     method = discovery.load_method(name)
-    return method(iterations=3) if "iterations" in method.model_fields else method()
+    return method(**{field: value for field, value in FEW.items() if field in method.model_fields})
 
 
 def run(method: Distiller, data: TrainData, context: Context, seed: int = 7, ipc: int = IPC) -> SyntheticSet:
