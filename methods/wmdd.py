@@ -73,20 +73,31 @@ class WMDD(Recovery):
         found, costs = [], []
         for label in unit.classes:
             features = class_features(data, label, context).to(context.device)
-            found.append(self._barycenter(features, unit.ipc, context.generator("atoms", label)))
-            costs.append(transport_cost(features, found[-1].positions, found[-1].weights))
+            both = self._barycenters(features, unit.ipc, context.generator("atoms", label))
+            found.append(both[self.weights])
+            costs.append({name: transport_cost(features, each.positions, each.weights) for name, each in both.items()})
             context.progress(0, self.iterations)
         atoms = torch.stack([each.positions for each in found]).float()  # [classes, IPC, D]
         weights = torch.stack([each.weights for each in found]).float() if self.weights == "learned" else None
         wanted = atoms.flatten(0, 1)
-        metadata = {"transport_cost": sum(costs) / len(costs)}
-        return Goal(lambda features: self._distance(features - wanted), weights, atoms, metadata)
+        mean_costs = {name: sum(cost[name] for cost in costs) / len(costs) for name in costs[0]}
+        return Goal(
+            loss=lambda features: self._distance(features - wanted),
+            weights=weights,
+            atoms=atoms,
+            metadata={"transport_cost": mean_costs},
+        )
 
     def _distance(self, gaps: Tensor) -> Tensor:
         return gaps.square().sum() if self.squared() else torch.linalg.vector_norm(gaps)
 
-    def _barycenter(self, features: Tensor, ipc: int, generator: torch.Generator) -> Barycenter:
+    def _barycenters(self, features: Tensor, ipc: int, generator: torch.Generator) -> dict[Weights, Barycenter]:
+        """Return the barycenters of a class with uniform and with learned weights, from the same start."""
         start = start_positions(features, ipc, self.atoms_start, generator)
-        return barycenter(
-            features, start, weights=self.weights, solver=self.solver, scheme=self.scheme, rounds=self.atoms_rounds
-        )
+        kinds: tuple[Weights, ...] = ("uniform", "learned")
+        return {
+            weights: barycenter(
+                features, start, weights=weights, solver=self.solver, scheme=self.scheme, rounds=self.atoms_rounds
+            )
+            for weights in kinds
+        }
