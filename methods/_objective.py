@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +23,30 @@ class Goal:
         weights: [classes, slots] of the images within their class, each row summing to 1; None: equal.
         atoms: [classes, IPC, D] features that images start near, where they start ``nearest_real``.
         metadata: plain values worth keeping.
+        view_loss: of the images as the teacher sees them, [N, C, S, S] normalised, in the order of the unit; a scalar.
     """
 
     loss: Callable[[Tensor], Tensor] | None = None
     weights: Tensor | None = None
     atoms: Tensor | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    view_loss: Callable[[Tensor], Tensor] | None = None
+
+
+class Penalty(Protocol):
+    """A regulariser R: entered for the time of the loop, it watches the teachers' forward passes."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def begin(self, iteration: int) -> None:
+        """Make ready for the forward pass of an iteration."""
+
+    def __call__(self) -> Tensor:
+        """Return R for the last forward pass."""
 
 
 class Regulariser:
@@ -61,6 +80,18 @@ class Regulariser:
         self.member = F.one_hot(owner).to(self.wanted)  # [channels of all layers, layers], sums over each layer
         self.layer_weights = torch.ones(len(channels)).to(self.wanted)
         self.layer_weights[:1] = first_layer_weight
+
+    def __enter__(self) -> Regulariser:
+        self.inputs.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inputs.__exit__(kind, error, trace)
+
+    def begin(self, iteration: int) -> None:
+        """Do nothing: every iteration is the same."""
 
     def __call__(self) -> Tensor:
         """Return R for the last forward pass of the teacher."""

@@ -1,7 +1,7 @@
 """The recovery loop: images are optimised until a frozen teacher sees in them what it saw in the real ones.
 
 One loop serves all methods of the SRe2L family. They differ in the goal of the features (`Recovery.goal`), in the
-regulariser (a field) and in the curriculum of the crops (`Recovery.crop_range`).
+regulariser (a field, or `Recovery.penalty`) and in the curriculum of the crops (`Recovery.crop_range`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
 from benchmark.vision.models import features_and_logits
 from methods._moments import BatchNormInputs
-from methods._objective import Goal, Regulariser
+from methods._objective import Goal, Penalty, Regulariser
 from methods._real import nearest_indices, random_indices, too_few
 from methods._recover_state import RecoveryState
 from methods._statistics import ClassStatistics
@@ -38,7 +38,7 @@ class Recovery(Distiller):
 
     Adam on normalised pixels, cosine to 0, no warm-up. Every iteration draws ONE view T for all images of a unit: a
     crop resized to the full size, a coin flip, a circular shift. Pixels are clamped to the valid range after each step;
-    the last iterate is what is kept, rounded to 8 bit.
+    the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration.
     """
 
     iterations: int = Field(default=2000, ge=1)
@@ -91,15 +91,14 @@ class Recovery(Distiller):
         state = RecoveryState.open(
             context, unit, self._start(data, goal, unit, context), self.learning_rate, self.betas
         )
-        inputs = BatchNormInputs(context.teachers[0])
-        regulariser = self._regulariser(inputs, goal, unit, context)
+        penalty = self.penalty(goal, unit, state.memory, context)
         frames = self._frames(data.info, unit.ipc)
         labels = unit.labels.to(context.device)
         terms: dict[str, Tensor] = {}
-        with inputs if regulariser else contextlib.nullcontext():
+        with penalty or contextlib.nullcontext():
             for iteration in range(state.iteration, self.iterations):
                 view = self._view(state.images, iteration, unit, data.info, context)
-                terms = self._terms(view, labels, goal, regulariser, context)
+                terms = self._terms(view, iteration, labels, goal, penalty, context)
                 rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
                 state.step(self._total(terms), rate, low, high)
                 if state.iteration in frames:
@@ -112,20 +111,24 @@ class Recovery(Distiller):
         return self._result(state, terms, goal, unit, data.info)
 
     def _terms(
-        self, view: Tensor, labels: Tensor, goal: Goal, regulariser: Regulariser | None, context: Context
+        self, view: Tensor, iteration: int, labels: Tensor, goal: Goal, penalty: Penalty | None, context: Context
     ) -> dict[str, Tensor]:
         """Return the terms of the loss, before their weights."""
+        if penalty:
+            penalty.begin(iteration)
         with context.autocast():
-            features, logits = features_and_logits(context.teachers[0], view)
+            features, logits = features_and_logits(context.teachers[iteration % len(context.teachers)], view)
         terms = {"ce": F.cross_entropy(logits.float(), labels)}
         if goal.loss:
             terms["feature"] = goal.loss(features.float())
-        if regulariser:
-            terms["regulariser"] = regulariser()
+        if goal.view_loss:
+            terms["view"] = goal.view_loss(view)
+        if penalty:
+            terms["regulariser"] = penalty()
         return terms
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
-        factors = {"ce": self.ce_weight, "feature": 1.0, "regulariser": self.regulariser_weight}
+        factors = {"ce": self.ce_weight, "feature": 1.0, "view": 1.0, "regulariser": self.regulariser_weight}
         return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
 
     def _view(self, images: Tensor, iteration: int, unit: Unit, info: DatasetInfo, context: Context) -> Tensor:
@@ -151,9 +154,11 @@ class Recovery(Distiller):
         ]
         return normalize(data.read(torch.cat(chosen)), info)
 
-    def _regulariser(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser | None:
+    def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
+        """Return R, by default that of the teacher's batch norms; an interrupted run finds its `memory` again."""
         if self.regulariser == "none":
             return None
+        inputs = BatchNormInputs(context.teachers[0])
         if not inputs.layers:
             raise BenchmarkError(
                 f"{self.name()}: the teacher has no BatchNorm layer whose statistics could be matched: "

@@ -21,6 +21,7 @@ class RecoveryState:
         optimizer: on the images.
         iteration: iterations done.
         frames: snapshots so far, uint8 on the CPU.
+        memory: what a regulariser keeps from iteration to iteration, on the device.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class RecoveryState:
     optimizer: torch.optim.Adam
     iteration: int = 0
     frames: list[Tensor] = field(default_factory=list)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -42,6 +44,7 @@ class RecoveryState:
         if saved:
             state.optimizer.load_state_dict(saved["optimizer"])
             state.iteration, state.frames = saved["iteration"], [frame.cpu() for frame in saved["frames"]]
+            state.memory = saved["memory"]
         return state
 
     def step(self, loss: Tensor, learning_rate: float, low: Tensor, high: Tensor) -> None:
@@ -61,6 +64,7 @@ class RecoveryState:
             "optimizer": self.optimizer.state_dict(),
             "iteration": self.iteration,
             "frames": self.frames,
+            "memory": self.memory,
         }
         torch.save(saved, beside)
         beside.replace(self.path)
