@@ -33,7 +33,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at, download and check datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-out = Console(soft_wrap=False)
+out = Console(width=None if sys.stdout.isatty() else 120)
+INTERRUPTED = 130  # the exit status that Typer makes of a KeyboardInterrupt
 
 
 class RunnerName(StrEnum):
@@ -198,13 +199,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        app(standalone_mode=False)
+        app()
     except BenchmarkError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        errors.print("interrupted; what is finished is kept, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            errors.print("interrupted; what is finished is kept, the same command goes on from there")
+        raise
 
 
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:

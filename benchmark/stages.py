@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -42,7 +43,8 @@ class Settings:
     def cache(self) -> Path:
         """Where decoded datasets lie: beside the data, or in the user's cache folder where they are read-only."""
         data = Path(self.data)
-        if os.access(data if data.exists() else Path(), os.W_OK):
+        home = next(place for place in (data, *data.absolute().parents) if place.exists())
+        if os.access(home, os.W_OK):
             return data / ".cache"
         return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
 
@@ -75,8 +77,8 @@ def execute(key: str, identity: Mapping[str, Any], settings: Settings) -> Outcom
         }
         try:
             store.fail(key, word)
-        except OSError as disk:
-            line += f" (and the store cannot be written: {disk.strerror})"
+        except BenchmarkError as disk:
+            line += f" (and {disk})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
 
 
@@ -232,7 +234,8 @@ class Heartbeat:
         if now - self.last >= 1.0:
             self.last = now
             word = {"step": step, "total": total, "when": time.time(), **scalars}
-            self.store.write_text(f".progress/{self.key}.json", json.dumps(word))
+            with contextlib.suppress(BenchmarkError):
+                self.store.write_text(f".progress/{self.key}.json", json.dumps(word))
 
 
 def precision(device: torch.device) -> torch.dtype:

@@ -17,7 +17,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,18 +35,26 @@ class Store:
     """Results by key, below a folder or a URL that fsspec understands."""
 
     def __init__(self, root: str) -> None:
-        """Open the store; nothing is created before something is written."""
-        self.fs, path = fsspec.core.url_to_fs(root)
+        """Open the store; nothing is created before something is written.
+
+        Raises:
+            BenchmarkError: an address that fsspec cannot open here.
+        """
+        try:
+            self.fs, path = fsspec.core.url_to_fs(root)
+        except (ValueError, ImportError) as error:
+            raise BenchmarkError(f"--runs {root}: cannot be opened ({error})") from error
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = path.rstrip("/")
-        self._place = Path(self.root) if self.local else Path(tempfile.gettempdir()) / "benchmark-store"
+        # Copies of a bucket's files: apart for every bucket and user, since equal keys may differ in their bytes.
+        mine = hashlib.sha256(f"{os.getuid()} {root}".encode()).hexdigest()[:12]
+        self._place = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{mine}"
 
     # Reading
 
     def record(self, key: str) -> dict[str, Any] | None:
         """Return what is recorded of a finished node, or None."""
-        record: dict[str, Any] | None = self._json(f"{key}/{RECORD}")
-        return record
+        return self._json(f"{key}/{RECORD}")
 
     def state(self, key: str) -> State:
         """Say whether a node is done; files are compared with their recorded sizes, small ones with their checksums."""
@@ -70,10 +78,9 @@ class Store:
         folder = self._place / key
         for name, facts in record["files"].items():
             path = folder / name
-            if not self.local and not (path.exists() and path.stat().st_size == facts["bytes"]):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.fs.get_file(f"{self.root}/{key}/{name}", str(path))
-            if not path.exists() or _checksum(path) != facts["sha256"]:
+            if not self.local and not _is(path, facts):
+                self._download(f"{key}/{name}", path)
+            if not _is(path, facts):
                 self.discard(key)  # a large file's damage shows only here, and the next scan must find the node absent
                 raise BenchmarkError(f"{path}: not what was recorded; run the command again to compute it anew")
         return folder
@@ -81,14 +88,16 @@ class Store:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield every record of the store, in the order of their keys."""
         for path in sorted(self.fs.glob(f"{self.root}/*/{RECORD}")):
-            record = self._json(path.removeprefix(self.root + "/"))
-            if record is not None:
+            key = Path(path).parent.name
+            record = self.record(key)
+            if record and record.get("key") == key:
                 yield record
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         """Return the last word of every node that has spoken, by key; a dead one may still be among them."""
         paths = self.fs.glob(f"{self.root}/.progress/*.json")
-        return {Path(path).stem: self._json(f".progress/{Path(path).name}", broken={}) for path in paths}
+        words = {Path(path).stem: self._json(f".progress/{Path(path).name}") for path in paths}
+        return {key: word for key, word in words.items() if word}
 
     # Writing
 
@@ -96,7 +105,8 @@ class Store:
     def writing(self, key: str) -> Iterator[Path]:
         """Yield an empty local folder to write a node's files into; `commit` puts it in place."""
         folder = self._place / ".staging" / f"{key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
+        with self._writes():
+            folder.mkdir(parents=True)
         try:
             yield folder
         finally:
@@ -107,14 +117,12 @@ class Store:
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": _checksum(p)} for p in paths}
         whole = {"key": key, **record, "files": files}
-        (folder / RECORD).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
-        if self.local:
-            self._rename(folder, Path(self.root) / key)
-        else:
-            for name in [*files, RECORD]:
-                self.fs.put_file(str(folder / name), f"{self.root}/{key}/{name}")
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.rm_file(f"{self.root}/{key}/{ERROR}")
+        with self._writes():
+            (folder / RECORD).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+            if self.local:
+                self._rename(folder, Path(self.root) / key)
+            else:
+                self._upload(folder, key, [*files, RECORD])
         return whole
 
     def fail(self, key: str, error: Mapping[str, Any]) -> None:
@@ -129,16 +137,17 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file below the root, atomically where the file system can rename."""
-        if not self.local:
-            self.fs.pipe_file(f"{self.root}/{name}", text.encode())
-            return
-        path = Path(self.root) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        temporary.write_text(text)
-        temporary.replace(path)
+        with self._writes():
+            if not self.local:
+                self.fs.pipe_file(f"{self.root}/{name}", text.encode())
+                return
+            path = Path(self.root) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+            temporary.write_text(text)
+            temporary.replace(path)
 
-    def read_json(self, name: str) -> Any:
+    def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a JSON file below the root, or None where there is none or it is broken."""
         return self._json(name)
 
@@ -160,28 +169,46 @@ class Store:
         Raises:
             BenchmarkError: the place is not a folder, not writable, or full.
         """
-        try:
-            self.write_text(".writable", "this store can be written\n")
-        except OSError as error:
-            full = error.errno == errno.ENOSPC
-            why = f"cannot be written ({error.strerror or error})"
-            remedy = "free some space" if full else "choose another place with --runs DIR"
-            raise BenchmarkError(f"--runs {self.root}: {why}; {remedy}") from error
+        self.write_text(".writable", "this store can be written\n")
         for left in (self._place / ".staging").glob("*"):
             if time.time() - left.stat().st_mtime > 86_400:
                 shutil.rmtree(left, ignore_errors=True)
 
     # Inside
 
-    def _json(self, name: str, broken: Any = None) -> Any:
+    @contextlib.contextmanager
+    def _writes(self) -> Iterator[None]:
+        """Put into words what the file system refuses."""
         try:
-            return json.loads(self.fs.cat_file(f"{self.root}/{name}"))
+            yield
+        except OSError as error:
+            why = f"cannot be written ({error.strerror or error})"
+            remedy = "free some space" if error.errno == errno.ENOSPC else "choose another place with --runs DIR"
+            raise BenchmarkError(f"--runs {self.root}: {why}; {remedy}") from error
+
+    def _json(self, name: str, broken: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        try:
+            value = json.loads(self.fs.cat_file(f"{self.root}/{name}"))
+            return value if isinstance(value, dict) else broken
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:
             return broken
         except OSError as error:
             raise BenchmarkError(f"{self.root}/{name}: cannot be read ({error.strerror or error})") from error
+
+    def _upload(self, folder: Path, key: str, names: Sequence[str]) -> None:
+        for name in names:
+            self.fs.put_file(str(folder / name), f"{self.root}/{key}/{name}")
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.root}/{key}/{ERROR}")
+
+    def _download(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.get_file(f"{self.root}/{name}", str(temporary))
+            temporary.replace(path)
 
     def _sound(self, key: str, name: str, facts: Mapping[str, Any]) -> bool:
         path = f"{self.root}/{key}/{name}"
@@ -206,6 +233,10 @@ class Store:
                 return  # another driver was first; equal keys have equal content
             shutil.rmtree(target, ignore_errors=True)  # an error, or a folder without a record
         raise BenchmarkError(f"{target}: cannot be replaced")
+
+
+def _is(path: Path, facts: Mapping[str, Any]) -> bool:
+    return path.exists() and path.stat().st_size == facts["bytes"] and _checksum(path) == facts["sha256"]
 
 
 def _checksum(path: Path) -> str:
