@@ -221,9 +221,11 @@ class _Builder:
     def _adder(self, config: datasets.DatasetConfig, info: DatasetInfo) -> Callable[[Stage, Params, str], str]:
         on_gpu = self.place.device == "cuda"
         wants = config.resources
-        needs = Needs(wants.cpus, wants.gpus if on_gpu else 0.0, wants.memory_gb)
+        gpus = wants.gpus if on_gpu else 0.0
 
         def add(stage: Stage, material: Params, title: str) -> str:
+            cpus = wants.teacher_cpus if stage in ("teacher", "prepare") else wants.cpus
+            needs = Needs(cpus, gpus, wants.memory_gb)
             whole = {"stage": stage, "dataset": {"name": info.name, "fingerprint": info.fingerprint}, **material}
             key = identity.key_of(whole)
             self.nodes.setdefault(key, Node(key, stage, whole, needs, title))

@@ -40,6 +40,7 @@ class Resources(Frozen):
     """What one task on this dataset takes."""
 
     cpus: int = Field(ge=1)
+    teacher_cpus: int = Field(1, ge=1)  # for what all else waits for: teachers, and preparations
     gpus: float = Field(0, ge=0)  # where tasks run on a GPU, the share of it
     memory_gb: float = Field(gt=0)
 
