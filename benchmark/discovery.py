@@ -21,16 +21,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Preparation
 from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.files import CONFIGS, names, read_yaml, validated
 
 C = TypeVar("C", bound=Component)
-M = TypeVar("M", bound=BaseModel)
-ROOT = Path(__file__).resolve().parent.parent
-RECIPES = ROOT / "configs" / "methods"
+RECIPES = CONFIGS / "methods"
 
 
 class Recipe(Frozen):
@@ -40,6 +38,13 @@ class Recipe(Frozen):
     ipc: tuple[int, ...] | None = None
     source: str = Field(min_length=1)
     set: dict[str, Any]
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, dataset: str) -> str:
+        if dataset not in names("datasets"):
+            raise ValueError(unknown("dataset", dataset, names("datasets")))
+        return dataset
 
 
 class RecipeFile(Frozen):
@@ -107,7 +112,7 @@ def resolve_method(
     merged: dict[str, Any] = {}
     for values in (*wide, *narrow, overrides):
         merged |= values
-    return check(method, merged, where)
+    return validated(method, merged, where)
 
 
 def read_recipes(name: str) -> tuple[Recipe, ...]:
@@ -115,45 +120,19 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
     path = RECIPES / f"{name}.yaml"
     if not path.exists():
         return ()
-    label = f"configs/methods/{path.name}"
-    try:
-        plain = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"{label}: not valid YAML: {error}") from error
-    method = load_method(name)
+    label, method = f"configs/methods/{path.name}", load_method(name)
     recipes: list[Recipe] = []
     faults: list[str] = []
-    for index, entry in enumerate(check(RecipeFile, plain, label, separator=": ").recipes):
+    for index, entry in enumerate(validated(RecipeFile, read_yaml(path), label).recipes):
+        where = f"{label}: recipes[{index}]"
         try:
-            recipes.append(check(Recipe, entry, f"{label}: recipes[{index}]"))
-            check(method, recipes[-1].set, f"{label}: recipes[{index}].set")
+            recipes.append(validated(Recipe, entry, where))
+            validated(method, recipes[-1].set, f"{where}.set")
         except Faults as error:
             faults += error.faults
     if faults:
         raise Faults(faults)
     return tuple(recipes)
-
-
-def check(model: type[M], values: Any, where: str, separator: str = ".") -> M:
-    """Return ``model(**values)``.
-
-    Raises:
-        Faults: one line per wrong value, ``WHERE.FIELD: what is wrong``, with "did you mean" for an unknown field.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise Faults(_fault(model, item, where, separator) for item in error.errors()) from error
-
-
-def _fault(model: type[BaseModel], item: Any, where: str, separator: str) -> str:
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in item["loc"]).lstrip(".")
-    place = f"{where}{separator}{steps}" if steps else where
-    if item["type"] == "extra_forbidden":
-        return f"{place}: {unknown('field', str(item['loc'][-1]), model.model_fields)}"
-    if item["type"] == "missing":
-        return f"{place}: missing"
-    return f"{place}: {item['msg'].removeprefix('Value error, ')}, not {item['input']!r}"
 
 
 def _names(package: str) -> list[str]:
@@ -165,7 +144,12 @@ def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
     if name not in _names(package):
         raise BenchmarkError(unknown(kind, name, _names(package)))
     importlib.invalidate_caches()
-    return _defined(importlib.import_module(f"{package}.{name}"), base)
+    try:
+        module = importlib.import_module(f"{package}.{name}")
+    except Exception as error:  # somebody's new file, with any mistake that code can have
+        why = f"{type(error).__name__}: {error}"
+        raise BenchmarkError(f"{package}/{name}.py: cannot be imported ({why})") from error
+    return _defined(module, base)
 
 
 def _defined(module: ModuleType, base: type[C]) -> type[C]:

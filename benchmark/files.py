@@ -80,7 +80,8 @@ def _fault(model: type[BaseModel], item: dict[str, Any]) -> str:
         return f"{place}: is missing"
     given = item.get("input")
     text = item["msg"].removeprefix("Value error, ")
-    return f"{place}: {text[:1].lower()}{text[1:]}" + (f" (given: {given!r})" if _short(given) else "")
+    at = f"{place}: " if place else ""  # a fault of the whole has no key
+    return f"{at}{text[:1].lower()}{text[1:]}" + (f" (given: {given!r})" if _short(given) else "")
 
 
 def _fields(model: type[BaseModel], parts: list[Any]) -> list[str]:

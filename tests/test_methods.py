@@ -164,8 +164,8 @@ class TestDiscovery:
         with pytest.raises(Faults) as caught:
             discovery.resolve_method("wmdd", "digits", 1, {"learning_rat": 1, "iterations": "many"}, "main.yaml: set")
         text = str(caught.value)
-        assert "main.yaml: set.learning_rat: unknown field 'learning_rat'. Did you mean 'learning_rate'?" in text
-        assert "main.yaml: set.iterations:" in text
+        assert "main.yaml: set: learning_rat: unknown key. Did you mean 'learning_rate'?" in text
+        assert "main.yaml: set: iterations:" in text
         assert "'many'" in text
 
     def test_recipes_are_resolved_from_wide_to_narrow(self, tmp_path, monkeypatch):
@@ -186,8 +186,8 @@ class TestDiscovery:
         with pytest.raises(Faults) as caught:
             discovery.read_recipes("wmdd")
         lines = caught.value.faults
-        assert lines[0] == "configs/methods/wmdd.yaml: recipes[0].source: missing"
-        assert lines[1].startswith("configs/methods/wmdd.yaml: recipes[1].set.learning_rat: unknown field")
+        assert lines[0] == "configs/methods/wmdd.yaml: recipes[0]: source: is missing"
+        assert lines[1].startswith("configs/methods/wmdd.yaml: recipes[1].set: learning_rat: unknown key")
 
     def test_a_file_without_a_method_says_so(self, tmp_path, monkeypatch):
         import methods
