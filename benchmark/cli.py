@@ -196,7 +196,8 @@ def data_check(name: DatasetName, data: Data = Path("data")) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is a message and exit status 2, never a traceback."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for interruption in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts in the background ignore SIGINT
+        signal.signal(interruption, signal.default_int_handler)
     errors = Console(stderr=True, soft_wrap=True)
     try:
         app()
