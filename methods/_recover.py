@@ -41,6 +41,7 @@ class Recovery(Distiller):
     the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration.
     """
 
+    teacher: str | None = None  # the network that images are recovered from; None: the dataset's own
     iterations: int = Field(default=2000, ge=1)
     learning_rate: float = Field(default=0.25, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
@@ -55,8 +56,8 @@ class Recovery(Distiller):
     class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance between batches, as WMDD's code
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's own teacher."""
-        return (TeacherSpec(),)
+        """Return the network that images are recovered from."""
+        return (TeacherSpec(arch=self.teacher),)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where the images cannot start from as many real ones."""
@@ -64,7 +65,8 @@ class Recovery(Distiller):
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
         """Return the class statistics where something asks for them."""
-        return ClassStatistics() if self.regulariser == "pcbn" or self.start == "nearest_real" else None
+        needed = self.regulariser == "pcbn" or self.start == "nearest_real"
+        return ClassStatistics(teacher=self.teacher) if needed else None
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of as many whole classes as fit into `batch_images`, one at least."""

@@ -47,11 +47,12 @@ class ClassStatistics(Preparation):
 
     version: ClassVar[int] = 1
 
+    teacher: str | None = None  # None: the dataset's own
     batch_size: int = 100
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's own teacher."""
-        return (TeacherSpec(),)
+        """Return the network that looks at the images."""
+        return (TeacherSpec(arch=self.teacher),)
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:

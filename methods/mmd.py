@@ -34,7 +34,7 @@ class MMD(Recovery):
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics."""
-        return ClassStatistics()
+        return ClassStatistics(teacher=self.teacher)
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
         """Return the squared MMD between the unit's features and the real ones, summed over classes."""

@@ -62,7 +62,7 @@ class WMDD(Recovery):
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics."""
-        return ClassStatistics()
+        return ClassStatistics(teacher=self.teacher)
 
     def squared(self) -> bool:
         """Return whether norms are squared: in the paper, not in the authors' code."""
