@@ -154,7 +154,7 @@ def _quantise(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
         owner = nearest
         atoms = _means(points, owner, atoms)
     counts = torch.bincount(owner, minlength=len(atoms))
-    return Barycenter(atoms, counts / len(points), tuple(costs))
+    return Barycenter(atoms, counts.double() / len(points), tuple(costs))
 
 
 def _assign(points: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:

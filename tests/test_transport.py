@@ -40,7 +40,7 @@ def test_learned_weights_end_at_a_fixed_point_of_k_means(case, start):
     found = barycenter(features, first, weights="learned", rounds=1000)
     nearest = torch.cdist(features, found.positions).argmin(1)
     counts = torch.bincount(nearest, minlength=len(first))
-    torch.testing.assert_close(found.weights, counts / len(features), check_dtype=False)
+    torch.testing.assert_close(found.weights, counts.double() / len(features))
     for j in counts.nonzero().flatten().tolist():
         torch.testing.assert_close(found.positions[j], features[nearest == j].mean(0))
 
