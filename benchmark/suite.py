@@ -88,11 +88,20 @@ class Exclude(Frozen):
         pairs = (
             (self.datasets, cell.dataset),
             (self.ipc, cell.ipc),
-            (self.methods, cell.method.name),
+            (self.methods, cell.method.shown),
             (self.students, cell.student),
             (self.protocols, cell.protocol),
         )
         return all(not axis or value in axis for axis, value in pairs)
+
+    def faults(self, suite: Suite) -> Iterator[str]:
+        """Yield what is wrong with its names; methods are called as tables call them."""
+        for axis in ("datasets", "methods", "students", "protocols"):
+            for name in getattr(self, axis):
+                if fault := name_fault(axis, name, suite):
+                    yield f"{axis}: {fault}"
+        if not (self.datasets or self.ipc or self.methods or self.students or self.protocols):
+            yield "names no axis, so that every cell would be excluded"
 
 
 class Cell(Frozen):
@@ -116,6 +125,17 @@ class Suite(Frozen):
     description: str = ""
     blocks: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> Suite:
+        faults = [f"exclude[{i}]: {fault}" for i, rule in enumerate(self.exclude) for fault in rule.faults(self)]
+        entries = [entry for block in self.blocks for entry in block.methods]
+        called = {entry.shown: entry for entry in entries}
+        twice = sorted({entry.shown for entry in entries if called[entry.shown] != entry})
+        faults += [f"blocks: two variants are called '{name}'; a table could not tell them apart" for name in twice]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     def cells(self) -> tuple[Cell, ...]:
         """Return every cell once, in the order of the file."""
@@ -143,22 +163,20 @@ class Selection(Frozen):
     def apply(self, suite: Suite) -> Suite:
         """Return the suite narrowed to the selection.
 
-        A name that the suite lists somewhere keeps its places; one that it lists nowhere joins every block, so that a
-        new method or student can be run in a suite that does not know it.
+        Dataset by dataset and axis by axis: a value that some block lists keeps its places; one that no block lists
+        joins them all, so that a new method or student can be run in a suite that does not know it.
         """
-        blocks = [block for block in (self._narrow(block, suite) for block in suite.blocks) if block]
-        return suite.model_copy(update={"blocks": tuple(blocks)})
-
-    def _narrow(self, block: Block, suite: Suite) -> Block | None:
-        changed: dict[str, Any] = {} if self.seeds is None else {"seeds": self.seeds}
-        for axis in ("datasets", "ipc", "students", "protocols"):
-            listed = [value for other in suite.blocks for value in getattr(other, axis)]
-            changed[axis] = _narrowed(getattr(block, axis), getattr(self, axis), listed)
-        everywhere = [entry.shown for other in suite.blocks for entry in other.methods]
-        variants = {entry.shown: entry for entry in block.methods}
-        chosen = _narrowed(tuple(variants), self.methods, everywhere)
-        changed["methods"] = tuple(variants.get(name) or MethodEntry(name=name) for name in chosen)
-        return block.model_copy(update=changed) if all(value != () for value in changed.values()) else None
+        variants = {entry.shown: entry for block in suite.blocks for entry in block.methods}
+        methods = [variants.get(name) or MethodEntry(name=name) for name in self.methods]
+        axes = {"ipc": self.ipc, "students": self.students, "protocols": self.protocols, "methods": methods}
+        seeds = {} if self.seeds is None else {"seeds": self.seeds}
+        chosen = []
+        for datasets in [[name] for name in self.datasets] or [[]]:
+            blocks = _narrowed(suite.blocks, "datasets", datasets)
+            for axis, wanted in axes.items():
+                blocks = _narrowed(blocks, axis, wanted)
+            chosen += [block.model_copy(update=seeds) for block in blocks]
+        return suite.model_copy(update={"blocks": tuple(chosen)})
 
 
 def load_suite(name: str) -> Suite:
@@ -207,7 +225,14 @@ def _cells(block: Block) -> Iterator[Cell]:
         )
 
 
-def _narrowed(axis: tuple[Any, ...], wanted: Sequence[Any], listed: Sequence[Any]) -> tuple[Any, ...]:
+def _narrowed(blocks: Sequence[Block], axis: str, wanted: Sequence[Any]) -> Sequence[Block]:
+    """Return the blocks with those values of an axis that are wanted; () wants all."""
     if not wanted:
-        return axis
-    return tuple(value for value in wanted if value in axis or value not in listed)
+        return blocks
+    listed = [value for block in blocks for value in getattr(block, axis)]
+    kept = []
+    for block in blocks:
+        chosen = tuple(value for value in wanted if value in getattr(block, axis) or value not in listed)
+        if chosen:
+            kept.append(block.model_copy(update={axis: chosen}))
+    return kept
