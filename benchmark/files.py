@@ -48,7 +48,8 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise Faults(f"{where}: {_fault(model, dict(item))}" for item in error.errors()) from error
+        items = [dict(item) for item in error.errors() if not _follows(dict(item), error)]
+        raise Faults(f"{where}: {_fault(model, item)}" for item in items) from error
 
 
 def load(model: type[Model], kind: str, name: str) -> Model:
@@ -82,6 +83,12 @@ def _fault(model: type[BaseModel], item: dict[str, Any]) -> str:
     text = item["msg"].removeprefix("Value error, ")
     at = f"{place}: " if place else ""  # a fault of the whole has no key
     return f"{at}{text[:1].lower()}{text[1:]}" + (f" (given: {given!r})" if _short(given) else "")
+
+
+def _follows(item: dict[str, Any], error: ValidationError) -> bool:
+    """Whether a list is too short only because of the faults of its items."""
+    inner = [other["loc"][: len(item["loc"])] for other in error.errors() if len(other["loc"]) > len(item["loc"])]
+    return item["type"] == "too_short" and item["loc"] in inner
 
 
 def _fields(model: type[BaseModel], parts: list[Any]) -> list[str]:

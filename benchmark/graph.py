@@ -161,7 +161,7 @@ class _Builder:
         return config, datasets.info(config, self.place.data), why
 
     def _method(self, cell: Cell) -> Distiller:
-        where = f"configs/suites/{self.suite.name}.yaml: {cell.method.shown}.set"
+        where = f"suite {self.suite.name}: {cell.method.shown}.set"
         return resolve_method(cell.method.name, cell.dataset, cell.ipc, cell.method.params, where)
 
     def _nodes(

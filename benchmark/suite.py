@@ -33,6 +33,13 @@ class MethodEntry(Frozen):
     def _plain_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if fault := name_fault("methods", name):
+            raise ValueError(fault)
+        return name
+
     @model_validator(mode="after")
     def _label_for_variants(self) -> MethodEntry:
         if self.params and not self.label:
@@ -63,11 +70,10 @@ class Block(Frozen):
             raise ValueError("images per class are 1 or more")
         return value
 
-    @field_validator("datasets", "methods", "students", "protocols")
+    @field_validator("datasets", "students", "protocols")
     @classmethod
-    def _known(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        plain = [entry.name if isinstance(entry, MethodEntry) else entry for entry in value]
-        faults = [fault for name in plain if (fault := name_fault(str(info.field_name), name))]
+    def _known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        faults = [fault for name in value if (fault := name_fault(str(info.field_name), name))]
         if faults:
             raise ValueError("; ".join(faults))
         return value
