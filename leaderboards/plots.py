@@ -1,44 +1,24 @@
-"""Plots of a leaderboard: PNG for a page, SVG for a paper. Each function returns figures by name and writes nothing."""
+"""Accuracy against what it takes: images per class, bytes, seconds. Each function returns figures by name."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from leaderboards import figures
+from leaderboards.figures import ERROR, style_of
 from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC, rows_of
 
 SPREAD = 1.2  # ratio of the last method's IPC to the first's, where points of one IPC stand side by side
-COLUMN = 3.4  # inches, the width of a column of a two-column paper
-STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.linewidth": 0.7,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "leaderboards",  # equal tables give equal bytes
-    "svg.fonttype": "none",
-}
-ERROR: Any = {"fmt": "none", "capsize": 2, "elinewidth": 0.9, "capthick": 0.9}
+DECADES = 30  # ratio of costs from which on powers of ten are ticks enough
+POINTS = 3  # from which on a panel shows more than the table does
+SHORTEST = 0.01  # seconds, for a logarithmic axis
 
 
 def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
@@ -47,36 +27,80 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     One figure per protocol. A method that does not depend on IPC, such as `full`, is a dashed line. Where no dataset
     has two IPCs there is nothing to join, and methods are rows of dots instead.
     """
-    measured = leaderboard[leaderboard["top1_mean"].notna()]
-    figures = {}
-    with mpl.rc_context({**sns.axes_style("ticks"), **STYLE}):
-        for protocol, rows in measured.groupby("protocol"):
+    found = {}
+    with figures.drawing():
+        for protocol, rows in _measured(leaderboard).groupby("protocol"):
             by_ipc = rows[rows["ipc"] != EVERY_IPC]
             if by_ipc.empty:
                 continue
             several = by_ipc.groupby(["dataset", "student"])["ipc"].nunique().max() > 1
             figure = _curves(rows) if several else _dots(rows)
-            facts = f"protocol {protocol}; mean ± one standard deviation"
-            figure.suptitle(facts, x=0.01, ha="left", fontsize=6.5, color="#555555")
-            figures[f"accuracy_against_ipc_{_file_name(str(protocol))}"] = figure
-    return figures
-
-
-def images(figure: Figure) -> dict[str, bytes]:
-    """Return a figure as ``{"png": ..., "svg": ...}``; equal figures give equal bytes."""
-    found = {}
-    with mpl.rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for both
-        for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=300, metadata=facts)
-            found[kind] = buffer.getvalue()
+            figures.note(figure, f"protocol {protocol}; mean ± one standard deviation")
+            found[f"accuracy_against_ipc_{figures.file_name(str(protocol))}"] = figure
     return found
 
 
+def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
+    """Draw accuracy against the bytes of images and labels together, for labels can outweigh the images."""
+    total = leaderboard["images_bytes"].astype("float64") + leaderboard["labels_bytes"].astype("float64")
+    return _against(leaderboard, total, "bytes", "images and labels, bytes", EngFormatter("B"))
+
+
+def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
+    """Draw accuracy against the seconds that a set and its labels took: prepare, distill and relabel."""
+    parts = leaderboard[["distill_seconds", "label_seconds"]].sum(axis=1, skipna=False)
+    total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
+    return _against(leaderboard, total, "seconds", "prepare + distill + relabel, seconds", EngFormatter("s"))
+
+
+def _against(
+    leaderboard: pd.DataFrame, cost: pd.Series, name: str, label: str, form: EngFormatter
+) -> dict[str, Figure]:
+    found = {}
+    rows = _measured(leaderboard.assign(cost=cost))
+    with figures.drawing():
+        for protocol, group in rows[rows["cost"].notna()].groupby("protocol"):
+            if group.groupby(["dataset", "student"]).size().max() < POINTS:
+                continue
+            methods = [*figures.methods_of(group), *_fixed(group)]
+            figure, parts = _panels(group, 2.3)
+            for axes, panel in parts:
+                _costs(axes, panel, methods)
+                axes.set_xlabel(label)
+                axes.xaxis.set_major_formatter(form)
+            figures.legend(figure, methods)
+            devices = sorted({device for device in group["device"] if device}) if name == "seconds" else []
+            where = f"; on {' / '.join(devices)}" if devices else ""
+            figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}")
+            found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
+    return found
+
+
+def _costs(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
+    for method in methods:
+        curve = panel[panel["method"] == method].sort_values("ipc")
+        y = curve["top1_mean"]
+        axes.errorbar(curve["cost"], y, yerr=curve["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
+        axes.plot(curve["cost"], y, **style_of(method))
+    axes.set_xscale("log")
+    low, high = panel["cost"].min(), panel["cost"].max()
+    axes.set_xlim(low / 2, high * 2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > DECADES else (1, 2, 5), numticks=5))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylim(*figures.limits(panel))
+
+
+def _measured(leaderboard: pd.DataFrame) -> pd.DataFrame:
+    return leaderboard[leaderboard["top1_mean"].notna()]
+
+
+def _fixed(rows: pd.DataFrame) -> list[str]:
+    return sorted(set(rows.loc[rows["ipc"] == EVERY_IPC, "method"]))
+
+
 def _curves(rows: pd.DataFrame) -> Figure:
-    methods = _methods(rows)
+    methods = figures.methods_of(rows)
     figure, panels = _panels(rows, height=2.3)
     for axes, panel in panels:
         points = panel[panel["ipc"] != EVERY_IPC].sort_values("ipc")
@@ -86,17 +110,16 @@ def _curves(rows: pd.DataFrame) -> Figure:
             shift = SPREAD ** ((position + 0.5) / len(methods) - 0.5)
             x, y = curve["ipc"].astype(float) * shift, curve["top1_mean"]
             axes.errorbar(x, y, yerr=curve["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
-            axes.plot(x, y, **_style(method))
+            axes.plot(x, y, **style_of(method))
         axes.set_xscale("log")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
         axes.set_xlabel("images per class")
         axes.set_ylabel("top-1 accuracy (%)")
-        axes.set_ylim(*_limits(panel))
+        axes.set_ylim(*figures.limits(panel))
         _baselines(axes, panel)
-    _legend(figure, methods)
-    figure.set_figheight(figure.get_figheight() + 0.16 * _legend_lines(figure.get_figwidth(), methods))
+    figures.legend(figure, methods)
     return figure
 
 
@@ -109,31 +132,24 @@ def _dots(rows: pd.DataFrame) -> Figure:
         for height, row in enumerate(rows_of(points.fillna({"top1_std": 0}))):
             colour = look(row["method"]).colour
             axes.errorbar(row["top1_mean"], height, xerr=row["top1_std"], ecolor=colour, **ERROR)
-            axes.plot(row["top1_mean"], height, **_style(row["method"]))
+            axes.plot(row["top1_mean"], height, **style_of(row["method"]))
         axes.set_yticks(range(len(points)), points["method"])
         axes.set_ylim(-0.6, len(points) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("top-1 accuracy (%)")
         above_labels = 20 if len(points) < len(panel) else None
         axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left", pad=above_labels)
-        axes.set_xlim(*_limits(panel))
+        axes.set_xlim(*figures.limits(panel))
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         _baselines(axes, panel, upright=True)
     return figure
 
 
 def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Return a figure with an empty, titled panel for every dataset and student that was measured at some IPC."""
+    """Return a figure with a panel for every dataset and student that was measured at some IPC."""
     groups = rows.groupby(["dataset", "student"], sort=False)
     found = [(name, panel) for name, panel in groups if (panel["ipc"] != EVERY_IPC).any()]
-    columns = min(len(found), 3)
-    lines = math.ceil(len(found) / columns)
-    width = {1: COLUMN, 2: 0.9 * 2 * COLUMN, 3: 7.0}[columns]
-    figure = Figure(figsize=(width, height * lines), layout="constrained")
-    axes = [figure.add_subplot(lines, columns, position + 1) for position in range(len(found))]
-    for ax, ((dataset, student), _) in zip(axes, found, strict=True):
-        ax.set_title(f"{dataset}\n{student}" if columns == 3 else f"{dataset}, {student}", loc="left")
-        sns.despine(ax=ax)
+    figure, axes = figures.panels([f"{dataset}, {student}" for (dataset, student), _ in found], height)
     return figure, [(ax, panel) for ax, (_, panel) in zip(axes, found, strict=True)]
 
 
@@ -153,45 +169,3 @@ def _baselines(axes: Axes, panel: pd.DataFrame, upright: bool = False) -> None:
         else:
             axes.axhline(accuracy, **line)
             axes.text(1.01, place, label, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
-
-
-def _legend(figure: Figure, methods: list[str]) -> None:
-    handles = [Line2D([], [], label=name, **_style(name)) for name in methods]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=math.ceil(len(methods) / _legend_lines(figure.get_figwidth(), methods)),
-        frameon=False,
-        handlelength=1.8,
-        columnspacing=1.2,
-    )
-
-
-def _legend_lines(width: float, methods: list[str]) -> int:
-    """Return how many lines a legend needs in a figure of so many inches."""
-    longest = 0.42 + 0.06 * max(map(len, methods))  # inches: the handle, and 7 pt letters
-    return math.ceil(len(methods) / max(1, int(width / longest)))
-
-
-def _style(method: str) -> Any:
-    colour, marker, hollow = look(method)
-    edge = {"markerfacecolor": "white", "linestyle": (0, (4, 1.5))} if hollow else {"markeredgecolor": "white"}
-    return {"color": colour, "marker": marker, "markeredgewidth": 1.0 if hollow else 0.5, **edge}
-
-
-def _methods(rows: pd.DataFrame) -> list[str]:
-    """Return the methods that depend on IPC, the most accurate first."""
-    means = rows[rows["ipc"] != EVERY_IPC].groupby("method")["top1_mean"].mean()
-    return [str(name) for name in means.sort_values(ascending=False, kind="stable").index]
-
-
-def _limits(panel: pd.DataFrame) -> tuple[float, float]:
-    """Return the range of accuracies with error bars and a margin, never beyond what a percentage can be."""
-    error = panel["top1_std"].fillna(0)
-    low, high = (panel["top1_mean"] - error).min(), (panel["top1_mean"] + error).max()
-    margin = max(0.07 * (high - low), 1.0)
-    return max(low - margin, -1.0), min(high + margin, 101.5)
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", text)

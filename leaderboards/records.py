@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
@@ -45,8 +46,10 @@ CELL_COLUMNS = [
     "evaluate_key",
     "module",  # the method's file; `method` is the name in the tables, which differs for variants
     "params",  # hyperparameters that a variant overrides, as JSON
+    "recipe",  # all hyperparameters that the set was made with, as JSON
 ]
 INTEGERS = ["ipc", "draw", "seed", "images_bytes", "labels_bytes"]
+CURVE_COLUMNS = [*IDENTITY[1:], "epoch", "loss"]
 EVERY_IPC = 0  # the IPC of a method whose set is the same at every IPC, such as `full`
 
 Record = Mapping[str, Any]
@@ -60,6 +63,23 @@ class Nodes:
     errors: Mapping[str, Record]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a store holds of a suite: its manifest's cells, and the records of their nodes."""
+
+    folder: Folder
+    suite: str
+    title: str
+    cells: tuple[Record, ...]
+    nodes: Nodes
+
+    def records(self, cell: Record, stage: str) -> list[Record]:
+        """Return the records of a cell's nodes of a stage; [] as long as one is missing, for half a sum is no cost."""
+        keys = keys_of(cell, stage)
+        found = [self.nodes.records[key] for key in keys if key in self.nodes.records]
+        return found if len(found) == len(keys) else []
+
+
 def suites(root: str) -> list[str]:
     """Return the suites with a manifest below a store."""
     folder = Folder(root)
@@ -67,7 +87,19 @@ def suites(root: str) -> list[str]:
     return [name.split("/")[1] for name in found]
 
 
-def read_cells(root: str, suite: str) -> pd.DataFrame:
+def read(root: str, suite: str) -> Stored:
+    """Read a suite's manifest and the records of its nodes.
+
+    Raises:
+        BenchmarkError: no manifest, or one that cannot be understood.
+    """
+    folder = Folder(root)
+    manifest = _manifest(folder, suite)
+    cells = tuple(manifest["cells"])
+    return Stored(folder, suite, str(manifest.get("title") or suite), cells, _nodes(folder, cells))
+
+
+def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per expected cell, datasets in the order of the manifest.
 
     Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
@@ -75,20 +107,33 @@ def read_cells(root: str, suite: str) -> pd.DataFrame:
     but the teacher's, which is no part of a method's cost.
 
     Raises:
-        BenchmarkError: no manifest, or one that cannot be understood.
+        BenchmarkError: a cell that cannot be understood.
     """
-    folder = Folder(root)
-    cells = _manifest(folder, suite)["cells"]
-    nodes = _nodes(folder, cells)
     try:
-        rows = [{"suite": suite, **_row(cell, nodes)} for cell in cells]
+        rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
     except (KeyError, TypeError, AttributeError) as error:
-        raise BenchmarkError(f"{folder.shown(_manifest_name(suite))}: a cell is malformed: {error!r}") from error
+        name = stored.folder.shown(_manifest_name(stored.suite))
+        raise BenchmarkError(f"{name}: a cell is malformed: {error!r}") from error
     frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*IDENTITY, "params"])
     datasets = {name: position for position, name in enumerate(frame["dataset"].unique())}
     keys = frame.assign(dataset=frame["dataset"].map(datasets), ipc=ipc_order(frame["ipc"]))
     return frame.loc[keys.sort_values([*IDENTITY, "params"]).index].reset_index(drop=True)
+
+
+def curves_table(stored: Stored) -> pd.DataFrame:
+    """Return the training loss of every student that was evaluated: `CURVE_COLUMNS`, a row per recorded epoch."""
+    frames = []
+    for cell in stored.cells:
+        for record in stored.records(cell, "evaluate"):
+            losses = record["metrics"].get("curve_loss") or []
+            params = (record.get("identity") or {}).get("component", {}).get("params", {})
+            epochs = params.get("schedule", {}).get("epochs", len(losses))
+            axes = {name: cell[name] for name in IDENTITY[1:] if name != "method"}
+            epoch = np.linspace(1, epochs, len(losses))  # the evaluator keeps evenly spread epochs, the last included
+            frames.append(pd.DataFrame({**axes, "method": cell["label"], "epoch": epoch, "loss": losses}))
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True)[CURVE_COLUMNS] if filled else pd.DataFrame(columns=CURVE_COLUMNS)
 
 
 def ipc_order(ipc: pd.Series) -> pd.Series:
@@ -123,7 +168,7 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
 
 def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     """Read every record, and the errors of nodes that have none."""
-    keys = dict.fromkeys(key for cell in cells for stage in STAGES for key in _keys(cell, stage))
+    keys = dict.fromkeys(key for cell in cells for stage in STAGES for key in keys_of(cell, stage))
     records, errors = {}, {}
     found = folder.read(f"{key}/record.json" for key in keys)
     for name, data in found.items():
@@ -147,13 +192,14 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _keys(cell: Record, stage: str) -> list[str]:
+def keys_of(cell: Record, stage: str) -> list[str]:
+    """Return the keys of a cell's nodes of a stage."""
     return (cell.get("nodes") or {}).get(stage) or []
 
 
-def _row(cell: Record, nodes: Nodes) -> dict[str, Any]:
-    status, reason = _status(cell, nodes)
-    done = {stage: _finished(_keys(cell, stage), nodes) for stage in STAGES}
+def _row(cell: Record, stored: Stored) -> dict[str, Any]:
+    status, reason = _status(cell, stored.nodes)
+    done = {stage: stored.records(cell, stage) for stage in STAGES}
     own = [record for stage in STAGES[1:] for record in done[stage]]
     metrics = done["evaluate"][0].get("metrics", {}) if done["evaluate"] else {}
     teacher = done["teacher"][0].get("metrics", {}) if done["teacher"] else {}
@@ -174,31 +220,26 @@ def _row(cell: Record, nodes: Nodes) -> dict[str, Any]:
         "train_seconds": _total(done["evaluate"], "seconds"),
         "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
         "device": joined(str(_cost(record, "device") or "") for record in own),
-        "evaluate_key": next(iter(_keys(cell, "evaluate")), ""),
+        "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
         "module": cell["method"],
-        "params": json.dumps(cell["params"], sort_keys=True) if cell.get("params") else "",
+        "params": _plain_json(cell.get("params")),
+        "recipe": _plain_json(_recipe(done["distill"])),
     }
 
 
 def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
     """Return a cell's status and the reason in words, "" for one that is ok."""
-    evaluate = _keys(cell, "evaluate")
+    evaluate = keys_of(cell, "evaluate")
     if evaluate and all(key in nodes.records for key in evaluate):
         return "ok", ""
     if cell.get("skipped"):
         return "skipped", _line(cell["skipped"])
     for stage in STAGES:
-        for key in _keys(cell, stage):
+        for key in keys_of(cell, stage):
             if key in nodes.errors:
                 status = "blocked" if stage in SHARED else "failed"
                 return status, f"{stage}: {_line(nodes.errors[key].get('message') or 'no word of why')}"
     return "missing", "not run yet"
-
-
-def _finished(keys: list[str], nodes: Nodes) -> list[Record]:
-    """Return the records of a stage; [] as long as one is missing, for half a sum is no cost."""
-    records = [nodes.records[key] for key in keys if key in nodes.records]
-    return records if len(records) == len(keys) else []
 
 
 def _total(records: list[Record], *path: str) -> float | None:
@@ -211,6 +252,14 @@ def _cost(record: Record, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _recipe(distilled: list[Record]) -> Any:
+    return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
+
+
+def _plain_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True) if value else ""
 
 
 def joined(names: Iterable[str]) -> str:

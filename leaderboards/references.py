@@ -63,26 +63,34 @@ def load(folder: Path = FOLDER) -> tuple[Reference, ...]:
     return tuple(rows)
 
 
+def comparable(
+    references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
+) -> list[Reference]:
+    """Return the published accuracies that may stand beside a measured one, the preferred source first.
+
+    Dataset, IPC and method must be equal (`imagenette64` is not `imagenette`, a variant is not its method), and so must
+    the kind of labels; a published ``convnet`` stands for every ``convnet_d*``.
+    """
+    return [row for row in _published(references, dataset, ipc, method, student) if _same_labels(row, protocol)]
+
+
 def beside(
     references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
 ) -> tuple[float | None, str]:
-    """Return the published accuracy to show beside a measured one, and where it comes from.
-
-    Dataset, IPC and method must be equal (`imagenette64` is not `imagenette`, a variant is not its method); a published
-    ``convnet`` stands for every ``convnet_d*``. Further publications follow in the text with their numbers.
-    """
-    same = [
-        row
-        for row in references
-        if (row.dataset, row.ipc, row.method) == (dataset, ipc, method.casefold()) and _same_network(row, student)
-    ]
-    same.sort(key=lambda row: row.source != PREFERRED)  # stable: otherwise in the order of the files
-    comparable = [row for row in same if _same_labels(row, protocol)]
-    if not comparable:
+    """Return the first of the `comparable` numbers, and in words where it and all others come from."""
+    same = _published(references, dataset, ipc, method, student)
+    found = comparable(same, dataset, ipc, method, student, protocol)
+    if not found:
         others = " | ".join(f"{row.top1:g} ({row.origin})" for row in same)
         return None, f"only under another protocol: {others}" if others else ""
-    first, *rest = comparable
+    first, *rest = found
     return first.top1, " | ".join([first.origin, *(f"also {row.top1:g} ({row.origin})" for row in rest)])
+
+
+def _published(references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str) -> list[Reference]:
+    wanted = (dataset, ipc, method.casefold())
+    same = [r for r in references if (r.dataset, r.ipc, r.method) == wanted and _same_network(r, student)]
+    return sorted(same, key=lambda row: row.source != PREFERRED)  # stable: otherwise in the order of the files
 
 
 def _same_network(row: Reference, student: str) -> bool:

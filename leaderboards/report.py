@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from leaderboards import plots, records, references, tables
-from leaderboards.folder import Folder
+from leaderboards import paper, records, references, tables, typeset, variants
 from leaderboards.terminal import render, text
 
 __all__ = ["Report", "available", "build", "render", "text"]
@@ -47,12 +47,39 @@ def build(root: str, suite: str) -> Report:
     Raises:
         BenchmarkError: the suite has no manifest there, or something cannot be read or written.
     """
-    store = Folder(root)
-    cells = records.read_cells(root, suite)
-    board = tables.leaderboard(cells, references.load())
+    stored = records.read(root, suite)
+    cells = records.cells_table(stored)
+    published = references.load()
+    board = tables.leaderboard(cells, published)
+    paper_tables = paper.tables(board, published)
     files = {"leaderboard.csv": tables.to_csv(board), "cells.csv": tables.to_csv(cells)}
-    for name, figure in plots.accuracy_against_ipc(board).items():
-        files |= {f"{name}.{kind}": data for kind, data in plots.images(figure).items()}
+    files |= _typeset(paper_tables)
+    files |= _plots(board, records.curves_table(stored))
     folder = f"leaderboards/{suite}"
-    paths = tuple(store.write(f"{folder}/{name}", data) for name, data in files.items())
-    return Report(suite, store.shown(folder), paths, cells, board)
+    paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
+    return Report(suite, stored.folder.shown(folder), paths, cells, board)
+
+
+def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
+    writers = {"csv": typeset.to_csv, "md": typeset.to_markdown, "tex": typeset.to_latex}
+    return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
+
+
+def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
+    from leaderboards import comparisons, figures, plots  # takes seconds, which a mere look need not pay
+
+    main = variants.contestants(board)
+    named = {
+        **plots.accuracy_against_ipc(main),
+        **plots.accuracy_against_bytes(main),
+        **plots.accuracy_against_seconds(main),
+        **comparisons.ablation(board),
+        **comparisons.distances(board),
+        **comparisons.networks(board),
+        **comparisons.sensitivity(board),
+        **comparisons.training(curves[curves["method"].isin(main["method"])]),
+    }
+    files: dict[str, bytes] = {}
+    for name, figure in named.items():
+        files |= {f"plots/{name}.{kind}": data for kind, data in figures.images(figure).items()}
+    return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -32,8 +32,12 @@ LEADERBOARD_COLUMNS = [
     "teacher_top1",
     "teacher_seconds",
     "prepare_seconds",
+    "module",
+    "params",
+    "recipe",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the gravest first
+WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
 MEANS = [
     "images_bytes",
     "labels_bytes",
@@ -67,6 +71,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         seeds=("status", lambda statuses: (statuses == "ok").sum()),
         cells=("status", "size"),
         device=("device", joined),
+        **{name: (name, "max") for name in ("module", "params", "recipe")},  # "" as long as nothing is recorded
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     verdicts = [_verdict(list(group["status"]), list(group["reason"])) for _, group in groups]
@@ -91,6 +96,43 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 def ipc_text(ipc: int) -> str:
     """Return an IPC as it is shown."""
     return "all" if ipc == EVERY_IPC else str(ipc)
+
+
+def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list[str]]]:
+    """Yield headings, each with a line for every reason for which rows of a leaderboard have no number, or half of one.
+
+    Args:
+        board: a leaderboard, or rows of one.
+        suite: its name, for the command that computes what is missing.
+    """
+    headings = {
+        "skipped": "Skipped",
+        "failed": "Failed",
+        "blocked": "Blocked by a failure further up",
+        "partial": "Incomplete",
+    }
+    for status, heading in headings.items():
+        lines = _reasons(board, status)
+        if lines:
+            yield heading, lines
+    missing = int((board["status"] == "missing").sum())
+    if missing:
+        again = f"`python -m benchmark run --suite {suite}` computes what is missing"
+        yield "Not run yet", [f"{missing} of {len(board)} rows; {again}"]
+
+
+def _reasons(board: pd.DataFrame, status: str) -> list[str]:
+    """Return "dataset: reason" where a whole dataset shares one, else "dataset, methods at IPC ...: reason"."""
+    lines = []
+    for (dataset, reason), rows in board[board["status"] == status].groupby(["dataset", "reason"], sort=False):
+        whole = len(rows) == int((board["dataset"] == dataset).sum())
+        which = "" if whole else f", {_listed(rows['method'])} at IPC {_listed(rows['ipc'].map(ipc_text))}"
+        lines.append(f"{dataset}{which}: {reason}")
+    return lines
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values))
 
 
 def _verdict(statuses: Sequence[str], reasons: Sequence[str]) -> tuple[str, str]:

@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from leaderboards.records import EVERY_IPC, rows_of
-from leaderboards.tables import ipc_text
+from leaderboards.tables import WORDS, absent, ipc_text
 
 if TYPE_CHECKING:
     from leaderboards.report import Report
 
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
 COLUMNS = ("IPC", "method", "top-1 %", "published", "images", "labels", "distill", "label", "train", "memory")
+DISPENSABLE = ("memory", "label", "train", "published", "distill", "labels", "images")  # the first goes first
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the heading, no other
-WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A leaderboard as rich draws it: in a narrow terminal the least important columns go, never a method's name."""
+
+    report: Report
+    board: pd.DataFrame
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield a table per dataset, protocol and student, then what is absent, then the files."""
+        shown = self.board[self.board["status"] != "skipped"]
+        for _, rows in shown.groupby(["dataset", "protocol", "student"], sort=False):
+            yield _table(rows, options.max_width)
+        if any(shown["top1_mean"].notna()):
+            yield Text(NOTE, style="dim")
+        for title, lines in absent(self.board, self.report.suite):
+            yield _section(title, lines)
+        yield _section(f"Files in {self.report.folder}", [_files(self.report)])
 
 
 def render(report: Report, selection: Selection | None = None) -> RenderableType:
-    """Return the leaderboard for a terminal of 100 columns or more.
+    """Return the leaderboard for a terminal of any width.
 
     Args:
         report: what `build` returned.
@@ -35,15 +56,15 @@ def render(report: Report, selection: Selection | None = None) -> RenderableType
     board = report.leaderboard
     for column, values in (selection or {}).items():
         board = board[board[column].isin(list(values))]
-    shown = board[board["status"] != "skipped"]
-    groups = shown.groupby(["dataset", "protocol", "student"], sort=False)
-    parts: list[RenderableType] = [_table(rows) for _, rows in groups]
-    if any(shown["top1_mean"].notna()):
-        parts.append(Text(NOTE, style="dim"))
-    parts += [_section(title, lines) for title, lines in _absent(board, report.suite) if lines]
-    names = [path.rpartition("/")[2] for path in report.paths]
-    parts.append(_section(f"Files in {report.folder}", ["  ".join(names)]))
-    return Group(*parts)
+    return Shown(report, board)
+
+
+def _files(report: Report) -> str:
+    """Return the files of a report, those in subfolders counted."""
+    inside = [path.removeprefix(f"{report.folder}/") for path in report.paths]
+    folders = Counter(name.partition("/")[0] for name in inside if "/" in name)
+    counted = [f"{folder}/ ({count} files)" for folder, count in folders.items()]
+    return "  ".join([*(name for name in inside if "/" not in name), *counted])
 
 
 NOTE = (
@@ -60,20 +81,34 @@ def text(report: Report, selection: Selection | None = None, width: int = 100) -
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _table(rows: pd.DataFrame) -> Table:
+def _table(rows: pd.DataFrame, width: int) -> Table:
     first = rows.iloc[0]
     table = Table(box=SPACED, title=Text(_title(rows)), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-    for name in COLUMNS:
+    lines = [dict(zip(COLUMNS, _fields(row), strict=True)) for row in rows_of(rows)]
+    names = _fitting(lines, width)
+    for name in names:
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
     best = rows.groupby("ipc")["top1_mean"].transform("max")
     previous = first["ipc"]
-    for row, top in zip(rows_of(rows), best, strict=True):
+    for row, line, top in zip(rows_of(rows), lines, best, strict=True):
         if row["ipc"] != previous:
             table.add_section()
             previous = row["ipc"]
         is_best = row["ipc"] != EVERY_IPC and row["top1_mean"] == top
-        table.add_row(*map(Text, _fields(row)), style="bold" if is_best else "")
+        table.add_row(*(Text(line[name]) for name in names), style="bold" if is_best else "")
     return table
+
+
+def _fitting(lines: list[dict[str, str]], width: int) -> list[str]:
+    """Return the columns for which a terminal has room."""
+    names = list(COLUMNS)
+    if not any(line["published"] for line in lines):
+        names.remove("published")
+    for dispensable in ("", *DISPENSABLE):
+        names = [name for name in names if name != dispensable]
+        if sum(2 + max(len(name), *(len(line[name]) for line in lines)) for name in names) < width:
+            break
+    return names
 
 
 def _title(rows: pd.DataFrame) -> str:
@@ -108,34 +143,9 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     return f"{row['top1_mean']:.1f}{spread}{part}"
 
 
-def _absent(board: pd.DataFrame, suite: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield headings, each with a line for every reason."""
-    yield "Skipped", _reasons(board, "skipped")
-    yield "Failed", _reasons(board, "failed")
-    yield "Blocked by a failure further up", _reasons(board, "blocked")
-    yield "Incomplete", _reasons(board, "partial")
-    missing = int((board["status"] == "missing").sum())
-    again = f"{missing} of {len(board)} rows; `python -m benchmark run --suite {suite}` computes what is missing"
-    yield "Not run yet", [again] if missing else []
-
-
-def _reasons(board: pd.DataFrame, status: str) -> list[str]:
-    """Return "dataset: reason" where a whole dataset shares one, else "dataset, methods at IPC ...: reason"."""
-    lines = []
-    for (dataset, reason), rows in board[board["status"] == status].groupby(["dataset", "reason"], sort=False):
-        whole = len(rows) == int((board["dataset"] == dataset).sum())
-        which = "" if whole else f", {_listed(rows['method'])} at IPC {_listed(rows['ipc'].map(ipc_text))}"
-        lines.append(f"{dataset}{which}: {reason}")
-    return lines
-
-
 def _section(title: str, lines: list[str]) -> RenderableType:
     body = [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
     return Group(Text(f"\n{title}", style="bold"), *body)
-
-
-def _listed(values: pd.Series) -> str:
-    return ", ".join(dict.fromkeys(str(value) for value in values))
 
 
 def _size(count: Any) -> str:
