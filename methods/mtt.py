@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
 from methods._descent import descend
 from methods._dsa import Augmentation, draw
@@ -112,8 +113,13 @@ class MTT(Distiller):
         loss = descend(
             objective, rates, context, iterations=self.iterations, momentum=self.momentum, name=f"mtt-{unit.index}"
         )
+        step_size = float(rho.detach().exp())
+        if step_size == 0:
+            raise BenchmarkError(
+                f"mtt-{unit.index}: the step size vanished; lower step_size_rate (now {self.step_size_rate:g})"
+            )
         pixels = denormalize(images.detach(), info).cpu().contiguous()
-        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss, "step_size": float(rho.detach().exp())})
+        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss, "step_size": step_size})
 
     def _stretch(self, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return an expert's weights [P] at both ends of a random stretch of its way."""

@@ -1,0 +1,153 @@
+"""Differentiable siamese augmentation: what is shared, what is drawn, and each group against one image at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from methods._dsa import GROUPS, Augmentation, draw
+
+SIZE = 8
+CORNERS = [(0.0, 0.0, 0.0), (0.999, 0.999, 0.999), (0.0, 0.999, 0.5)]
+
+
+@pytest.fixture
+def images():
+    return torch.randn(7, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def augmentation(group: str, n: int) -> Augmentation:
+    draws = torch.rand(n, 3, generator=torch.Generator().manual_seed(2))
+    draws[: len(CORNERS)] = torch.tensor(CORNERS)[:n]
+    return Augmentation(group, draws)
+
+
+def color(image, u):
+    out = image + (u[0] - 0.5)
+    grey = sum(out[c] for c in range(3)) / 3
+    out = torch.stack([grey + 2 * u[1] * (out[c] - grey) for c in range(3)])
+    mean = out.sum() / out.numel()
+    return mean + (u[2] + 0.5) * (out - mean)
+
+
+def crop(image, u):
+    most = 1  # an eighth of 8 px
+    dx, dy = (math.floor(value * 3) - most for value in u[:2])
+    return looked_up(image, lambda x, y: (x + dx, y + dy))
+
+
+def cutout(image, u):
+    out = image.clone()
+    left, top = (math.floor(value * (SIZE + 1)) - 2 for value in u[:2])
+    for y in range(SIZE):
+        for x in range(SIZE):
+            if left <= x < left + 4 and top <= y < top + 4:
+                out[:, y, x] = 0
+    return out
+
+
+def flip(image, u):
+    return torch.stack([image[:, :, SIZE - 1 - x] for x in range(SIZE)], dim=2) if u[0] < 0.5 else image
+
+
+def scale(image, u):
+    sx, sy = (1 / 1.2 + value * (1.2 - 1 / 1.2) for value in u[:2])
+    middle = (SIZE - 1) / 2
+    return looked_up(image, lambda x, y: (middle + sx * (x - middle), middle + sy * (y - middle)))
+
+
+def rotate(image, u):
+    angle, middle = math.pi / 12 * (2 * u[0] - 1), (SIZE - 1) / 2
+
+    def place(x, y):
+        x, y = x - middle, y - middle
+        return (
+            middle + math.cos(angle) * x - math.sin(angle) * y,
+            middle + math.sin(angle) * x + math.cos(angle) * y,
+        )
+
+    return looked_up(image, place)
+
+
+def looked_up(image, place):
+    """Return the image whose pixel (x, y) is what lies, bilinearly, at place(x, y), 0 outside."""
+    out = torch.zeros_like(image)
+    for y in range(SIZE):
+        for x in range(SIZE):
+            at_x, at_y = place(x, y)
+            for i in (math.floor(at_x), math.floor(at_x) + 1):
+                for j in (math.floor(at_y), math.floor(at_y) + 1):
+                    if 0 <= i < SIZE and 0 <= j < SIZE:
+                        out[:, y, x] += (1 - abs(at_x - i)) * (1 - abs(at_y - j)) * image[:, j, i]
+    return out
+
+
+SLOW = {"color": color, "crop": crop, "cutout": cutout, "flip": flip, "scale": scale, "rotate": rotate}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_group_is_the_formula_image_by_image(group, images):
+    chosen = augmentation(group, len(images))
+    expected = torch.stack([SLOW[group](*pair) for pair in zip(images, chosen.draws.double().tolist(), strict=True)])
+    assert torch.allclose(chosen.apply(images), expected, atol=1e-6)
+    assert not torch.allclose(expected, images, atol=1e-2)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_siamese_batches_share_the_draws_of_their_class(group, images):
+    """An image fares the same among the real ones of its class, among the synthetic ones, and alone."""
+    shared = augmentation(group, 5)
+    classes = torch.tensor([4, 3, 3, 0, 4, 1, 3])
+    together = shared.rows(classes).apply(images)
+    for image, label, seen in zip(images, classes, together, strict=True):
+        assert torch.equal(shared.rows(label.view(1)).apply(image.unsqueeze(0))[0], seen)
+    twins = images[:1].expand(2, -1, -1, -1)
+    same, other = shared.rows(torch.tensor([3, 3])).apply(twins), shared.rows(torch.tensor([0, 1])).apply(twins)
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(other[0], other[1]), "each class, or image, has parameters of its own"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_gradients_reach_the_pixels_and_are_exact(group, images):
+    chosen, leaf = augmentation(group, 3), images[:3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(chosen.apply, (leaf,))
+    (gradient,) = torch.autograd.grad(chosen.apply(leaf).square().sum(), [leaf])
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_shape_type_and_input_are_kept(group, images):
+    before = images.clone()
+    assert augmentation(group, 7).apply(images.float()).dtype == torch.float32
+    assert augmentation(group, 7).apply(images).shape == images.shape
+    assert torch.equal(images, before)
+
+
+def test_equal_generators_give_equal_draws():
+    first, again = (draw(6, torch.Generator().manual_seed(3)) for _ in range(2))
+    other = draw(6, torch.Generator().manual_seed(4))
+    assert first.group == again.group
+    assert torch.equal(first.draws, again.draws)
+    assert not torch.equal(first.draws, other.draws)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_groups_are_equally_likely_and_mirrors_can_be_forbidden(flip):
+    generator, times = torch.Generator().manual_seed(5), 3000
+    groups = [draw(1, generator, flip=flip).group for _ in range(times)]
+    allowed = [group for group in GROUPS if flip or group != "flip"]
+    assert set(groups) == set(allowed)
+    for group in allowed:
+        assert groups.count(group) == pytest.approx(times / len(allowed), abs=5 * math.sqrt(times / 6))
+
+
+def test_crops_shift_by_up_to_an_eighth_in_every_direction():
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 16, 16] = 1
+    draws = torch.cartesian_prod(*[(torch.arange(9) + 0.5) / 9] * 2, torch.zeros(1))
+    seen = Augmentation("crop", draws).apply(image.expand(81, -1, -1, -1))
+    places = {tuple(place[-2:]) for place in seen.nonzero().tolist()}
+    assert torch.equal(seen.sum((1, 2, 3)), torch.ones(81)), "whole pixels: nothing is blurred"
+    assert places == {(y, x) for y in range(12, 21) for x in range(12, 21)}
