@@ -18,7 +18,15 @@ from benchmark.errors import BenchmarkError, Faults
 METHODS = Path(discovery.__file__).parent.parent / "methods"
 NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
 IPC = 2
-FEW = {"iterations": 3, "inner_steps": 2, "start_epochs": 1, "experts": 1, "expert_epochs": 2}  # a few steps of work
+FEW = {  # a few steps of work
+    "iterations": 3,
+    "inner_steps": 2,
+    "start_epochs": 1,
+    "experts": 1,
+    "expert_epochs": 2,
+    "pretrain_epochs": 1,
+    "probe_epochs": 1,
+}
 
 
 def small(name: str) -> Distiller:

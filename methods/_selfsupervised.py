@@ -1,0 +1,148 @@
+"""A teacher that learns from images without labels (SimCLR), and a linear probe on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
+from benchmark.vision.models import features_and_logits
+from benchmark.vision.training import Batch, Stream, TrainRecipe, fit, from_data, make_optimizer, train_classifier
+
+WIDTH = 128  # of the space in which views are compared
+
+
+class SelfSupervised(Preparation):
+    """The network of the dataset's teacher, trained from scratch by SimCLR; then its classifier alone, on the labels.
+
+    ``L = -log( exp(z_i . z_j / tau) / sum_{k != i} exp(z_i . z_k / tau) )``, averaged over the views i of a batch: j is
+    the other view of the same image, z the normalised output of a two-layer head on the features. Views are crops,
+    mirrored where the dataset allows it, with brightness, contrast and saturation changed. It returns the state of the
+    network (Chen et al.: A Simple Framework for Contrastive Learning, ICML 2020, https://arxiv.org/abs/2002.05709).
+    """
+
+    epochs: int = Field(default=200, ge=1)
+    probe_epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)  # AdamW
+    temperature: float = Field(default=0.2, gt=0)
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    color: float = Field(default=0.4, ge=0, lt=1)  # largest change of brightness, contrast and saturation
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the dataset's own teacher: its architecture is what is taken from it."""
+        return (TeacherSpec(),)
+
+    def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
+        """Return the state of the trained network."""
+        network = untrained(context.teachers[0], context.generator("weights")).to(context.device)
+        self._pretrain(network, data, context)
+        recipe = TrainRecipe(
+            arch="probe",
+            epochs=self.probe_epochs,
+            batch_size=self.batch_size,
+            optimizer="adamw",
+            learning_rate=10 * self.learning_rate,
+            weight_decay=0.0,
+            crop_scale=self.crop_scale,
+        )
+        train_classifier(Probe(network), data, recipe, context)
+        return network.state_dict()
+
+    def _pretrain(self, network: nn.Module, data: TrainData, context: Context) -> None:
+        draws, flips = context.generator("views"), 0.5 if data.info.flip else 0.0
+        model = Encoder(network, self.color, draws).to(context.device)
+        schedule = Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            crop_scale=self.crop_scale,
+            flip=data.info.flip,
+            mix="none",
+        )
+        read = from_data(data, context.device)
+
+        def loss(first: Tensor, batch: Batch) -> Tensor:
+            boxes = sample_boxes(len(first), draws, scale=self.crop_scale)
+            mirrored = torch.rand(len(first), generator=draws) < flips
+            other = crop_resize(read(batch.view.indices), boxes, mirrored, data.info.resolution)
+            with context.autocast():
+                second = model(other.contiguous(memory_format=torch.channels_last))
+            return contrast(first, second.float(), self.temperature)
+
+        optimizer = make_optimizer(model, "adamw", learning_rate=self.learning_rate, weight_decay=1e-4)
+        fit(model, Stream(schedule, context.seed, len(data), read), loss, optimizer, context)
+
+
+def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return SimCLR's loss of two views [n, D] of n images."""
+    z = F.normalize(torch.cat([first, second]), dim=1)
+    likeness = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    partner = torch.arange(len(z), device=z.device).roll(len(first))
+    return F.cross_entropy(likeness, partner)
+
+
+def untrained(network: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Return a copy of a network with weights and statistics drawn anew, trainable, on the CPU."""
+    fresh = copy.deepcopy(network).cpu().requires_grad_(True)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(generator.get_state())
+        for module in fresh.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+    return fresh
+
+
+class Encoder(nn.Module):
+    """Changes the colours of images and maps them to the space in which views are compared."""
+
+    def __init__(self, network: nn.Module, color: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network, self.color, self.generator = network, color, generator
+        width = classifier(network).in_features
+        with torch.random.fork_rng(devices=[]):
+            head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, WIDTH))
+        self.head = untrained(head, generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return [n, WIDTH] for normalised images."""
+        return self.head(features_and_logits(self.network, recolor(images, self.color, self.generator))[0])
+
+
+def recolor(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation of every image [n, C, H, W]; one in five loses its colours."""
+    draws = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
+    brightness, contrast, saturation = most * (2 * draws[:3] - 1)
+    saturation = saturation.where(draws[3] > 0.2, -1.0)
+    grey = images.mean(1, keepdim=True)
+    images = images + saturation * (images - grey)
+    return images + contrast * (images - images.mean((1, 2, 3), keepdim=True)) + brightness
+
+
+class Probe(nn.Module):
+    """A frozen network, in eval mode even while it is trained, but for its classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        classifier(network).requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Probe:
+        """Leave the network in eval mode."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return self.network(images)
+
+
+def classifier(network: nn.Module) -> nn.Linear:
+    """Return the last linear layer of a network."""
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]

@@ -1,0 +1,51 @@
+"""SCDD: SRe2L with a teacher whose features were learned without labels, so that its statistics tell more apart."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import ClassVar
+
+from pydantic import Field
+
+from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from methods._selfsupervised import SelfSupervised
+from methods.sre2l import SRe2L
+
+
+class SCDD(SRe2L):
+    """SRe2L's loss, ``L = CE(f(T(x)), y) + lambda R(T(x))``, with f a self-supervised network and a linear probe.
+
+    f has the architecture of the dataset's teacher and is trained by SimCLR, then its classifier alone on the labels;
+    the supervised teacher gives the labels of the images, as for every method.
+
+    Differences from the authors' code: they take published MoCo, SwAV or DINO networks (ResNet-50 on ImageNet-1K),
+    here f is trained on the dataset itself; units are those of sre2l.
+    """
+
+    paper: ClassVar[str] = (
+        "Zhou et al.: Self-supervised Dataset Distillation: A Good Compression Is All You Need, 2024, "
+        "https://arxiv.org/abs/2404.07976"
+    )
+
+    pretrain_epochs: int = Field(default=200, ge=1)  # without labels
+    probe_epochs: int = Field(default=50, ge=1)  # of the linear probe
+    pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where per-class statistics are asked for."""
+        if self.regulariser == "pcbn" or self.start == "nearest_real":
+            return "per-class statistics are the supervised teacher's: no regulariser pcbn and no start nearest_real"
+        return super().supports(info, ipc)
+
+    def preparation(self, info: DatasetInfo) -> Preparation:
+        """Return the training of the self-supervised teacher."""
+        return SelfSupervised(
+            epochs=self.pretrain_epochs, probe_epochs=self.probe_epochs, crop_scale=self.pretrain_crop_scale
+        )
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Recover with the self-supervised teacher in place of the supervised one."""
+        teacher = copy.deepcopy(context.teachers[0])
+        teacher.load_state_dict(dict(context.prepared))
+        return super().distill(data, unit, dataclasses.replace(context, teachers=(teacher,)))
