@@ -251,4 +251,10 @@ def _component(component: Component) -> dict[str, Any]:
 
 def _judge(loader: Callable[[str], Any], values: Params, schedule: Schedule, where: str) -> Any:
     params = {name: value for name, value in values.items() if name != "name"}
-    return validated(loader(str(values.get("name"))), {"schedule": schedule, **params}, where)
+    if "name" not in values:
+        raise BenchmarkError(f"{where}: name: is missing")
+    try:
+        kind = loader(str(values["name"]))
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{where}: {error}") from error
+    return validated(kind, {"schedule": schedule, **params}, where)
