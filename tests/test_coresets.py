@@ -90,6 +90,19 @@ class TestKMeansReal:
             assert images <= real
             assert len(images) == 11
 
+    def test_an_image_nearest_to_two_atoms_goes_to_one_of_them(self, toy_data, toy_context):
+        """Of a central image and a ring far away, every mean of half the images is nearest to the central one."""
+        made = torch.zeros(len(toy_data.labels), 13)
+        for label in range(3):
+            members = toy_data.indices_of(label)
+            made[members[1:]] = 10 * torch.eye(13)[: len(members) - 1]
+        context = dataclasses.replace(toy_context, prepared={"features": made})
+        found = distill(KMeansReal(), toy_data, context, 2)
+        for label in range(3):
+            images = found.images[found.targets == label]
+            assert len(images.unique(dim=0)) == 2
+            assert any(torch.equal(image, toy_data.images[toy_data.indices_of(label)[0]]) for image in images)
+
     def test_learned_weights_are_the_shares_of_the_clusters(self, toy_data, toy_context):
         made = 0.01 * features(len(toy_data.labels))
         for label in range(3):

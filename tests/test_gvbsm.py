@@ -147,6 +147,12 @@ class TestSpectrum:
         images = self.images()
         assert float(spectrum_gap(images, 2, 4.0)) == pytest.approx(slow_spectrum_gap(images, 2, 4.0), rel=1e-5)
 
+    def test_its_weight_and_temperature_are_those_of_the_method(self, toy_data, context):
+        method, images = GVBSM(spectrum_weight=2.5, temperature=3.0), self.images(n=2)
+        unit = method.units(toy_data.info.model_copy(update={"class_names": ("a", "b")}), 2)[0]
+        found = method.goal(toy_data, unit, context).view_loss(images)
+        assert float(found) == pytest.approx(2.5 * slow_spectrum_gap(images, 2, 3.0), rel=1e-5)
+
     def test_one_image_of_a_class_has_none(self):
         assert float(spectrum_gap(self.images(), 8, 4.0)) == 0
 

@@ -53,6 +53,13 @@ class TestRecolor:
         grey = (found.std(1).flatten(1).max(1).values < 1e-5).float().mean()
         assert float(grey) == pytest.approx(0.2, abs=0.08)
 
+    def test_contrast_is_about_the_mean_of_the_image_so_colours_change_with_it(self):
+        """The colours of flat images spread by saturation times contrast: by more than either could alone."""
+        flat = torch.tensor([1.0, 0.0, -1.0]).view(1, 3, 1, 1).expand(200, 3, 4, 4)
+        found = recolor(flat, 0.4, generator(1))
+        spread = (found[:, 0] - found[:, 2]).flatten(1).mean(1) / 2
+        assert 1.4 < float(spread.max()) <= 1.4 * 1.4
+
     def test_no_change_leaves_all_but_the_grey_ones_as_they_are(self):
         found = recolor(self.images, 0.0, generator(1))
         same = (found - self.images).abs().flatten(1).max(1).values < 1e-5
