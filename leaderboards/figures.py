@@ -59,7 +59,7 @@ def images(figure: Figure) -> dict[str, bytes]:
         figure.set_layout_engine("none")  # laid out once for both
         for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=300, metadata=facts)
+            figure.savefig(buffer, format=kind, dpi=200, metadata=facts)
             found[kind] = buffer.getvalue()
     return found
 

@@ -49,15 +49,43 @@ class Folder:
                 contents = list(pool.map(self._read, wanted))
         return {name: data for name, data in zip(wanted, contents, strict=True) if data is not None}
 
+    def local(self, name: str) -> Path | None:
+        """Return the path of a file that lies on this machine's disk, or None."""
+        path = Path(self._path(name))
+        return path if self._local and path.is_file() else None
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a file has, 0 where it does not exist."""
+        try:
+            return int(self._fs.size(self._path(name)) or 0)
+        except FileNotFoundError:
+            return 0
+
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files directly below a folder, sorted; [] where it does not exist."""
+        return self._listed(name, "file")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BenchmarkError(f"cannot remove {self.shown(name)}: {error.strerror or error}") from error
+
     def folders(self, name: str) -> list[str]:
         """Return the names of the folders directly below a folder, sorted; [] where it does not exist."""
+        return self._listed(name, "directory")
+
+    def _listed(self, name: str, kind: str) -> list[str]:
         try:
             found = self._fs.ls(self._path(name), detail=True, refresh=True)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise BenchmarkError(f"cannot read {self.shown(name)}: {error.strerror or error}") from error
-        return sorted(Path(entry["name"]).name for entry in found if entry["type"] == "directory")
+        return sorted(Path(entry["name"]).name for entry in found if entry["type"] == kind)
 
     def write(self, name: str, data: bytes) -> str:
         """Write a file whole or not at all, and return its path as shown.

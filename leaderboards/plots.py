@@ -50,7 +50,7 @@ def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     """Draw accuracy against the seconds that a set and its labels took: prepare, distill and relabel."""
     parts = leaderboard[["distill_seconds", "label_seconds"]].sum(axis=1, skipna=False)
     total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
-    return _against(leaderboard, total, "seconds", "prepare + distill + relabel, seconds", EngFormatter("s"))
+    return _against(leaderboard, total, "seconds", "seconds to make set and labels", EngFormatter("s"))
 
 
 def _against(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from leaderboards import paper, records, references, tables, typeset, variants
+from leaderboards import page, paper, pictures, records, references, tables, typeset, variants
+from leaderboards.folder import Folder
 from leaderboards.terminal import render, text
 
 __all__ = ["Report", "available", "build", "render", "text"]
+FOLDERS = ("tables", "plots", "pictures")  # of a report; they belong to it alone
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,30 @@ def build(root: str, suite: str) -> Report:
     paper_tables = paper.tables(board, published)
     files = {"leaderboard.csv": tables.to_csv(board), "cells.csv": tables.to_csv(cells)}
     files |= _typeset(paper_tables)
-    files |= _plots(board, records.curves_table(stored))
+    drawn = _plots(board, records.curves_table(stored))
     folder = f"leaderboards/{suite}"
+    sheets = _pictures(stored, folder)
+    files |= drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
+    files["index.html"] = page.render(stored, board, paper_tables, drawn, sheets)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
+    _remove_stale(stored.folder, folder, files)
     return Report(suite, stored.folder.shown(folder), paths, cells, board)
+
+
+def _pictures(stored: records.Stored, folder: str) -> list[tuple[pictures.Picture, bytes]]:
+    """Return the contact sheets of a suite; those that exist are read, not drawn."""
+    known = stored.folder.files(f"{folder}/pictures")
+    found = list(pictures.draw(stored, known))
+    there = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in found if png is None)
+    return [(picture, png or there[f"{folder}/pictures/{picture.name}"]) for picture, png in found]
+
+
+def _remove_stale(store: Folder, folder: str, files: Collection[str]) -> None:
+    """Remove what an earlier report left and this one does not have, from the folders that hold nothing else."""
+    for part in FOLDERS:
+        for name in store.files(f"{folder}/{part}"):
+            if f"{part}/{name}" not in files:
+                store.remove(f"{folder}/{part}/{name}")
 
 
 def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from leaderboards.records import EVERY_IPC, rows_of
 from leaderboards.tables import WORDS, absent, ipc_text
+from leaderboards.units import duration, size
 
 if TYPE_CHECKING:
     from leaderboards.report import Report
@@ -126,12 +127,12 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["method"],
         _accuracy(row),
         "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
-        _size(row["images_bytes"]),
-        _size(row["labels_bytes"]),
-        _duration(row["distill_seconds"]),
-        _duration(row["label_seconds"]),
-        _duration(row["train_seconds"]),
-        _size(row["peak_memory_mb"] * 1e6),
+        size(row["images_bytes"]),
+        size(row["labels_bytes"]),
+        duration(row["distill_seconds"]),
+        duration(row["label_seconds"]),
+        duration(row["train_seconds"]),
+        size(row["peak_memory_mb"] * 1e6),
     )
 
 
@@ -146,24 +147,3 @@ def _accuracy(row: Mapping[str, Any]) -> str:
 def _section(title: str, lines: list[str]) -> RenderableType:
     body = [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
     return Group(Text(f"\n{title}", style="bold"), *body)
-
-
-def _size(count: Any) -> str:
-    """Return a number of bytes with a decimal prefix."""
-    if pd.isna(count):
-        return ""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB" if value < 999.5 else f"{value / 1000:.3g} TB"
-
-
-def _duration(seconds: Any) -> str:
-    if pd.isna(seconds):
-        return ""
-    for limit, unit, name in ((99.5, 1, "s"), (99.5 * 60, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.3g} h"

@@ -186,7 +186,8 @@ def test_no_table_says_nan(store):
     store.done(store.cell(), stages=("teacher",))
     built = store.build()
     for path in built.paths:
-        assert "nan" not in Path(path).read_text().lower()
+        if path.endswith((".csv", ".md", ".tex")):
+            assert "nan" not in Path(path).read_text().lower()
     assert "nan" not in report.text(built).replace("/", " ").lower().split()
 
 
