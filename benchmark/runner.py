@@ -10,6 +10,8 @@ import heapq
 import itertools
 import os
 import secrets
+import socket
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -165,9 +167,10 @@ class RayRunner:
         try:
             outcome: Outcome = self.ray.get(reference)
             return outcome
-        except self.ray.exceptions.RayError as error:  # the worker, its machine or its memory; `execute` raises nothing
-            line = " ".join(str(error).split())[:300]
-            return Outcome(node.key, "failed", f"{type(error).__name__}: {line}", transient=True)
+        except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so it was never reached
+            return Outcome(node.key, "failed", f"the worker cannot run it: {_line(error.cause)}")
+        except self.ray.exceptions.RayError as error:  # the worker, its machine or its memory
+            return Outcome(node.key, "failed", f"{type(error).__name__}: {_line(error)}", transient=True)
 
     def _fitted(self, node: Node) -> Needs:
         """Return what a node asks for, with no more processors than the largest machine has; else say what is short."""
@@ -184,25 +187,38 @@ def _holds(machine: Needs, asked: Needs) -> bool:
     return machine.cpus >= asked.cpus and machine.gpus >= asked.gpus and machine.memory_gb >= asked.memory_gb
 
 
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
 def _connect(address: str, device: str) -> Any:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
-    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
+    if address == "local" and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         # A token of its own, for this process and its workers: a private cluster writes nothing below the home folder.
+        # Ray reads it when it is imported; set later, it would lock out the process that set it.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
-    try:
-        import ray
-    except ImportError as error:
-        raise BenchmarkError(f"--runner ray: Ray is not installed ({error}); {INSTALL}") from error
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
         options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
         options |= {"num_gpus": 0} if device == "cpu" else {}
     try:
+        _knock(address)
+        import ray
+
         ray.init(**options)
+    except ImportError as error:
+        raise BenchmarkError(f"--runner ray: Ray is not installed ({error}); {INSTALL}") from error
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise BenchmarkError(f"--ray {address}: no cluster answers ({line}); --ray local starts one") from error
+        why = f"no cluster answers ({_line(error)})"
+        raise BenchmarkError(f"--ray {address}: {why}; --ray local starts one") from error
     return ray
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark import provenance
-from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.discovery import load_evaluator, load_labels, load_method, load_preparation
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
@@ -169,18 +169,21 @@ class _Work:
     @cached_property
     def train(self) -> TrainData:
         """The real training split."""
-        return datasets.open_train(self.config, Path(self.settings.data), self.settings.cache)
+        train = datasets.open_train(self.config, Path(self.settings.data), self.settings.cache)
+        self._refuse_other_data(train.info)
+        return train
 
-    def test(self) -> Any:
+    def test(self) -> TestData:
         """Open the test split; only the stages teacher and evaluate do."""
-        return datasets.open_test(self.config, Path(self.settings.data), self.settings.cache)
+        test = datasets.open_test(self.config, Path(self.settings.data), self.settings.cache)
+        self._refuse_other_data(test.info)
+        return test
 
     @cached_property
     def info(self) -> DatasetInfo:
-        """The dataset's facts, checked against the identity: files that changed since the plan are an error."""
+        """The dataset's facts."""
         info = datasets.info(self.config, Path(self.settings.data))
-        if info.fingerprint != self.identity["dataset"]["fingerprint"]:
-            raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
+        self._refuse_other_data(info)
         return info
 
     def parents(self, role: str) -> list[Path]:
@@ -205,6 +208,10 @@ class _Work:
             prepared=prepared[0] if prepared else {},
             report=Heartbeat(self.store, self.key),
         )
+
+    def _refuse_other_data(self, info: DatasetInfo) -> None:
+        if info.fingerprint != self.identity["dataset"]["fingerprint"]:
+            raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
 
     @property
     def _name(self) -> str:

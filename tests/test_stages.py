@@ -1,0 +1,188 @@
+"""Stages: an identity is enough to compute a node, in any process, and the test split stays where it belongs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from engine import plan
+from torch import nn
+
+from benchmark import stages
+from benchmark.errors import BenchmarkError
+from benchmark.graph import Node, Plan
+from benchmark.identity import key_of
+from benchmark.stages import Heartbeat, Settings, execute
+from benchmark.store import Store
+from benchmark.vision import datasets
+from benchmark.vision.models import create_model
+
+DONE = "done"
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(str(tmp_path / "runs"), str(tmp_path / "data"))
+
+
+def of(found: Plan, stage: str) -> Node:
+    return next(node for node in found.nodes.values() if node.stage == stage)
+
+
+def run(node: Node, settings: Settings) -> str:
+    outcome = execute(node.key, node.identity, settings)
+    return outcome.message or outcome.status
+
+
+@pytest.fixture
+def quick_teacher(monkeypatch):
+    """A teacher for digits that trains for one epoch."""
+    config = datasets.load_dataset("digits")
+    recipe = config.teacher.model_copy(update={"epochs": 1})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update={"teacher": recipe}))
+
+
+def test_an_identity_is_enough_in_another_process(settings):
+    node = of(plan(), "distill")
+    script = (
+        "import json, sys; from benchmark.stages import Settings, execute\n"
+        "key, identity, runs, data = sys.argv[1:]\n"
+        "print(execute(key, json.loads(identity), Settings(runs, data)).status)"
+    )
+    words = [node.key, json.dumps(node.identity), f"{settings.runs}-2", settings.data]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == DONE
+    assert run(node, settings) == DONE
+    here, there = (Store(root).record(node.key) for root in (settings.runs, f"{settings.runs}-2"))
+    assert here["files"] == there["files"], "the same bytes"
+    assert key_of(there["identity"]) == node.key
+
+
+def test_a_record_says_what_it_cost_and_where_it_comes_from(settings):
+    node = of(plan(), "distill")
+    assert run(node, settings) == DONE
+    record = Store(settings.runs).record(node.key)
+    assert (record["key"], record["stage"], record["metrics"]["images"]) == (node.key, "distill", 10)
+    assert record["cost"]["bytes"] == {"images": 10 * 3 * 32 * 32}
+    assert record["cost"]["seconds"] > 0
+    assert record["cost"]["peak_memory_mb"] > 0
+    assert record["cost"]["device"]
+    assert record["provenance"]["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert record["provenance"]["commit"]
+
+
+def test_only_judges_open_the_test_split(settings, monkeypatch, quick_teacher):
+    def refuse(*_args, **_options):
+        raise AssertionError("the test split was opened")
+
+    found = plan({"methods": [{"name": "wmdd", "as": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
+    assert run(of(found, "teacher"), settings) == DONE
+    monkeypatch.setattr(datasets, "open_test", refuse)
+    for stage in ("prepare", "distill", "relabel"):
+        assert run(of(found, stage), settings) == DONE
+    assert "the test split was opened" in run(of(found, "evaluate"), settings)
+
+
+def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_teacher):
+    node = of(plan({"protocols": ["standard"]}), "teacher")
+    assert run(node, settings) == DONE
+    metrics = Store(settings.runs).record(node.key)["metrics"]
+    assert 10 < metrics["top1"] <= metrics["top5"] <= 100
+    work = stages._Work(
+        "0" * 32, of(plan({"protocols": ["standard"]}), "relabel").identity, settings, Store(settings.runs)
+    )
+    teacher = work._teacher(node.key)
+    assert not teacher.training
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+    assert isinstance(teacher, nn.Module)
+    fresh = create_model("test_resnet", classes=10, resolution=32)
+    assert not torch.equal(next(teacher.parameters()), next(fresh.parameters()))
+
+
+def test_seeds_do_not_depend_on_the_method(settings):
+    found = plan({"methods": ["random_real", "noise"], "seeds": 2})
+    seeds: dict[str, set[int]] = {}
+    for node in found.nodes.values():
+        if node.stage == "distill":
+            work = stages._Work(node.key, node.identity, settings, Store(settings.runs))
+            seeds.setdefault(node.identity["component"]["name"], set()).add(work.context().seed)
+    assert len(seeds["noise"]) == 2, "one for each draw"
+    assert seeds["noise"] == seeds["random_real"]
+
+
+@pytest.mark.parametrize("stage", ["distill", "relabel", "evaluate"])
+def test_every_stage_refuses_data_that_changed(settings, stage):
+    found = plan()
+    assert [run(of(found, before), settings) for before in ("distill", "relabel")] == [DONE, DONE]
+    identity = {**of(found, stage).identity, "dataset": {"name": "digits", "fingerprint": "of yesterday"}}
+    outcome = execute("1" * 32, identity, settings)
+    assert outcome.message == "dataset digits: its files changed after the run was planned; run again"
+
+
+def test_a_failure_leaves_its_reason_and_its_traceback(settings, monkeypatch):
+    def fail(*_args, **_options):
+        raise ZeroDivisionError("nothing\nleft")
+
+    node = of(plan(), "distill")
+    monkeypatch.setattr(datasets, "open_train", fail)
+    outcome = execute(node.key, node.identity, settings)
+    assert (outcome.status, outcome.transient) == ("failed", False)
+    assert outcome.message == "ZeroDivisionError: nothing left"
+    store = Store(settings.runs)
+    assert store.state(node.key) == "absent"
+    error = store.read_json(f"{node.key}/error.json")
+    assert error["message"] == outcome.message
+    assert "Traceback" in error["traceback"]
+    monkeypatch.undo()
+    assert run(node, settings) == DONE
+    assert store.read_json(f"{node.key}/error.json") is None
+
+
+def test_memory_that_ran_out_is_worth_another_try(settings, monkeypatch):
+    def fail(*_args, **_options):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(datasets, "open_train", fail)
+    node = of(plan(), "distill")
+    assert execute(node.key, node.identity, settings).transient
+
+
+def test_a_missing_parent_is_named(settings):
+    assert "is missing; run the command again to compute it" in run(of(plan(), "relabel"), settings)
+
+
+def test_a_store_that_cannot_be_written_is_a_failure_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    node = of(plan(), "distill")
+    outcome = execute(node.key, node.identity, Settings(str(tmp_path / "file"), str(tmp_path)))
+    assert outcome.status == "failed"
+    assert "cannot be written" in outcome.message
+
+
+def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(settings, monkeypatch):
+    store = Store(settings.runs)
+    beat, written = Heartbeat(store, "k"), []
+    monkeypatch.setattr(store, "write_text", lambda name, text: written.append(json.loads(text)))
+    for step in range(100):
+        beat(step, 100, {"loss": 1.0})
+    assert len(written) == 1
+    assert written[0]["loss"] == 1.0
+
+    def refuse(*_args):
+        raise BenchmarkError("no space")
+
+    monkeypatch.setattr(store, "write_text", refuse)
+    beat.last = 0.0
+    beat(1, 2, {})
+
+
+def test_caches_lie_beside_the_data_or_where_the_user_may_write(tmp_path, monkeypatch):
+    assert Settings("runs", str(tmp_path / "new" / "data")).cache == tmp_path / "new" / "data" / ".cache"
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    assert Settings("runs", str(tmp_path)).cache == tmp_path / "mine" / "distillation-benchmark"
+    assert isinstance(Settings("runs", "data").cache, Path)
