@@ -39,7 +39,9 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     found = {}
     rows = variants.plain(_by_ipc(leaderboard))
     with figures.drawing():
-        for protocol, group in rows.groupby("protocol"):
+        for protocol, every in rows.sort_values("ipc", ascending=False, kind="stable").groupby("protocol"):
+            group, words = figures.fewer(every, "ipc", most=9)
+            group = group.sort_values("ipc", kind="stable")
             panels = [(f"{dataset}, IPC {ipc}", _grid(panel)) for (dataset, ipc), panel in _several_students(group)]
             if not panels:
                 continue
@@ -47,7 +49,9 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             figure, axes = figures.panels([title for title, _ in panels], height)
             for ax, (_, grid) in zip(axes, panels, strict=True):
                 _heat(ax, grid)
-            figures.note(figure, f"protocol {protocol}; top-1 accuracy (%); shades per student, the best darkest")
+            figures.note(
+                figure, f"protocol {protocol}; top-1 accuracy (%); shades per student, the best darkest{words}"
+            )
             found[f"networks_{figures.file_name(str(protocol))}"] = figure
     return found
 
@@ -57,7 +61,8 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     found = {}
     with figures.drawing():
         for (module, parameter), series in variants.series(_by_ipc(leaderboard)).items():
-            for protocol, group in series.groupby("protocol"):
+            for protocol, every in series.groupby("protocol"):
+                group, words = figures.fewer(every)
                 panels = [(name, panel) for name, panel in group.groupby(["dataset", "student"], sort=False)]
                 panels = [(name, panel) for name, panel in panels if panel["value"].nunique() > 1]
                 figure, axes = figures.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.3)
@@ -65,7 +70,7 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _line_per_ipc(ax, panel)
                     ax.set_xlabel(parameter.replace("_", " "))
                 recipe = "; filled: the recipe's own value" if (group["params"] == "").any() else ""
-                figures.note(figure, f"{module}, protocol {protocol}; mean ± one standard deviation{recipe}")
+                figures.note(figure, f"{module}, protocol {protocol}; mean ± one standard deviation{recipe}{words}")
                 found[figures.file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure
     return found
 
@@ -80,7 +85,8 @@ def training(curves: pd.DataFrame) -> dict[str, Figure]:
     rows = curves[curves["ipc"] != EVERY_IPC]
     rows = rows[rows["ipc"] == rows.groupby(["dataset", "student"])["ipc"].transform("max")]
     with figures.drawing():
-        for protocol, group in rows.groupby("protocol"):
+        for protocol, every in rows.groupby("protocol"):
+            group, words = figures.fewer(every)
             panels = list(group.groupby(["dataset", "student", "ipc"], sort=False))
             titles = [f"{dataset}, {student}, IPC {ipc}" for (dataset, student, ipc), _ in panels]
             figure, axes = figures.panels(titles, 2.3)
@@ -95,7 +101,9 @@ def training(curves: pd.DataFrame) -> dict[str, Figure]:
                 ax.set_xlabel("epoch")
                 ax.set_ylabel("training loss")
             figures.legend(figure, sorted(set(group["method"])))
-            figures.note(figure, f"protocol {protocol}; mean over seeds; losses of different labels do not compare")
+            figures.note(
+                figure, f"protocol {protocol}; mean over seeds; losses of different labels do not compare{words}"
+            )
             found[f"training_{figures.file_name(str(protocol))}"] = figure
     return found
 
@@ -107,7 +115,8 @@ def _by_ipc(leaderboard: pd.DataFrame) -> pd.DataFrame:
 def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
     found = {}
     with figures.drawing():
-        for protocol, group in rows.groupby("protocol"):
+        for protocol, every in rows.groupby("protocol"):
+            group, words = figures.fewer(every)
             methods = figures.methods_of(group)[::-1]
             panels = [(n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["method"].nunique() > 1]
             if not panels:
@@ -116,7 +125,7 @@ def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
             for ax, (_, panel) in zip(axes, panels, strict=True):
                 _bar_panel(ax, panel, [method for method in methods if method in set(panel["method"])])
             figures.legend(figure, methods, [Patch(label=method, **_fill(method)) for method in methods])
-            figures.note(figure, f"protocol {protocol}; mean ± one standard deviation")
+            figures.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
             found[f"{name}_{figures.file_name(str(protocol))}"] = figure
     return found
 

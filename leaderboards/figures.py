@@ -21,6 +21,7 @@ from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC
 from leaderboards.variants import ranked
 
+PANELS = 6  # of a figure, at most, where they can be chosen
 COLUMN = 3.4  # inches, the width of a column of a two-column paper
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
@@ -62,6 +63,22 @@ def images(figure: Figure) -> dict[str, bytes]:
             figure.savefig(buffer, format=kind, dpi=200, metadata=facts)
             found[kind] = buffer.getvalue()
     return found
+
+
+def fewer(rows: pd.DataFrame, axis: str = "student", most: int = PANELS) -> tuple[pd.DataFrame, str]:
+    """Return rows that make no more panels than a reader looks at, and a word on what was left out.
+
+    Args:
+        rows: of which every dataset and value of the axis would be a panel.
+        axis: a column; where panels are too many, of every dataset the value with most rows stays, the first of equals.
+        most: panels.
+    """
+    counts = rows.groupby(["dataset", axis], sort=False).size()
+    if len(counts) <= most:
+        return rows, ""
+    kept = set(counts.groupby("dataset", sort=False).idxmax())
+    chosen = [pair in kept for pair in zip(rows["dataset"], rows[axis], strict=True)]
+    return rows[chosen], f"; one {'IPC' if axis == 'ipc' else axis} per dataset, all others in the tables"
 
 
 def panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:

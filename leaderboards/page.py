@@ -7,6 +7,8 @@ number as JSON. The page forbids itself any request by its content security poli
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,13 +64,13 @@ def render(
         suite=stored.suite,
         summary=_summary(leaderboard),
         rows=rows,
-        tables=[{**typeset.to_html(table), "latex": typeset.to_latex(table).decode()} for table in tables],
+        tables=[typeset.to_html(table) for table in tables],
         plots=_plots(plots),
         pictures=shown,
         left_out=left_out,
         absent=list(absent(leaderboard, stored.suite)),
-        provenance=provenance(stored, leaderboard),
-        script=_asset("dt_bundle.js"),
+        provenance=_packed(json.dumps(provenance(stored, leaderboard), separators=(",", ":"))),
+        script=_packed(_asset("dt_bundle.js")),
         style=_asset("dt_bundle.css"),
     )
     return text.encode()
@@ -205,6 +207,11 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
 
 def _url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _packed(text: str) -> str:
+    """Return a text compressed, for the browser to unpack."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _asset(name: str) -> str:

@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Those images of a set that are shown: [classes, images, T, H, W, C]; T > 1 where there are snapshots."""
+    """Those images of a set that are shown."""
 
     classes: tuple[int, ...]
     rows: tuple[Pixels, ...]  # per class [n, C, H, W]

@@ -29,13 +29,14 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     """
     found = {}
     with figures.drawing():
-        for protocol, rows in _measured(leaderboard).groupby("protocol"):
+        for protocol, every in _measured(leaderboard).groupby("protocol"):
+            rows, words = figures.fewer(every)
             by_ipc = rows[rows["ipc"] != EVERY_IPC]
             if by_ipc.empty:
                 continue
             several = by_ipc.groupby(["dataset", "student"])["ipc"].nunique().max() > 1
             figure = _curves(rows) if several else _dots(rows)
-            figures.note(figure, f"protocol {protocol}; mean ± one standard deviation")
+            figures.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
             found[f"accuracy_against_ipc_{figures.file_name(str(protocol))}"] = figure
     return found
 
@@ -59,7 +60,8 @@ def _against(
     found = {}
     rows = _measured(leaderboard.assign(cost=cost))
     with figures.drawing():
-        for protocol, group in rows[rows["cost"].notna()].groupby("protocol"):
+        for protocol, every in rows[rows["cost"].notna()].groupby("protocol"):
+            group, words = figures.fewer(every)
             if group.groupby(["dataset", "student"]).size().max() < POINTS:
                 continue
             methods = [*figures.methods_of(group), *_fixed(group)]
@@ -71,7 +73,7 @@ def _against(
             figures.legend(figure, methods)
             devices = sorted({device for device in group["device"] if device}) if name == "seconds" else []
             where = f"; on {' / '.join(devices)}" if devices else ""
-            figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}")
+            figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
             found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
     return found
 

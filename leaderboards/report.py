@@ -1,9 +1,9 @@
-"""A suite's report: CSVs and plots beside its manifest, made from records alone and the same from equal records."""
+"""A suite's report beside its manifest, made from records alone and the same from equal records."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from leaderboards import page, paper, pictures, records, references, tables, typ
 from leaderboards.folder import Folder
 from leaderboards.terminal import render, text
 
-__all__ = ["Report", "available", "build", "render", "text"]
+__all__ = ["Report", "available", "build", "look", "render", "text"]
 FOLDERS = ("tables", "plots", "pictures")  # of a report; they belong to it alone
 
 
@@ -39,8 +39,18 @@ def available(root: str) -> list[str]:
     return records.suites(root)
 
 
+def look(root: str, suite: str) -> Report:
+    """Return what a suite's records say and write nothing; arguments and errors as those of `build`."""
+    stored = records.read(root, suite)
+    return _report(stored, references.load())
+
+
 def build(root: str, suite: str) -> Report:
-    """Write ``cells.csv``, ``leaderboard.csv`` and the plots to ``ROOT/leaderboards/SUITE`` and return what they say.
+    """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
+
+    ``cells.csv`` and ``leaderboard.csv``; ``tables/`` as in a paper, each as CSV, Markdown and LaTeX; ``plots/`` as PNG
+    and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it. What an earlier report left in the three
+    folders and this one does not have is removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -50,20 +60,24 @@ def build(root: str, suite: str) -> Report:
         BenchmarkError: the suite has no manifest there, or something cannot be read or written.
     """
     stored = records.read(root, suite)
-    cells = records.cells_table(stored)
     published = references.load()
-    board = tables.leaderboard(cells, published)
+    report = _report(stored, published)
+    board, folder = report.leaderboard, f"leaderboards/{suite}"
     paper_tables = paper.tables(board, published)
-    files = {"leaderboard.csv": tables.to_csv(board), "cells.csv": tables.to_csv(cells)}
-    files |= _typeset(paper_tables)
     drawn = _plots(board, records.curves_table(stored))
-    folder = f"leaderboards/{suite}"
     sheets = _pictures(stored, folder)
-    files |= drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
+    files = {"leaderboard.csv": tables.to_csv(board), "cells.csv": tables.to_csv(report.cells)}
+    files |= _typeset(paper_tables) | drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
     files["index.html"] = page.render(stored, board, paper_tables, drawn, sheets)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
     _remove_stale(stored.folder, folder, files)
-    return Report(suite, stored.folder.shown(folder), paths, cells, board)
+    return replace(report, paths=paths)
+
+
+def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
+    cells = records.cells_table(stored)
+    folder = stored.folder.shown(f"leaderboards/{stored.suite}")
+    return Report(stored.suite, folder, (), cells, tables.leaderboard(cells, published))
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[pictures.Picture, bytes]]:

@@ -44,7 +44,8 @@ class Shown:
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.board, self.report.suite):
             yield _section(title, lines)
-        yield _section(f"Files in {self.report.folder}", [_files(self.report)])
+        if self.report.paths:
+            yield _section(f"Files in {self.report.folder}", [_files(self.report)])
 
 
 def render(report: Report, selection: Selection | None = None) -> RenderableType:

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_store import FakeStore, measured
+from fake_store import FakeStore, measured, paper
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
-from leaderboards import palette, plots, report
+from leaderboards import comparisons, palette, plots, records, report, tables, variants
 
 
 @pytest.fixture
@@ -29,6 +30,16 @@ def test_without_a_manifest_the_remedy_is_named(store):
     assert report.available(store.root) == ["main"]
     with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
         report.build(store.root, "mian")
+
+
+def test_a_look_writes_nothing_and_says_the_same(store):
+    measured(store, ipcs=(10,), datasets=("digits",))
+    built = store.build()
+    before = {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")}
+    looked = report.look(store.root, "main")
+    assert {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")} == before
+    assert looked.leaderboard.equals(built.leaderboard)
+    assert report.text(looked) in report.text(built)
 
 
 def test_a_damaged_manifest_is_named(store):
@@ -56,6 +67,19 @@ def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
     best = built.leaderboard.query("ipc == 10").iloc[0]["method"]
     assert len(bold) == 2  # one per IPC
     assert any(best in line for line in bold)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_narrow_terminal_drops_columns_but_never_a_name(store, width):
+    measured(store, ipcs=(10,), datasets=("digits",))
+    store.done(store.cell(method="a_method_with_a_long_name", protocol="hard"))
+    shown = report.text(store.build(), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    for method in ("random_real", "wmdd+bn", "a_method_with_a_long_name"):
+        assert f" {method} " in shown
+    assert ("memory" in shown) or width < 100
+    assert ("memory" not in shown) or width > 60
+    assert "top-1 %" in shown
 
 
 def test_a_label_with_brackets_is_shown_as_it_is(store):
@@ -87,20 +111,58 @@ def test_texts_of_a_plot_do_not_overlap(store):
     one_dataset = board[board["dataset"] == "digits"]
     for frame in (board, one_dataset, one_ipc):
         (figure,) = plots.accuracy_against_ipc(frame).values()
-        figure.draw_without_rendering()
-        texts = [*figure.texts]
-        for axes in figure.axes:
-            ticks = [(axes.get_xlim(), axes.get_xticklabels(), 0), (axes.get_ylim(), axes.get_yticklabels(), 1)]
-            labels = [
-                text for (low, high), found, i in ticks for text in found if low <= text.get_position()[i] <= high
-            ]
-            titles = [child for child in axes.get_children() if isinstance(child, Text)]
-            texts += [*titles, axes.xaxis.label, axes.yaxis.label, *labels]
-        boxes = [text.get_window_extent() for text in [*texts, *figure.legends]]
-        boxes = [box for box in boxes if box.width > 1]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-        inside = figure.bbox.padded(1)
-        assert all(inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1) for box in boxes)
+        readable(figure)
+
+
+def test_texts_of_no_other_plot_overlap(store):
+    paper(store, seeds=2)
+    stored = records.read(store.root, store.build().suite)
+    board = tables.leaderboard(records.cells_table(stored), ())
+    main = variants.contestants(board)
+    for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
+        kept = frame.index.intersection(main.index)
+        drawn = [
+            *plots.accuracy_against_bytes(frame.loc[kept]).items(),
+            *plots.accuracy_against_seconds(frame.loc[kept]).items(),
+            *(item for draw in QUESTIONS for item in draw(frame).items()),
+        ]
+        assert len(drawn) >= 5
+        for _, figure in drawn:
+            readable(figure)
+    (training,) = comparisons.training(records.curves_table(stored)).values()
+    readable(training)
+
+
+def test_plots_without_data_are_not_drawn(store):
+    store.done(store.cell())
+    store.cell(method="mmd")
+    built = store.build()
+    names = {Path(path).stem for path in built.paths if path.endswith(".svg")}
+    assert names == {"accuracy_against_ipc_standard", "training_standard"}
+
+
+QUESTIONS = (comparisons.ablation, comparisons.distances, comparisons.networks, comparisons.sensitivity)
+
+
+def readable(figure: Figure) -> None:
+    """Assert that the texts of a figure lie inside it and apart from each other."""
+    figure.draw_without_rendering()
+    texts = [*figure.texts]
+    for axes in figure.axes:
+        ticks = [(axes.get_xlim(), axes.get_xticklabels(), 0), (axes.get_ylim(), axes.get_yticklabels(), 1)]
+        labels = [
+            text for limits, found, i in ticks for text in found if min(limits) <= text.get_position()[i] <= max(limits)
+        ]
+        titles = [child for child in axes.get_children() if isinstance(child, Text)]
+        texts += [*titles, axes.xaxis.label, axes.yaxis.label, *labels]
+    named = [(text, text.get_window_extent()) for text in [*texts, *figure.legends]]
+    named = [(text, box) for text, box in named if box.width > 1]
+    for (one, a), (other, b) in itertools.combinations(named, 2):
+        assert not a.overlaps(b), (one, other)
+    inside = figure.bbox.padded(1)
+    for text, box in named:
+        assert inside.contains(box.x0, box.y0), text
+        assert inside.contains(box.x1, box.y1), text
 
 
 def test_looks_differ_between_methods_and_stay_the_same():

@@ -1,5 +1,8 @@
 // The table is plain HTML; this makes it sort and filter, and opens the provenance of a row.
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 dark.addEventListener("change", follow);
@@ -14,7 +17,7 @@ function element(tag, text, ...children) {
 
 // Sorting and filtering
 
-const module = URL.createObjectURL(new Blob([read("datatables")], {type: "text/javascript"}));
+const module = URL.createObjectURL(new Blob([await unpack("datatables")], {type: "text/javascript"}));
 const {default: DataTable} = await import(module);
 URL.revokeObjectURL(module);
 const table = new DataTable("#board", {
@@ -68,7 +71,7 @@ goToHash();
 
 // Provenance
 
-const known = read("provenance");
+const known = JSON.parse(await unpack("provenance"));
 const dialog = document.getElementById("details");
 
 function pairs(values) {
