@@ -32,14 +32,16 @@ def board(folder) -> pd.DataFrame:
     return pd.read_csv(folder / "runs" / "leaderboards" / "tiny" / "leaderboard.csv")
 
 
-class TestOneRun:
-    """All on one store, in order."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store with six nodes, all done."""
+    folder = tmp_path_factory.mktemp("campaign")
+    assert statuses(finish(campaign(folder, TWO))) == ["done"] * 6
+    return folder
 
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("campaign")
-        assert statuses(finish(campaign(folder, TWO))) == ["done"] * 6
-        return folder
+
+class TestOneRun:
+    """What comes after a run, on one store."""
 
     def test_a_second_run_computes_nothing(self, folder):
         again = campaign(folder, TWO)

@@ -149,12 +149,14 @@ def test_an_interruption_keeps_what_is_done_and_says_so(command, monkeypatch):
     assert "interrupted; what is finished is kept" in errors
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One place for all commands on the small suite."""
+    return tmp_path_factory.mktemp("run")
+
+
 class TestARun:
     """Every command on one small suite, in order."""
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory) -> Path:
-        return tmp_path_factory.mktemp("run")
 
     @pytest.fixture
     def on(self, command, folder):
