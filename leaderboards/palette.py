@@ -28,6 +28,7 @@ KNOWN = {
     "random_real": Look(GREY, "X"),
     "noise": Look(SILVER, "x"),
     "herding": Look(GREY, "P"),
+    "kmeans_real": Look(GREY, "d"),
     "sre2l": Look(ORANGE, "s"),
     "mmd": Look(GREEN, "D"),
     "wmdd": Look(BLUE, "o"),

@@ -49,8 +49,8 @@ def build(root: str, suite: str) -> Report:
     """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
 
     ``cells.csv`` and ``leaderboard.csv``; ``tables/`` as in a paper, each as CSV, Markdown and LaTeX; ``plots/`` as PNG
-    and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it. What an earlier report left in the three
-    folders and this one does not have is removed.
+    and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it. What an earlier report left in these
+    three folders and this one does not have is removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
