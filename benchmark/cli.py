@@ -142,7 +142,7 @@ def plan(
 @app.command()
 def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
     """Show what became of a suite's cells so far, and what is running."""
-    report = reporting.build(runs, _known_suite(suite))
+    report = reporting.look(runs, _known_suite(suite))
     out.print(display.tally(report.cells, Store(runs).heartbeats()))
 
 

@@ -151,14 +151,17 @@ class _Builder:
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         config = datasets.load_dataset(name)
-        missing = datasets.status(config, self.place.data)
-        if missing:
+        try:
+            if missing := datasets.status(config, self.place.data):
+                raise BenchmarkError(missing)
+            info = datasets.info(config, self.place.data)
+        except BenchmarkError as error:  # missing or broken: no matter to those who did not ask for it
             if name in self.place.wanted:
-                raise BenchmarkError(f"--datasets {name}: {missing}")
-            return config, None, missing
+                raise BenchmarkError(f"--datasets {name}: {error}") from error
+            return config, None, str(error)
         weak = config.needs_gpu and self.place.device == "cpu" and not self.place.forced
         why = "its recipe is meant for a GPU and none is here; --device cpu runs it anyway" if weak else None
-        return config, datasets.info(config, self.place.data), why
+        return config, info, why
 
     def _method(self, cell: Cell) -> Distiller:
         where = f"suite {self.suite.name}: {cell.method.shown}.set"

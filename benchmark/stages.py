@@ -197,7 +197,9 @@ class _Work:
     def context(self) -> Context:
         """Return what a component may use; its seed is a hash of named axes that leave out the method."""
         identity = self.identity
-        axes = [identity["dataset"]["name"], identity.get("ipc", 0), identity.get("unit", {}).get("index", 0)]
+        # Distilled sets share their draws across IPC, so that a larger random subset extends a smaller one.
+        ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
+        axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
         prepared = [load_file(folder / TENSORS) for folder in self.parents("prepared")]
         return Context(
             device=self.device,

@@ -185,6 +185,16 @@ class TestSkipping:
         with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
             plan({"datasets": ["cifar10"]}, place=on("cpu", wanted=("cifar10",)))
 
+    def test_broken_data_stop_nobody_who_did_not_ask_for_them(self, tmp_path):
+        for split in ("train", "val"):
+            (tmp_path / "cifar10" / split / "only_one_class").mkdir(parents=True)
+        both = {"datasets": ["digits", "cifar10"]}
+        digits, cifar10 = plan(both, place=Place(tmp_path, "cpu")).cells
+        assert digits.skipped is None
+        assert "cifar10" in cifar10.skipped
+        with pytest.raises(Faults, match="--datasets cifar10: "):
+            plan(both, place=Place(tmp_path, "cpu", wanted=("cifar10",)))
+
     def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")
         found = plan({"methods": ["noise", "random_real"]}, exclude=[{"methods": ["random_real"], "why": "too real"}])

@@ -18,6 +18,7 @@ from benchmark.graph import Node, Plan
 from benchmark.identity import key_of
 from benchmark.stages import Heartbeat, Settings, execute
 from benchmark.store import Store
+from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
 from benchmark.vision.models import create_model
 
@@ -112,6 +113,16 @@ def test_seeds_do_not_depend_on_the_method(settings):
             seeds.setdefault(node.identity["component"]["name"], set()).add(work.context().seed)
     assert len(seeds["noise"]) == 2, "one for each draw"
     assert seeds["noise"] == seeds["random_real"]
+
+
+def test_a_larger_random_subset_extends_a_smaller_one(settings):
+    sets = {}
+    for node in plan({"ipc": [1, 3]}).nodes.values():
+        if node.stage == "distill":
+            assert run(node, settings) == DONE
+            images = SyntheticSet.load(Store(settings.runs).folder(node.key) / stages.IMAGES).images
+            sets[node.identity["ipc"]] = images.unflatten(0, (10, -1))  # [classes, IPC, C, H, W]
+    assert torch.equal(sets[1], sets[3][:, :1])
 
 
 @pytest.mark.parametrize("stage", ["distill", "relabel", "evaluate"])
