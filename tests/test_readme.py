@@ -40,8 +40,9 @@ def test_its_method_runs_in_a_suite_without_touching_another_file(tmp_path: Path
     folder.mkdir()
     (folder / "averages.py").write_text(source)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
-    where = "--suite main --datasets digits --ipc 1 --students test_resnet --protocols hard".split()
-    how = ["--methods", "averages", "--seeds", "1", "--runner", "serial", "--runs", str(tmp_path / "runs")]
+    runs = str(tmp_path / "runs")
+    where = ["--suite", "main", "--datasets", "digits", "--ipc", "1", "--students", "test_resnet"]
+    how = ["--protocols", "hard", "--methods", "averages", "--seeds", "1", "--runner", "serial", "--runs", runs]
     result = CliRunner().invoke(cli.app, ["run", *where, *how])
     assert result.exit_code == 0, result.output
     board = pd.read_csv(tmp_path / "runs" / "leaderboards" / "main" / "leaderboard.csv")
