@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
 from leaderboards import page, paper, pictures, records, references, tables, typeset, variants
 from leaderboards.folder import Folder
+from leaderboards.tables import Report
 from leaderboards.terminal import render, text
 
 __all__ = ["Report", "available", "build", "look", "render", "text"]
 FOLDERS = ("tables", "plots", "pictures")  # of a report; they belong to it alone
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a suite's records say.
-
-    Attributes:
-        suite: its name.
-        folder: where the files lie, as the user named the store.
-        paths: the files that were written.
-        cells: one row per expected cell, whatever became of it (`records.CELL_COLUMNS`).
-        leaderboard: one row per dataset, IPC, method, protocol and student (`tables.LEADERBOARD_COLUMNS`).
-    """
-
-    suite: str
-    folder: str
-    paths: tuple[str, ...]
-    cells: pd.DataFrame
-    leaderboard: pd.DataFrame
 
 
 def available(root: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -51,6 +52,25 @@ MEANS = [
 ]
 DIGITS = {"top1_mean": 2, "top1_std": 2, "top5_mean": 2, "teacher_top1": 2, "peak_memory_mb": 1}
 INTEGERS = ["seeds", "cells", "images_bytes", "labels_bytes"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a suite's records say.
+
+    Attributes:
+        suite: its name.
+        folder: where the files lie, as the user named the store.
+        paths: the files that were written.
+        cells: one row per expected cell, whatever became of it (`records.CELL_COLUMNS`).
+        leaderboard: one row per dataset, IPC, method, protocol and student (`tables.LEADERBOARD_COLUMNS`).
+    """
+
+    suite: str
+    folder: str
+    paths: tuple[str, ...]
+    cells: pd.DataFrame
+    leaderboard: pd.DataFrame
 
 
 def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.DataFrame:

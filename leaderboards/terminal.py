@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -16,11 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.records import EVERY_IPC, rows_of
-from leaderboards.tables import WORDS, absent, ipc_text
+from leaderboards.tables import WORDS, Report, absent, ipc_text
 from leaderboards.units import duration, size
-
-if TYPE_CHECKING:
-    from leaderboards.report import Report
 
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
 COLUMNS = ("IPC", "method", "top-1 %", "published", "images", "labels", "distill", "label", "train", "memory")
