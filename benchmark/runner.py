@@ -99,7 +99,8 @@ class SerialRunner:
         queue = Queue(nodes)
         while (node := queue.pop()) is not None:
             yield Event(node, "started")
-            yield from queue.finish(node, execute(node.key, node.identity, settings))
+            threads = min(node.needs.cpus, os.cpu_count() or 1)  # as by Ray: sums depend on the number of threads
+            yield from queue.finish(node, execute(node.key, node.identity, replace(settings, threads=threads)))
 
 
 class RayRunner:
