@@ -116,8 +116,9 @@ def cells_table(stored: Stored) -> pd.DataFrame:
         raise BenchmarkError(f"{name}: a cell is malformed: {error!r}") from error
     frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*IDENTITY, "params"])
-    datasets = {name: position for position, name in enumerate(frame["dataset"].unique())}
-    keys = frame.assign(dataset=frame["dataset"].map(datasets), ipc=ipc_order(frame["ipc"]))
+    keys = frame.assign(
+        dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
+    )
     return frame.loc[keys.sort_values([*IDENTITY, "params"]).index].reset_index(drop=True)
 
 
@@ -134,6 +135,11 @@ def curves_table(stored: Stored) -> pd.DataFrame:
             frames.append(pd.DataFrame({**axes, "method": cell["label"], "epoch": epoch, "loss": losses}))
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True)[CURVE_COLUMNS] if filled else pd.DataFrame(columns=CURVE_COLUMNS)
+
+
+def appearance(names: pd.Series) -> pd.Series:
+    """Return names as a sort key: in the order in which they first appear, which is the suite's."""
+    return names.map({name: position for position, name in enumerate(names.unique())})
 
 
 def ipc_order(ipc: pd.Series) -> pd.Series:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from leaderboards.records import EVERY_IPC, ipc_order, joined, rows_of
+from leaderboards.records import EVERY_IPC, appearance, ipc_order, joined, rows_of
 from leaderboards.references import Reference, beside
 
 ROW = ["suite", "dataset", "ipc", "method", "protocol", "student"]  # what makes a row of the leaderboard
@@ -167,10 +167,10 @@ def _verdict(statuses: Sequence[str], reasons: Sequence[str]) -> tuple[str, str]
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    datasets = {name: position for position, name in enumerate(table["dataset"].unique())}
     keys = table.assign(
         skipped=table["status"] == "skipped",
-        dataset=table["dataset"].map(datasets),
+        dataset=appearance(table["dataset"]),
+        protocol=appearance(table["protocol"]),
         ipc=ipc_order(table["ipc"]),
         worst_last=-table["top1_mean"],
     )
