@@ -97,14 +97,15 @@ def run(
     """Compute what of a suite is not computed yet, and print its leaderboard."""
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     machine = Machine(runs, data, runner.value, ray, device.value)
-    found = campaign.open_campaign(suite, selection, machine)
+    # A cluster elsewhere says itself whether it has graphics cards; a local one starts only if there is work for it.
+    elsewhere = runner == RunnerName.ray and ray != "local"
+    executor, has_gpu = campaign.connect(machine) if elsewhere else (None, None)
+    found = campaign.open_campaign(suite, selection, machine, has_gpu=has_gpu)
     failed = 0
-    if found.todo or ray != "local":
-        executor, has_gpu = campaign.connect(machine)
-        found = campaign.open_campaign(suite, selection, machine, has_gpu=has_gpu)
+    if todo := found.todo:
         _say_corrupt(found)
-        board = display.Board(found.todo, found.store, found.seconds_left()[0])
-        display.follow(found.run(executor), board, out)
+        board = display.Board(todo, found.store, found.seconds_left()[0])
+        display.follow(found.run(executor or campaign.connect(machine)[0]), board, out)
         failed = board.counts["failed"].total()
     else:
         found.write_manifest()

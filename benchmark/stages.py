@@ -125,8 +125,7 @@ class _Work:
         """Squeeze: train a network on the real training set; its test accuracy is read once, at the end."""
         recipe, context = TrainRecipe(**self.params["recipe"]), self.context()
         if recipe.pretrained:
-            sizes = {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
-            model = load_pretrained(recipe.arch, recipe.pretrained, stem=Stem(**self.params["stem"]), **sizes)
+            model = load_pretrained(recipe.arch, recipe.pretrained, stem=Stem(**self.params["stem"]), **self._sizes)
             model = model.to(self.device)
         else:
             model = self._network(recipe.arch, self.params["stem"], context.seed)
@@ -219,9 +218,12 @@ class _Work:
     def _name(self) -> str:
         return str(self.identity["component"]["name"])
 
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
+
     def _network(self, arch: str, stem: Mapping[str, Any], seed: int) -> nn.Module:
-        sizes = {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
-        return create_model(arch, **sizes, stem=Stem(**stem), seed=seed).to(self.device)
+        return create_model(arch, **self._sizes, stem=Stem(**stem), seed=seed).to(self.device)
 
     def _teacher(self, key: str) -> nn.Module:
         folder, record = self.store.folder(key), self.store.record(key)
