@@ -31,6 +31,7 @@ __all__ = [
     "LabelRegime",
     "LabeledSet",
     "Labels",
+    "Measure",
     "Preparation",
     "SyntheticSet",
     "TeacherSpec",
@@ -118,6 +119,7 @@ class TeacherSpec(Frozen):
     """A network to be trained on the real training set first, by the dataset's teacher recipe."""
 
     arch: str | None = None  # None: the dataset's own teacher
+    neutral: bool = False  # the dataset's second opinion, a network that no method matches by default; without `arch`
     epochs: int | None = None  # None: the recipe's
 
 
@@ -209,9 +211,9 @@ class Distiller(Component, ABC):
 class LabelRegime(Component, ABC):
     """How synthetic images get the labels that a student learns from."""
 
-    def needs_teacher(self) -> bool:
-        """Whether `label` asks for the dataset's teacher (``context.teachers[0]``)."""
-        return False
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the networks that give the labels (``context.teachers``, also while the student trains)."""
+        return ()
 
     @abstractmethod
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
@@ -229,6 +231,22 @@ class Evaluator(Component, ABC):
 
         Nothing may be chosen on ``test``: it is read once, after the last step.
         """
+
+
+class Measure(Component, ABC):
+    """What can be said of a distilled set without training anybody: how far it lies from the real images, say."""
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the trained networks it looks through; () for none."""
+        return ()
+
+    def preparation(self, info: DatasetInfo) -> Preparation | None:
+        """Return what is computed once per dataset and shared by all sets, or None."""
+        return None
+
+    @abstractmethod
+    def measure(self, images: SyntheticSet, data: TrainData, context: Context, folder: Path) -> dict[str, Any]:
+        """Return named plain numbers, for the record; arrays that pictures are made of are written below ``folder``."""
 
 
 def as_array(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 
 from benchmark.errors import Faults
-from benchmark.graph import Node, Place, Plan, build
+from benchmark.graph import Place, Plan, build
 from benchmark.identity import canonical
+from benchmark.nodes import Node
 from benchmark.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.stages import Settings
 from benchmark.store import Store

@@ -1,4 +1,7 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print.
+
+What a command needs is imported when it runs: torch takes seconds, which reading records need not pay.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,35 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from benchmark import campaign, display
-from benchmark.campaign import Campaign, Machine
-from benchmark.discovery import load_method, method_names
-from benchmark.errors import BenchmarkError, Faults, unknown
-from benchmark.files import load, names
-from benchmark.graph import Protocol
-from benchmark.store import Store
-from benchmark.suite import Selection, load_suite
-from benchmark.vision import datasets as vision_data
-from benchmark.vision.models import list_models
-from leaderboards import report as reporting
+from benchmark.cli_data import data_app
+from benchmark.cli_options import (
+    Data,
+    Datasets,
+    DeviceName,
+    DeviceOption,
+    Ipc,
+    Methods,
+    Protocols,
+    RayOption,
+    RunnerName,
+    RunnerOption,
+    Runs,
+    Seeds,
+    Students,
+    SuiteName,
+    out,
+)
+from benchmark.cli_results import results_app
+from benchmark.errors import BenchmarkError, Faults
+
+if TYPE_CHECKING:
+    from benchmark.campaign import Campaign
+    from benchmark.suite import Selection
 
 app = typer.Typer(
     name="benchmark",
@@ -31,25 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Look at, download and check datasets.", no_args_is_help=True)
+app.add_typer(results_app)
 app.add_typer(data_app, name="data")
-out = Console(width=None if sys.stdout.isatty() else 120)
 INTERRUPTED = 130  # the exit status that Typer makes of a KeyboardInterrupt
-
-
-class RunnerName(StrEnum):
-    """Who runs the nodes."""
-
-    ray = "ray"
-    serial = "serial"
-
-
-class DeviceName(StrEnum):
-    """Where they run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class Kind(StrEnum):
@@ -60,23 +60,6 @@ class Kind(StrEnum):
     students = "students"
     protocols = "protocols"
     suites = "suites"
-
-
-SuiteName = Annotated[str, typer.Option("--suite", help="Name of a suite, or the path of a suite file.")]
-Datasets = Annotated[str, typer.Option(help="Only these datasets, comma-separated.", show_default=False)]
-Methods = Annotated[str, typer.Option(help="Only these methods; any method, listed in the suite or not.")]
-Ipc = Annotated[str, typer.Option(help="Only these images per class.")]
-Students = Annotated[str, typer.Option(help="Only these students; any network, listed in the suite or not.")]
-Protocols = Annotated[str, typer.Option(help="Only these protocols.")]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Number of seeds, in place of the suite's.")]
-DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a dataset.")]
-Runs = Annotated[str, typer.Option(help="The store: a folder, or a URL that fsspec understands.")]
-Data = Annotated[Path, typer.Option(envvar="BENCHMARK_DATA", help="Where datasets lie.")]
-RunnerOption = Annotated[RunnerName, typer.Option("--runner", help="Who runs the nodes.")]
-RayOption = Annotated[
-    str, typer.Option("--ray", help="local: a private cluster; auto: the one that runs; or an address.")
-]
-DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto takes graphics cards where there are any.")]
 
 
 @app.command()
@@ -95,8 +78,11 @@ def run(
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Compute what of a suite is not computed yet, and print its leaderboard."""
+    from benchmark import campaign, display
+    from leaderboards import report as reporting
+
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    machine = Machine(runs, data, runner.value, ray, device.value)
+    machine = campaign.Machine(runs, data, runner.value, ray, device.value)
     # A cluster elsewhere says itself whether it has graphics cards; a local one starts only if there is work for it.
     elsewhere = runner == RunnerName.ray and ray != "local"
     executor, has_gpu = campaign.connect(machine) if elsewhere else (None, None)
@@ -128,8 +114,10 @@ def plan(
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Show what a run would do: cells, nodes, what is done, what is skipped and why, how long it may take."""
+    from benchmark import campaign, display
+
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    found = campaign.open_campaign(suite, selection, Machine(runs, data, device=device.value))
+    found = campaign.open_campaign(suite, selection, campaign.Machine(runs, data, device=device.value))
     out.print(display.matrix(found.plan, found.todo))
     _say_corrupt(found)
     seconds, unknown = found.seconds_left()
@@ -140,59 +128,25 @@ def plan(
         out.print("Nothing to do.")
 
 
-@app.command()
-def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
-    """Show what became of a suite's cells so far, and what is running."""
-    report = reporting.look(runs, _known_suite(suite))
-    out.print(display.tally(report.cells, Store(runs).heartbeats()))
-
-
-@app.command()
-def report(suite: SuiteName = "main", runs: Runs = "runs") -> None:
-    """Rebuild a suite's tables and plots from the records, and print its leaderboard."""
-    out.print(reporting.render(reporting.build(runs, _known_suite(suite))))
-
-
 @app.command("list")
 def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List what exists, with a few words on each."""
+    from benchmark import display
+    from benchmark.discovery import load_method, method_names
+    from benchmark.files import names
+    from benchmark.protocol import load_protocol
+    from benchmark.suite import load_suite
+    from benchmark.vision import datasets as vision_data
+    from benchmark.vision.models import list_models
+
     described: dict[Kind, Callable[[], dict[str, str]]] = {
         Kind.methods: lambda: {name: _first_line(load_method(name)) for name in method_names()},
         Kind.datasets: lambda: {name: vision_data.load_dataset(name).title for name in vision_data.list_datasets()},
         Kind.students: list_models,
-        Kind.protocols: lambda: {name: load(Protocol, "protocols", name).title for name in names("protocols")},
+        Kind.protocols: lambda: {name: load_protocol(name).title for name in names("protocols")},
         Kind.suites: lambda: {name: load_suite(name).title for name in names("suites")},
     }
     out.print(display.pairs(described[kind]()))
-
-
-@data_app.command("list")
-def data_list(data: Data = Path("data")) -> None:
-    """Show which datasets are on disk, and how to get the others."""
-    found = {name: vision_data.load_dataset(name) for name in vision_data.list_datasets()}
-    out.print(display.pairs({name: vision_data.status(config, data) or "on disk" for name, config in found.items()}))
-
-
-@data_app.command("fetch")
-def data_fetch(name: DatasetName, data: Data = Path("data")) -> None:
-    """Download a public dataset, or say how to get it; an interrupted download is resumed."""
-    config = _dataset(name)
-    with display.counting(out, "MB", 1e6) as count:
-        vision_data.fetch(config, data, count)
-    out.print(f"{config.name}: {vision_data.status(config, data) or 'on disk'}")
-
-
-@data_app.command("check")
-def data_check(name: DatasetName, data: Data = Path("data")) -> None:
-    """Open every image of a dataset and report what is there and what is broken."""
-    config = _dataset(name)
-    with display.counting(out, "images") as count:
-        found = vision_data.check(config, data, count)
-    out.print(display.pairs({f"train {n}": f"{c} images" for n, c in found.train.items()}))
-    out.print(display.pairs({f"test {n}": f"{c} images" for n, c in found.test.items()}))
-    if found.unreadable:
-        raise Faults(found.unreadable)
-    out.print(f"{sum(found.train.values())} training and {sum(found.test.values())} test images, all readable")
 
 
 def main() -> None:
@@ -212,6 +166,8 @@ def main() -> None:
 
 
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
+    from benchmark.suite import Selection
+
     wrong = [word for word in _words(ipc) if not word.isdigit()]
     if wrong:
         raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
@@ -233,16 +189,6 @@ def _say_corrupt(found: Campaign) -> None:
     for key in sorted(found.corrupt):
         node = found.plan.nodes[key]
         out.print(f"corrupted, will be computed anew: {node.stage} {node.title} ({key})", markup=False, highlight=False)
-
-
-def _known_suite(name: str) -> str:
-    return load_suite(name).name
-
-
-def _dataset(name: str) -> vision_data.DatasetConfig:
-    if name not in vision_data.list_datasets():
-        raise BenchmarkError(unknown("dataset", name, vision_data.list_datasets()))
-    return vision_data.load_dataset(name)
 
 
 def _first_line(thing: type) -> str:

@@ -16,6 +16,7 @@ the kind asked for that it defines is what it offers. ``configs/methods/NAME.yam
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
 
-from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Preparation
+from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
 from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.files import CONFIGS, names, read_yaml, validated
 
@@ -82,10 +83,16 @@ def load_evaluator(name: str) -> type[Evaluator]:
     return _load("evaluators", "evaluator", name, Evaluator)  # type: ignore[type-abstract]
 
 
+def load_measure(name: str) -> type[Measure]:
+    """Return the class of a measure; raises as `load_method` does."""
+    return _load("evaluators", "measure", name, Measure)  # type: ignore[type-abstract]
+
+
 def load_preparation(name: str) -> type[Preparation]:
-    """Return the class of a preparation, which lies in ``methods/_NAME.py`` or in the file of the method NAME."""
-    stem = name if name in _names("methods") else f"_{name}"
-    return _defined(importlib.import_module(f"methods.{stem}"), Preparation)  # type: ignore[type-abstract]
+    """Return the class of a preparation, which lies in the file of a component NAME or in ``_NAME.py`` beside it."""
+    stems = (f"{package}.{stem}" for stem in (name, f"_{name}") for package in ("methods", "evaluators"))
+    found = next((stem for stem in stems if importlib.util.find_spec(stem)), f"methods._{name}")
+    return _defined(importlib.import_module(found), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -15,9 +15,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.graph import STAGES, Node, Plan
-from benchmark.runner import Event
+from benchmark.identity import STAGES
 from benchmark.store import Store
+
+if TYPE_CHECKING:
+    from benchmark.graph import Plan
+    from benchmark.nodes import Node
+    from benchmark.runner import Event
 
 SHOWN = 8  # running nodes at most
 

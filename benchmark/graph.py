@@ -6,62 +6,21 @@ can be computed again from its record. Nodes are shared: one teacher serves ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark import identity
-from benchmark.api import Component, DatasetInfo, Distiller, Evaluator, Frozen, LabelRegime, TeacherSpec
-from benchmark.discovery import load_evaluator, load_labels, resolve_method
+from benchmark.api import DatasetInfo, Distiller
+from benchmark.discovery import load_measure, resolve_method
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.files import load, validated
+from benchmark.identity import STAGES
+from benchmark.nodes import CellNodes, Node
+from benchmark.protocol import Protocol, load_protocol
 from benchmark.suite import Cell, Suite
 from benchmark.vision import datasets
-from benchmark.vision.augment import Schedule
-
-Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate"]
-STAGES: tuple[Stage, ...] = ("teacher", "prepare", "distill", "relabel", "evaluate")
-TEACHER_VERSION = 1  # raised when the training of teachers changes
-Params = Mapping[str, Any]
-
-
-class Protocol(Frozen):
-    """``configs/protocols/NAME.yaml``: one way of labelling a set and of training a student on it."""
-
-    name: str
-    version: int
-    title: str
-    description: str
-    schedule: dict[str, Any]  # of views; epochs and batch size come from the dataset's student budget
-    labels: dict[str, Any]  # name of a label regime, and its parameters
-    evaluator: dict[str, Any]  # name of an evaluator, and its parameters
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a node asks of the machine that runs it."""
-
-    cpus: int = 1
-    gpus: float = 0.0
-    memory_gb: float = 0.0
-
-
-@dataclass(frozen=True)
-class Node:
-    """One piece of work, named by the hash of its identity."""
-
-    key: str
-    stage: Stage
-    identity: Params
-    needs: Needs
-    title: str  # for people
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Keys of the nodes whose results it reads."""
-        return tuple(key for keys in self.identity["parents"].values() for key in keys)
 
 
 @dataclass(frozen=True)
@@ -119,9 +78,19 @@ def build(suite: Suite, place: Place) -> Plan:
             faults.append(str(error))
     if faults:
         raise Faults(faults)
-    wanted = {key for planned in cells if not planned.skipped for keys in planned.nodes.values() for key in keys}
     order = sorted(builder.nodes.values(), key=lambda node: STAGES.index(node.stage))
+    wanted = _closure(builder.nodes, (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values())))
     return Plan(suite, tuple(cells), {node.key: node for node in order if node.key in wanted})
+
+
+def _closure(nodes: Mapping[str, Node], keys: Iterable[str]) -> set[str]:
+    """Return the keys and those of all that they stand on."""
+    wanted, open_ = set[str](), list(keys)
+    while open_:
+        if (key := open_.pop()) not in wanted:
+            wanted.add(key)
+            open_ += nodes[key].parents
+    return wanted
 
 
 class _Builder:
@@ -131,7 +100,8 @@ class _Builder:
         self.suite, self.place = suite, place
         self.nodes: dict[str, Node] = {}
         self.dataset = cache(self._dataset)
-        self.protocol = cache(lambda name: load(Protocol, "protocols", name))
+        self.protocol = cache(load_protocol)
+        self.measures = tuple(load_measure(name)() for name in suite.measures)
 
     def plan(self, cell: Cell) -> PlannedCell:
         """Return a cell with its nodes, which join the graph."""
@@ -147,7 +117,10 @@ class _Builder:
         method = self._method(cell)
         if why := method.supports(info, cell.ipc):
             return PlannedCell(cell, why)
-        return PlannedCell(cell, reason, self._nodes(cell, config, info, method))
+        protocol = self.protocol(cell.protocol).of(cell.method)
+        if protocol is None:
+            return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.method.name}")
+        return PlannedCell(cell, reason, self._nodes(cell, config, info, method, protocol))
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         config = datasets.load_dataset(name)
@@ -168,96 +141,11 @@ class _Builder:
         return resolve_method(cell.method.name, cell.dataset, cell.ipc, cell.method.params, where)
 
     def _nodes(
-        self, cell: Cell, config: datasets.DatasetConfig, info: DatasetInfo, method: Distiller
+        self, cell: Cell, config: datasets.DatasetConfig, info: DatasetInfo, method: Distiller, protocol: Protocol
     ) -> dict[str, tuple[str, ...]]:
-        add = self._adder(config, info)
-        regime, evaluator = self._judges(cell, config, method)
-        what = f"{cell.dataset}/{cell.ipc or 'all'} {cell.method.shown}"
-
-        def teachers(specs: Sequence[TeacherSpec]) -> tuple[str, ...]:
-            return tuple(add("teacher", teacher_identity(config, spec), f"{cell.dataset} teacher") for spec in specs)
-
-        squeezed = teachers(method.teachers())
-        prepared: tuple[str, ...] = ()
-        observed: tuple[str, ...] = ()
-        if (preparation := method.preparation(info)) is not None:
-            observed = teachers(preparation.teachers())
-            material = {**_component(preparation), "parents": {"teachers": observed}}
-            prepared = (add("prepare", material, f"{cell.dataset} {preparation.name()}"),)
-        parents = {"teachers": squeezed, "prepared": prepared}
-        images = tuple(
-            add(
-                "distill",
-                {
-                    **_component(method),
-                    "unit": unit.model_dump(),
-                    "ipc": cell.ipc,
-                    "seed": cell.draw,
-                    "parents": parents,
-                },
-                f"{what} draw {cell.draw} unit {unit.index}",
-            )
-            for unit in method.units(info, cell.ipc)
-        )
-        parents = {"images": images, "teachers": teachers((TeacherSpec(),) if regime.needs_teacher() else ())}
-        axes = {"ipc": cell.ipc, "seed": cell.seed}
-        title = f"{what} {cell.protocol} seed {cell.seed}"
-        labels = (add("relabel", {**_component(regime), **axes, "parents": parents}, title),)
-        student = {"arch": cell.student, "stem": config.stem.model_dump()}
-        material = {**_component(evaluator), **axes, "student": student, "parents": {**parents, "labels": labels}}
-        score = add("evaluate", material, f"{title} {cell.student}")
-        trained = tuple(dict.fromkeys((*squeezed, *observed, *parents["teachers"])))
-        return {"teacher": trained, "prepare": prepared, "distill": images, "relabel": labels, "evaluate": (score,)}
-
-    def _judges(self, cell: Cell, config: datasets.DatasetConfig, method: Distiller) -> tuple[LabelRegime, Evaluator]:
-        protocol, budget = self.protocol(cell.protocol), config.student
-        epochs = budget.epochs if method.uses_ipc else budget.full_epochs
-        where = f"configs/protocols/{protocol.name}.yaml"
-        views = {"epochs": epochs, "batch_size": budget.batch_size, **protocol.schedule}
-        schedule = validated(Schedule, views, f"{where}: schedule")
-        low, high = schedule.crop_scale
-        bounds = {"flip": schedule.flip and config.flip, "crop_scale": (max(low, config.smallest_crop), high)}
-        schedule = schedule.model_copy(update=bounds)
-        regime = _judge(load_labels, protocol.labels, schedule, f"{where}: labels")
-        return regime, _judge(load_evaluator, protocol.evaluator, schedule, f"{where}: evaluator")
-
-    def _adder(self, config: datasets.DatasetConfig, info: DatasetInfo) -> Callable[[Stage, Params, str], str]:
-        on_gpu = self.place.device == "cuda"
-        wants = config.resources
-        gpus = wants.gpus if on_gpu else 0.0
-
-        def add(stage: Stage, material: Params, title: str) -> str:
-            cpus = wants.teacher_cpus if stage in ("teacher", "prepare") else wants.cpus
-            needs = Needs(cpus, gpus, wants.memory_gb)
-            whole = {"stage": stage, "dataset": {"name": info.name, "fingerprint": info.fingerprint}, **material}
-            key = identity.key_of(whole)
-            self.nodes.setdefault(key, Node(key, stage, whole, needs, title))
-            return key
-
-        return add
-
-
-def teacher_identity(config: datasets.DatasetConfig, spec: TeacherSpec) -> dict[str, Any]:
-    """Return what decides a teacher: network, stem and the dataset's training recipe."""
-    recipe = config.teacher
-    if spec.arch not in (None, recipe.arch):
-        recipe = recipe.model_copy(update={"arch": spec.arch, "pretrained": None})
-    if spec.epochs is not None:
-        recipe = recipe.model_copy(update={"epochs": spec.epochs})
-    params = {"recipe": recipe.model_dump(mode="json"), "stem": config.stem.model_dump()}
-    return {"component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params}, "seed": 0, "parents": {}}
-
-
-def _component(component: Component) -> dict[str, Any]:
-    return {"component": component.identity()}
-
-
-def _judge(loader: Callable[[str], Any], values: Params, schedule: Schedule, where: str) -> Any:
-    params = {name: value for name, value in values.items() if name != "name"}
-    if "name" not in values:
-        raise BenchmarkError(f"{where}: name: is missing")
-    try:
-        kind = loader(str(values["name"]))
-    except BenchmarkError as error:
-        raise BenchmarkError(f"{where}: {error}") from error
-    return validated(kind, {"schedule": schedule, **params}, where)
+        nodes = CellNodes(cell, config, info, on_gpu=self.place.device == "cuda")
+        measures = self.measures if method.uses_ipc else ()  # of the whole training set there is nothing to say
+        found = nodes.of(method, *protocol.judges(config, whole=not method.uses_ipc), measures)
+        for node in nodes.made:
+            self.nodes.setdefault(node.key, node)
+        return found

@@ -10,8 +10,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate", "measure"]
+STAGES: tuple[Stage, ...] = ("teacher", "prepare", "distill", "relabel", "evaluate", "measure")  # parents first
 VERSION = 1  # raised when keys change their meaning
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
-from benchmark.graph import STAGES, Needs, Node
+from benchmark.identity import STAGES
+from benchmark.nodes import Needs, Node
 from benchmark.stages import Outcome, Settings, execute
 
 RETRIES = 2  # of a node after a transient fault: its worker or machine died, or memory ran out

@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmark import provenance
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
-from benchmark.discovery import load_evaluator, load_labels, load_method, load_preparation
+from benchmark.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.store import Store
@@ -101,6 +101,7 @@ class _Work:
             "distill": self.distill,
             "relabel": self.relabel,
             "evaluate": self.evaluate,
+            "measure": self.measure,
         }
         if self.settings.threads and self.device.type == "cpu":
             torch.set_num_threads(self.settings.threads)
@@ -162,6 +163,11 @@ class _Work:
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
         evaluator = load_evaluator(self._name)(**self.params)
         self.metrics |= evaluator.evaluate(train, self.test(), student, context)
+
+    def measure(self, folder: Path) -> None:
+        """Say what there is to say of the set without a student; the test split is not opened."""
+        found = load_measure(self._name)(**self.params)
+        self.metrics |= found.measure(self.images(), self.train, self.context(), folder)
 
     # What they read
 

@@ -131,6 +131,7 @@ class Suite(Frozen):
     description: str = ""
     blocks: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
+    measures: tuple[str, ...] = ()  # what is measured of every distilled set, names of files in ``evaluators/``
 
     @model_validator(mode="after")
     def _sound(self) -> Suite:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
 from benchmark.vision.training import Stream, from_pixels, predict
 
@@ -26,9 +26,9 @@ class PerEpoch(LabelRegime):
     schedule: Schedule
     storage: Literal["disk", "online"] = "disk"
 
-    def needs_teacher(self) -> bool:
-        """Return True: now or while the student trains."""
-        return True
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the dataset's teacher: it answers now or while the student trains."""
+        return (TeacherSpec(),)
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, in bounded memory, and return labels that map it."""

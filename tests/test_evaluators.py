@@ -115,7 +115,7 @@ def test_labels_that_store_nothing_take_no_bytes(context, tmp_path):
         labels = regime.label(toy_set(), INFO, context, tmp_path)
         assert labels.logits is None and labels.nbytes == 0
     assert not list(tmp_path.iterdir())
-    assert online.needs_teacher() and not hard.needs_teacher()
+    assert online.teachers() and not hard.teachers()
 
 
 # --- the student

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from engine import plan
 
-from benchmark import discovery, graph
+from benchmark import discovery, nodes
 from benchmark.errors import Faults
-from benchmark.graph import STAGES, Place, Plan
-from benchmark.identity import key_of
+from benchmark.graph import Place, Plan
+from benchmark.identity import STAGES, key_of
 from benchmark.vision import datasets
 
 NOISE = {"methods": ["noise"], "protocols": ["standard"]}
@@ -111,7 +111,7 @@ class TestKeys:
         before = plan(NOISE)
         monkeypatch.setattr(discovery.load_method("noise"), "version", 99)
         assert changed(before, plan(NOISE)) == {"distill", "relabel", "evaluate"}
-        monkeypatch.setattr(graph, "TEACHER_VERSION", 99)
+        monkeypatch.setattr(nodes, "TEACHER_VERSION", 99)
         assert changed(before, plan(NOISE)) == {"teacher", "distill", "relabel", "evaluate"}
 
     def test_other_data_change_everything(self, monkeypatch):

@@ -13,7 +13,8 @@ from engine import campaign, finish
 
 from benchmark import runner as running
 from benchmark.errors import BenchmarkError
-from benchmark.graph import STAGES, Needs, Node
+from benchmark.identity import STAGES
+from benchmark.nodes import Needs, Node
 from benchmark.runner import RETRIES, Event, Queue, RayRunner, SerialRunner
 from benchmark.stages import Outcome, Settings
 

@@ -14,8 +14,9 @@ from torch import nn
 
 from benchmark import stages
 from benchmark.errors import BenchmarkError
-from benchmark.graph import Node, Plan
+from benchmark.graph import Plan
 from benchmark.identity import key_of
+from benchmark.nodes import Node
 from benchmark.stages import Heartbeat, Settings, execute
 from benchmark.store import Store
 from benchmark.synthetic import SyntheticSet

@@ -71,6 +71,7 @@ class DatasetConfig(Frozen):
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     stem: Stem = Stem()
     teacher: TrainRecipe
+    neutral: str = "mobilenetv2"  # a network, trained as the teacher is, that measures look through beside it
     student: Budget
     needs_gpu: bool = False  # its recipes are out of reach of a CPU
     streaming: bool = False  # decode on every read, where a cache would be too large
