@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from engine import plan
 
-from benchmark import discovery, nodes
+from benchmark import discovery, nodes, protocol
 from benchmark.errors import Faults
 from benchmark.graph import Place, Plan
 from benchmark.identity import STAGES, key_of
@@ -131,8 +131,8 @@ class TestKeys:
         ],
     )
     def test_a_protocol_changes_labels_and_students_alone(self, monkeypatch, change, stages):
-        before, real = plan(NOISE), graph.load
-        monkeypatch.setattr(graph, "load", lambda *a: real(*a).model_copy(update=change))
+        before, real = plan(NOISE), protocol.load
+        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
         assert changed(before, plan(NOISE)) == stages
 
     def test_a_student_changes_its_evaluation_alone(self):
@@ -166,8 +166,8 @@ class TestFaults:
         ],
     )
     def test_a_wrong_protocol_is_named(self, monkeypatch, change, fault):
-        real = graph.load
-        monkeypatch.setattr(graph, "load", lambda *a: real(*a).model_copy(update=change))
+        real = protocol.load
+        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
         with pytest.raises(Faults) as caught:
             plan(NOISE)
         assert fault in str(caught.value)
