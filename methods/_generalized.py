@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import Schedule
+from benchmark.vision.moments import Moments, pooled
 from benchmark.vision.training import Stream, from_data
-from methods._moments import Moments, pooled
 from methods._statistics import Accumulated
 
 

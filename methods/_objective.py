@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods._moments import BatchNormInputs, pooled
+from benchmark.vision.moments import BatchNormInputs, pooled
 
 
 @dataclass(frozen=True)

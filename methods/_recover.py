@@ -21,7 +21,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
 from benchmark.vision.models import features_and_logits
-from methods._moments import BatchNormInputs
+from benchmark.vision.moments import BatchNormInputs
 from methods._objective import Goal, Penalty, Regulariser
 from methods._real import nearest_indices, random_indices, too_few
 from methods._recover_state import RecoveryState

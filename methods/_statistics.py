@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, features_and_logits
+from benchmark.vision.moments import BatchNormInputs, pooled
 from benchmark.vision.training import read_ahead
-from methods._moments import BatchNormInputs, pooled
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from benchmark.api import Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import create_model, features_and_logits
+from benchmark.vision.moments import BatchNormInputs
 from methods import _recover
-from methods._moments import BatchNormInputs
 from methods._objective import Regulariser
 from methods._statistics import ClassStatistics
 from methods.mmd import MMD, GaussianMMD, linear_mmd

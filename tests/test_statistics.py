@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, create_model, features_and_logits
-from methods._moments import BatchNormInputs, Moments, pooled
+from benchmark.vision.moments import BatchNormInputs, Moments, pooled
 from methods._statistics import Accumulated, ClassStatistics
 
 
