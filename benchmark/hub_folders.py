@@ -53,7 +53,7 @@ def write(images: SyntheticSet, info: DatasetInfo, folder: Path, title: str, fac
     table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     (folder / FILE).parent.mkdir(parents=True)
     parquet.write_table(table, folder / FILE)
-    (folder / "README.md").write_text(_card(images, info, list(columns), title, facts), encoding="utf-8")
+    (folder / "README.md").write_text(_card(images, info, table, title, facts), encoding="utf-8")
 
 
 def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
@@ -107,7 +107,7 @@ def _png(pixels: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _card(images: SyntheticSet, info: DatasetInfo, columns: Sequence[str], title: str, facts: Mapping[str, str]) -> str:
+def _card(images: SyntheticSet, info: DatasetInfo, table: pa.Table, title: str, facts: Mapping[str, str]) -> str:
     """Return the README.md that a hub shows; the `datasets` library reads its YAML block."""
     kinds: dict[str, Any] = {
         "image": {"dtype": "image"},
@@ -121,8 +121,8 @@ def _card(images: SyntheticSet, info: DatasetInfo, columns: Sequence[str], title
         "tags": ["dataset-distillation"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
         "dataset_info": {
-            "features": [{"name": name, **kinds[name]} for name in columns],
-            "splits": [{"name": "train", "num_examples": len(images)}],
+            "features": [{"name": name, **kinds[name]} for name in table.column_names],
+            "splits": [{"name": "train", "num_bytes": table.nbytes, "num_examples": len(images)}],
         },
     }
     shape = " x ".join(map(str, images.images.shape[1:]))
