@@ -38,7 +38,8 @@ class Recovery(Distiller):
 
     Adam on normalised pixels, cosine to 0, no warm-up. Every iteration draws ONE view T for all images of a unit: a
     crop resized to the full size, a coin flip, a circular shift. Pixels are clamped to the valid range after each step;
-    the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration.
+    the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration. The set keeps
+    ``snapshots`` [N, T, C, S, S] of the images among its extras, their T iterations in the metadata.
     """
 
     teacher: str | None = None  # the network that images are recovered from; None: the dataset's own
@@ -182,18 +183,19 @@ class Recovery(Distiller):
             squared=self.squared(),
         )
 
-    def _frames(self, info: DatasetInfo, ipc: int) -> set[int]:
+    def _frames(self, info: DatasetInfo, ipc: int) -> list[int]:
         """Return the iterations after which a snapshot is kept: five, evenly spread on a log scale, or fewer."""
         one = info.classes * ipc * info.channels * info.resolution**2
         count = min(5, SNAPSHOT_BYTES // one)
-        return {round(self.iterations ** (i / count)) for i in range(count)}
+        return sorted({round(self.iterations ** (i / count)) for i in range(count)})
 
     def _result(
         self, state: RecoveryState, terms: dict[str, Tensor], goal: Goal, unit: Unit, info: DatasetInfo
     ) -> SyntheticSet:
         weights = None if goal.weights is None else (goal.weights * len(unit.slots)).flatten().float().cpu()
-        extras = {"snapshots": torch.stack(state.frames, 1)} if state.frames else {}
-        metadata = {"losses": _numbers(terms), **goal.metadata}
+        extras = {"snapshots": torch.stack(state.frames, 1)} if state.frames else {}  # [N, T, C, S, S]
+        frames = self._frames(info, unit.ipc)
+        metadata = {"losses": _numbers(terms), "snapshot_iterations": frames, **goal.metadata}
         return SyntheticSet(_pixels(state.images, info), unit.labels, weights, extras, metadata)
 
 

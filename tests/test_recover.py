@@ -214,6 +214,7 @@ def test_pixels_stay_valid_and_snapshots_are_few(toy_data, context):
     (found,) = recover(SRe2L(iterations=30, learning_rate=5.0), toy_data, context)
     assert found.images.dtype == torch.uint8
     assert found.extras["snapshots"].shape == (6, 5, 3, 32, 32)
+    assert found.metadata["snapshot_iterations"] == [1, 2, 4, 8, 15]
     assert (found.images == 0).any()
     assert (found.images == 255).any()
 
