@@ -22,6 +22,7 @@ from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet
 from benchmark.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
+from benchmark.prepared import TensorFile
 from benchmark.store import Store
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, load_pretrained
@@ -205,7 +206,7 @@ class _Work:
         # Distilled sets share their draws across IPC, so that a larger random subset extends a smaller one.
         ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
         axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
-        prepared = [load_file(folder / TENSORS) for folder in self.parents("prepared")]
+        prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
         return Context(
             device=self.device,
             precision=precision(self.device),
