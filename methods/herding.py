@@ -16,7 +16,7 @@ class Herding(Distiller):
     """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the features, m their mean.
 
     The selection is greedy, without replacement and without chance: a larger IPC extends a smaller one, and the seed
-    changes nothing.
+    changes nothing. Difference from iCaRL: features keep their length, there they are scaled to 1.
     """
 
     paper: ClassVar[str] = (
