@@ -10,7 +10,7 @@ from benchmark import identity
 from benchmark.api import Component, DatasetInfo, Distiller, Evaluator, LabelRegime, Measure, Preparation, TeacherSpec
 from benchmark.identity import Stage
 from benchmark.suite import Cell
-from benchmark.vision.datasets import DatasetConfig
+from benchmark.vision.datasets import DatasetConfig, DataView
 
 TEACHER_VERSION = 1  # raised when the training of teachers changes
 Params = Mapping[str, Any]
@@ -49,8 +49,10 @@ class CellNodes:
         made: the nodes, parents first.
     """
 
-    def __init__(self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool) -> None:
-        self.cell, self.config, self.info, self.on_gpu = cell, config, info, on_gpu
+    def __init__(
+        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, view: DataView = "full"
+    ) -> None:
+        self.cell, self.config, self.info, self.on_gpu, self.view = cell, config, info, on_gpu, view
         self.made: list[Node] = []
 
     def of(
@@ -119,6 +121,7 @@ class CellNodes:
         cpus = wants.teacher_cpus if stage in ("teacher", "prepare") else wants.cpus
         needs = Needs(cpus, wants.gpus if self.on_gpu else 0.0, wants.memory_gb)
         data = {"name": self.info.name, "fingerprint": self.info.fingerprint}
+        data |= {"view": self.view} if self.view != "full" else {}
         whole = {"stage": stage, "dataset": data, **material}
         self.made.append(Node(identity.key_of(whole), stage, whole, needs, title))
         return self.made[-1].key

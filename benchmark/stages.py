@@ -91,6 +91,7 @@ class _Work:
         self.device = torch.device(settings.device)
         self.params: Mapping[str, Any] = identity["component"]["params"]
         self.config = datasets.load_dataset(identity["dataset"]["name"])
+        self.view: datasets.DataView = identity["dataset"].get("view", "full")
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
 
@@ -175,20 +176,20 @@ class _Work:
     @cached_property
     def train(self) -> TrainData:
         """The real training split."""
-        train = datasets.open_train(self.config, Path(self.settings.data), self.settings.cache)
+        train = datasets.open_train(self.config, Path(self.settings.data), self.settings.cache, self.view)
         self._refuse_other_data(train.info)
         return train
 
     def test(self) -> TestData:
         """Open the test split; only the stages teacher and evaluate do."""
-        test = datasets.open_test(self.config, Path(self.settings.data), self.settings.cache)
+        test = datasets.open_test(self.config, Path(self.settings.data), self.settings.cache, self.view)
         self._refuse_other_data(test.info)
         return test
 
     @cached_property
     def info(self) -> DatasetInfo:
         """The dataset's facts."""
-        info = datasets.info(self.config, Path(self.settings.data))
+        info = datasets.info(self.config, Path(self.settings.data), self.view)
         self._refuse_other_data(info)
         return info
 
