@@ -1,7 +1,7 @@
 """Distilled sets in other people's formats: written for their tools, and read back.
 
-- ``imagefolder``: ``DEST/CLASS/NNNNN.png``, as torchvision's ImageFolder reads it;
-- ``dcbench``: one file ``DEST`` in the layout of DC-BENCH, whose two tensors DD-Ranking takes (`tensor_files`);
+- ``imagefolder``: ``DEST/CLASS/NNNNN.png``, as torchvision's ImageFolder reads it, which numbers classes by name;
+- ``dcbench``: one file ``DEST.pt`` in the layout of DC-BENCH, whose two tensors DD-Ranking takes (`tensor_files`);
 - ``huggingface``: a folder that ``datasets.load_dataset(DEST)`` reads (`hub_folders`).
 """
 
@@ -43,6 +43,8 @@ def export(
     """
     if form not in FORMATS:
         raise BenchmarkError(unknown("format", form, FORMATS))
+    if form == "dcbench" and destination.suffix != ".pt":
+        raise BenchmarkError(f"{destination}: {form} is one file, whose name ends in .pt")
     if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
         raise BenchmarkError(f"{destination}: is there already; name another place, or remove it")
     try:
