@@ -7,8 +7,10 @@ are its hyperparameters, the whole of them: what is not a field cannot change a 
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +153,7 @@ class Context:
     teachers: tuple[nn.Module, ...] = ()  # in the order of `Distiller.teachers`: frozen, in eval mode, on the device
     prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what `Preparation.prepare` returned, on the CPU
     report: Callable[[int, int, Mapping[str, float]], None] = lambda step, total, scalars: None
+    parts: dict[str, float] = field(default_factory=dict)  # seconds, from `timed`
 
     def generator(self, *axes: object, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a fresh generator for named axes: the same name gives the same numbers, whatever ran before."""
@@ -159,6 +162,13 @@ class Context:
     def autocast(self) -> torch.autocast:
         """Return the mixed-precision region for forward passes; losses and statistics stay in float32."""
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds of a block to the record's cost, under the name of a part of the work."""
+        start = time.perf_counter()
+        yield
+        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def progress(self, step: int, total: int, **scalars: float) -> None:
         """Say how far the work is (cheap; call it every step, with Python numbers only now and then)."""

@@ -190,6 +190,11 @@ class TestWMDD:
         assert found.metadata["transport_cost"] == uniform.metadata["transport_cost"]
         assert 0 < found.metadata["transport_cost"]["learned"] < found.metadata["transport_cost"]["uniform"]
 
+    def test_both_barycenters_are_timed(self, toy_data, context):
+        recover(WMDD(iterations=1), toy_data, context)
+        assert set(context.parts) == {"barycenter_uniform", "barycenter_learned"}
+        assert all(seconds > 0 for seconds in context.parts.values())
+
     @pytest.mark.parametrize("objective", ["official", "paper"])
     def test_features_come_nearer_to_the_atoms(self, objective, toy_data, context):
         method = WMDD(objective=objective, regulariser="none", ce_weight=0, iterations=1, learning_rate=0.05, **STILL)

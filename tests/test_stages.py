@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from benchmark.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
 from benchmark.vision.models import create_model
+from methods.random_real import RandomReal
 
 DONE = "done"
 
@@ -75,6 +77,23 @@ def test_a_record_says_what_it_cost_and_where_it_comes_from(settings):
     assert record["cost"]["device"]
     assert record["provenance"]["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
     assert record["provenance"]["commit"]
+
+
+def test_a_record_says_what_the_parts_of_a_method_cost(settings, monkeypatch):
+    whole = RandomReal.distill
+
+    def distill(self, data, unit, context):
+        for _ in range(2):
+            with context.timed("sleep"):
+                time.sleep(0.01)
+        return whole(self, data, unit, context)
+
+    monkeypatch.setattr(RandomReal, "distill", distill)
+    node = of(plan(), "distill")
+    assert run(node, settings) == DONE
+    cost = Store(settings.runs).record(node.key)["cost"]
+    assert list(cost["parts"]) == ["sleep"]
+    assert 0.02 <= cost["parts"]["sleep"] < cost["seconds"]
 
 
 def test_only_judges_open_the_test_split(settings, monkeypatch, quick_teacher):
