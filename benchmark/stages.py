@@ -94,6 +94,7 @@ class _Work:
         self.view: datasets.DataView = identity["dataset"].get("view", "full")
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
+        self.parts: Mapping[str, float] = {}
 
     def run(self) -> None:
         """Compute, measure and commit."""
@@ -116,7 +117,12 @@ class _Work:
                 "stage": self.identity["stage"],
                 "identity": self.identity,
                 "metrics": self.metrics,
-                "cost": {**cost, "bytes": self.bytes, "precision": str(precision(self.device)).removeprefix("torch.")},
+                "cost": {
+                    **cost,
+                    "bytes": self.bytes,
+                    "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
+                    "precision": str(precision(self.device)).removeprefix("torch."),
+                },
                 "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
             }
             self.store.commit(self.key, folder, record)
@@ -146,9 +152,10 @@ class _Work:
     def distill(self, folder: Path) -> None:
         """Recover: make one unit of a synthetic set."""
         method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
-        images = method.distill(self.train, unit, self.context())
+        context = self.context()
+        images = method.distill(self.train, unit, context)
         images.save(folder / IMAGES)
-        self.bytes["images"] = images.images_bytes
+        self.bytes["images"], self.parts = images.images_bytes, context.parts
         self.metrics |= {"images": len(images), **images.metadata}
 
     def relabel(self, folder: Path) -> None:
