@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -11,11 +13,12 @@ from torch.nn import functional as F
 
 from benchmark.api import Unit
 from benchmark.errors import BenchmarkError
-from benchmark.vision.augment import normalize
+from benchmark.vision.augment import normalize, pixel_bounds
 from benchmark.vision.models import create_model, features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods import _recover
 from methods._objective import Regulariser
+from methods._recover_state import RecoveryState
 from methods._statistics import ClassStatistics
 from methods.mmd import MMD, GaussianMMD, linear_mmd
 from methods.sre2l import SRe2L
@@ -90,6 +93,79 @@ def test_the_first_loss_is_that_of_the_formula(toy_data, context):
     assert found["regulariser"] == pytest.approx(float(10 * gaps[0] + sum(gaps[1:])), rel=1e-4)
 
 
+@pytest.mark.parametrize("variance", ["exact", "batch"])
+@pytest.mark.parametrize(
+    ("objective", "weights"), [("official", "uniform"), ("official", "learned"), ("paper", "uniform")]
+)
+def test_the_first_loss_of_wmdd_is_that_of_the_formula(objective, weights, variance, toy_data, toy_context):
+    """Class by class, image by image, in float64."""
+    prepared = ClassStatistics(batch_size=4).prepare(toy_data, toy_context)
+    context = dataclasses.replace(toy_context, prepared=prepared)
+    toy_data.info = toy_data.info.model_copy(update={"flip": False})
+    fields = {"objective": objective, "weights": weights, "class_variance": variance, "first_layer_weight": 3.0}
+    method = WMDD(iterations=1, start="random_real", **fields, **STILL)
+    (unit,) = method.units(toy_data.info, 4)
+    found = method.distill(toy_data, unit, context).metadata["losses"]
+    goal, teacher, seen = method.goal(toy_data, unit, context), copy.deepcopy(context.teachers[0]).double(), []
+    for layer in BatchNormInputs(teacher).layers:
+        layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    chosen = _recover.random_indices(toy_data, unit.classes, unit.slots, context)
+    features, _ = features_and_logits(teacher, normalize(toy_data.read(chosen), toy_data.info).double())
+    squares = (features - goal.atoms.flatten(0, 1)).square().sum()
+    assert found["feature"] == pytest.approx(float(squares if objective == "paper" else squares.sqrt()), rel=1e-4)
+
+    shares = torch.full((3, 4), 0.25) if weights == "uniform" else goal.weights
+    names, expected = ("mean", "var" if variance == "exact" else "batch_var"), 0.0
+    for place, x in enumerate(seen):
+        first = sum(each.shape[1] for each in seen[:place])
+        columns, per_class = slice(first, first + x.shape[1]), []
+        for label in range(3):
+            own, share = x[4 * label : 4 * label + 4], shares[label].double().view(4, 1)
+            mean = (share * own.mean((2, 3))).sum(0)
+            spread = (share * (own - mean.view(1, -1, 1, 1)).square().mean((2, 3))).sum(0)
+            wanted = (prepared[name][label, columns] for name in names)
+            gaps = [(a - b).square().sum() for a, b in zip((mean, spread), wanted, strict=True)]
+            per_class.append(float(sum(gaps) if objective == "paper" else gaps[0].sqrt() + gaps[1].sqrt()))
+        total = sum(per_class) if objective == "paper" else sum(per_class) / 3
+        expected += (3.0 if place == 0 else 1.0) * total
+    assert found["regulariser"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_learning_rate_falls_from_its_full_value_along_a_cosine(toy_data, context, monkeypatch):
+    rates, step = [], RecoveryState.step
+    monkeypatch.setattr(
+        RecoveryState, "step", lambda self, loss, rate, *rest: (rates.append(rate), step(self, loss, rate, *rest))
+    )
+    recover(SRe2L(iterations=4, learning_rate=0.2), toy_data, context)
+    root = math.sqrt(0.5)
+    assert rates == pytest.approx([0.2, 0.1 * (1 + root), 0.1, 0.1 * (1 - root)])
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_view_mirrors_and_shifts_all_images_alike(flip, toy_info, context):
+    method, info = SRe2L(crop_scale=(1.0, 1.0), jitter=2), toy_info.model_copy(update={"flip": flip})
+    (unit,) = method.units(info, 1)
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    possible = {
+        (mirrored, down, right): (images.flip(3) if mirrored else images).roll((down, right), (2, 3))
+        for mirrored, down, right in itertools.product((False, True), range(3), range(3))
+    }
+    seen = set()
+    for iteration in range(150):
+        view = method._view(images, iteration, unit, info, context)
+        seen |= {name for name, value in possible.items() if torch.allclose(view, value, atol=1e-4)}
+    assert seen == {name for name in possible if flip or not name[0]}
+
+
+def test_a_step_goes_downhill_and_no_further_than_valid_pixels(toy_info, toy_context):
+    unit, (low, high) = SRe2L().units(toy_info, 1)[0], pixel_bounds(toy_info, toy_context.device)
+    state = RecoveryState.open(toy_context, unit, torch.zeros(3, 3, 32, 32), 1.0, (0.5, 0.9))
+    state.step(state.images.sum(), 0.125, low, high)
+    assert torch.allclose(state.images, torch.tensor(-0.125))
+    state.step(state.images.sum(), 100.0, low, high)
+    assert torch.equal(state.images, low.expand_as(state.images))
+
+
 @pytest.mark.parametrize("squared", [False, True])
 def test_real_classes_have_no_gap_to_their_own_statistics(squared, toy_data, context):
     labels = torch.arange(3).repeat_interleave(12)  # classes of one size, in order
@@ -127,6 +203,26 @@ def test_a_set_has_no_mmd_from_itself():
     assert float(GaussianMMD(features)(features)) == pytest.approx(0, abs=1e-5)
     assert float(linear_mmd(other, features)) > 0.1
     assert float(GaussianMMD(features)(other)) > 0.01
+
+
+def test_mmd_is_that_of_the_formula_under_either_kernel():
+    generator = torch.Generator().manual_seed(2)
+    found, real = (torch.randn(3, n, 5, generator=generator, dtype=torch.float64) for n in (4, 7))
+    found = 2 * found + 1
+
+    def between(xs, ys, kernel):
+        return sum(kernel(x, y) for x in xs for y in ys) / (len(xs) * len(ys))
+
+    def mmd(xs, ys, kernel):
+        return between(xs, xs, kernel) + between(ys, ys, kernel) - 2 * between(xs, ys, kernel)
+
+    linear, gaussian = 0.0, 0.0
+    for xs, ys in zip(found, real, strict=True):
+        middle = sorted(float(((a - b) ** 2).sum()) for a in ys for b in ys)[(len(ys) ** 2 - 1) // 2]
+        linear += float(mmd(xs, ys, torch.dot))
+        gaussian += float(mmd(xs, ys, lambda a, b, middle=middle: torch.exp(-((a - b) ** 2).sum() / middle)))
+    assert float(linear_mmd(found, real)) == pytest.approx(linear, rel=1e-9)
+    assert float(GaussianMMD(real)(found)) == pytest.approx(gaussian, rel=1e-9)
 
 
 def test_the_gaussian_kernel_sees_what_the_linear_one_cannot():
