@@ -19,8 +19,8 @@ class MMD(Recovery):
 
     ``MMD^2(X, Y) = mean k(x, x') + mean k(y, y') - 2 mean k(x, y)``. The linear kernel compares class means alone,
     ``|mean X - mean Y|^2``; the Gaussian kernel ``exp(-|x - y|^2 / m)``, m the median squared distance between real
-    features of the class, compares whole distributions. The counterpart of WMDD: all but the feature term and the
-    default of lambda is equal.
+    features of the class, compares whole distributions. The counterpart of WMDD, whose authors publish numbers of MMD
+    but no recipe: all but the feature term and the default of lambda is equal.
     """
 
     paper: ClassVar[str] = (
