@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
 import traceback
@@ -21,11 +19,12 @@ from benchmark import provenance
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.errors import BenchmarkError
+from benchmark.heartbeat import Heartbeat
 from benchmark.identity import seed_of
 from benchmark.prepared import TensorFile
 from benchmark.store import Store
 from benchmark.vision import datasets
-from benchmark.vision.models import Stem, create_model, load_pretrained
+from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
 from benchmark.vision.training import TrainRecipe, accuracy, train_classifier
 
 MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
@@ -95,6 +94,7 @@ class _Work:
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: Mapping[str, float] = {}
+        self.heartbeat = Heartbeat(store, key)
 
     def run(self) -> None:
         """Compute, measure and commit."""
@@ -108,7 +108,8 @@ class _Work:
         }
         if self.settings.threads and self.device.type == "cpu":
             torch.set_num_threads(self.settings.threads)
-        started = provenance.now()
+        started, forwarded = provenance.now(), images_forwarded()
+        self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost:
                 stages[self.identity["stage"]](folder)
@@ -119,6 +120,9 @@ class _Work:
                 "metrics": self.metrics,
                 "cost": {
                     **cost,
+                    "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
+                    "images_forwarded": images_forwarded() - forwarded,
+                    "exclusive": self.heartbeat.look_around(),
                     "bytes": self.bytes,
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
                     "precision": str(precision(self.device)).removeprefix("torch."),
@@ -222,7 +226,7 @@ class _Work:
             scratch=self.store.scratch(self.key),
             teachers=tuple(self._teacher(key) for key in identity["parents"].get("teachers", ())),
             prepared=prepared[0] if prepared else {},
-            report=Heartbeat(self.store, self.key),
+            report=self.heartbeat,
         )
 
     def _refuse_other_data(self, info: DatasetInfo) -> None:
@@ -246,22 +250,6 @@ class _Work:
         model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
         model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
         return model.eval().requires_grad_(False)
-
-
-class Heartbeat:
-    """Writes how far a node is, once a second at most, where a driver on any machine can read it; lossy."""
-
-    def __init__(self, store: Store, key: str) -> None:
-        self.store, self.key, self.last = store, key, 0.0
-
-    def __call__(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
-        """Report a step."""
-        now = time.monotonic()
-        if now - self.last >= 1.0:
-            self.last = now
-            word = {"step": step, "total": total, "when": time.time(), **scalars}
-            with contextlib.suppress(BenchmarkError):
-                self.store.write_text(f".progress/{self.key}.json", json.dumps(word))
 
 
 def precision(device: torch.device) -> torch.dtype:

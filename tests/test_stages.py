@@ -16,9 +16,10 @@ from torch import nn
 from benchmark import stages
 from benchmark.errors import BenchmarkError
 from benchmark.graph import Plan
+from benchmark.heartbeat import Heartbeat
 from benchmark.identity import key_of
 from benchmark.nodes import Node
-from benchmark.stages import Heartbeat, Settings, execute
+from benchmark.stages import Settings, execute
 from benchmark.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
@@ -207,8 +208,38 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(set
         raise BenchmarkError("no space")
 
     monkeypatch.setattr(store, "write_text", refuse)
-    beat.last = 0.0
+    beat.spoke = 0.0
     beat(1, 2, {})
+
+
+@pytest.mark.parametrize(
+    ("word", "alone"),
+    [({}, False), ({"host": "elsewhere"}, True), ({"when": 0}, True)],
+    ids=["beside", "on another machine", "long gone"],
+)
+def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(settings, word, alone):
+    store = Store(settings.runs)
+    ours = Heartbeat(store, "ours")
+    ours(0, 1, {})
+    assert ours.look_around()
+    theirs = {"step": 0, "when": time.time(), "host": ours.host, **word}
+    store.write_text(".progress/theirs.json", json.dumps(theirs))
+    assert ours.look_around() is alone
+    store.clear_scratch("theirs")
+    assert ours.look_around() is alone  # that it is alone again undoes nothing
+
+
+def test_a_record_counts_the_images_that_networks_took_in(settings):
+    found = plan()
+    for node in found.nodes.values():
+        assert run(node, settings) == DONE
+    student, distilled = (Store(settings.runs).record(of(found, stage).key) for stage in ("evaluate", "distill"))
+    trained = student["identity"]["component"]["params"]["schedule"]["epochs"] * 10  # ten classes at IPC 1
+    tested = datasets.open_test(datasets.load_dataset("digits"), Path(settings.data), settings.cache)
+    assert student["cost"]["images_forwarded"] == trained + len(tested)
+    assert distilled["cost"]["images_forwarded"] == 0  # random images need no network
+    assert student["cost"]["exclusive"] is True
+    assert student["cost"]["gpus"] == 0
 
 
 def test_caches_lie_beside_the_data_or_where_the_user_may_write(tmp_path, monkeypatch):

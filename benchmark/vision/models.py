@@ -37,6 +37,9 @@ _TIMM_NAMES = {
 }
 
 
+_forwarded = {"images": 0}  # of this process
+
+
 class Stem(Frozen):
     """How a network takes in images of a dataset's size: small images would be gone after a stem made for 224 px."""
 
@@ -69,6 +72,9 @@ def create_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _build(arch, stem or Stem(), classes=classes, resolution=resolution, channels=channels)
+    # Every image passes the first convolution once, whichever method of the network it was handed to.
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), model)
+    first.register_forward_pre_hook(_count_images)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -107,6 +113,11 @@ def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return network.forward_head(maps, pre_logits=True), network.forward_head(maps)
 
 
+def images_forwarded() -> int:
+    """Return how many images the networks of this process have taken in so far, the same image counted every time."""
+    return _forwarded["images"]
+
+
 def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the batch norms of a network in the order in which an image meets them."""
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -115,6 +126,10 @@ def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
 def default_patch(resolution: int) -> int:
     """Return the largest patch, at most 16, that cuts an image into 8 x 8 patches or more: 16 at 224 px, 4 at 32 px."""
     return next((p for p in (16, 8, 4, 2) if resolution % p == 0 and resolution // p >= 8), 1)
+
+
+def _count_images(_first: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    _forwarded["images"] += len(inputs[0])
 
 
 def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: int) -> nn.Module:
