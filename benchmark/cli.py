@@ -34,6 +34,7 @@ from benchmark.cli_options import (
     out,
 )
 from benchmark.cli_results import results_app
+from benchmark.cli_tune import tune_app
 from benchmark.errors import BenchmarkError, Faults
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(results_app)
+app.add_typer(tune_app)
 app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # the exit status that Typer makes of a KeyboardInterrupt
 
