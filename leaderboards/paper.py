@@ -1,20 +1,19 @@
 """The tables of a paper: methods against datasets and IPC, ablation, networks, Wasserstein against MMD.
 
-In every column the best mean is marked, the second best, and what is *tied* with the best: closer to it than twice the
-standard error of the difference, ``2 sqrt(s1^2/n1 + s2^2/n2)`` (Welch's, for unequal variances). A deviation needs two
-seeds, so a single seed ties with nothing but an equal number.
+In every column the best mean is marked, the second best, and what is *tied* with the best, as `ranking` says.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from leaderboards import variants
+from leaderboards.ranking import BLOCK, Block, Comparisons
 from leaderboards.records import EVERY_IPC, rows_of
 from leaderboards.references import Reference, comparable
 from leaderboards.tables import absent, ipc_text
@@ -36,9 +35,9 @@ class Entry:
     published: tuple[Reference, ...] = ()
 
     @property
-    def variance(self) -> float:
-        """Variance of the mean; 0 where a single seed does not tell."""
-        return 0.0 if self.std is None else self.std**2 / self.seeds
+    def block(self) -> Block:
+        """Where it competes."""
+        return tuple(self.row[name] for name in BLOCK)
 
 
 @dataclass(frozen=True)
@@ -66,24 +65,27 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-def tables(leaderboard: pd.DataFrame, references: Sequence[Reference]) -> list[Table]:
+def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], compared: Comparisons) -> list[Table]:
     """Return every table that a leaderboard can fill, in the order of a paper."""
     found: list[Table] = []
+    made = partial(_one, references=references, compared=compared)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
-        found += _one(MAIN, end, f"Top-1 accuracy (%). {facts}", variants.plain(rows), references)
-        found += _one(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows), references)
+        found += made(MAIN, end, f"Top-1 accuracy (%). {facts}", variants.plain(rows))
+        found += made(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))
         caption = f"Wasserstein against MMD: top-1 accuracy (%). {facts}"
-        found += _one(DISTANCES, end, caption, variants.distances(rows), references)
+        found += made(DISTANCES, end, caption, variants.distances(rows))
     for (protocol, dataset), rows in variants.plain(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Across networks: top-1 accuracy (%) of each student. Dataset {dataset}, protocol {protocol}."
-            found += _one(NETWORKS, f"{protocol}_{dataset}", caption, rows, references)
+            found += made(NETWORKS, f"{protocol}_{dataset}", caption, rows)
     order = (MAIN, ABLATION, NETWORKS, DISTANCES)
     return sorted(found, key=lambda table: order.index(table.kind))
 
 
-def _one(kind: str, end: str, caption: str, rows: pd.DataFrame, references: Sequence[Reference]) -> Iterator[Table]:
+def _one(
+    kind: str, end: str, caption: str, rows: pd.DataFrame, *, references: Sequence[Reference], compared: Comparisons
+) -> Iterator[Table]:
     """Yield the table of some rows, unless nothing of them is measured."""
     measured = rows[rows["top1_mean"].notna()]
     if measured.empty:
@@ -97,10 +99,12 @@ def _one(kind: str, end: str, caption: str, rows: pd.DataFrame, references: Sequ
         for column in _places(kind, row, columns):
             entries[row["method"]][column] = _entry(row, references)
     for column in columns:
-        _rank({method: line[column] for method, line in entries.items() if column in line}, footer, entries, column)
+        line = {method: cells[column] for method, cells in entries.items() if column in cells and method not in footer}
+        for method, entry in _ranked(line, compared).items():
+            entries[method][column] = entry
     lines = tuple(f"{title}. {line}" for title, found in absent(rows, rows.iloc[0]["suite"]) for line in found)
     table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
-    yield replace(table, differences=tuple(_differences(table))) if kind == DISTANCES else table
+    yield replace(table, differences=tuple(_differences(table, compared))) if kind == DISTANCES else table
 
 
 def _columns(kind: str, rows: pd.DataFrame) -> tuple[Column, ...]:
@@ -134,36 +138,26 @@ def _entry(row: Any, references: Sequence[Reference]) -> Entry:
     return Entry(row, mean, std, int(row["seeds"]), published=tuple(comparable(references, *axes)))
 
 
-def _rank(
-    line: dict[str, Entry], footer: frozenset[str], entries: dict[str, dict[Column, Entry]], column: Column
-) -> None:
-    """Mark the best, the second and the tied entries of one column."""
-    ranked = {m: entry for m, entry in line.items() if entry.mean is not None and m not in footer}
-    means = sorted({round(entry.mean, 2) for entry in ranked.values() if entry.mean is not None}, reverse=True)
-    if len(ranked) < 2:
-        return
-    best = max(ranked.values(), key=lambda entry: entry.mean or 0.0)
-    for method, entry in ranked.items():
-        place = means.index(round(entry.mean or 0.0, 2)) + 1
-        tied = entry is not best and _tied(best, entry)
-        entries[method][column] = replace(entry, rank=place if place <= 2 else 0, tied=tied)
+def _ranked(line: dict[str, Entry], compared: Comparisons) -> dict[str, Entry]:
+    """Return the entries of one column that compete, the best, the second and the tied ones marked."""
+    means = {method: entry.mean for method, entry in line.items() if entry.mean is not None}
+    if len(means) < 2:
+        return {}
+    places = sorted({round(value, 2) for value in means.values()}, reverse=True)
+    best = max(means, key=lambda method: means[method])
+    found = {}
+    for method, value in means.items():
+        place = places.index(round(value, 2)) + 1
+        tied = method != best and compared.tied(line[method].block, best, method)
+        found[method] = replace(line[method], rank=place if place <= 2 else 0, tied=tied)
+    return found
 
 
-def _tied(best: Entry, other: Entry) -> bool:
-    gap = (best.mean or 0.0) - (other.mean or 0.0)
-    if best.std is None or other.std is None:
-        return gap == 0
-    return gap <= 2 * math.sqrt(best.variance + other.variance)
-
-
-def _differences(table: Table) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
+def _differences(table: Table, compared: Comparisons) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
     for ours, theirs in variants.DISTANCES.items():
         if {ours, theirs} <= set(table.entries):
             line = {}
-            for column in table.columns:
-                one, two = table.entries[ours].get(column), table.entries[theirs].get(column)
-                if one and two and one.mean is not None and two.mean is not None:
-                    known = one.std is not None and two.std is not None
-                    error = math.sqrt(one.variance + two.variance) if known else None
-                    line[column] = (one.mean - two.mean, error)
+            for column, entry in table.entries[ours].items():
+                if gap := compared.difference(entry.block, ours, theirs):
+                    line[column] = gap
             yield f"{ours} \N{MINUS SIGN} {theirs}", line

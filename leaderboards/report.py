@@ -7,7 +7,20 @@ from dataclasses import replace
 
 import pandas as pd
 
-from leaderboards import page, paper, pictures, records, references, tables, typeset, variants
+from leaderboards import (
+    costs,
+    page,
+    paper,
+    pictures,
+    ranking,
+    records,
+    references,
+    scores,
+    standings,
+    tables,
+    typeset,
+    variants,
+)
 from leaderboards.folder import Folder
 from leaderboards.tables import Report
 from leaderboards.terminal import render, text
@@ -30,9 +43,10 @@ def look(root: str, suite: str) -> Report:
 def build(root: str, suite: str) -> Report:
     """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
 
-    ``cells.csv`` and ``leaderboard.csv``; ``tables/`` as in a paper, each as CSV, Markdown and LaTeX; ``plots/`` as PNG
-    and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it. What an earlier report left in these
-    three folders and this one does not have is removed.
+    ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``comparisons.csv``, ``variance.csv`` and ``costs.csv``;
+    ``tables/`` as in a paper, each as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the
+    distilled sets; ``index.html`` with all of it. What an earlier report left in these three folders and this one does
+    not have is removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -42,24 +56,42 @@ def build(root: str, suite: str) -> Report:
         BenchmarkError: the suite has no manifest there, or something cannot be read or written.
     """
     stored = records.read(root, suite)
-    published = references.load()
-    report = _report(stored, published)
+    report, paper_tables, files = plain(stored)
     board, folder = report.leaderboard, f"leaderboards/{suite}"
-    paper_tables = paper.tables(board, published)
-    drawn = _plots(board, records.curves_table(stored))
+    drawn, notes = _plots(board, records.curves_table(stored))
     sheets = _pictures(stored, folder)
-    files = {"leaderboard.csv": tables.to_csv(board), "cells.csv": tables.to_csv(report.cells)}
-    files |= _typeset(paper_tables) | drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
+    files |= drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
     files["index.html"] = page.render(stored, board, paper_tables, drawn, sheets)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
     _remove_stale(stored.folder, folder, files)
-    return replace(report, paths=paths)
+    return replace(report, paths=paths, notes=notes)
+
+
+def plain(stored: records.Stored) -> tuple[Report, list[paper.Table], dict[str, bytes]]:
+    """Return what a suite's records say, the tables of a paper, and the files of either that are plain text."""
+    published = references.load()
+    report = _report(stored, published)
+    board = report.leaderboard
+    paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
+    frames = {
+        "leaderboard": board,
+        "cells": report.cells,
+        "scores": scores.table(board),
+        "comparisons": report.compared,
+        "variance": ranking.variances(report.cells),
+        "costs": costs.table(stored, board),
+    }
+    files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
+    return report, paper_tables, files | _typeset(paper_tables)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = records.cells_table(stored)
     folder = stored.folder.shown(f"leaderboards/{stored.suite}")
-    return Report(stored.suite, folder, (), cells, tables.leaderboard(cells, published))
+    compared = ranking.comparisons(cells)
+    board = tables.leaderboard(cells, published)
+    board = standings.with_standings(board, cells, ranking.Comparisons(compared))
+    return Report(stored.suite, folder, (), cells, board, compared)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[pictures.Picture, bytes]]:
@@ -83,14 +115,16 @@ def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
     return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
 
 
-def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
-    from leaderboards import comparisons, figures, plots  # takes seconds, which a mere look need not pay
+def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the files of all plots, and why some are not drawn."""
+    from leaderboards import comparisons, figures, plots, rankings_plot  # takes seconds, which a look need not pay
 
     main = variants.contestants(board)
     named = {
         **plots.accuracy_against_ipc(main),
         **plots.accuracy_against_bytes(main),
         **plots.accuracy_against_seconds(main),
+        **rankings_plot.critical_difference(board),
         **comparisons.ablation(board),
         **comparisons.distances(board),
         **comparisons.networks(board),
@@ -100,4 +134,4 @@ def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for name, figure in named.items():
         files |= {f"plots/{name}.{kind}": data for kind, data in figures.images(figure).items()}
-    return files
+    return files, rankings_plot.not_drawn(board)

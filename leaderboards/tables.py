@@ -50,7 +50,10 @@ MEANS = [
     "peak_memory_mb",
     "teacher_top1",
 ]
-DIGITS = {"top1_mean": 2, "top1_std": 2, "top5_mean": 2, "teacher_top1": 2, "peak_memory_mb": 1}
+DIGITS = {
+    **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
+    "peak_memory_mb": 1,
+}
 INTEGERS = ["seeds", "cells", "images_bytes", "labels_bytes"]
 
 
@@ -63,7 +66,10 @@ class Report:
         folder: where the files lie, as the user named the store.
         paths: the files that were written.
         cells: one row per expected cell, whatever became of it (`records.CELL_COLUMNS`).
-        leaderboard: one row per dataset, IPC, method, protocol and student (`tables.LEADERBOARD_COLUMNS`).
+        leaderboard: one row per dataset, IPC, method, protocol and student (`tables.LEADERBOARD_COLUMNS`, then
+            `standings.COLUMNS`).
+        compared: every pair of rows that competes (`ranking.COMPARISON_COLUMNS`).
+        notes: what could not be drawn, and why.
     """
 
     suite: str
@@ -71,6 +77,8 @@ class Report:
     paths: tuple[str, ...]
     cells: pd.DataFrame
     leaderboard: pd.DataFrame
+    compared: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.DataFrame:

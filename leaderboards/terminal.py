@@ -20,8 +20,12 @@ from leaderboards.tables import WORDS, Report, absent, ipc_text
 from leaderboards.units import duration, size
 
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
-COLUMNS = ("IPC", "method", "top-1 %", "published", "images", "labels", "distill", "label", "train", "memory")
-DISPENSABLE = ("memory", "label", "train", "published", "distill", "labels", "images")  # the first goes first
+COLUMNS = (
+    *("IPC", "method", "top-1 %", "recovered", "rank", "published"),
+    *("images", "labels", "distill", "label", "train", "memory"),
+)
+OPTIONAL = ("recovered", "rank", "published")  # shown where any row has one
+DISPENSABLE = ("memory", "label", "train", "published", "distill", "labels", "images", "recovered", "rank")  # in order
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the heading, no other
 
 
@@ -37,10 +41,14 @@ class Shown:
         shown = self.board[self.board["status"] != "skipped"]
         for _, rows in shown.groupby(["dataset", "protocol", "student"], sort=False):
             yield _table(rows, options.max_width)
+            if refusals := _refusals(rows):
+                yield Text("\n".join(refusals), style="dim")
         if any(shown["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.board, self.report.suite):
             yield _section(title, lines)
+        if self.report.notes:
+            yield _section("Not drawn", list(self.report.notes))
         if self.report.paths:
             yield _section(f"Files in {self.report.folder}", [_files(self.report)])
 
@@ -68,6 +76,7 @@ def _files(report: Report) -> str:
 
 NOTE = (
     "Top-1 on the test split, mean ± standard deviation over seeds; bold: the best at its IPC. "
+    "Recovered: 0 % is random_real, 100 % the full set. Ranks with their 95 % interval. "
     "Costs are means per cell, without the teacher's. Where published numbers come from: leaderboard.csv."
 )
 
@@ -101,8 +110,7 @@ def _table(rows: pd.DataFrame, width: int) -> Table:
 def _fitting(lines: list[dict[str, str]], width: int) -> list[str]:
     """Return the columns for which a terminal has room."""
     names = list(COLUMNS)
-    if not any(line["published"] for line in lines):
-        names.remove("published")
+    names = [name for name in names if name not in OPTIONAL or any(line[name] for line in lines)]
     for dispensable in ("", *DISPENSABLE):
         names = [name for name in names if name != dispensable]
         if sum(2 + max(len(name), *(len(line[name]) for line in lines)) for name in names) < width:
@@ -124,6 +132,8 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
         ipc_text(row["ipc"]),
         row["method"],
         _accuracy(row),
+        "" if pd.isna(row["recovered"]) else f"{100 * row['recovered']:.0f} %",
+        _rank(row),
         "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
         size(row["images_bytes"]),
         size(row["labels_bytes"]),
@@ -140,6 +150,24 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     part = f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
     return f"{row['top1_mean']:.1f}{spread}{part}"
+
+
+def _rank(row: Mapping[str, Any]) -> str:
+    if pd.isna(row["rank"]):
+        return ""
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{row['rank']}" if pd.isna(low) or low == high else f"{row['rank']} ({low}\N{EN DASH}{high})"
+
+
+def _refusals(rows: pd.DataFrame) -> list[str]:
+    """Return why some IPCs have no rank, or nothing to recover: a line per reason."""
+    every = set(rows.loc[rows["ipc"] != EVERY_IPC, "ipc"])
+    lines = []
+    for reason, group in rows[rows["refused"] != ""].groupby("refused", sort=False):
+        ipcs = sorted(set(group["ipc"]))
+        which = "" if set(ipcs) == every else f"IPC {', '.join(map(str, ipcs))}: "
+        lines.append(f" {which}{reason}")
+    return lines
 
 
 def _section(title: str, lines: list[str]) -> RenderableType:

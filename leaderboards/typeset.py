@@ -111,7 +111,8 @@ def _origin(row: Reference) -> tuple[str, str]:
 def legend(table: Table, markup: Markup) -> str:
     """Return how to read the numbers of a table."""
     ranked = f"{markup.bold('best')}, {markup.underline('second')}, {markup.about} within noise of the best"
-    text = f"Mean {markup.plus_minus} standard deviation over seeds; {ranked} (closer than two standard errors)."
+    tie = "the interval of the difference includes 0"
+    text = f"Mean {markup.plus_minus} standard deviation over seeds; {ranked} ({tie})."
     if table.differences:
         text += f" Differences: {markup.plus_minus} one standard error."
     return text + (" Published: the number and how far ours is from it." if sources(table) else "")
