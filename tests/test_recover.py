@@ -157,6 +157,11 @@ def test_a_view_mirrors_and_shifts_all_images_alike(flip, toy_info, context):
     assert seen == {name for name in possible if flip or not name[0]}
 
 
+def test_every_term_counts_by_its_weight():
+    terms = {name: torch.tensor(value) for name, value in (("ce", 1.0), ("feature", 10.0), ("regulariser", 100.0))}
+    assert float(WMDD(ce_weight=0.5, regulariser_weight=0.25)._total(terms)) == 0.5 * 1 + 10 + 0.25 * 100
+
+
 def test_a_step_goes_downhill_and_no_further_than_valid_pixels(toy_info, toy_context):
     unit, (low, high) = SRe2L().units(toy_info, 1)[0], pixel_bounds(toy_info, toy_context.device)
     state = RecoveryState.open(toy_context, unit, torch.zeros(3, 3, 32, 32), 1.0, (0.5, 0.9))
