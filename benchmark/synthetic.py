@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,13 +147,15 @@ class Labels:
         kind: ``hard``, the classes; ``soft``, one stored label per image; ``per_epoch``, the teacher's answer to every
             augmented view (FKD), in the order in which the views are visited.
         logits: None for hard labels and for labels that the teacher gives while the student trains;
-            else [N, classes] (soft) or [epochs, N, classes] (per epoch), float16, possibly memory-mapped.
+            else [N, classes] (soft) or [epochs, N, classes] (per epoch), float16, possibly memory-mapped; where only
+            the largest are kept, [epochs, N] of records (`evaluators._top`). Fewer epochs than those of the views are
+            replayed again and again.
         views: what decides the views, as plain values: they are replayed, never stored.
         seed: of the views.
     """
 
     kind: Literal["hard", "soft", "per_epoch"]
-    logits: np.ndarray[Any, np.dtype[np.float16]] | None = None
+    logits: np.ndarray[Any, np.dtype[Any]] | None = None
     views: Metadata = field(default_factory=dict)
     seed: int = 0
 
@@ -160,6 +163,15 @@ class Labels:
     def nbytes(self) -> int:
         """Bytes of the stored labels, 0 where nothing is stored beyond the class."""
         return 0 if self.logits is None else int(self.logits.nbytes)
+
+    def read(self, place: Any) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return a copy of `logits` at an index, which must be stored, through a map of its own.
+
+        Every page that a map has touched counts as memory until the map is gone: so no more does than what is read.
+        """
+        if isinstance(self.logits, np.memmap) and isinstance(self.logits.base, mmap):  # a whole file, not a slice of it
+            return np.array(np.load(str(self.logits.filename), mmap_mode="r")[place])
+        return np.array(np.asarray(self.logits)[place])
 
     def save(self, folder: Path) -> None:
         """Write ``labels.json`` and, unless it lies there already, ``logits.npy``."""

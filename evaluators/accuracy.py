@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,17 +12,19 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, Evaluator, LabeledSet, Labels, TestData
 from benchmark.errors import BenchmarkError
-from benchmark.vision.augment import Schedule
+from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
     Batch,
     OptimizerName,
     Stream,
     accuracy,
+    cosine,
     fit,
     from_pixels,
     make_optimizer,
-    predict,
 )
+from evaluators._stored import mean_logits
+from evaluators._top import unpack
 
 CURVE_POINTS = 100
 
@@ -49,18 +51,17 @@ class Accuracy(Evaluator):
     ) -> dict[str, float | list[float]]:
         """Train the student on the labelled set, then read the test split once."""
         self._check(train.labels)
-        images = train.images
-        stream = Stream(
-            self.schedule, train.labels.seed, len(images), from_pixels(images.images, test.info, context.device)
-        )
+        read = from_pixels(train.images.images, test.info, context.device)
+        stream = Stream(_visited(self.schedule, train.labels), train.labels.seed, len(train.images), read)
         optimizer = make_optimizer(
             student,
             self.optimizer,
-            learning_rate=self.learning_rate,
+            learning_rate=self.peak_rate(train),
             weight_decay=self.weight_decay,
             momentum=self.momentum,
         )
-        losses = fit(student, stream, self._loss(train, test.info.classes, context), optimizer, context)
+        loss = self.loss(train, test.info.classes, context)
+        losses = fit(student, stream, loss, optimizer, context, rate=self.rate)
         curve = np.linspace(0, len(losses) - 1, min(len(losses), CURVE_POINTS)).round().astype(int)
         return {
             **accuracy(student, test, context),
@@ -73,50 +74,88 @@ class Accuracy(Evaluator):
         mine = self.schedule.model_dump(mode="json")
         if dict(labels.views) != mine:
             raise BenchmarkError(
-                f"evaluator accuracy: the labels were made for the views {dict(labels.views)}, not for {mine}; "
+                f"evaluator {self.name()}: the labels were made for the views {dict(labels.views)}, not for {mine}; "
                 "give label regime and evaluator the same schedule"
             )
         if self.schedule.epochs < 1:
-            raise BenchmarkError("evaluator accuracy: schedule.epochs must be 1 or more")
+            raise BenchmarkError(f"evaluator {self.name()}: schedule.epochs must be 1 or more")
 
-    def _loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
+    def peak_rate(self, train: LabeledSet) -> float:
+        """Return the learning rate of which `rate` gives the parts."""
+        return self.learning_rate
+
+    def rate(self, step: int, total: int) -> float:
+        """Return the learning rate of a step as a part of the peak."""
+        return cosine(step, total)
+
+    def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
         """Return the weighted divergence of the student's answers from the labels."""
         soft = train.labels.kind != "hard"
         temperature = self.temperature if soft else 1.0
         factor = temperature**2 if self.t_squared else 1.0
-        weights = _weights(train, context.device)
+        weight = weights(train, context.device)
         targets = _targets(train, temperature, classes, context)
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
             divergence = F.kl_div(F.log_softmax(logits / temperature, dim=1), targets(batch), reduction="none").sum(1)
-            weight = batch.view.mix(weights[batch.view.indices.to(weights.device)])
-            return factor * (weight * divergence).mean()
+            return factor * (weight(batch) * divergence).mean()
 
         return loss
 
 
-def _weights(train: LabeledSet, device: torch.device) -> Tensor:
-    """Return the images' weights [N], scaled to mean 1 over the set."""
+class _Replayed(Schedule):
+    """A schedule whose views come again after `stored` epochs."""
+
+    stored: int
+
+    def views(self, seed: int, epoch: int, n: int) -> Iterator[View]:
+        """Yield the views of the stored epoch that takes this one's place."""
+        return super().views(seed, epoch % self.stored, n)
+
+
+def _visited(schedule: Schedule, labels: Labels) -> Schedule:
+    """Return the views that a student sees: where labels of fewer epochs are stored, these again and again."""
+    if labels.kind != "per_epoch" or labels.logits is None:
+        return schedule
+    return _Replayed(**dict(schedule), stored=len(labels.logits))
+
+
+def weights(train: LabeledSet, device: torch.device) -> Callable[[Batch], Tensor]:
+    """Return what gives the weight of every view of a batch [b], 1 on average over the set, mixed as its pixels are."""
     given = train.images.weights
-    weights = torch.ones(len(train.images)) if given is None else given.float() / given.float().mean()
-    return weights.to(device)
+    scaled = (torch.ones(len(train.images)) if given is None else given.float() / given.float().mean()).to(device)
+    return lambda batch: batch.view.mix(scaled[batch.view.indices.to(device)])
+
+
+def teacher_logits(train: LabeledSet, classes: int, context: Context) -> Callable[[Batch], Tensor]:
+    """Return what gives the per-epoch labels of a batch, stored or asked for now: logits [b, classes] float32."""
+    labels = train.labels
+    if labels.logits is None:
+        return lambda batch: mean_logits(context.teachers, batch.images, context)
+    epochs = len(labels.logits)
+
+    def stored(batch: Batch) -> Tensor:
+        entries = labels.read((batch.epoch % epochs, batch.rows))
+        logits = unpack(entries, classes) if entries.dtype.names else torch.from_numpy(entries)
+        return logits.to(context.device, torch.float32)
+
+    return stored
 
 
 def _targets(train: LabeledSet, temperature: float, classes: int, context: Context) -> Callable[[Batch], Tensor]:
     """Return what gives the label of every view of a batch, probabilities [b, classes] on the device."""
-    stored = train.labels.logits
 
     def hard(batch: Batch) -> Tensor:
         own = train.images.targets[batch.view.indices].to(context.device)
         return batch.view.mix(F.one_hot(own, classes).float() if own.dim() == 1 else own)
 
-    def softened(logits: Tensor) -> Tensor:
-        return F.softmax(logits.to(context.device, torch.float32) / temperature, dim=1)
+    def soft(batch: Batch) -> Tensor:
+        own = torch.from_numpy(train.labels.read(batch.view.indices.numpy())).to(context.device, torch.float32)
+        return batch.view.mix(F.softmax(own / temperature, dim=1))
 
     if train.labels.kind == "hard":
         return hard
-    if stored is None:
-        return lambda batch: softened(predict(context.teachers[0], batch.images, context))
     if train.labels.kind == "soft":
-        return lambda batch: batch.view.mix(softened(torch.from_numpy(stored[batch.view.indices.numpy()])))
-    return lambda batch: softened(torch.tensor(stored[batch.epoch, batch.rows]))
+        return soft
+    answers = teacher_logits(train, classes, context)
+    return lambda batch: F.softmax(answers(batch) / temperature, dim=1)

@@ -12,12 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.lib.format import open_memmap
-
 from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
-from benchmark.vision.training import Stream, from_pixels, predict
+from evaluators._stored import answers, half, write
 
 
 class PerEpoch(LabelRegime):
@@ -35,13 +32,10 @@ class PerEpoch(LabelRegime):
         views = self.schedule.model_dump(mode="json")
         if self.storage == "online":
             return Labels("per_epoch", views=views, seed=context.seed)
-        shape = (self.schedule.epochs, len(images), info.classes)
-        logits = open_memmap(folder / "logits.npy", mode="w+", dtype=np.float16, shape=shape)
-        read = from_pixels(images.images, info, context.device)
-        stream = Stream(self.schedule, context.seed, len(images), read)
-        for step, batch in enumerate(stream, start=1):
-            answers = predict(context.teachers[0], batch.images, context)
-            logits[batch.epoch, batch.rows] = answers.half().cpu().numpy()
-            context.progress(step, len(stream))
-        logits.flush()
+        chunks = map(half, answers(images, self.schedule, info, context))
+        logits = write(folder / "logits.npy", chunks, self.schedule.epochs, len(images))
         return Labels("per_epoch", logits, views, context.seed)
+
+    def bytes_per_image(self, classes: int) -> int:
+        """Return the bytes of one image's labels: two for each class in each epoch."""
+        return 0 if self.storage == "online" else self.schedule.epochs * classes * 2

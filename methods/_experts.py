@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Preparation, TrainData
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
+from benchmark.vision.dsa import draw
 from benchmark.vision.models import create_model
 from benchmark.vision.training import from_data
-from methods._dsa import draw
 
 
 class Experts(Preparation):

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
 from benchmark.identity import seed_of
 from benchmark.vision.augment import denormalize
+from benchmark.vision.dsa import draw
 from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import from_data
 from methods._descent import descend
-from methods._dsa import draw
 from methods._real import random_indices, too_few
 
 Features: TypeAlias = list[tuple[float, Tensor]]  # weight w_l and values [n, D_l] of everything that is matched

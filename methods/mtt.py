@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
+from benchmark.vision.dsa import Augmentation, draw
 from methods._descent import descend
-from methods._dsa import Augmentation, draw
 from methods._experts import Experts, new_network
 from methods._real import random_indices, too_few
 from methods._unroll import recomputed, unrolled

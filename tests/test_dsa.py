@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from methods._dsa import GROUPS, Augmentation, draw
+from benchmark.vision.dsa import GROUPS, Augmentation, draw
 
 SIZE = 8
 CORNERS = [(0.0, 0.0, 0.0), (0.999, 0.999, 0.999), (0.0, 0.999, 0.5)]

@@ -12,9 +12,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
+from benchmark.vision.dsa import draw
 from benchmark.vision.models import Stem, create_model
 from methods import _descent, _matching
-from methods._dsa import draw
 from methods._real import random_indices
 from methods.datadam import DataDAM, attention
 from methods.dm import DM

@@ -16,8 +16,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
+from benchmark.vision.dsa import Augmentation, draw
 from methods import _descent
-from methods._dsa import Augmentation, draw
 from methods._experts import Experts, flat_weights, new_network
 from methods._real import random_indices
 from methods._unroll import recomputed, trajectory_loss, unrolled

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
+from benchmark.vision.dsa import Augmentation, draw
 
 TRIES = 10  # of torchvision's RandomResizedCrop, before it falls back to the largest central crop
 
@@ -126,6 +127,8 @@ class View:
         partner: [b] int64, the place in the batch of the image that each one is mixed with.
         box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: unmixed.
         share: the part of its own image that each mixed image keeps.
+        swaps: [b, 2] bool, whether the left and right and the upper and lower halves trade places first; None: none do.
+        siamese: draws of DSA, which take the place of all the others; None: those hold.
     """
 
     indices: Tensor
@@ -134,9 +137,15 @@ class View:
     partner: Tensor
     box: tuple[float, float, float, float] | None = None
     share: float = 1.0
+    swaps: Tensor | None = None
+    siamese: Augmentation | None = None
 
     def apply(self, images: Tensor) -> Tensor:
         """Crop, flip and mix the images of the batch, [b, C, S, S] float, keeping their size."""
+        if self.siamese is not None:
+            return self.siamese.apply(images)
+        if self.swaps is not None:
+            images = swap_halves(images, self.swaps)
         seen = crop_resize(images, self.boxes, self.flips, images.shape[-1])
         if self.box is None:
             return seen
@@ -147,6 +156,17 @@ class View:
         if self.box is None:
             return values
         return self.share * values + (1 - self.share) * values[self.partner.to(values.device)]
+
+
+def swap_halves(images: Tensor, swaps: Tensor) -> Tensor:
+    """Return images [b, C, S, S] whose left and right, upper and lower halves trade places where ``swaps`` [b, 2] says.
+
+    RDED's patch shuffle for mosaics of 2 x 2.
+    """
+    for place, axis in enumerate((3, 2)):
+        swapped = images.roll(images.shape[axis] // 2, axis)
+        images = torch.where(swaps[:, place].view(-1, 1, 1, 1).to(images.device), swapped, images)
+    return images
 
 
 def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
@@ -166,7 +186,7 @@ class Schedule(Frozen):
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    mix: Literal["none", "cutmix"] = "cutmix"
+    mix: Literal["none", "cutmix", "swap_cutmix", "dsa"] = "cutmix"  # swap: halves first; dsa: in place of all else
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
@@ -194,13 +214,18 @@ class Schedule(Frozen):
 
     def _view(self, indices: Tensor, generator: torch.Generator) -> View:
         b = len(indices)
+        if self.mix == "dsa":
+            whole, unflipped = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1), torch.zeros(b, dtype=torch.bool)
+            return View(indices, whole, unflipped, torch.arange(b), siamese=draw(b, generator, flip=self.flip))
         boxes = sample_boxes(b, generator, scale=self.crop_scale)
         flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
         if self.mix == "none":
             return View(indices, boxes, flips, torch.arange(b))
         partner = torch.randperm(b, generator=generator)
         box = _cutmix_box(generator)
-        return View(indices, boxes, flips, partner, box, 1 - (box[2] - box[0]) * (box[3] - box[1]))
+        share = 1 - (box[2] - box[0]) * (box[3] - box[1])
+        swaps = torch.rand(b, 2, generator=generator) < 0.5 if self.mix == "swap_cutmix" else None
+        return View(indices, boxes, flips, partner, box, share, swaps)
 
 
 def _cutmix_box(generator: torch.Generator) -> tuple[float, float, float, float]:

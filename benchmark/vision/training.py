@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 import torch
@@ -159,8 +160,9 @@ def fit(
     context: Context,
     *,
     warmup_epochs: float = 0.0,
+    rate: Callable[[int, int], float] | None = None,
 ) -> list[float]:
-    """Train a network in place, one step for each batch, by a cosine schedule that ends at 0.
+    """Train a network in place, one step for each batch, by a cosine schedule that ends at 0 unless told otherwise.
 
     Args:
         model: on the device, with float32 weights.
@@ -169,6 +171,7 @@ def fit(
         optimizer: of the network's weights.
         context: gives device, precision, the seed of dropout, and progress.
         warmup_epochs: epochs in which the learning rate rises linearly.
+        rate: gives the learning rate of a step as a part of the peak, from (step, steps in all), in place of `cosine`.
 
     Returns:
         The mean loss of every epoch.
@@ -177,7 +180,8 @@ def fit(
         BenchmarkError: the loss is no longer finite.
     """
     warmup = round(warmup_epochs * stream.schedule.batches(stream.n))
-    scheduler = LambdaLR(optimizer, lambda step: cosine(step, len(stream), warmup))
+    shape = rate or partial(cosine, warmup=warmup)
+    scheduler = LambdaLR(optimizer, lambda step: shape(step, len(stream)))
     sums = torch.zeros(stream.schedule.epochs, device=context.device)
     model.train()
     with _seeded(context):
