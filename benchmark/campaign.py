@@ -79,7 +79,8 @@ class Campaign:
         known = defaultdict[tuple[str, ...], list[float]](list)
         for record in self.store.records():
             for like in _likes(record["stage"], record["identity"]):
-                known[like].append(float(record["cost"]["seconds"]))
+                if "seconds" in record["cost"]:  # not known of what was made elsewhere
+                    known[like].append(float(record["cost"]["seconds"]))
         total, unknown = 0.0, 0
         for node in self.todo.values():
             past = next((known[like] for like in _likes(node.stage, node.identity) if like in known), None)

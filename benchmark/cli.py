@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from benchmark.cli_data import data_app
+from benchmark.cli_evaluate import evaluate_app
 from benchmark.cli_options import (
     Data,
     Datasets,
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(results_app)
 app.add_typer(tune_app)
+app.add_typer(evaluate_app)
 app.add_typer(data_app, name="data")
 INTERRUPTED = 130  # the exit status that Typer makes of a KeyboardInterrupt
 
@@ -117,10 +119,13 @@ def plan(
 ) -> None:
     """Show what a run would do: cells, nodes, what is done, what is skipped and why, how long it may take."""
     from benchmark import campaign, display
+    from benchmark.label_bytes import foreseen
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     found = campaign.open_campaign(suite, selection, campaign.Machine(runs, data, device=device.value))
     out.print(display.matrix(found.plan, found.todo))
+    if sets := foreseen(found.plan, data):
+        out.print(display.labels(sets))
     _say_corrupt(found)
     seconds, unknown = found.seconds_left()
     if found.todo:

@@ -166,6 +166,8 @@ class Selection(Frozen):
     students: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     seeds: int | None = None
+    draws: int | None = None
+    entries: tuple[MethodEntry, ...] = ()  # further methods, which no suite lists
 
     def apply(self, suite: Suite) -> Suite:
         """Return the suite narrowed to the selection.
@@ -174,9 +176,9 @@ class Selection(Frozen):
         joins them all, so that a new method or student can be run in a suite that does not know it.
         """
         variants = {entry.shown: entry for block in suite.blocks for entry in block.methods}
-        methods = [variants.get(name) or MethodEntry(name=name) for name in self.methods]
+        methods = [*(variants.get(name) or MethodEntry(name=name) for name in self.methods), *self.entries]
         axes = {"ipc": self.ipc, "students": self.students, "protocols": self.protocols, "methods": methods}
-        seeds = {} if self.seeds is None else {"seeds": self.seeds}
+        seeds = {name: value for name in ("seeds", "draws") if (value := getattr(self, name)) is not None}
         chosen = []
         for datasets in [[name] for name in self.datasets] or [[]]:
             blocks = _narrowed(suite.blocks, "datasets", datasets)

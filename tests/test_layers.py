@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "leaderboards": ("benchmark.errors", "leaderboards"),
     "benchmark": ("benchmark",),
     "benchmark.cli": ("benchmark", "leaderboards"),
+    "benchmark.cli_evaluate": ("benchmark", "leaderboards"),
     "benchmark.cli_results": ("benchmark", "leaderboards"),
 }
 
