@@ -24,6 +24,7 @@ COLUMNS = [
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
 ]
+TEXTS = [*ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
 INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
 
 
@@ -43,8 +44,9 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
     found = [{**dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])} for axes in order]
     frame = pd.DataFrame(found, columns=COLUMNS)
-    counts = {name: pd.to_numeric(frame[name]).round().astype("Int64") for name in INTEGERS}
-    return frame.assign(**counts)
+    numbers = {name: pd.to_numeric(frame[name]) for name in COLUMNS if name not in TEXTS}
+    counts = {name: numbers[name].round().astype("Int64") for name in INTEGERS}
+    return frame.assign(**{**numbers, **counts})
 
 
 def _users(cells: Iterable[Record]) -> Counter[str]:
@@ -65,7 +67,6 @@ def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> di
         parts = [_cost(record, "seconds", share) for record in done[stage]]
         found[f"{stage}_amortised_seconds"] = _sum(parts)
         found[f"{stage}_shared_by"] = " + ".join(str(users[record["key"]]) for record in done[stage])
-    verdict = _exclusive(own)
     return {
         **found,
         "total_seconds": _sum([_cost(record, "seconds", share) for record in every]),
@@ -76,17 +77,14 @@ def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> di
         "labels_bytes": _sum([_bytes(record, "labels") for record in done["relabel"]]),
         "teacher_bytes": _sum([_stored(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
-        "exclusive": verdict,
+        "exclusive": _exclusive(own),
     }
 
 
 def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over a row's cells, and whether its timings may be compared."""
-    words = {
-        "device": joined(cell["device"] for cell in cells),
-        "exclusive": _worst(cell["exclusive"] for cell in cells),
-    }
-    words |= {f"{stage}_shared_by": joined(cell[f"{stage}_shared_by"] for cell in cells) for stage in SHARED}
+    words = {name: joined(cell[name] for cell in cells) for name in cells[0] if name in TEXTS}
+    words["exclusive"] = _worst(cell["exclusive"] for cell in cells)
     means = {name: _mean([cell[name] for cell in cells]) for name in cells[0] if name not in words}
     return {**means, **words, "comparable": _comparable(words["device"], words["exclusive"])}
 
@@ -107,7 +105,7 @@ def _exclusive(records: Sequence[Record]) -> str:
 
 def _worst(words: Iterable[str]) -> str:
     found = set(words)
-    return next(word for word in ("no", "", "yes") if word in found or word == "yes")
+    return "no" if "no" in found else "" if "" in found else "yes"
 
 
 def _gpu_seconds(record: Record, share: Mapping[str, float]) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from leaderboards import figures, variants
 from leaderboards.palette import look
@@ -75,8 +76,8 @@ def _diagram(accuracies: pd.DataFrame) -> Figure:
         label_fmt_left="{label} {rank:.1f}",
         label_fmt_right="{rank:.1f} {label}",
         label_props={"fontsize": 7},
-        marker_props={"s": 12},
-        elbow_props={"linewidth": 0.8},
+        marker_props={"s": 12, "clip_on": False},
+        elbow_props={"linewidth": 0.8, "clip_on": False},
         crossbar_props={"color": "#222222", "linewidth": 2.2},
         color_palette={name: look(name).colour for name in ranks.index},
         text_h_margin=0.1,
@@ -91,7 +92,8 @@ def _diagram(accuracies: pd.DataFrame) -> Figure:
 
 def _ticks(axes: Axes, methods: int) -> None:
     axes.set_xlim(1, methods)
-    axes.set_xticks(range(1, methods + 1))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_yticks([])
     axes.grid(visible=False)
     axes.set_xlabel("mean rank")
     axes.xaxis.set_label_position("top")
