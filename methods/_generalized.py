@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import Schedule
-from benchmark.vision.moments import Moments, pooled
+from benchmark.vision.moments import InputRecorder, Moments, pooled
 from benchmark.vision.training import Stream, from_data
 from methods._statistics import Accumulated
 
@@ -38,8 +36,8 @@ def patch_moments(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return first, second - first.square()
 
 
-class LayerInputs:
-    """Records the statistics of the inputs of layers while it is entered as a context manager.
+class LayerInputs(InputRecorder):
+    """Records the statistics of the inputs of convolutions and batch norms.
 
     Attributes:
         layers: for each teacher its convolutions and batch norms by key, ``TEACHER.MODULE``, in order of definition.
@@ -57,35 +55,17 @@ class LayerInputs:
             }
             for index, teacher in enumerate(teachers)
         ]
+        super().__init__({key: module for layers in self.layers for key, module in layers.items()})
         self.patch = patch
         self.idle: set[str] = set()
-        self.seen: dict[str, Tensor] = {}
 
-    def __enter__(self) -> Any:
-        self._hooks = [
-            module.register_forward_pre_hook(self._recorder(key))
-            for layers in self.layers
-            for key, module in layers.items()
-        ]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self.seen.clear()
-
-    def _recorder(self, key: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if key in self.idle:
-                return
-            self.seen[f"{key}.mean"], self.seen[f"{key}.var"] = channel_moments(inputs[0])
-            if isinstance(module, nn.Conv2d):
-                means = patch_moments(inputs[0], self.patch)
-                self.seen[f"{key}.patch_mean"], self.seen[f"{key}.patch_var"] = means
-
-        return record
+    def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
+        """Keep the statistics of a layer that is not idle."""
+        if key in self.idle:
+            return
+        self.seen[f"{key}.mean"], self.seen[f"{key}.var"] = channel_moments(x)
+        if isinstance(layer, nn.Conv2d):
+            self.seen[f"{key}.patch_mean"], self.seen[f"{key}.patch_var"] = patch_moments(x, self.patch)
 
 
 class GeneralStatistics(Preparation):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +39,39 @@ class Moments(torch.autograd.Function):
         return torch.addcmul(offset.to(x.dtype)[..., None, None], x, slope.to(x.dtype)[..., None, None])
 
 
-class BatchNormInputs:
-    """Records the moments of every batch norm's input while it is entered as a context manager.
+class InputRecorder(ABC):
+    """Looks at what layers are given while it is entered as a context manager.
+
+    Attributes:
+        seen: what `record` has kept; empty again at the end.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module]) -> None:
+        """Take the layers, each with the key that `record` gets."""
+        self._watched = layers
+        self.seen: dict[str, Any] = {}
+
+    @abstractmethod
+    def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
+        """Keep what is wanted of a layer's input."""
+
+    def __enter__(self) -> Self:
+        self._hooks = [layer.register_forward_pre_hook(self._hook(key)) for key, layer in self._watched.items()]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self.seen.clear()
+
+    def _hook(self, key: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda layer, inputs: self.record(key, layer, inputs[0])
+
+
+class BatchNormInputs(InputRecorder):
+    """Records the moments of every batch norm's input.
 
     Attributes:
         channels: channels of every batch norm, in the order of the network.
@@ -47,28 +80,15 @@ class BatchNormInputs:
     def __init__(self, model: nn.Module) -> None:
         self.layers = batch_norms(model)
         self.channels = [layer.num_features for layer in self.layers]
-        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
+        super().__init__({str(place): layer for place, layer in enumerate(self.layers)})
 
-    def __enter__(self) -> BatchNormInputs:
-        self._hooks = [layer.register_forward_pre_hook(self._recorder(i)) for i, layer in enumerate(self.layers)]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._seen.clear()
-
-    def _recorder(self, index: int) -> Any:
-        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._seen[index] = Moments.apply(inputs[0])
-
-        return record
+    def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
+        """Keep the moments of every image."""
+        self.seen[key] = Moments.apply(x)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return per-image means and variances of the last forward pass, each [N, all channels], layer after layer."""
-        seen = [self._seen[index] for index in range(len(self.layers))]
+        seen = [self.seen[str(place)] for place in range(len(self.layers))]
         return torch.cat([mean for mean, _ in seen], 1), torch.cat([variance for _, variance in seen], 1)
 
     def running(self) -> tuple[Tensor, Tensor]:
