@@ -229,6 +229,10 @@ class LabelRegime(Component, ABC):
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Return the labels; arrays that are too large for memory are written below ``folder``."""
 
+    def bytes_per_image(self, classes: int) -> int:
+        """Return the bytes stored of one image's labels, by formula; 0 where nothing is stored beyond its class."""
+        return 0
+
 
 class Evaluator(Component, ABC):
     """What is asked of a labelled synthetic set: the accuracy of a student, say."""

@@ -15,6 +15,7 @@ the kind asked for that it defines is what it offers. ``configs/methods/NAME.yam
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Mapping
@@ -149,7 +150,7 @@ def _names(package: str) -> list[str]:
 
 def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
     if name not in _names(package):
-        raise BenchmarkError(unknown(kind, name, _names(package)))
+        raise BenchmarkError(unknown(kind, name, _offering(package, base)))
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(f"{package}.{name}")
@@ -157,6 +158,16 @@ def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
         why = f"{type(error).__name__}: {error}"
         raise BenchmarkError(f"{package}/{name}.py: cannot be imported ({why})") from error
     return _defined(module, base)
+
+
+def _offering(package: str, base: type[Component]) -> list[str]:
+    """Return the names of the files that define a component of a kind; those that cannot be imported offer none."""
+    found = []
+    for name in _names(package):
+        with contextlib.suppress(Exception):
+            _defined(importlib.import_module(f"{package}.{name}"), base)
+            found.append(name)
+    return found
 
 
 def _defined(module: ModuleType, base: type[C]) -> type[C]:

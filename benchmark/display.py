@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from rich import filesize
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +22,7 @@ from benchmark.store import Store
 
 if TYPE_CHECKING:
     from benchmark.graph import Plan
+    from benchmark.label_bytes import Foreseen
     from benchmark.nodes import Node
     from benchmark.runner import Event
 
@@ -127,6 +130,19 @@ def matrix(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
         merged.setdefault((dataset, str(reason)), []).append(method)
     lines = [Text(f"skipped {dataset} ({', '.join(who)}): {why}") for (dataset, why), who in merged.items()]
     return Group(table, *lines)
+
+
+def labels(sets: Sequence[Foreseen]) -> RenderableType:
+    """Draw what the labels of one set will take, by images per class, and those of all sets of a protocol together."""
+    counts = sorted({each.ipc for each in sets}, key=lambda ipc: ipc or math.inf)
+    table = Table("dataset", "protocol", *(str(ipc or "all") for ipc in counts), "together", box=None)
+    table.title, table.header_style = "labels of the largest set, by images per class", "bold"
+    for dataset, protocol in dict.fromkeys((each.dataset, each.protocol) for each in sets if each.bytes):
+        own = [each for each in sets if (each.dataset, each.protocol) == (dataset, protocol)]
+        largest = [max((each.bytes for each in own if each.ipc == ipc), default=0) for ipc in counts]
+        sizes = (*largest, sum(each.bytes for each in own))
+        table.add_row(dataset, protocol, *(filesize.decimal(size) if size else "·" for size in sizes))
+    return table
 
 
 def tally(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> RenderableType:

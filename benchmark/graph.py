@@ -117,7 +117,7 @@ class _Builder:
         method = self._method(cell)
         if why := method.supports(info, cell.ipc):
             return PlannedCell(cell, why)
-        protocol = self.protocol(cell.protocol).of(cell.method)
+        protocol = self.protocol(cell.protocol).of(cell.method, cell.dataset)
         if protocol is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.method.name}")
         return PlannedCell(cell, reason, self._nodes(cell, config, info, method, protocol))

@@ -35,12 +35,15 @@ class Protocol(Frozen):
     schedule: dict[str, Any]  # of views; epochs and batch size come from the dataset's student budget
     labels: dict[str, Any]  # name of a label regime, and its parameters
     evaluator: dict[str, Any]  # name of an evaluator, and its parameters
-    methods: dict[str, Deviation] = Field(default_factory=dict)  # by name: where a method's own recipe differs
+    methods: dict[str, Deviation] = Field(
+        default_factory=dict
+    )  # METHOD or METHOD@DATASET: where its own recipe differs
     only_listed: bool = False  # methods without an entry are skipped
 
-    def of(self, method: MethodEntry) -> Protocol | None:
-        """Return the protocol as it holds for a method, None if it does not."""
-        own = self.methods.get(method.shown) or self.methods.get(method.name)
+    def of(self, method: MethodEntry, dataset: str = "") -> Protocol | None:
+        """Return the protocol as it holds for a method on a dataset, None if it does not; one entry at most holds."""
+        names = (f"{method.shown}@{dataset}", f"{method.name}@{dataset}", method.shown, method.name)
+        own = next((self.methods[name] for name in names if name in self.methods), None)
         if own is None:
             return None if self.only_listed else self
         parts = {part: {**getattr(self, part), **getattr(own, part)} for part in ("schedule", "labels", "evaluator")}

@@ -21,6 +21,7 @@ from benchmark.discovery import load_evaluator, load_labels, load_measure, load_
 from benchmark.errors import BenchmarkError
 from benchmark.heartbeat import Heartbeat
 from benchmark.identity import seed_of
+from benchmark.label_bytes import account
 from benchmark.prepared import TensorFile
 from benchmark.store import Store
 from benchmark.vision import datasets
@@ -165,9 +166,10 @@ class _Work:
     def relabel(self, folder: Path) -> None:
         """Give the images their labels."""
         regime = load_labels(self._name)(**self.params)
-        labels = regime.label(self.images(), self.info, self.context(), folder)
+        images, context = self.images(), self.context()
+        labels = regime.label(images, self.info, context, folder)
         labels.save(folder)
-        self.bytes["labels"] = labels.nbytes
+        self.bytes |= account(regime, labels, len(images), self.info.classes, context.teachers)
 
     def evaluate(self, _folder: Path) -> None:
         """Train a student on the labelled set and judge it on the test split."""

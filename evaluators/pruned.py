@@ -8,8 +8,9 @@ are the differences among the others, and of their common probability what is of
 ``T log mean exp(z / T)`` exceeds the mean of z by about ``var(z) / 2T``.
 
 Papers: Xiao and He, Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS 2024,
-https://arxiv.org/abs/2410.15919 (LPLD, pruning); its successor LPQLD (quantisation to the largest logits). Both draw
-from the stored labels batch by batch at random; here every stored epoch is met equally often, in order.
+https://arxiv.org/abs/2410.15919 (LPLD, pruning); Soft Label Pruning and Quantization for Large-Scale Dataset
+Distillation, TPAMI 2026, https://arxiv.org/abs/2604.18135 (LPQLD, the largest logits). LPLD draws what is stored
+and what is met at random; here every stored epoch is met equally often, in order.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from evaluators._top import pack, record
 
 
 class Pruned(LabelRegime):
-    """Teacher logits for the views of `epochs` epochs, all of them or the `top` largest of each label."""
+    """Teacher logits for the views of a few epochs, all of them or the largest of each label."""
 
     schedule: Schedule
-    epochs: int = Field(ge=1)  # stored; the schedule's, where it has fewer
+    epochs: int | None = Field(default=None, ge=1)  # stored; None, or more than there are: all
     top: int | None = Field(default=None, ge=1, le=65536)  # logits kept of each label; None: all
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
@@ -51,4 +52,4 @@ class Pruned(LabelRegime):
 
     @property
     def _stored(self) -> int:
-        return min(self.epochs, self.schedule.epochs)
+        return min(self.epochs or self.schedule.epochs, self.schedule.epochs)

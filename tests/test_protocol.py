@@ -24,15 +24,17 @@ def protocol(**changes: Any) -> Protocol:
 
 
 @pytest.mark.parametrize("name", names("protocols"))
-def test_every_protocol_fits_the_digits(name):
+def test_every_protocol_fits_its_datasets(name):
     found = load_protocol(name)
-    for method in found.methods or ["random_real"]:
-        own = found.of(MethodEntry(name=method))
+    for key in found.methods or ["random_real"]:
+        method, _, dataset = key.partition("@")
+        config = load_dataset(dataset or "digits")
+        own = found.of(MethodEntry(name=method), dataset)
         assert own is not None
-        regime, evaluator = own.judges(DIGITS, whole=False)
+        regime, evaluator = own.judges(config, whole=False)
         assert regime.schedule == evaluator.schedule, "labels and student see the same views"
-        assert not evaluator.schedule.flip, "a mirrored 2 is not a 2"
-        assert evaluator.schedule.crop_scale[0] >= DIGITS.smallest_crop
+        assert evaluator.schedule.flip <= config.flip, "a mirrored 2 is not a 2"
+        assert evaluator.schedule.crop_scale[0] >= config.smallest_crop
 
 
 class TestDeviations:
@@ -53,6 +55,12 @@ class TestDeviations:
         both = protocol(methods={"wmdd": OWN, "wmdd+bn": other})
         assert both.of(entry).schedule["batch_size"] == 9
         assert protocol(methods={"wmdd": OWN}).of(entry).schedule["batch_size"] == 7
+
+    def test_an_entry_for_a_dataset_holds_in_place_of_that_of_its_method(self):
+        other = {"source": "another paper", "schedule": {"epochs": 9}}
+        both, entry = protocol(methods={"wmdd": OWN, "wmdd@digits": other}), MethodEntry(name="wmdd")
+        assert both.of(entry, "digits").schedule == {**STANDARD["schedule"], "epochs": 9}
+        assert both.of(entry, "cifar10").schedule == {**STANDARD["schedule"], "batch_size": 7}
 
     def test_a_deviation_names_its_source(self):
         with pytest.raises(ValidationError, match="source"):
