@@ -109,6 +109,8 @@ def test_manners(name, toy_data, toy_context, capsys):
     images, labels = toy_data.images.clone(), toy_data.labels.clone()
     weights = {key: value.clone() for key, value in toy_context.teachers[0].state_dict().items()}
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    modules = list(toy_context.teachers[0].modules())
+    hooks = [len(module._forward_pre_hooks) for module in modules]
     run(small(name), toy_data, toy_context)
     assert torch.equal(torch.get_rng_state(), before[0]), "torch's global generator was used"
     assert random.getstate() == before[1], "Python's global generator was used"
@@ -116,7 +118,7 @@ def test_manners(name, toy_data, toy_context, capsys):
     assert torch.equal(toy_data.images, images)
     assert torch.equal(toy_data.labels, labels)
     assert all(torch.equal(weights[key], value) for key, value in toy_context.teachers[0].state_dict().items())
-    assert not any(len(module._forward_pre_hooks) for module in toy_context.teachers[0].modules()), "a hook was left"
+    assert [len(module._forward_pre_hooks) for module in modules] == hooks, "a hook was left"
     assert list(toy_context.scratch.iterdir()) == [], "what a finished unit saved was left"
     assert capsys.readouterr() == ("", "")
 
