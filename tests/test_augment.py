@@ -18,7 +18,9 @@ from benchmark.vision.augment import (
     normalize,
     pixel_bounds,
     sample_boxes,
+    swap_halves,
 )
+from benchmark.vision.dsa import GROUPS
 
 INFO = DatasetInfo(
     name="toy",
@@ -177,6 +179,37 @@ def test_views_are_those_of_stored_labels():
     assert view.partner.tolist() == PINNED["partner"]
     assert view.boxes[0].tolist() == pytest.approx(PINNED["box"], abs=1e-5)
     assert view.share == pytest.approx(PINNED["share"], abs=1e-5)
+
+
+def test_a_shuffle_joins_the_draws_of_cutmix_and_changes_none():
+    options = {"epochs": 1, "batch_size": 9}
+    (plain,), (shuffled,) = (Schedule(**options, mix=mix).views(3, 0, 9) for mix in ("cutmix", "swap_cutmix"))
+    for name in ("indices", "boxes", "flips", "partner"):
+        assert torch.equal(getattr(plain, name), getattr(shuffled, name))
+    assert (plain.box, plain.share) == (shuffled.box, shuffled.share)
+    assert plain.swaps is None and shuffled.swaps.shape == (9, 2)
+    swapped = swap_halves(images(9), shuffled.swaps)
+    assert torch.equal(shuffled.apply(images(9)), plain.apply(swapped))
+
+
+def test_halves_trade_places_where_they_are_told_to():
+    quarters = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    batch = quarters.expand(4, 3, 8, 8)
+    swaps = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
+    corners = swap_halves(batch, swaps)[:, 0, ::4, ::4].flatten(1)
+    assert corners.tolist() == [[1, 2, 3, 4], [2, 1, 4, 3], [3, 4, 1, 2], [4, 3, 2, 1]]
+    assert torch.equal(swap_halves(swap_halves(batch, swaps), swaps), batch)
+
+
+def test_dsa_takes_the_place_of_crops_flips_and_mixes():
+    schedule = Schedule(epochs=40, batch_size=5, mix="dsa", crop_scale=(0.1, 0.2), flip=False)
+    groups = set()
+    for epoch in range(40):
+        (view,) = schedule.views(0, epoch, 5)
+        groups.add(view.siamese.group)
+        assert torch.equal(view.apply(images(5)), view.siamese.apply(images(5)))
+        assert torch.equal(view.mix(torch.arange(5.0)), torch.arange(5.0)), "labels stay their own"
+    assert groups == set(GROUPS) - {"flip"}
 
 
 def test_what_is_switched_off_does_not_happen():
