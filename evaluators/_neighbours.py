@@ -61,24 +61,28 @@ def feature_map(images: SyntheticSet, features: Sequence[Tensor], context: Conte
     """Return the teacher's features of some classes in the plane of their real images' first principal components.
 
     Returns:
-        ``points`` float32 [P, 2]; ``labels`` [P]; ``kinds`` [P], `REAL`, `SYNTHETIC` or `ATOM` of the barycenter that
-        the images are tied to, where the set keeps them (``extras["atoms"]`` [N, D]); ``shown`` [m], the classes;
-        ``explained`` [m], the planes' share of the real variance.
+        ``points`` float32 [P, 2]; ``off`` [P], how far they lie off the plane; ``labels`` [P]; ``kinds`` [P], `REAL`,
+        `SYNTHETIC` or `ATOM` of the barycenter that the images are tied to, where the set keeps them
+        (``extras["atoms"]`` [N, D]); ``shown`` [m], the classes; ``explained`` [m], the planes' share of the variance.
     """
     real = context.prepared["teacher.features"].split(context.prepared["counts"].tolist())
     shown = spread(len(real), MAPPED)
-    points, labels, kinds, explained = [], [], [], []
+    atoms = images.extras.get("atoms")
+    if atoms is not None and atoms.shape[1] != real[0].shape[1]:
+        atoms = None  # features of another network
+    points, off, labels, kinds, explained = [], [], [], [], []
     for label in shown:
         plane = PCA(2).fit(real[label].double().numpy())
         explained.append(plane.explained_variance_ratio_.sum())
-        atoms = images.extras.get("atoms")
         given = [real[label], features[label], *([] if atoms is None else [atoms[images.classes == label]])]
         for kind, vectors in enumerate(given):
             points.append(plane.transform(vectors.double().numpy()))
+            off.append(np.linalg.norm(plane.inverse_transform(points[-1]) - vectors.numpy(), axis=1))
             labels += [label] * len(vectors)
             kinds += [kind] * len(vectors)
     return {
         "points": np.concatenate(points).astype(np.float32),
+        "off": np.concatenate(off).astype(np.float32),
         "labels": np.array(labels),
         "kinds": np.array(kinds),
         "shown": np.array(shown),

@@ -28,6 +28,12 @@ from leaderboards.units import duration, size
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 2_500_000  # bytes of thumbnails, at most
+KINDS = {  # of pictures, those first that find room first
+    "sheet": "Distilled images",
+    "map": "Among the real images of a class",
+    "neighbours": "Beside the nearest real images",
+    "strip": "From the first iteration to the last",
+}
 KEYS = 4  # of a set's parts that are named; the record of what was made from them names all
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
 ORDER = ("dataset", "ipc", "label", "protocol", "student", "draw", "seed")
@@ -190,7 +196,7 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
     """Return thumbnails by dataset and IPC, sheets first, as many as there is room for, and how many are left out."""
     room, left_out = PICTURES, 0
     groups: dict[tuple[str, str, int], list[dict[str, str]]] = {}
-    for picture, png in sorted(pictures, key=lambda pair: pair[0].kind):
+    for picture, png in sorted(pictures, key=lambda pair: list(KINDS).index(pair[0].kind)):
         data = thumbnail(png)
         if len(data) > room:
             left_out += 1
@@ -198,9 +204,8 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
         room -= len(data)
         group = groups.setdefault((picture.kind, picture.dataset, picture.ipc), [])
         group.append({"method": picture.method, "url": _url("image/jpeg", data)})
-    titles = {"sheet": "Distilled images", "strip": "From the first iteration to the last"}
     return [
-        {"title": f"{titles[kind]}: {dataset}, IPC {ipc_text(ipc)}", "images": images}
+        {"title": f"{KINDS[kind]}: {dataset}, IPC {ipc_text(ipc)}", "images": images}
         for (kind, dataset, ipc), images in groups.items()
     ], left_out
 

@@ -42,7 +42,7 @@ class Picture:
     dataset: str
     ipc: int
     method: str
-    kind: str  # sheet or strip
+    kind: str  # sheet or strip, or neighbours or map, which `neighbours` draws
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
             yield from ((picture, None) for picture in there)
         elif chosen := _choose(stored.folder, records):
             names = class_names(cell["dataset"])
-            yield pictures[0], _png(_sheet(chosen, names))
+            yield pictures[0], encoded(_sheet(chosen, names))
             if chosen.snapshots:
-                yield pictures[1], _png(_strip(chosen, names))
+                yield pictures[1], encoded(_strip(chosen, names))
 
 
 @cache
@@ -153,16 +153,17 @@ def _pixels(images: Any) -> Pixels:
 
 
 def _sheet(chosen: Chosen, names: Sequence[str]) -> Image.Image:
-    return _grid(chosen.rows, [_name(label, names) for label in chosen.classes])
+    return _grid(chosen.rows, [class_name(label, names) for label in chosen.classes])
 
 
 def _strip(chosen: Chosen, names: Sequence[str]) -> Image.Image:
     """Return the first image of every class over the iterations, the finished one last."""
     rows = [np.concatenate([old, new[:1]]) for old, new in zip(chosen.snapshots, chosen.rows, strict=True)]
-    return _grid(rows, [_name(label, names) for label in chosen.classes])
+    return _grid(rows, [class_name(label, names) for label in chosen.classes])
 
 
-def _name(label: int, names: Sequence[str]) -> str:
+def class_name(label: int, names: Sequence[str]) -> str:
+    """Return the name of a class, its number where it has none."""
     return names[label] if label < len(names) else f"{label}"
 
 
@@ -170,9 +171,7 @@ def _grid(rows: Sequence[Pixels], names: Sequence[str]) -> Image.Image:
     """Return rows of images [n, C, H, W] with their names on the left."""
     font = ImageFont.load_default(FONT)
     margin = max(int(font.getlength(name)) for name in names) + 10
-    height, width = rows[0].shape[-2:]
-    scale = SMALLEST / height if height < SMALLEST else min(1.0, LARGEST / height)
-    tile = (round(width * scale), round(height * scale))
+    tile = tile_size(*rows[0].shape[-2:])
     size = (margin + max(map(len, rows)) * (tile[0] + GAP), len(rows) * (tile[1] + GAP))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
@@ -180,17 +179,25 @@ def _grid(rows: Sequence[Pixels], names: Sequence[str]) -> Image.Image:
         top = place * (tile[1] + GAP)
         pen.text((margin - 6, top + tile[1] / 2), name, fill="black", font=font, anchor="rm")
         for column, image in enumerate(images):
-            sheet.paste(_tile(image, tile), (margin + column * (tile[0] + GAP), top))
+            sheet.paste(tile_of(image, tile), (margin + column * (tile[0] + GAP), top))
     return sheet
 
 
-def _tile(image: Pixels, size: tuple[int, int]) -> Image.Image:
+def tile_size(height: int, width: int, smallest: int = SMALLEST) -> tuple[int, int]:
+    """Return width and height of an image on a sheet."""
+    scale = smallest / height if height < smallest else min(1.0, LARGEST / height)
+    return round(width * scale), round(height * scale)
+
+
+def tile_of(image: Pixels, size: tuple[int, int]) -> Image.Image:
+    """Return an image [C, H, W] in the size of a tile."""
     plain = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     enlarge = size[1] > image.shape[-2]
     return Image.fromarray(plain).resize(size, Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
 
 
-def _png(image: Image.Image) -> bytes:
+def encoded(image: Image.Image) -> bytes:
+    """Return an image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

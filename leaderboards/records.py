@@ -174,7 +174,7 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
 
 def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     """Read every record, and the errors of nodes that have none."""
-    keys = dict.fromkeys(key for cell in cells for stage in STAGES for key in keys_of(cell, stage))
+    keys = dict.fromkeys(key for cell in cells for stage in (*STAGES, "measure") for key in keys_of(cell, stage))
     records, errors = {}, {}
     found = folder.read(f"{key}/record.json" for key in keys)
     for name, data in found.items():

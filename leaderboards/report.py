@@ -9,6 +9,8 @@ import pandas as pd
 
 from leaderboards import (
     costs,
+    distances,
+    neighbours,
     page,
     paper,
     pictures,
@@ -44,9 +46,9 @@ def build(root: str, suite: str) -> Report:
     """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
 
     ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``comparisons.csv``, ``variance.csv`` and ``costs.csv``;
-    ``tables/`` as in a paper, each as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the
-    distilled sets; ``index.html`` with all of it. What an earlier report left in these three folders and this one does
-    not have is removed.
+    ``distances.csv`` and ``distance_correlation.csv`` where sets were measured; ``tables/`` as in a paper, each as CSV,
+    Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it.
+    What an earlier report left in these three folders and this one does not have is removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -58,7 +60,7 @@ def build(root: str, suite: str) -> Report:
     stored = records.read(root, suite)
     report, paper_tables, files = plain(stored)
     board, folder = report.leaderboard, f"leaderboards/{suite}"
-    drawn, notes = _plots(board, records.curves_table(stored))
+    drawn, notes = _plots(board, records.curves_table(stored), distances.table(stored, report.cells))
     sheets = _pictures(stored, folder)
     files |= drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
     files["index.html"] = page.render(stored, board, paper_tables, drawn, sheets)
@@ -82,7 +84,7 @@ def plain(stored: records.Stored) -> tuple[Report, list[paper.Table], dict[str, 
         "costs": costs.table(stored, board),
     }
     files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
-    return report, paper_tables, files | _typeset(paper_tables)
+    return report, paper_tables, files | distances.files(stored, report.cells) | _typeset(paper_tables)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
@@ -95,9 +97,9 @@ def _report(stored: records.Stored, published: Sequence[references.Reference]) -
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[pictures.Picture, bytes]]:
-    """Return the contact sheets of a suite; those that exist are read, not drawn."""
+    """Return the pictures of a suite's sets; those that exist are read, not drawn."""
     known = stored.folder.files(f"{folder}/pictures")
-    found = list(pictures.draw(stored, known))
+    found = [*pictures.draw(stored, known), *neighbours.draw(stored, known)]
     there = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in found if png is None)
     return [(picture, png or there[f"{folder}/pictures/{picture.name}"]) for picture, png in found]
 
@@ -115,9 +117,10 @@ def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
     return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
 
 
-def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _plots(board: pd.DataFrame, curves: pd.DataFrame, sets: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and why some are not drawn."""
-    from leaderboards import comparisons, figures, plots, rankings_plot  # takes seconds, which a look need not pay
+    # takes seconds, which a look need not pay
+    from leaderboards import comparisons, distance_plots, figures, plots, rankings_plot
 
     main = variants.contestants(board)
     named = {
@@ -129,6 +132,7 @@ def _plots(board: pd.DataFrame, curves: pd.DataFrame) -> tuple[dict[str, bytes],
         **comparisons.distances(board),
         **comparisons.networks(board),
         **comparisons.sensitivity(board),
+        **distance_plots.accuracy_against_distance(sets),
         **comparisons.training(curves[curves["method"].isin(main["method"])]),
     }
     files: dict[str, bytes] = {}
