@@ -106,12 +106,13 @@ def test_seeds(name, toy_data, toy_context):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_manners(name, toy_data, toy_context, capsys):
+    method = small(name)  # first, for some libraries draw random numbers while they are imported
     images, labels = toy_data.images.clone(), toy_data.labels.clone()
     weights = {key: value.clone() for key, value in toy_context.teachers[0].state_dict().items()}
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
     modules = list(toy_context.teachers[0].modules())
     hooks = [len(module._forward_pre_hooks) for module in modules]
-    run(small(name), toy_data, toy_context)
+    run(method, toy_data, toy_context)
     assert torch.equal(torch.get_rng_state(), before[0]), "torch's global generator was used"
     assert random.getstate() == before[1], "Python's global generator was used"
     assert np.array_equal(np.random.get_state()[1], before[2]), "NumPy's global generator was used"  # noqa: NPY002
