@@ -120,11 +120,8 @@ def in_pixels(images: Tensor, info: DatasetInfo, given: ValueRange, name: str) -
         return images, []
     values, scale = images.float(), guess if given == "auto" else given
     if scale == "normalised":
-        return _noted(Normalisation(info.mean, info.std).undo(values), "normalised images, undone")
-    if scale == "0-1":
-        return _noted(values)
-    whole = bool((values == values.round()).all()) and low >= 0 and high <= 255
-    return (values.byte(), ["pixels from 0 to 255"]) if whole else _noted(values / 255, "pixels from 0 to 255")
+        return _settled(Normalisation(info.mean, info.std).undo(values), "normalised images, undone")
+    return _settled(values) if scale == "0-1" else _settled(values / 255, "pixels from 0 to 255")
 
 
 def joining(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
@@ -200,8 +197,10 @@ def _check_form(path: Path, found: SyntheticSet, info: DatasetInfo, ipc: int) ->
         raise Faults(faults)
 
 
-def _noted(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:
-    """Return pixels in [0, 1] with a word on those that are not."""
-    low, high = float(pixels.min()), float(pixels.max())
-    outside = [f"pixels from {low:.3g} to {high:.3g} leave [0, 1]; kept as they are"]
-    return pixels, [*notes, *(outside if low < -MARGIN or high > 1 + MARGIN else [])]
+def _settled(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:
+    """Return pixels in [0, 1], as uint8 where that is what they once were, and a word on those that leave it."""
+    low, high, steps = float(pixels.min()), float(pixels.max()), pixels * 255
+    if low < -MARGIN or high > 1 + MARGIN:
+        return pixels, [*notes, f"pixels from {low:.3g} to {high:.3g} leave [0, 1]; kept as they are"]
+    eight_bit = bool(((steps - steps.round()).abs() < 0.01).all())
+    return (steps.round().clamp(0, 255).byte() if eight_bit else pixels), list(notes)

@@ -35,10 +35,10 @@ def info(tmp_path):
 
 @pytest.fixture
 def pixels() -> Tensor:
-    """Dark images with a bright square, [6, 3, 16, 16] in [0, 1], multiples of 1/255."""
-    images = torch.randint(0, 80, (6, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 255
+    """Dark images with a bright square, [6, 3, 16, 16] in [0, 1]."""
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.3
     images[:, :, 4:12, 4:12] += 0.6
-    return (images * 255).round() / 255
+    return images
 
 
 LABELS = torch.arange(3).repeat_interleave(IPC)
@@ -60,11 +60,19 @@ class TestValues:
         assert found.notes == ()
 
     def test_bytes_are_found_out(self, tmp_path, info, pixels):
-        plain = read(saved(tmp_path / "a.pt", (pixels * 255).round().byte()), info)
-        as_floats = read(saved(tmp_path / "b.pt", (pixels * 255).round()), info)
-        assert plain.images.images.dtype == torch.uint8
-        assert plain.checksum == as_floats.checksum
-        assert as_floats.notes == ("pixels from 0 to 255",)
+        plain = read(saved(tmp_path / "a.pt", pixels), info)
+        as_bytes = read(saved(tmp_path / "b.pt", pixels * 255), info)
+        assert torch.allclose(as_bytes.images.images, plain.images.images)
+        assert as_bytes.notes == ("pixels from 0 to 255",)
+
+    def test_what_was_8_bit_once_is_again(self, tmp_path, info, pixels):
+        eight_bit = (pixels * 255).round()
+        kept = read(saved(tmp_path / "a.pt", eight_bit.byte()), info)
+        assert torch.equal(kept.images.images, eight_bit.byte())
+        normalised = Normalisation(info.mean, info.std).apply(eight_bit / 255)
+        forms = {"0-1": eight_bit / 255, "0-255": eight_bit, "normalised": normalised}
+        for given, images in forms.items():
+            assert read(saved(tmp_path / "b.pt", images), info, given=given).checksum == kept.checksum
 
     def test_normalised_images_are_never_taken_for_pixels(self, tmp_path, info, pixels):
         path = saved(tmp_path / "a.pt", Normalisation(info.mean, info.std).apply(pixels))
