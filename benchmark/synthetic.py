@@ -97,7 +97,8 @@ class SyntheticSet:
         weighted = [part.weights for part in parts if part.weights is not None]
         if weighted and len(weighted) != len(parts):
             raise ValueError("some units have weights and some have none")
-        extras = {name: torch.cat([part.extras[name] for part in parts])[order] for name in parts[0].extras}
+        kept = [name for name in parts[0].extras if all(name in part.extras for part in parts)]
+        extras = {name: torch.cat([part.extras[name] for part in parts])[order] for name in kept}
         return cls(
             torch.cat([part.images for part in parts])[order],
             torch.cat([part.targets for part in parts])[order],

@@ -39,7 +39,8 @@ class Recovery(Distiller):
     Adam on normalised pixels, cosine to 0, no warm-up. Every iteration draws ONE view T for all images of a unit: a
     crop resized to the full size, a coin flip, a circular shift. Pixels are clamped to the valid range after each step;
     the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration. The set keeps
-    ``snapshots`` [N, T, C, S, S] of the images among its extras, their T iterations in the metadata.
+    ``snapshots`` [N, T, C, S, S] of the images among its extras, their T iterations in the metadata, and the ``atoms``
+    [N, D] that they are tied to, where there are any.
     """
 
     teacher: str | None = None  # the network that images are recovered from; None: the dataset's own
@@ -194,6 +195,7 @@ class Recovery(Distiller):
     ) -> SyntheticSet:
         weights = None if goal.weights is None else (goal.weights * len(unit.slots)).flatten().float().cpu()
         extras = {"snapshots": torch.stack(state.frames, 1)} if state.frames else {}  # [N, T, C, S, S]
+        extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
         frames = self._frames(info, unit.ipc)
         metadata = {"losses": _numbers(terms), "snapshot_iterations": frames, **goal.metadata}
         return SyntheticSet(_pixels(state.images, info), unit.labels, weights, extras, metadata)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmark.api import Unit
+from benchmark.api import SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize, pixel_bounds
 from benchmark.vision.models import create_model, features_and_logits
@@ -306,6 +306,20 @@ class TestWMDD:
         together = WMDD().goal(toy_data, WMDD().units(toy_data.info, 2)[0], context)
         alone = WMDD().goal(toy_data, Unit(index=1, ipc=2, classes=(1,), slots=(0, 1)), context)
         torch.testing.assert_close(together.atoms[1], alone.atoms[0])
+
+
+def test_a_set_keeps_the_atoms_of_its_images(toy_data, context):
+    method = WMDD(iterations=1, batch_images=2)
+    atoms = [method.goal(toy_data, unit, context).atoms for unit in method.units(toy_data.info, 2)]
+    whole = SyntheticSet.merge(recover(method, toy_data, context))
+    assert len(atoms) == 3
+    torch.testing.assert_close(whole.extras["atoms"], torch.cat(atoms).flatten(0, 1))
+
+
+def test_units_with_different_extras_keep_what_all_have(toy_data, context):
+    first, second, third = recover(WMDD(iterations=1, batch_images=2), toy_data, context)
+    older = dataclasses.replace(second, extras={"snapshots": second.extras["snapshots"]})
+    assert set(SyntheticSet.merge([first, older, third]).extras) == {"snapshots"}
 
 
 def test_a_teacher_without_batch_norms_is_refused_in_words(toy_data, toy_context):
