@@ -81,7 +81,7 @@ def publish(
 
 
 @results_app.command()
-def export(  # noqa: PLR0913 - an option is a parameter
+def export(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="Where to: a file for dcbench, else a folder.")],
     dataset: Annotated[str, typer.Option(help="The dataset that the set stands for.")],
     ipc: Annotated[int, typer.Option(min=1, help="Its images per class.")],

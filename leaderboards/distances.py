@@ -80,7 +80,7 @@ def correlations(sets: pd.DataFrame) -> pd.DataFrame:
         for protocol, parts in ((name, parts) for name, parts in pooled.items() if len(parts) > 1):
             ranks = pd.concat(parts)
             axes = {"protocol": protocol, "student": EVERY, "dataset": EVERY, "ipc": EVERY}
-            rows.append({**axes, "distance": distance, "rho": float(ranks.corr().iloc[0, 1]), "n": len(ranks)})
+            rows.append({**axes, "distance": distance, "rho": float(ranks["x"].corr(ranks["y"])), "n": len(ranks)})
     found = pd.DataFrame(rows, columns=CORRELATION_COLUMNS)
     groups = found.groupby(CORRELATION_COLUMNS[:4], sort=False).ngroup()
     order = found.assign(group=groups, strength=-found["rho"].abs()).sort_values(["group", "strength", "distance"])
