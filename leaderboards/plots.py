@@ -48,10 +48,15 @@ def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
 
 def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy against the seconds that a set and its labels took: prepare, distill and relabel."""
+    """Draw accuracy against the seconds that a set and its labels took: prepare, distill and relabel.
+
+    Seconds of different devices do not compare, so only the rows of the device with most rows are drawn.
+    """
     parts = leaderboard[["distill_seconds", "label_seconds"]].sum(axis=1, skipna=False)
     total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
-    return _against(leaderboard, total, "seconds", "seconds to make set and labels", EngFormatter("s"))
+    devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
+    rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard
+    return _against(rows, total[rows.index], "seconds", "seconds to make set and labels", EngFormatter("s"))
 
 
 def _against(
@@ -71,8 +76,7 @@ def _against(
                 axes.set_xlabel(label)
                 axes.xaxis.set_major_formatter(form)
             figures.legend(figure, methods)
-            devices = sorted({device for device in group["device"] if device}) if name == "seconds" else []
-            where = f"; on {' / '.join(devices)}" if devices else ""
+            where = f"; on {group['device'].iloc[0]}; exclusive runs: see costs.csv" if name == "seconds" else ""
             figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
             found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
     return found

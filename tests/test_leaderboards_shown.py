@@ -133,6 +133,16 @@ def test_texts_of_no_other_plot_overlap(store):
     readable(training)
 
 
+def test_seconds_of_different_devices_are_not_drawn_together(store):
+    for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
+        for method in methods:
+            store.done(store.cell(method=method), device=device)
+    (figure,) = plots.accuracy_against_seconds(store.build().leaderboard).values()
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {"a", "b", "c", "d"}
+    assert "on one GPU" in " ".join(figure.get_suptitle().split())
+
+
 def test_plots_without_data_are_not_drawn(store):
     store.done(store.cell())
     store.cell(method="mmd")
