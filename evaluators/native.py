@@ -59,11 +59,8 @@ class Native(Accuracy):
             return super().loss(train, classes, context)
         if train.labels.kind != "per_epoch":
             raise BenchmarkError(f"evaluator {self.name()}: divergence mse needs per-epoch labels")
-        weight, answers, own = (
-            weights(train, context.device),
-            teacher_logits(train, classes, context),
-            train.images.classes,
-        )
+        weight = weights(train, context.device)
+        answers, own = teacher_logits(train, classes, context), train.images.classes
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
             gap = (logits - answers(batch)).square().mean(1)

@@ -193,8 +193,8 @@ def measured(tmp_path: Path, *arguments: object) -> list[int]:
 
 
 def test_labels_are_never_in_memory_as_a_whole(tmp_path):
-    stored, before, after = measured(tmp_path, 1000, 1, 8, 100, "linear")
-    assert stored == 100 * 1000 * 1000 * 2
+    stored, before, after = measured(tmp_path, 1000, 1, 8, 50, "linear")
+    assert stored == 50 * 1000 * 1000 * 2
     assert after - before < stored / 4
 
 
