@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -14,13 +15,14 @@ from benchmark.store import Store
 
 LOOK_EVERY = 30.0  # seconds between looks for other nodes
 SILENT = 60.0  # seconds after which a node that says nothing counts as gone
+CROWDED = 1.5  # processes per core; a node alone keeps every core and a reader busy
 
 
 class Heartbeat:
     """Writes how far a node is, once a second at most; lossy.
 
-    It also looks, first and last and now and then, whether another node of the store is at work on this machine: one
-    that has spoken within the last minute. What does not come from this store goes unnoticed.
+    It also looks, first and last and now and then, whether this machine has other work: a node of the store that has
+    spoken within the last minute, or more that wants to run than there are cores. Less of other work goes unnoticed.
     """
 
     def __init__(self, store: Store, key: str) -> None:
@@ -44,5 +46,13 @@ class Heartbeat:
         with contextlib.suppress(BenchmarkError):
             words = [word for key, word in self.store.heartbeats().items() if key != self.key]
             here = [word for word in words if word.get("host", self.host) == self.host]
-            self.alone = self.alone and not any(time.time() - word.get("when", 0) < SILENT for word in here)
+            beside = any(time.time() - word.get("when", 0) < SILENT for word in here)
+            self.alone = self.alone and not beside and not crowded()
         return self.alone
+
+
+def crowded() -> bool:
+    """Return whether clearly more processes want to run than this machine has cores; False where it does not tell."""
+    if not hasattr(os, "getloadavg"):
+        return False
+    return os.getloadavg()[0] > CROWDED * (os.cpu_count() or 1)

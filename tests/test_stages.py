@@ -13,7 +13,7 @@ import torch
 from engine import plan
 from torch import nn
 
-from benchmark import stages
+from benchmark import heartbeat, stages
 from benchmark.errors import BenchmarkError
 from benchmark.graph import Plan
 from benchmark.heartbeat import Heartbeat
@@ -217,7 +217,8 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(set
     [({}, False), ({"host": "elsewhere"}, True), ({"when": 0}, True)],
     ids=["beside", "on another machine", "long gone"],
 )
-def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(settings, word, alone):
+def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(settings, monkeypatch, word, alone):
+    monkeypatch.setattr(heartbeat, "crowded", lambda: False)
     store = Store(settings.runs)
     ours = Heartbeat(store, "ours")
     ours(0, 1, {})
@@ -229,7 +230,15 @@ def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(settings, 
     assert ours.look_around() is alone  # that it is alone again undoes nothing
 
 
-def test_a_record_counts_the_images_that_networks_took_in(settings):
+@pytest.mark.parametrize(("load", "alone"), [(4.5, True), (9.0, False)])
+def test_a_node_is_not_exclusive_where_more_wants_to_run_than_there_are_cores(settings, monkeypatch, load, alone):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert Heartbeat(Store(settings.runs), "ours").look_around() is alone
+
+
+def test_a_record_counts_the_images_that_networks_took_in(settings, monkeypatch):
+    monkeypatch.setattr(heartbeat, "crowded", lambda: False)
     found = plan()
     for node in found.nodes.values():
         assert run(node, settings) == DONE
