@@ -42,6 +42,9 @@ KNOWN = {
     # the ablation of WMDD: feature term + batch-norm term
     "ce+bn": Look(ORANGE, "s", hollow=True),
     "ce+pcbn": Look(ORANGE, "^", hollow=True),
+    "ce+none": Look(ORANGE, "<", hollow=True),
+    "mmd+none": Look(GREEN, ">", hollow=True),
+    "wasserstein+none": Look(BLUE, "h", hollow=True),
     "mmd+bn": Look(GREEN, "D", hollow=True),
     "mmd+pcbn": Look(GREEN, "v", hollow=True),
     "wasserstein+bn": Look(BLUE, "p", hollow=True),

@@ -18,6 +18,7 @@ DISTANCES = {  # rows that differ in the distance between features and nothing e
     "wasserstein": "mmd",
     "wasserstein+bn": "mmd+bn",
     "wasserstein+pcbn": "mmd+pcbn",
+    "wasserstein+none": "mmd+none",
 }
 SERIES = 3  # values from which on a series is one
 
