@@ -23,6 +23,10 @@ COLUMNS = [
     *(f"{stage}_{what}" for stage in SHARED for what in ("amortised_seconds", "shared_by")),
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
+    *(
+        "transport_cost",
+        "barycenter_seconds",
+    ),  # of a barycenter: what its solver reached, and took
 ]
 TEXTS = [*ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
 INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
@@ -78,6 +82,8 @@ def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> di
         "teacher_bytes": _sum([_stored(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
         "exclusive": _exclusive(own),
+        "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in done["distill"]]),
+        "barycenter_seconds": _sum([_of_weights(record, "cost", "parts", "barycenter_") for record in done["distill"]]),
     }
 
 
@@ -120,6 +126,12 @@ def _cost(record: Record, name: str, share: Mapping[str, float]) -> float | None
 
 def _each(records: Sequence[Record], name: str) -> list[Any]:
     return [record["cost"].get(name) for record in records]
+
+
+def _of_weights(record: Record, part: str, name: str, prefix: str = "") -> Any:
+    """Return the number that belongs to the weights by which a set was distilled, None where there is none."""
+    weights = record.get("identity", {}).get("component", {}).get("params", {}).get("weights")
+    return (record.get(part, {}).get(name) or {}).get(f"{prefix}{weights}")
 
 
 def _bytes(record: Record, name: str) -> Any:
