@@ -104,6 +104,12 @@ def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
     return {"rows": {name: cells[axes] for name, axes in named}, "nodes": facts, "texts": list(pool)}
 
 
+def _seconds(records: Sequence[Record]) -> float | str:
+    """Return the seconds of all nodes, "" where one was made elsewhere and nobody knows."""
+    known = [record.get("cost", {}).get("seconds") for record in records]
+    return "" if None in known else round(sum(known), 2)
+
+
 def _facts(stage: str, keys: tuple[str, ...], records: Sequence[Record], pool: dict[str, int]) -> dict[str, Any]:
     """Return what is recorded of the nodes of a stage; long texts that repeat are numbered."""
     first = records[0]
@@ -119,7 +125,7 @@ def _facts(stage: str, keys: tuple[str, ...], records: Sequence[Record], pool: d
         "parts": len(keys),
         "device": cost.get("device", ""),
         "precision": cost.get("precision", ""),
-        "seconds": round(sum(record.get("cost", {}).get("seconds", 0.0) for record in records), 2),
+        "seconds": _seconds(records),
         "commit": history.get("commit", ""),
         "finished": max(str(record.get("provenance", {}).get("finished", "")) for record in records),
         "versions": pool.setdefault(versions, len(pool)),

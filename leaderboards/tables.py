@@ -150,13 +150,24 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
 
 
 def _reasons(board: pd.DataFrame, status: str) -> list[str]:
-    """Return "dataset: reason" where a whole dataset shares one, else "dataset, methods at IPC ...: reason"."""
+    """Return a line per dataset and reason, which names methods and IPC where it does not hold for the whole dataset.
+
+    Where no row of a dataset has another status, its commonest reason speaks for the dataset.
+    """
     lines = []
-    for (dataset, reason), rows in board[board["status"] == status].groupby(["dataset", "reason"], sort=False):
-        whole = len(rows) == int((board["dataset"] == dataset).sum())
-        which = "" if whole else f", {_listed(rows['method'])} at IPC {_listed(rows['ipc'].map(ipc_text))}"
-        lines.append(f"{dataset}{which}: {reason}")
+    for dataset, rows in board[board["status"] == status].groupby("dataset", sort=False):
+        every = board[board["dataset"] == dataset]
+        common = rows["reason"].mode()[0] if len(rows) == len(every) else None
+        for reason, group in rows.groupby("reason", sort=False):
+            which = "" if reason == common else _which(group, every)
+            lines.append(f"{dataset}{which}: {reason}")
     return lines
+
+
+def _which(rows: pd.DataFrame, every: pd.DataFrame) -> str:
+    """Return the methods and IPC of some rows of a dataset; only the IPC where they are all that it has at these."""
+    ipcs = f" at IPC {_listed(rows['ipc'].map(ipc_text))}"
+    return ipcs if every["ipc"].isin(rows["ipc"]).sum() == len(rows) else f", {_listed(rows['method'])}{ipcs}"
 
 
 def _listed(values: pd.Series) -> str:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import Faults
-from leaderboards import references, report
+from leaderboards import references, report, tables
 from leaderboards.records import CELL_COLUMNS
 from leaderboards.tables import leaderboard
 
@@ -255,3 +255,21 @@ def test_every_fault_of_a_file_of_published_numbers_is_named(tmp_path):
     assert "a.csv, line 2: ipc is '0'" in first
     assert "a.csv, line 3: source is empty" in second
     assert "b.csv: columns must be dataset,ipc,method" in third
+
+
+class TestReasons:
+    def rows(self, *cells: tuple[str, int, str]) -> pd.DataFrame:
+        columns = ["method", "ipc", "reason", "status", "dataset"]
+        return pd.DataFrame([(*cell, "skipped", "cifar10") for cell in cells], columns=columns)
+
+    def said(self, board: pd.DataFrame) -> list[str]:
+        return [line for _, lines in tables.absent(board) for line in lines]
+
+    def test_the_commonest_reason_speaks_for_a_dataset_of_which_nothing_was_measured(self):
+        board = self.rows(("dm", 1, "no data"), ("mtt", 1, "no data"), ("mtt", 10, "too large"), ("dm", 10, "no data"))
+        assert self.said(board) == ["cifar10: no data", "cifar10, mtt at IPC 10: too large"]
+
+    def test_methods_are_left_out_where_a_reason_holds_for_all_of_them(self):
+        board = self.rows(("dm", 1, ""), ("mtt", 1, ""), ("dm", 10, "too large"), ("mtt", 10, "too large"))
+        board.loc[board["ipc"] == 1, "status"] = "ok"
+        assert self.said(board) == ["cifar10 at IPC 10: too large"]
