@@ -1,5 +1,6 @@
 """Label regimes: what is stored is what the teachers say of the very views that the student meets, or less of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def made(regime: LabelRegime, context, folder: Path) -> Labels:
 
 def both(context, other=None):
     """Return the context with two teachers, one of them twice unless another is given."""
-    return type(context)(**{**vars(context), "teachers": (context.teachers[0], other or context.teachers[0])})
+    return replace(context, teachers=(context.teachers[0], other or context.teachers[0]))
 
 
 # --- per epoch
@@ -151,7 +152,7 @@ def test_a_soft_label_is_the_teachers_answer_to_the_whole_image(context, tmp_pat
 def test_soft_labels_of_a_teacher_that_is_sure_train_as_hard_ones_do(schedule, context, tmp_path):
     images = toy_set()
     told = iter(F.one_hot(images.targets, CLASSES).float().split(schedule.batch_size))
-    sure = type(context)(**{**vars(context), "teachers": (lambda _: 1000 * next(told),)})
+    sure = replace(context, teachers=(lambda _: 1000 * next(told),))
     labels = made(Soft(schedule=schedule), sure, tmp_path / "labels")
     expected = trained(images, hard_labels(schedule, context), context, schedule)
     assert furthest(trained(images, labels, context, schedule, temperature=1.0), expected) < 1e-6
@@ -174,7 +175,7 @@ def test_teachers_are_averaged(context, tmp_path):
     other = network(5, "batch").eval().requires_grad_(False)
     apart = []
     for teacher in (context.teachers[0], other):
-        single = type(context)(**{**vars(context), "teachers": (teacher,)})
+        single = replace(context, teachers=(teacher,))
         apart.append(made(PerEpoch(schedule=CUTMIX), single, tmp_path / str(len(apart))).logits.astype(np.float32))
     mean = made(Ensemble(schedule=CUTMIX), both(context, other), tmp_path / "mean").logits
     np.testing.assert_allclose(mean.astype(np.float32), (apart[0] + apart[1]) / 2, atol=5e-3, rtol=2e-3)

@@ -1,13 +1,20 @@
 """Recipes of papers: each part changes what it says and nothing else."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from toy_student import CUTMIX, INFO, PLAIN, N, context, furthest, hard_labels, network, toy_set, trained
+from toy_student import CUTMIX, INFO, PLAIN, N, Toy, context, furthest, hard_labels, network, toy_set, trained
 
 from benchmark.api import LabeledSet, Labels
 from benchmark.errors import BenchmarkError
+from benchmark.files import names
+from benchmark.protocol import load_protocol
+from benchmark.suite import MethodEntry
 from benchmark.vision.augment import Schedule
+from benchmark.vision.datasets import load_dataset
 from evaluators.native import Native
 from evaluators.per_epoch import PerEpoch
 
@@ -65,6 +72,24 @@ def test_the_learned_rate_is_that_of_the_set(context):
     assert furthest(own, given) == 0
     with pytest.raises(BenchmarkError, match="no step_size"):
         Native(schedule=PLAIN, learned_rate=True).peak_rate(LabeledSet(toy_set(), labels))
+
+
+ENTRIES = [(name, key) for name in names("protocols") for key in load_protocol(name).methods or ["random_real"]]
+
+
+@pytest.mark.parametrize(("name", "key"), ENTRIES)
+def test_every_recipe_trains_a_student(name, key, context, tmp_path):
+    method, _, dataset = key.partition("@")
+    own = load_protocol(name).of(MethodEntry(name=method), dataset)
+    short = own.model_copy(update={"schedule": {**own.schedule, "epochs": 2}})
+    regime, evaluator = short.judges(load_dataset(dataset or "digits"), whole=False)
+    images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
+    asked = replace(context, teachers=teachers)
+    train = LabeledSet(images, regime.label(images, INFO, asked, tmp_path))
+    student = network()
+    numbers = evaluator.evaluate(train, Toy(seed=1), student, asked)
+    assert np.isfinite(numbers["train_loss"]) and len(numbers["curve_loss"]) == 2
+    assert furthest(student.state_dict(), network().state_dict()) > 0
 
 
 def test_hard_labels_are_learned_under_dsa(context):

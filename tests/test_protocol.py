@@ -89,3 +89,29 @@ class TestBudget:
     def test_the_whole_training_set_is_never_visited_as_often(self):
         longer = protocol(schedule={"epochs": 400})
         assert longer.judges(DIGITS, whole=True)[1].schedule.epochs == DIGITS.student.full_epochs
+
+
+class TestWhatIsMeasured:
+    """Results under these protocols are published: another value here is another protocol, and another name."""
+
+    VIEWS: dict[str, Any] = {"epochs": 150, "batch_size": 50, "flip": False}  # noqa: RUF012
+
+    def components(self, name: str) -> list[dict[str, Any]]:
+        """Return what decides the labels and the scores of random images of digits."""
+        nodes = plan({"protocols": [name]}).nodes.values()
+        return [node.identity["component"] for node in nodes if node.stage in ("relabel", "evaluate")]
+
+    def test_standard_stays_what_it_is(self):
+        schedule = {**self.VIEWS, "crop_scale": [0.5, 1.0], "mix": "cutmix"}
+        student = {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9}
+        divergence = {"temperature": 20.0, "t_squared": False}
+        assert self.components("standard") == [
+            {"name": "per_epoch", "version": 1, "params": {"schedule": schedule, "storage": "disk"}},
+            {"name": "accuracy", "version": 1, "params": {"schedule": schedule, **student, **divergence}},
+        ]
+
+    def test_hard_stays_what_it_is(self):
+        schedule = {**self.VIEWS, "crop_scale": [0.5, 1.0], "mix": "none"}
+        labels, student = self.components("hard")
+        assert labels == {"name": "hard", "version": 1, "params": {"schedule": schedule}}
+        assert student["name"] == "accuracy" and student["params"]["schedule"] == schedule
