@@ -13,7 +13,7 @@ from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import names
 
 if TYPE_CHECKING:
-    from leaderboards.published import Publication
+    from leaderboards.publication import Publication
     from leaderboards.records import Stored
 
 results_app = typer.Typer()
@@ -67,13 +67,13 @@ def publish(
     note: Annotated[str, typer.Option(help="A sentence to keep beside the results.")] = "",
 ) -> None:
     """Add a run's verified records to the published ones, and make the tables and the README's results anew."""
-    from leaderboards import published, readme
+    from leaderboards import publication, readme
 
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note want to know of which suite; add --suite NAME")
-    for name in [suite] if suite else published.suites():
+    for name in [suite] if suite else publication.suites():
         found = _publication(name, runs, note)
-        changed = published.write(found.suite, published.files(found))
+        changed = publication.write(found.suite, publication.files(found))
         counts = f"{found.done} cells, {len(found.records)} records; {len(changed)} files changed"
         out.print(f"{found.suite}: {counts}", markup=False)
     text = readme.PLACE.read_text(encoding="utf-8")
@@ -105,12 +105,12 @@ def export(
 def _check() -> None:
     """Say which published files are not what their records make, and end with status 1 if there are any."""
     from benchmark import publishing
-    from leaderboards import published, readme
+    from leaderboards import publication, readme
 
     found = _all_published()
     faults = [fault for each in found.values() for fault in publishing.strangers(each.records)]
     for suite, each in found.items():
-        differing = published.differing(suite, published.files(each))
+        differing = publication.differing(suite, publication.files(each))
         faults += [f"leaderboards/published/{suite}/{name}: not what the records make" for name in differing]
     text = readme.PLACE.read_text(encoding="utf-8")
     if readme.filled(text, found) != text:
@@ -136,29 +136,29 @@ def _publication(suite: str, runs: str, note: str) -> Publication:
     """Return what is published of a suite with what a run adds to it."""
     from benchmark import publishing
     from benchmark.store import Store
-    from leaderboards import published
+    from leaderboards import publication
 
     name = _known(suite, runs) if runs else suite
-    earlier = published.read(name)
+    earlier = publication.read(name)
     if runs:
-        found = publishing.verified(Store(runs), published.done(runs, name))
-        return published.merged(earlier, published.of_run(runs, name, found), note)
+        found = publishing.verified(Store(runs), publication.done(runs, name))
+        return publication.merged(earlier, publication.of_run(runs, name, found), note)
     if earlier is None:
         raise BenchmarkError(f"nothing is published of suite '{name}'; add --runs DIR to publish what a run has of it")
-    return published.merged(earlier, earlier, note)
+    return publication.merged(earlier, earlier, note)
 
 
 def _all_published() -> dict[str, Publication]:
-    from leaderboards import published
+    from leaderboards import publication
 
-    return {suite: found for suite in published.suites() if (found := published.read(suite))}
+    return {suite: found for suite in publication.suites() if (found := publication.read(suite))}
 
 
 def _stored(suite: str, place: str) -> Stored:
     """Return what a store says of a suite; a folder of published results is one too."""
-    from leaderboards import published, records
+    from leaderboards import publication, records
 
-    found = published.read(suite, Path(place))
+    found = publication.read(suite, Path(place))
     return found.stored() if found else records.read(place, _known(suite, place))
 
 

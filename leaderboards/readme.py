@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError
 from leaderboards import paper, typeset, variants
-from leaderboards.published import Publication
+from leaderboards.publication import Publication
 from leaderboards.records import rows_of
 
 PLACE = Path(__file__).resolve().parent.parent / "README.md"

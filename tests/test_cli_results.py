@@ -13,7 +13,7 @@ from engine import suite_file
 
 from benchmark import cli, exports
 from benchmark.vision import datasets
-from leaderboards import published, readme
+from leaderboards import publication, readme
 
 README = "# Results\n<!-- results: tiny -->\n<!-- /results -->\n"
 
@@ -29,7 +29,7 @@ def command(folder, monkeypatch, capsys):
     """Run a command line; returns exit status, output and errors."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("BENCHMARK_DATA", raising=False)
-    monkeypatch.setattr(published, "PLACE", folder / "published")
+    monkeypatch.setattr(publication, "PLACE", folder / "published")
     monkeypatch.setattr(readme, "PLACE", folder / "README.md")
     handler = signal.getsignal(signal.SIGTERM)
 

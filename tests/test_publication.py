@@ -13,8 +13,8 @@ from benchmark import publishing
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
 from benchmark.store import Store
-from leaderboards import published, readme, records
-from leaderboards.published import closure, differing, files, merged, of_run
+from leaderboards import publication, readme, records
+from leaderboards.publication import closure, differing, files, merged, of_run
 
 
 class Run(FakeStore):
@@ -24,11 +24,11 @@ class Run(FakeStore):
         super().__init__(root)
         self.version = version
 
-    def publication(self) -> published.Publication:
+    def publication(self) -> publication.Publication:
         """Return what it has to publish, of which nothing is verified."""
         manifest = {"suite": "main", "version": self.version, "title": "Methods", "cells": self.cells}
         self.write("leaderboards/main/manifest.json", manifest)
-        keys = published.done(self.root, "main")
+        keys = publication.done(self.root, "main")
         known = records.read(self.root, "main").nodes.records
         return of_run(self.root, "main", {key: known[key] for key in keys})
 
@@ -44,27 +44,27 @@ def run(tmp_path):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "PLACE", tmp_path / "published")
+    monkeypatch.setattr(publication, "PLACE", tmp_path / "published")
     return tmp_path / "published" / "main"
 
 
-def publish(run: Run, note: str = "") -> published.Publication:
-    found = merged(published.read("main"), run.publication(), note)
-    published.write("main", files(found))
+def publish(run: Run, note: str = "") -> publication.Publication:
+    found = merged(publication.read("main"), run.publication(), note)
+    publication.write("main", files(found))
     return found
 
 
 class TestFiles:
     def test_what_is_written_is_what_is_read(self, run, place):
         found = publish(run, "Two cores.")
-        again = published.read("main")
+        again = publication.read("main")
         assert (again.notes, again.cells) == (("Two cores.",), found.cells)
         assert again.records == found.records
         assert differing("main", files(again)) == []
 
     def test_the_same_run_changes_nothing(self, run, place):
         publish(run)
-        assert published.write("main", files(merged(published.read("main"), run.publication()))) == []
+        assert publication.write("main", files(merged(publication.read("main"), run.publication()))) == []
 
     def test_tables_are_those_of_the_run(self, run, place):
         report = run.build()
@@ -87,27 +87,27 @@ class TestFiles:
         assert differing("main", files(found)) == [name]
         (place / name).unlink()
         assert differing("main", files(found)) == [name]
-        assert published.write("main", files(found)) == [name]
+        assert publication.write("main", files(found)) == [name]
         assert (place / name).read_bytes() == original
 
     def test_a_changed_number_is_found_in_the_tables(self, run, place):
         publish(run)
         path = place / "records.jsonl"
         path.write_text(path.read_text().replace('"top1":60.0', '"top1":90.0'))
-        assert {"cells.csv", "leaderboard.csv"} <= set(differing("main", files(published.read("main"))))
+        assert {"cells.csv", "leaderboard.csv"} <= set(differing("main", files(publication.read("main"))))
 
     def test_what_does_not_belong_there_goes(self, run, place):
         found = publish(run)
         (place / "tables" / "old.md").write_text("")
         assert differing("main", files(found)) == ["tables/old.md"]
-        published.write("main", files(found))
+        publication.write("main", files(found))
         assert not (place / "tables" / "old.md").exists()
 
     def test_damaged_files_are_named_with_the_remedy(self, run, place):
         publish(run)
         (place / "records.jsonl").write_text("{")
         with pytest.raises(BenchmarkError, match=r"damaged .* or remove it and publish again"):
-            published.read("main")
+            publication.read("main")
 
 
 class TestWhatIsPublished:
