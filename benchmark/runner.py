@@ -216,10 +216,15 @@ def _connect(address: str, device: str) -> Any:
         ray.init(**options)
     except ImportError as error:
         raise BenchmarkError(f"--runner ray: Ray is not installed ({error}); {INSTALL}") from error
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        why = f"no cluster answers ({_line(error)})"
-        raise BenchmarkError(f"--ray {address}: {why}; --ray local starts one") from error
+    except Exception as error:  # of many kinds, and a bare Exception where a private cluster does not start in time
+        raise BenchmarkError(f"--ray {address}: {_unreachable(address, error)}") from error
     return ray
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    if address == "local":
+        return f"the private cluster did not start ({_line(error)}); try again, or use --runner serial"
+    return f"no cluster answers ({_line(error)}); --ray local starts one"
 
 
 def _line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine import campaign, finish
@@ -210,3 +211,24 @@ def test_ray_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BenchmarkError, match=r"--runner ray: Ray is not installed .* or use --runner serial"):
         RayRunner("local", "cpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup."),  # what Ray raises where its raylet is late
+        TimeoutError("Timed out after 30 seconds while waiting for node to startup."),
+        RuntimeError("Failed to start GCS."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_private_cluster_that_does_not_start_is_said(monkeypatch, error):
+    def init(**_options):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(BenchmarkError) as caught:
+        RayRunner("local", "cpu")
+    assert str(caught.value) == (
+        f"--ray local: the private cluster did not start ({error}); try again, or use --runner serial"
+    )
