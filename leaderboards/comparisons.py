@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,10 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
 
 def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy against the values of one hyperparameter, a line per IPC, a panel per dataset and student."""
+    """Draw accuracy against the values of one hyperparameter, a line per IPC, a panel per dataset and student.
+
+    Dotted, in the colour of the IPC: random real images.
+    """
     found = {}
     with figures.drawing():
         for (module, parameter), series in variants.series(_by_ipc(leaderboard)).items():
@@ -67,10 +70,13 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                 panels = [(name, panel) for name, panel in panels if panel["value"].nunique() > 1]
                 figure, axes = figures.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.3)
                 for ax, (_, panel) in zip(axes, panels, strict=True):
-                    _line_per_ipc(ax, panel)
+                    control = variants.control_of(panel, leaderboard)
+                    _line_per_ipc(ax, panel, dict(zip(control["ipc"], control["top1_mean"], strict=True)))
                     ax.set_xlabel(parameter.replace("_", " "))
                 recipe = "; filled: the recipe's own value" if (group["params"] == "").any() else ""
-                figures.note(figure, f"{module}, protocol {protocol}; mean ± one standard deviation{recipe}{words}")
+                dotted = f"; dotted: {variants.CONTROL}" if len(variants.control_of(group, leaderboard)) else ""
+                facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
+                figures.note(figure, f"{facts}{recipe}{dotted}{words}")
                 found[figures.file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure
     return found
 
@@ -177,7 +183,7 @@ def _heat(axes: Axes, grid: pd.DataFrame) -> None:
     axes.tick_params(axis="y", rotation=0)
 
 
-def _line_per_ipc(axes: Axes, panel: pd.DataFrame) -> None:
+def _line_per_ipc(axes: Axes, panel: pd.DataFrame, control: Mapping[int, float]) -> None:
     ipcs = sorted(panel["ipc"].unique())
     for place, ipc in enumerate(ipcs):
         rows = panel[panel["ipc"] == ipc].sort_values("value")
@@ -187,6 +193,8 @@ def _line_per_ipc(axes: Axes, panel: pd.DataFrame) -> None:
         axes.plot(rows["value"], rows["top1_mean"], markerfacecolor="white", **look_of)
         own = rows[rows["params"] == ""]
         axes.plot(own["value"], own["top1_mean"], linestyle="", **look_of)
+        if ipc in control:
+            axes.axhline(control[ipc], color=ink, linestyle=":", linewidth=0.9)
         last = rows_of(rows)[-1]
         axes.annotate(f" IPC {ipc}", (last["value"], last["top1_mean"]), xytext=(4, 0), textcoords="offset points",
                       va="center", fontsize=6.5, color=ink)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The tables of a paper: methods against datasets and IPC, ablation, networks, Wasserstein against MMD.
+"""The tables of a paper: methods against datasets and IPC, ablation, one hyperparameter, networks, Wasserstein and MMD.
 
 In every column the best mean is marked, the second best, and what is *tied* with the best, as `ranking` says.
 """
@@ -18,7 +18,9 @@ from leaderboards.records import EVERY_IPC, rows_of
 from leaderboards.references import Reference, comparable
 from leaderboards.tables import absent, ipc_text
 
-MAIN, ABLATION, NETWORKS, DISTANCES = "main", "ablation", "networks", "distances"
+MAIN, ABLATION, SENSITIVITY = "main", "ablation", "sensitivity"
+NETWORKS, DISTANCES = "networks", "distances"
+ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, DISTANCES)
 Column = tuple[str, str]  # heading over several columns, heading of one
 
 
@@ -46,7 +48,7 @@ class Table:
 
     Attributes:
         name: of its files.
-        kind: ``main``, ``ablation``, ``networks`` or ``distances``.
+        kind: one of `ORDER`.
         caption: what it shows, in one sentence.
         columns: their headings on two levels.
         entries: by method and column; where the suite expects nothing there is no entry.
@@ -71,29 +73,43 @@ def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], compared:
     made = partial(_one, references=references, compared=compared)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
-        found += made(MAIN, end, f"Top-1 accuracy (%). {facts}", variants.plain(rows))
-        found += made(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))
+        varied = [*made(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
+        for (module, parameter), series in variants.series(rows).items():
+            order = list(dict.fromkeys(series.sort_values("value")["method"]))
+            caption = f"{module} by {parameter.replace('_', ' ')}: top-1 accuracy (%). {facts}"
+            together = pd.concat([series, variants.control_of(series, rows)])
+            varied += made(SENSITIVITY, f"{module}_{parameter}_{end}", caption, together, order=order)
+        main = variants.plain(rows)
+        if not any(set(main["method"]) <= set(table.entries) for table in varied):
+            found += made(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
         caption = f"Wasserstein against MMD: top-1 accuracy (%). {facts}"
-        found += made(DISTANCES, end, caption, variants.distances(rows))
+        found += [*varied, *made(DISTANCES, end, caption, variants.distances(rows))]
     for (protocol, dataset), rows in variants.plain(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Across networks: top-1 accuracy (%) of each student. Dataset {dataset}, protocol {protocol}."
             found += made(NETWORKS, f"{protocol}_{dataset}", caption, rows)
-    order = (MAIN, ABLATION, NETWORKS, DISTANCES)
-    return sorted(found, key=lambda table: order.index(table.kind))
+    return sorted(found, key=lambda table: ORDER.index(table.kind))
 
 
 def _one(
-    kind: str, end: str, caption: str, rows: pd.DataFrame, *, references: Sequence[Reference], compared: Comparisons
+    kind: str,
+    end: str,
+    caption: str,
+    rows: pd.DataFrame,
+    *,
+    references: Sequence[Reference],
+    compared: Comparisons,
+    order: Sequence[str] = (),
 ) -> Iterator[Table]:
-    """Yield the table of some rows, unless nothing of them is measured."""
+    """Yield the table of some rows, unless nothing of them is measured; methods in an order, then the most accurate."""
     measured = rows[rows["top1_mean"].notna()]
     if measured.empty:
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)
     footer = frozenset(shown.loc[shown["ipc"] == EVERY_IPC, "method"])
-    methods = sorted(variants.ranked(shown), key=lambda method: method in footer)
+    best_first = variants.ranked(shown)
+    methods = sorted(best_first, key=lambda name: (name in footer, order.index(name) if name in order else len(order)))
     entries: dict[str, dict[Column, Entry]] = {method: {} for method in methods}
     for row in rows_of(shown):
         for column in _places(kind, row, columns):

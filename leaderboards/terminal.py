@@ -132,7 +132,7 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
         ipc_text(row["ipc"]),
         row["method"],
         _accuracy(row),
-        "" if pd.isna(row["recovered"]) else f"{100 * row['recovered']:.0f} %",
+        _recovered(row["recovered"]),
         _rank(row),
         "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
         size(row["images_bytes"]),
@@ -150,6 +150,13 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     part = f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
     return f"{row['top1_mean']:.1f}{spread}{part}"
+
+
+def _recovered(fraction: float) -> str:
+    """Return the part of the way from random to full; far below random its size says only how short the way is."""
+    if pd.isna(fraction):
+        return ""
+    return "< -100 %" if fraction < -1 else f"{100 * fraction:.0f} %"
 
 
 def _rank(row: Mapping[str, Any]) -> str:

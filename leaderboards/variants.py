@@ -1,7 +1,8 @@
 """Which rows of a leaderboard belong together: contestants, the parts of an ablation, the values of one hyperparameter.
 
 A suite names a variant of a method by what it overrides (``params``). Variants that differ in one number form a
-*series*; all others, with the method that they vary, an *ablation*.
+*series*; all others, with the method that they vary, an *ablation*. A variant that stands for its method alone, such as
+one cut to what a CPU affords, is a contestant like any other. Both kinds are read beside random real images.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ DISTANCES = {  # rows that differ in the distance between features and nothing e
     "wasserstein+pcbn": "mmd+pcbn",
     "wasserstein+none": "mmd+none",
 }
+CONTROL = "random_real"
 SERIES = 3  # values from which on a series is one
 
 
@@ -53,15 +55,23 @@ def contestants(leaderboard: pd.DataFrame) -> pd.DataFrame:
 
 
 def plain(leaderboard: pd.DataFrame) -> pd.DataFrame:
-    """Return the methods as their recipes make them, without variants."""
-    return leaderboard[leaderboard["params"] == ""]
+    """Return the methods as their recipes make them, without the variants that are compared with one another."""
+    rows = contestants(leaderboard)
+    return rows[(rows["params"] == "") | ~_varied(rows)]
 
 
 def ablation(leaderboard: pd.DataFrame) -> pd.DataFrame:
-    """Return the variants that are no member of a series, and the methods that they vary."""
+    """Return the variants that are no member of a series, with the methods that they vary and the control."""
     rows = contestants(leaderboard)
-    where = ["module", "dataset", "protocol", "student"]
-    return rows[(rows["params"] != "").groupby([rows[name] for name in where]).transform("any")]
+    varied = _varied(rows)
+    return rows[varied | ((rows["module"] == CONTROL) & _any(varied, rows, ["dataset", "protocol", "student"]))]
+
+
+def control_of(rows: pd.DataFrame, leaderboard: pd.DataFrame) -> pd.DataFrame:
+    """Return the control's rows of a leaderboard at the dataset, IPC, protocol and student of some of its rows."""
+    axes = ["dataset", "ipc", "protocol", "student"]
+    control = leaderboard[leaderboard["module"] == CONTROL]
+    return control[control.set_index(axes).index.isin(rows.set_index(axes).index)]
 
 
 def distances(leaderboard: pd.DataFrame) -> pd.DataFrame:
@@ -80,6 +90,18 @@ def ranked(rows: pd.DataFrame) -> list[str]:
     competitors = rows.groupby(["dataset", "ipc", "student"])["top1_mean"]
     lead = (rows["top1_mean"] - competitors.transform("mean")).groupby(rows["method"]).mean()
     return [str(name) for name in lead.sort_values(ascending=False, kind="stable").index]
+
+
+def _varied(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows are a variant, or a method of which one is listed, and have another to be compared with."""
+    where = ["module", "dataset", "protocol", "student"]
+    several = rows.groupby(where)["method"].transform("nunique") > 1
+    return _any(rows["params"] != "", rows, where) & several
+
+
+def _any(marked: pd.Series, rows: pd.DataFrame, where: list[str]) -> pd.Series:
+    """Return of every row whether any that shares its values of some columns is marked."""
+    return marked.groupby([rows[name] for name in where]).transform("any").astype(bool)
 
 
 def _number(params: str) -> tuple[str, float] | None:

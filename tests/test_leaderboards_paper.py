@@ -83,7 +83,7 @@ def test_a_full_set_stands_last_at_every_ipc_and_competes_with_nobody(found):
 
 
 def test_every_kind_of_table_is_made(found):
-    assert {table.kind for table in found.values()} == {"main", "ablation", "networks", "distances"}
+    assert {table.kind for table in found.values()} == {"main", "ablation", "sensitivity", "networks", "distances"}
     assert "wasserstein+bn" not in found["main_standard_resnet18"].entries
     assert {"wasserstein+bn", "wmdd", "ce+pcbn"} <= set(found["ablation_standard_resnet18"].entries)
     assert "ablation_standard_vit_tiny" not in found  # nothing was varied there
@@ -93,9 +93,38 @@ def test_every_kind_of_table_is_made(found):
 def test_members_of_a_series_are_no_ablation(board, found):
     (key,) = variants.series(board)
     assert key == ("wmdd", "regulariser_weight")
-    assert not any("lambda" in method for table in found.values() for method in table.entries)
+    others = [table for table in found.values() if table.kind != "sensitivity"]
+    assert not any("lambda" in method for table in others for method in table.entries)
     values = variants.series(board)[key]
     assert set(values["value"]) == {0.1, 1.0, 5.0, 10.0, 50.0, 500.0}  # 10 is the recipe's own
+
+
+def test_the_values_of_a_hyperparameter_stand_in_their_order_above_the_control(found):
+    table = found["sensitivity_wmdd_regulariser_weight_standard_resnet18"]
+    values = [next(iter(line.values())).row["value"] for line in table.entries.values()]
+    assert values[:-1] == sorted(values[:-1])
+    assert list(table.entries)[-1] == "random_real"
+    assert "wmdd by regulariser weight" in table.caption
+
+
+def test_an_ablation_is_read_beside_random_images(found):
+    assert "random_real" in found["ablation_standard_resnet18"].entries
+
+
+def test_a_variant_that_stands_for_its_method_alone_is_a_contestant(tmp_path):
+    store = FakeStore(str(tmp_path))
+    for method, params in (("dm", {"iterations": 100}), ("random_real", {}), ("sre2l", {})):
+        store.done(store.cell(method=method, label=f"{method} (cut)" if params else method, params=params))
+    (table,) = made(store.build())
+    assert (table.kind, set(table.entries)) == ("main", {"dm (cut)", "random_real", "sre2l"})
+
+
+def test_no_table_repeats_a_part_of_another(tmp_path):
+    store = FakeStore(str(tmp_path))
+    for weight in (0.1, 1.0, 10.0):
+        store.done(store.cell(label=f"lambda={weight}", params={"regulariser_weight": weight}))
+    store.done(store.cell(method="random_real"))
+    assert [table.kind for table in made(store.build())] == ["sensitivity"]
 
 
 def test_differences_of_distances_are_those_of_the_means_paired(found, built):

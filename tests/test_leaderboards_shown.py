@@ -133,6 +133,15 @@ def test_texts_of_no_other_plot_overlap(store):
     readable(training)
 
 
+def test_a_hyperparameter_is_drawn_beside_random_images(store):
+    paper(store, seeds=2)
+    drawn = comparisons.sensitivity(store.build().leaderboard)
+    for figure in drawn.values():
+        dotted = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
+        assert dotted
+        assert "dotted: random_real" in " ".join(figure.get_suptitle().split())
+
+
 def test_seconds_of_different_devices_are_not_drawn_together(store):
     for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
         for method in methods:

@@ -179,6 +179,8 @@ def test_the_terminal_shows_the_part_recovered_and_ranks(store):
     line = next(line for line in shown.splitlines() if " wmdd " in line)
     assert " 49 % " in line
     assert re.search(r" 1( \(1\N{EN DASH}[234]\))? ", line)
+    noise = next(line for line in shown.splitlines() if " noise " in line)
+    assert " < -100 % " in noise  # far below random the quotient tells only how short the way is
 
 
 def blocks(store: FakeStore, methods: int, ipcs: tuple[int, ...]) -> report.Report:
