@@ -150,7 +150,7 @@ class Context:
     precision: torch.dtype  # of `autocast`; float32 switches it off
     seed: int
     scratch: Path  # private folder that survives an interruption, gone when the work is done
-    teachers: tuple[nn.Module, ...] = ()  # in the order of `Distiller.teachers`: frozen, in eval mode, on the device
+    teachers: Sequence[nn.Module] = ()  # in the order of `Distiller.teachers`: frozen, in eval mode, on the device
     prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what `Preparation.prepare` returned, on the CPU
     report: Callable[[int, int, Mapping[str, float]], None] = lambda step, total, scalars: None
     parts: dict[str, float] = field(default_factory=dict)  # seconds, from `timed`

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -226,7 +226,7 @@ class _Work:
             precision=precision(self.device),
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
             scratch=self.store.scratch(self.key),
-            teachers=tuple(self._teacher(key) for key in identity["parents"].get("teachers", ())),
+            teachers=_Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,
         )
@@ -252,6 +252,23 @@ class _Work:
         model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
         model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
         return model.eval().requires_grad_(False)
+
+
+class _Teachers(Sequence[nn.Module]):
+    """Networks that are read when one is asked for: a student whose labels are all stored asks for none."""
+
+    def __init__(self, keys: Sequence[str], load: Callable[[str], nn.Module]) -> None:
+        self._keys, self._load = keys, load
+
+    @cached_property
+    def _loaded(self) -> tuple[nn.Module, ...]:
+        return tuple(map(self._load, self._keys))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._loaded[index]
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def precision(device: torch.device) -> torch.dtype:

@@ -44,11 +44,14 @@ def run(node: Node, settings: Settings) -> str:
 
 
 @pytest.fixture
-def quick_teacher(monkeypatch):
-    """A teacher for digits that trains for one epoch."""
+def quick_digits(monkeypatch):
+    """Digits, where a teacher trains for one epoch and a student for two."""
     config = datasets.load_dataset("digits")
-    recipe = config.teacher.model_copy(update={"epochs": 1})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update={"teacher": recipe}))
+    quick = {
+        "teacher": config.teacher.model_copy(update={"epochs": 1}),
+        "student": config.student.model_copy(update={"epochs": 2}),
+    }
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update=quick))
 
 
 def test_an_identity_is_enough_in_another_process(settings):
@@ -97,7 +100,7 @@ def test_a_record_says_what_the_parts_of_a_method_cost(settings, monkeypatch):
     assert 0.02 <= cost["parts"]["sleep"] < cost["seconds"]
 
 
-def test_only_judges_open_the_test_split(settings, monkeypatch, quick_teacher):
+def test_only_judges_open_the_test_split(settings, monkeypatch, quick_digits):
     def refuse(*_args, **_options):
         raise AssertionError("the test split was opened")
 
@@ -109,7 +112,7 @@ def test_only_judges_open_the_test_split(settings, monkeypatch, quick_teacher):
     assert "the test split was opened" in run(of(found, "evaluate"), settings)
 
 
-def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_teacher):
+def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_digits):
     node = of(plan({"protocols": ["standard"]}), "teacher")
     assert run(node, settings) == DONE
     metrics = Store(settings.runs).record(node.key)["metrics"]
@@ -123,6 +126,16 @@ def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_teacher):
     assert isinstance(teacher, nn.Module)
     fresh = create_model("test_resnet", classes=10, resolution=32)
     assert not torch.equal(next(teacher.parameters()), next(fresh.parameters()))
+
+
+@pytest.mark.parametrize(("protocol", "asks"), [("standard", False), ("online", True)])
+def test_a_student_needs_the_teacher_only_where_labels_are_not_stored(settings, quick_digits, protocol, asks):
+    found = plan({"protocols": [protocol]})
+    for stage in ("teacher", "distill", "relabel"):
+        assert run(of(found, stage), settings) == DONE
+    Store(settings.runs).discard(of(found, "teacher").key)
+    said = run(of(found, "evaluate"), settings)
+    assert ("is missing; run the command again to compute it" in said) if asks else said == DONE
 
 
 def test_seeds_do_not_depend_on_the_method(settings):
