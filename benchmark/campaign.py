@@ -89,7 +89,14 @@ class Campaign:
         return total, unknown
 
 
-def open_campaign(suite_name: str, selection: Selection, machine: Machine, *, has_gpu: bool | None = None) -> Campaign:
+def open_campaign(
+    suite_name: str,
+    selection: Selection,
+    machine: Machine,
+    *,
+    has_gpu: bool | None = None,
+    need_data: bool = True,
+) -> Campaign:
     """Return the campaign of a suite.
 
     Args:
@@ -97,6 +104,7 @@ def open_campaign(suite_name: str, selection: Selection, machine: Machine, *, ha
         selection: what of it is wanted.
         machine: where it would run.
         has_gpu: whether the runner has a graphics card; None: whether this machine has one.
+        need_data: whether a dataset that was asked for by name must be here; else its cells are skipped.
 
     Raises:
         Faults: everything that is wrong with the command and the files, at once.
@@ -107,7 +115,7 @@ def open_campaign(suite_name: str, selection: Selection, machine: Machine, *, ha
     if machine.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and machine.device != "cpu" else "cpu"
-    place = Place(machine.data, device, machine.device != "auto", selection.datasets)
+    place = Place(machine.data, device, machine.device != "auto", selection.datasets if need_data else ())
     plan = build(selection.apply(suite), place)
     whole = build(suite, replace(place, wanted=()))
     store = Store(machine.runs)

@@ -122,7 +122,8 @@ def plan(
     from benchmark.label_bytes import foreseen
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    found = campaign.open_campaign(suite, selection, campaign.Machine(runs, data, device=device.value))
+    machine = campaign.Machine(runs, data, device=device.value)
+    found = campaign.open_campaign(suite, selection, machine, need_data=False)
     out.print(display.matrix(found.plan, found.todo))
     if sets := foreseen(found.plan, data):
         out.print(display.labels(sets))
@@ -132,7 +133,8 @@ def plan(
         rest = f", and {unknown} nodes whose like has never run here" if unknown else ""
         out.print(f"To do: {len(found.todo)} nodes, {display.span(seconds)} of work by past records{rest}.")
     else:
-        out.print("Nothing to do.")
+        skipped = all(cell.skipped for cell in found.plan.cells)
+        out.print("Nothing to do here: every cell is skipped." if skipped else "Nothing to do.")
 
 
 @app.command("list")

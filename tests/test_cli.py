@@ -65,7 +65,6 @@ def command(tmp_path, monkeypatch, capsys):
         ("--seeds two", "Invalid value for '--seeds'"),
         ("--device tpu", "Invalid value for '--device'"),
         ("--bogus", "No such option: --bogus"),
-        ("--datasets imagenette", "--datasets imagenette: not on disk: python -m benchmark data fetch imagenette"),
         ("--runs nothing://here", "--runs nothing://here: cannot be opened"),
     ],
 )
@@ -75,6 +74,22 @@ def test_a_mistake_is_one_message_and_status_2(command, name, words, said):
     assert status == 2
     assert said in " ".join(errors.replace("│", " ").split())
     assert "Traceback" not in shown + errors
+
+
+def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(command, tmp_path):
+    block = {"datasets": ["imagenette"], "ipc": [10], "methods": ["wmdd"], "protocols": ["standard"], "seeds": 2}
+    which = ["--suite", suite_file(tmp_path, block), "--datasets", "imagenette"]
+    how = "not on disk: python -m benchmark data fetch imagenette --data data"
+    status, shown, errors = command("plan", *which)
+    assert (status, errors) == (0, "")
+    assert f"skipped imagenette (wmdd): {how}" in " ".join(shown.split())
+    assert ["imagenette", "2", "2"] in [line.split()[:3] for line in shown.splitlines()]
+    sizes = [line.split()[2:4] for line in shown.splitlines() if line.split()[:2] == ["imagenette", "standard"]]
+    assert sizes == [["6.0", "MB"]], "300 epochs of 100 images, 10 classes, 2 bytes"
+    assert "Nothing to do here: every cell is skipped." in shown
+    status, shown, errors = command("run", *which)
+    assert (status, shown) == (2, "")
+    assert f"--datasets imagenette: {how}" in " ".join(errors.split())
 
 
 @pytest.mark.parametrize(
