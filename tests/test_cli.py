@@ -85,7 +85,7 @@ def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(comma
     assert f"skipped imagenette (wmdd): {how}" in " ".join(shown.split())
     assert ["imagenette", "2", "2"] in [line.split()[:3] for line in shown.splitlines()]
     sizes = [line.split()[2:4] for line in shown.splitlines() if line.split()[:2] == ["imagenette", "standard"]]
-    assert sizes == [["6.0", "MB"]], "300 epochs of 100 images, 10 classes, 2 bytes"
+    assert sizes == [["600.0", "kB"]], "300 epochs of 100 images, 10 classes, 2 bytes"
     assert "Nothing to do here: every cell is skipped." in shown
     status, shown, errors = command("run", *which)
     assert (status, shown) == (2, "")
