@@ -45,6 +45,8 @@ def tune(
         tune.run_serially(tuning, _say)
     winners = tune.write(tuning)
     out.print(_table(tuning))
+    for line in tune.edge_lines(found, winners):
+        out.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
     if len(winners) < len(found.methods):
         raise typer.Exit(1)
     place = f"{tuning.store.root}/tuning/{found.name}.yaml"

@@ -98,6 +98,16 @@ class Search(Frozen):
         axes = self.axes(method)
         return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
+    def edges(self, method: Contender, values: Values) -> dict[str, str]:
+        """Return which of the values are the ``smallest`` or ``largest`` of two or more numbers tried, by axis."""
+        found = dict[str, str]()
+        for name, axis in self.axes(method).items():
+            tried = sorted({value for value in axis if _is_number(value)})
+            ends = {tried[0]: "smallest", tried[-1]: "largest"} if len(tried) > 1 else {}
+            if _is_number(values[name]) and values[name] in ends:
+                found[name] = ends[values[name]]
+        return found
+
     def entry(self, method: Contender, values: Values) -> MethodEntry:
         """Return a method with the values that are its own, as a suite would name it."""
         own = {name: value for name, value in values.items() if name.partition(".")[0] not in PARTS}
@@ -200,3 +210,7 @@ def _protocol(search: Search, method: Contender, values: Values) -> Protocol:
     found = load_protocol(search.protocol).model_copy(update={"methods": changed}).of(method)
     assert found is not None, "a protocol holds for the methods that it lists"
     return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

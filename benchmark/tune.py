@@ -168,12 +168,22 @@ def write(tuning: Tuning) -> dict[str, Result]:
         "search": search.model_dump(mode="json"),
         "view": "holdout",
         "trials": [_plain(result) for result in results],
-        "best": {name: _plain(result) for name, result in winners.items()},
+        "best": {name: _plain(result) | {"edges": _edges(search, result)} for name, result in winners.items()},
     }
     tuning.store.write_text(f"tuning/{search.name}.json", json.dumps(whole, indent=1) + "\n")
     if len(winners) == len(search.methods):
         tuning.store.write_text(f"tuning/{search.name}.yaml", protocol_text(search, winners))
     return winners
+
+
+def edge_lines(search: Search, winners: Mapping[str, Result]) -> list[str]:
+    """Return a line for every best value beyond which nothing was tried: a better one may lie there."""
+    return [
+        f"{name}: {axis}: the best of {len(search.axes(result.trial.method)[axis])} values is the {edge} tried "
+        f"({result.trial.values[axis]}); widen the grid"
+        for name, result in winners.items()
+        for axis, edge in _edges(search, result).items()
+    ]
 
 
 def protocol_text(search: Search, winners: Mapping[str, Result]) -> str:
@@ -211,6 +221,10 @@ def _attempt(nodes: Mapping[str, Node], settings: Settings) -> None:
     """Compute what the store lacks of a trial; how it ended is there to be read."""
     for _ in SerialRunner().run(missing(nodes, Store(settings.runs)), settings):
         pass
+
+
+def _edges(search: Search, result: Result) -> dict[str, str]:
+    return search.edges(result.trial.method, result.trial.values)
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import names, validated
 from benchmark.graph import Place, build
 from benchmark.protocol import Protocol, load_protocol
-from benchmark.search import LogGrid, Search, load_search, plan
+from benchmark.search import LogGrid, Search, Trial, load_search, plan
 from benchmark.suite import MethodEntry, Suite
 from benchmark.vision import datasets, layouts
 
@@ -177,6 +177,37 @@ class TestResults:
         assert tune.best([first, second])["noise"] is first
         assert tune.best([first, tune.Result(trials[1], (50.5,))])["noise"].top1 == 50.5
 
+    @pytest.mark.parametrize(
+        ("tried", "best", "edge"),
+        [
+            ([3, 1, 10], 10, "largest"),
+            ([3, 1, 10], 1, "smallest"),
+            ([3, 1, 10], 3, None),
+            ([0.1, 1], 1, "largest"),
+            ([None, 1, 10], 10, "largest"),
+            ([None, 1, 10], None, None),
+            ([5], 5, None),
+            ([5, None], 5, None),
+            ([True, False], True, None),
+            (["sgd", "adamw"], "sgd", None),
+        ],
+    )
+    def test_a_best_value_at_the_edge_of_the_numbers_tried_is_said(self, tried, best, edge):
+        found = search(space={"axis": tried}, methods=["noise"], trials=len(tried))
+        method = found.methods[0]
+        winner = tune.Result(Trial(method, {"axis": best}, {}, ()), (50.0,))
+        assert found.edges(method, winner.trial.values) == ({"axis": edge} if edge else {})
+        said = f"noise: axis: the best of {len(tried)} values is the {edge} tried ({best}); widen the grid"
+        assert tune.edge_lines(found, {"noise": winner}) == ([said] if edge else [])
+
+    def test_every_method_is_held_against_its_own_grid(self):
+        narrow = {"name": "random_real", "space": {"evaluator.learning_rate": {"low": 1e-4, "high": 0.01, "points": 3}}}
+        wide = {"name": "noise", "space": {"evaluator.learning_rate": [1e-3, 0.01, 0.1]}}
+        found = search(methods=[narrow, wide], trials=3)
+        values = {"evaluator.learning_rate": 0.01, "schedule.epochs": 2}
+        first, second = (found.edges(method, values) for method in found.methods)
+        assert (first, second) == ({"evaluator.learning_rate": "largest"}, {})
+
     def test_no_protocol_without_a_winner_for_every_method(self, tmp_path):
         tuning = opened(tmp_path, search())
         assert tune.write(tuning) == {}
@@ -222,8 +253,14 @@ def test_the_command_prints_every_trial_and_what_to_do_next(command):
     shown, written = command("serial", "runs")
     for trial in written["trials"]:
         assert f"{trial['top1']:.2f}" in shown
-    assert shown.count("best") == 2 + shown.count("best values")
+    assert sum(line.rstrip().endswith(" best") for line in shown.splitlines()) == 2
     assert "protocols: [tiny]" in shown
+    for name, best in written["best"].items():
+        rate = best["values"]["evaluator.learning_rate"]
+        edge = "largest" if rate == 0.01 else "smallest"
+        assert best["edges"] == {"evaluator.learning_rate": edge}, "of two values each is an end"
+        said = f"{name}: evaluator.learning_rate: the best of 2 values is the {edge} tried ({rate}); widen the grid"
+        assert said in shown.splitlines()
     again, unchanged = command("serial", "runs")
     assert "has ended" not in again
     assert unchanged == written
