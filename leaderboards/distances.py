@@ -97,9 +97,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
-def files(stored: Stored, cells: pd.DataFrame) -> dict[str, bytes]:
-    """Return ``distances.csv`` and ``distance_correlation.csv``; {} where no set was measured."""
-    sets = table(stored, cells)
+def files(sets: pd.DataFrame) -> dict[str, bytes]:
+    """Return ``distances.csv`` and ``distance_correlation.csv`` of a `table`; {} where no set was measured."""
     if sets.empty:
         return {}
     return {"distances.csv": to_csv(sets), "distance_correlation.csv": to_csv(correlations(sets))}

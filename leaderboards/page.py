@@ -19,10 +19,12 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from leaderboards import typeset
+from leaderboards import overview, typeset
+from leaderboards.overview import Overview
 from leaderboards.paper import Table
 from leaderboards.pictures import Picture, thumbnail
 from leaderboards.records import STAGES, Record, Stored, keys_of, rows_of
+from leaderboards.standings import rank_text, recovered_text
 from leaderboards.tables import WORDS, absent, ipc_text
 from leaderboards.units import duration, size
 
@@ -43,6 +45,7 @@ AXES = ["dataset", "ipc", "method", "protocol", "student"]
 def render(
     stored: Stored,
     leaderboard: pd.DataFrame,
+    overviews: Sequence[Overview],
     tables: Sequence[Table],
     plots: Mapping[str, bytes],
     pictures: Iterable[tuple[Picture, bytes]],
@@ -52,6 +55,7 @@ def render(
     Args:
         stored: the records that the leaderboard was made of.
         leaderboard: what to show.
+        overviews: tables of everything.
         tables: as in a paper.
         plots: files by name, a PNG and an SVG of each.
         pictures: contact sheets and strips, as PNG.
@@ -70,6 +74,7 @@ def render(
         suite=stored.suite,
         summary=_summary(leaderboard),
         rows=rows,
+        overviews=[overview.to_html(table) for table in overviews],
         tables=[typeset.to_html(table) for table in tables],
         plots=_plots(plots),
         pictures=shown,
@@ -167,6 +172,11 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "mean": f"{row['top1_mean']:.1f}" if known else WORDS.get(row["status"], "no number"),
         "std": f"{row['top1_std']:.1f}" if known and not pd.isna(row["top1_std"]) else "",
         "order": row["top1_mean"] if known else -1,
+        "recovered": recovered_text(row["recovered"]),
+        "recovered_order": -1e9 if pd.isna(row["recovered"]) else row["recovered"],
+        "rank": rank_text(row),
+        "rank_order": 1e9 if pd.isna(row["rank"]) else row["rank"],
+        "refused": row["refused"],
         "published": published,
         "difference": "" if pd.isna(gap) else f"{gap:+.1f}",
         "source": row["reference_source"],

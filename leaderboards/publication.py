@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults
-from leaderboards import paper, records, report, tables
+from leaderboards import records, report, tables
 from leaderboards.folder import Folder
 from leaderboards.records import STAGES, Nodes, Record, Stored, keys_of
 
@@ -61,8 +61,8 @@ class Publication:
         return Stored(Folder(str(PLACE)), self.suite, self.title, self.cells, Nodes(self.records, {}))
 
     @cached_property
-    def plain(self) -> tuple[report.Report, list[paper.Table], dict[str, bytes]]:
-        """What `report.plain` makes of it."""
+    def said(self) -> report.Said:
+        """What its records say."""
         return report.plain(self.stored())
 
     @property
@@ -190,9 +190,9 @@ def leaks(found: Records) -> Iterator[str]:
 
 def files(found: Publication) -> dict[str, bytes]:
     """Return every file of a publication by name, made from its cells and records alone."""
-    said, _, made = found.plain
-    cells = {"cells.csv": tables.to_csv(said.cells.drop(columns=["recipe"]))}  # records.jsonl has the recipes
-    kept = {name: data for name, data in {**made, **cells}.items() if name not in LEFT_OUT}
+    made = found.said.files
+    slim = found.said.report.cells.drop(columns=["recipe"])  # records.jsonl has the recipes
+    kept = {name: data for name, data in {**made, "cells.csv": tables.to_csv(slim)}.items() if name not in LEFT_OUT}
     lines = [json.dumps(found.records[key], sort_keys=True, separators=(",", ":")) for key in sorted(found.records)]
     return {MANIFEST: _manifest(found), RECORDS: "".join(f"{line}\n" for line in lines).encode(), **kept}
 

@@ -48,8 +48,8 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
 
 def block(found: Publication) -> str:
     """Return the results of a suite as Markdown."""
-    said, made, _ = found.plain
-    rows = _main_rows(variants.plain(said.leaderboard))
+    made = found.said.tables
+    rows = _main_rows(variants.plain(found.said.report.leaderboard))
     if rows.empty:
         return "Nothing is measured yet.\n"
     text = typeset.to_markdown(_table(made, rows)).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from leaderboards import (
     costs,
     distances,
     neighbours,
+    overview,
     page,
     paper,
     pictures,
@@ -58,23 +59,42 @@ def build(root: str, suite: str) -> Report:
         BenchmarkError: the suite has no manifest there, or something cannot be read or written.
     """
     stored = records.read(root, suite)
-    report, paper_tables, files = plain(stored)
-    board, folder = report.leaderboard, f"leaderboards/{suite}"
-    drawn, notes = _plots(board, records.curves_table(stored), distances.table(stored, report.cells))
+    said, folder = plain(stored), f"leaderboards/{suite}"
+    drawn, notes = _plots(said.report.leaderboard, records.curves_table(stored), said.sets)
     sheets = _pictures(stored, folder)
-    files |= drawn | {f"pictures/{picture.name}": png for picture, png in sheets}
-    files["index.html"] = page.render(stored, board, paper_tables, drawn, sheets)
+    files = {**said.files, **drawn, **{f"pictures/{picture.name}": png for picture, png in sheets}}
+    files["index.html"] = page.render(stored, said.report.leaderboard, said.overviews, said.tables, drawn, sheets)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
     _remove_stale(stored.folder, folder, files)
-    return replace(report, paths=paths, notes=notes)
+    return replace(said.report, paths=paths, notes=notes)
 
 
-def plain(stored: records.Stored) -> tuple[Report, list[paper.Table], dict[str, bytes]]:
-    """Return what a suite's records say, the tables of a paper, and the files of either that are plain text."""
+@dataclass(frozen=True)
+class Said:
+    """What a suite's records say in numbers.
+
+    Attributes:
+        report: its rows.
+        sets: distances of distilled sets (`distances.table`).
+        tables: as in a paper.
+        overviews: tables of everything that judges a set.
+        files: all of this as plain text, by name.
+    """
+
+    report: Report
+    sets: pd.DataFrame
+    tables: list[paper.Table]
+    overviews: list[overview.Overview]
+    files: dict[str, bytes]
+
+
+def plain(stored: records.Stored) -> Said:
+    """Return what a suite's records say in numbers."""
     published = references.load()
     report = _report(stored, published)
-    board = report.leaderboard
+    board, sets = report.leaderboard, distances.table(stored, report.cells)
     paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
+    everything = overview.overviews(board, sets)
     frames = {
         "leaderboard": board,
         "cells": report.cells,
@@ -84,7 +104,8 @@ def plain(stored: records.Stored) -> tuple[Report, list[paper.Table], dict[str, 
         "costs": costs.table(stored, board),
     }
     files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
-    return report, paper_tables, files | distances.files(stored, report.cells) | _typeset(paper_tables)
+    files |= {**distances.files(sets), **_typeset(paper_tables), **overview.files(everything)}
+    return Said(report, sets, paper_tables, everything, files)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:

@@ -86,6 +86,21 @@ def with_standings(board: pd.DataFrame, cells: pd.DataFrame, compared: Compariso
     return pd.concat([board, added.astype(types)], axis=1)
 
 
+def recovered_text(fraction: float) -> str:
+    """Return the part recovered in percent; far below random images it says only how short the way is, and is cut."""
+    if pd.isna(fraction):
+        return ""
+    return "< -100 %" if fraction < -1 else f"{100 * fraction:.0f} %"
+
+
+def rank_text(row: Mapping[str, Any]) -> str:
+    """Return the rank of a row with its interval, where it has any."""
+    if pd.isna(row["rank"]):
+        return ""
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{row['rank']}" if pd.isna(low) or low == high else f"{row['rank']} ({low}\N{EN DASH}{high})"
+
+
 def _competing(
     block: Block, methods: Rows, controls: Controls, compared: Comparisons
 ) -> Iterator[tuple[str, dict[str, Any]]]:

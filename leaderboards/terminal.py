@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.records import EVERY_IPC, rows_of
+from leaderboards.standings import rank_text, recovered_text
 from leaderboards.tables import WORDS, Report, absent, ipc_text
 from leaderboards.units import duration, size
 
@@ -132,8 +133,8 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
         ipc_text(row["ipc"]),
         row["method"],
         _accuracy(row),
-        _recovered(row["recovered"]),
-        _rank(row),
+        recovered_text(row["recovered"]),
+        rank_text(row),
         "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
         size(row["images_bytes"]),
         size(row["labels_bytes"]),
@@ -150,20 +151,6 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     part = f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
     return f"{row['top1_mean']:.1f}{spread}{part}"
-
-
-def _recovered(fraction: float) -> str:
-    """Return the part of the way from random to full; far below random its size says only how short the way is."""
-    if pd.isna(fraction):
-        return ""
-    return "< -100 %" if fraction < -1 else f"{100 * fraction:.0f} %"
-
-
-def _rank(row: Mapping[str, Any]) -> str:
-    if pd.isna(row["rank"]):
-        return ""
-    low, high = row["rank_low"], row["rank_high"]
-    return f"{row['rank']}" if pd.isna(low) or low == high else f"{row['rank']} ({low}\N{EN DASH}{high})"
 
 
 def _refusals(rows: pd.DataFrame) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,17 +145,29 @@ def to_latex(table: Table) -> bytes:
         if line.kind == "difference":  # what is computed from the lines above stands below a rule
             body = body.replace(f"\n{line.heading} &", f"\n\\midrule\n{line.heading} &", 1)
             break
-    if len(columns) > WIDE:
-        body = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body.rstrip()}%\n}}\n"
     places = enumerate(sources(table), start=1)
     notes = [legend(table, mark), *(f"{mark.above(str(place))}{mark.escape(origin)}." for place, origin in places)]
-    notes += [mark.escape(text) for text in table.absent]
+    return latex(table.name, table.caption, body, len(columns), [*notes, *map(mark.escape, table.absent)])
+
+
+def latex(name: str, caption: str, body: str, columns: int, notes: Sequence[str]) -> bytes:
+    """Return a float for a document that uses booktabs and graphicx.
+
+    Args:
+        name: of its label.
+        caption: as plain text.
+        body: a tabular; it is shrunk to the width of the text where it has many columns.
+        columns: their number.
+        notes: as LaTeX; a line each.
+    """
+    if columns > WIDE:
+        body = f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body.rstrip()}%\n}}\n"
     small = (
         "\\par\\smallskip\n\\begin{minipage}{\\textwidth}\\footnotesize\n" + "\\\\\n".join(notes) + "\n\\end{minipage}"
     )
     head = "% needs \\usepackage{booktabs,graphicx}\n\\begin{table*}[t]\n\\centering\n"
-    caption = f"\\caption{{{mark.escape(table.caption)}}}\n\\label{{tab:{table.name}}}\n"
-    return f"{head}{caption}{body}{small}\n\\end{{table*}}\n".encode()
+    heading = f"\\caption{{{LATEX.escape(caption)}}}\n\\label{{tab:{name}}}\n"
+    return f"{head}{heading}{body}{small}\n\\end{{table*}}\n".encode()
 
 
 def to_csv(table: Table) -> bytes:

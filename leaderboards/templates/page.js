@@ -95,7 +95,7 @@ function explain(button) {
   document.getElementById("details-title").textContent = id.slice(4);
   const link = element("a", `#${id}`);
   link.href = `#${id}`;
-  body.replaceChildren(link, pairs({reason: button.dataset.reason, published: button.dataset.source}));
+  body.replaceChildren(link, pairs({reason: button.dataset.reason, "no rank": button.dataset.refused, published: button.dataset.source}));
   for (const cell of known.rows[id] ?? []) {
     const accuracy = cell.top1 == null ? "not measured" : `top-1 ${cell.top1.toFixed(2)} %`;
     body.append(element("h3", `draw ${cell.draw}, seed ${cell.seed}: ${accuracy}`), ...cell.nodes.map(node));

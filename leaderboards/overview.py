@@ -1,0 +1,201 @@
+"""One table with everything that judges a set: accuracies by protocol, ranks, scores, distances, bytes and seconds.
+
+A table per dataset, IPC and student that was judged under several protocols, or whose sets were measured; a row per
+method. What no row has is left out, so a suite shows as much as it asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from leaderboards import distances, scores
+from leaderboards.records import EVERY_IPC, rows_of
+from leaderboards.standings import rank_text, recovered_text
+from leaderboards.tables import ipc_text
+from leaderboards.typeset import HTML, LATEX, MARKDOWN, Markup, latex
+from leaderboards.units import duration, size
+
+SCORES = {"hlr": "HLR", "ior": "IOR", "lrs_w0.5": "LRS", "ars_g0.5": "ARS"}
+DISTANCES = {
+    "teacher.w2": "W2, teacher",
+    "neutral.w2": "W2, neutral",
+    "teacher.statistics_error": "statistics error",
+}
+LEGEND = {
+    "recovered": "recovered: 0 % as random real images, 100 % as the full set (protocol standard)",
+    "rank": "rank: under protocol standard, with its 95 % interval",
+    "HLR": "HLR: lost against the full set with hard labels, lower is better",
+    "IOR": "IOR: gained over random real images",
+    "LRS": "LRS, ARS: label- and augmentation-robust score (w = g = 0.5), 0.269 for no advantage",
+    "W2, teacher": "W2: exact 2-Wasserstein distance to the real features of a class, through two networks",
+    "statistics error": "statistics error: of a class's batch-norm statistics, relative",
+}
+FLOOR = "real images"  # the row of what as many real images reach against others
+Axes = tuple[Any, ...]  # dataset, IPC, student
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, and whether it is the best of its column or within noise of it."""
+
+    text: str = ""
+    best: bool = False
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A table of everything.
+
+    Attributes:
+        name: of its files.
+        caption: what it shows.
+        columns: their headings, without that of the method.
+        rows: by method, the most accurate first, then the full set and what chance reaches.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[Cell, ...]]
+
+    @property
+    def legend(self) -> list[str]:
+        """How to read the columns that are there."""
+        return [text for column, text in LEGEND.items() if column in self.columns]
+
+
+def overviews(board: pd.DataFrame, sets: pd.DataFrame) -> list[Overview]:
+    """Return every table of everything.
+
+    Args:
+        board: a leaderboard with standings.
+        sets: as `distances.table` returns them.
+    """
+    measured = board[board["top1_mean"].notna()]
+    scored = {(*_axes(row), row["method"]): row for row in rows_of(scores.table(board))}
+    near = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
+    found = []
+    for axes, rows in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
+        dataset, ipc, student = axes
+        sized = {method: row for (name, at, method), row in near.items() if (name, at) == (dataset, ipc)}
+        full = measured[(measured[["dataset", "ipc", "student"]] == [dataset, EVERY_IPC, student]).all(axis=1)]
+        if rows["protocol"].nunique() > 1 or (sized and set(sized) & set(rows["method"])):
+            own = {method: scored.get((*axes, method), {}) for method in rows["method"]}
+            found.append(_overview((dataset, ipc, student), pd.concat([rows, full]), own, sized))
+    return found
+
+
+def files(found: Iterable[Overview]) -> dict[str, bytes]:
+    """Return every table as Markdown, LaTeX and CSV, by the names of their files."""
+    writers = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
+    return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
+
+
+def to_csv(table: Overview) -> bytes:
+    """Return a table as CSV, its texts as they are shown; exact numbers are in the files that it draws on."""
+    lines = [[cell.text for cell in row] for row in table.rows.values()]
+    frame = pd.DataFrame(lines, pd.Index(table.rows, name="method"), table.columns)
+    return frame.to_csv(lineterminator="\n").encode()
+
+
+def to_markdown(table: Overview) -> bytes:
+    """Return a table as Markdown."""
+    mark = MARKDOWN
+    head = [["method", *map(mark.escape, table.columns)], [":--", *("--:" for _ in table.columns)]]
+    body = [[mark.escape(method), *(_marked(cell, mark) for cell in row)] for method, row in table.rows.items()]
+    grid = "\n".join(f"| {' | '.join(line)} |" for line in [*head, *body])
+    notes = "\n".join(f"- {mark.escape(line)}" for line in table.legend)
+    return f"**{mark.escape(table.caption)}**\n\n{grid}\n\n{notes}\n".encode()
+
+
+def to_latex(table: Overview) -> bytes:
+    """Return a table as LaTeX for a document that uses booktabs and graphicx."""
+    lines = [[_marked(cell, LATEX) for cell in row] for row in table.rows.values()]
+    frame = pd.DataFrame(lines, [*map(LATEX.escape, table.rows)], [*map(LATEX.escape, table.columns)])
+    body = frame.style.to_latex(hrules=True, column_format=f"l{'r' * len(table.columns)}")
+    return latex(table.name, table.caption, body, len(table.columns), [*map(LATEX.escape, table.legend)])
+
+
+def to_html(table: Overview) -> dict[str, Any]:
+    """Return what a page needs to show a table, escaped."""
+    mark = HTML
+    return {
+        "name": table.name,
+        "caption": mark.escape(table.caption),
+        "columns": [mark.escape(name) for name in table.columns],
+        "lines": [(mark.escape(name), [_marked(cell, mark) for cell in row]) for name, row in table.rows.items()],
+        "legend": mark.escape("; ".join(table.legend)),
+    }
+
+
+def _overview(axes: Any, rows: pd.DataFrame, scored: Mapping[str, Any], near: Mapping[str, Any]) -> Overview:
+    dataset, ipc, student = axes
+    protocols = list(dict.fromkeys(rows["protocol"]))
+    main = scores.ANY if scores.ANY in protocols else protocols[0]
+    best = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["top1_mean"].max()
+    order = rows[rows["protocol"] == main].sort_values("top1_mean", ascending=False)["method"]
+    last = set(rows.loc[rows["ipc"] == EVERY_IPC, "method"])
+    methods = sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last)
+    table = {}
+    for method in methods:
+        by_protocol = {row["protocol"]: row for row in rows_of(rows[rows["method"] == method])}
+        table[method] = {
+            **{name: _accuracy(by_protocol[name], best) for name in protocols if name in by_protocol},
+            **dict(_standing(by_protocol.get(main, {}))),
+            **dict(_numbers(scored.get(method, {}), SCORES, "{:.2f}")),
+            **dict(_numbers(near.get(method, {}), DISTANCES, "{:#.3g}")),
+            **dict(_costs(by_protocol.get(main, {}))),
+        }
+    if near:
+        floors = next(iter(near.values()))
+        named = {f"{name}{distances.FLOOR}": heading for name, heading in DISTANCES.items()}
+        table[FLOOR] = dict(_numbers(floors, named, "{:#.3g}"))
+    every = [*protocols, "recovered", "rank", *SCORES.values(), *DISTANCES.values(), "images", "labels", "distill"]
+    columns = [name for name in every if any(name in line for line in table.values())]
+    filled = {method: tuple(line.get(name, Cell()) for name in columns) for method, line in table.items()}
+    text = f"Everything that judges a set: {dataset}, IPC {ipc_text(ipc)}, student {student}. Top-1 (%) by protocol."
+    return Overview(f"overview_{dataset}_ipc{ipc}_{student}", text, tuple(columns), filled)
+
+
+def _accuracy(row: Mapping[str, Any], best: Any) -> Cell:
+    spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
+    competes = row["ipc"] != EVERY_IPC
+    is_best = competes and row["top1_mean"] == best[row["protocol"]]
+    return Cell(f"{row['top1_mean']:.1f}{spread}", is_best, competes and not is_best and row["tied_with_best"] is True)
+
+
+def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+    if not pd.isna(row.get("recovered")):
+        yield "recovered", Cell(recovered_text(row["recovered"]))
+    if not pd.isna(row.get("rank")):
+        yield "rank", Cell(rank_text(row))
+
+
+def _numbers(row: Mapping[str, Any], columns: Mapping[str, str], pattern: str) -> Iterator[tuple[str, Cell]]:
+    for name, heading in columns.items():
+        if not pd.isna(row.get(name)):
+            yield heading, Cell(pattern.format(row[name]))
+
+
+def _costs(row: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+    for heading, name, text in (
+        ("images", "images_bytes", size),
+        ("labels", "labels_bytes", size),
+        ("distill", "distill_seconds", duration),
+    ):
+        if not pd.isna(row.get(name)):
+            yield heading, Cell(text(row[name]))
+
+
+def _marked(cell: Cell, mark: Markup) -> str:
+    text = mark.escape(cell.text)
+    return f"{mark.bold(text) if cell.best else text}{mark.about if cell.tied else ''}"
+
+
+def _axes(row: Mapping[str, Any]) -> Axes:
+    return row["dataset"], row["ipc"], row["student"]
