@@ -31,7 +31,8 @@ LEGEND = {
     "HLR": "HLR: lost against the full set with hard labels, lower is better",
     "IOR": "IOR: gained over random real images",
     "LRS": "LRS, ARS: label- and augmentation-robust score (w = g = 0.5), 0.269 for no advantage",
-    "W2, teacher": "W2: exact 2-Wasserstein distance to the real features of a class, through two networks",
+    "W2, teacher": "W2: exact 2-Wasserstein distance to the real features of a class, through two networks; last row: "
+    "as many real images against the others",
     "statistics error": "statistics error: of a class's batch-norm statistics, relative",
 }
 FLOOR = "real images"  # the row of what as many real images reach against others

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from leaderboards import overview, typeset
 from leaderboards.overview import Overview
@@ -39,6 +40,7 @@ KINDS = {  # of pictures, those first that find room first
 KEYS = 4  # of a set's parts that are named; the record of what was made from them names all
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
 ORDER = ("dataset", "ipc", "label", "protocol", "student", "draw", "seed")
+OPTIONAL = ("recovered", "rank", "published")  # columns that are shown where any row has something there
 AXES = ["dataset", "ipc", "method", "protocol", "student"]
 
 
@@ -69,11 +71,13 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _code
     text = environment.get_template("page.html").render(
         title=stored.title,
         suite=stored.suite,
         summary=_summary(leaderboard),
         rows=rows,
+        given={name for name in OPTIONAL if any(row[name] for row in rows)},
         overviews=[overview.to_html(table) for table in overviews],
         tables=[typeset.to_html(table) for table in tables],
         plots=_plots(plots),
@@ -224,6 +228,11 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
         {"title": f"{KINDS[kind]}: {dataset}, IPC {ipc_text(ipc)}", "images": images}
         for (kind, dataset, ipc), images in groups.items()
     ], left_out
+
+
+def _code(text: str) -> Markup:
+    """Return a text escaped, what stands between backticks as code."""
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _url(kind: str, data: bytes) -> str:

@@ -193,7 +193,7 @@ def to_html(table: Table) -> dict[str, Any]:
         "lines": lines(table, HTML),
         "legend": legend(table, HTML),
         "sources": [html.escape(origin) for origin in sources(table)],
-        "absent": [html.escape(text) for text in table.absent],
+        "absent": table.absent,
     }
 
 
