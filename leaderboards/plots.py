@@ -56,7 +56,7 @@ def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
     devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
     rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard
-    return _against(rows, total[rows.index], "seconds", "seconds to make set and labels (1 s: or less)", EngFormatter("s"))
+    return _against(rows, total[rows.index], "seconds", "seconds to make set and labels", EngFormatter("s"))
 
 
 def _against(
@@ -76,7 +76,7 @@ def _against(
                 axes.set_xlabel(label)
                 axes.xaxis.set_major_formatter(form)
             figures.legend(figure, methods)
-            where = f"; on {group['device'].iloc[0]}; exclusive runs: see costs.csv" if name == "seconds" else ""
+            where = f"; on {group['device'].iloc[0]}, a second at least; exclusive runs: see costs.csv" if name == "seconds" else ""
             figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
             found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
     return found
