@@ -19,13 +19,21 @@ from leaderboards.tables import ipc_text
 from leaderboards.typeset import HTML, LATEX, MARKDOWN, Markup, latex
 from leaderboards.units import duration, size
 
-SCORES = {"hlr": "HLR", "ior": "IOR", "lrs_w0.5": "LRS", "ars_g0.5": "ARS"}
-DISTANCES = {
-    "teacher.w2": "W2, teacher",
-    "neutral.w2": "W2, neutral",
-    "teacher.statistics_error": "statistics error",
+NUMBERS = {  # column of the files that it draws on -> heading, format
+    "fgsm_top1": ("FGSM", "{:.1f}"),
+    "pgd_top1": ("PGD", "{:.1f}"),
+    "corruption_top1": ("corrupted", "{:.1f}"),
+    "hlr": ("HLR", "{:.2f}"),
+    "ior": ("IOR", "{:.2f}"),
+    "lrs_w0.5": ("LRS", "{:.2f}"),
+    "ars_g0.5": ("ARS", "{:.2f}"),
+    "teacher.w2": ("W2, teacher", "{:#.3g}"),
+    "neutral.w2": ("W2, neutral", "{:#.3g}"),
+    "teacher.statistics_error": ("statistics error", "{:#.3g}"),
 }
+COSTS = {"images_bytes": ("images", size), "labels_bytes": ("labels", size), "distill_seconds": ("distill", duration)}
 LEGEND = {
+    "FGSM": "FGSM, PGD, corrupted: top-1 (%) on test images under attack, and the mean over six corruptions",
     "recovered": "recovered: 0 % as random real images, 100 % as the full set (protocol standard)",
     "rank": "rank: under protocol standard, with its 95 % interval",
     "HLR": "HLR: lost against the full set with hard labels, lower is better",
@@ -36,7 +44,6 @@ LEGEND = {
     "statistics error": "statistics error: of a class's batch-norm statistics, relative",
 }
 FLOOR = "real images"  # the row of what as many real images reach against others
-Axes = tuple[Any, ...]  # dataset, IPC, student
 
 
 @dataclass(frozen=True)
@@ -70,24 +77,30 @@ class Overview:
         return [text for column, text in LEGEND.items() if column in self.columns]
 
 
-def overviews(board: pd.DataFrame, sets: pd.DataFrame) -> list[Overview]:
+def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame) -> list[Overview]:
     """Return every table of everything.
 
     Args:
         board: a leaderboard with standings.
         sets: as `distances.table` returns them.
+        attacked: as `robustness.table` returns it; its protocols are shown by what it holds, not by their top-1.
     """
-    measured = board[board["top1_mean"].notna()]
-    scored = {(*_axes(row), row["method"]): row for row in rows_of(scores.table(board))}
-    near = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
+    measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
+    sized = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
+    known: dict[Any, dict[str, Any]] = {}
+    for row in [*rows_of(scores.table(board)), *rows_of(attacked)]:
+        known.setdefault((row["dataset"], row["ipc"], row["student"], row["method"]), {}).update(row)
     found = []
-    for axes, rows in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
-        dataset, ipc, student = axes
-        sized = {method: row for (name, at, method), row in near.items() if (name, at) == (dataset, ipc)}
-        full = measured[(measured[["dataset", "ipc", "student"]] == [dataset, EVERY_IPC, student]).all(axis=1)]
-        if rows["protocol"].nunique() > 1 or (sized and set(sized) & set(rows["method"])):
-            own = {method: scored.get((*axes, method), {}) for method in rows["method"]}
-            found.append(_overview((dataset, ipc, student), pd.concat([rows, full]), own, sized))
+    for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
+        dataset, _, student = axes
+        whole = measured[(measured[["dataset", "ipc", "student"]] == [dataset, EVERY_IPC, student]).all(axis=1)]
+        rows = pd.concat([own, whole])
+        facts = {}
+        for row in rows_of(rows):
+            at, method = (dataset, row["ipc"]), row["method"]
+            facts[method] = {**known.get((*at, student, method), {}), **sized.get((*at, method), {})}
+        if own["protocol"].nunique() > 1 or any("teacher.w2" in values for values in facts.values()):
+            found.append(_overview(axes, rows, facts))
     return found
 
 
@@ -134,30 +147,26 @@ def to_html(table: Overview) -> dict[str, Any]:
     }
 
 
-def _overview(axes: Any, rows: pd.DataFrame, scored: Mapping[str, Any], near: Mapping[str, Any]) -> Overview:
+def _overview(axes: Any, rows: pd.DataFrame, facts: Mapping[str, Mapping[str, Any]]) -> Overview:
     dataset, ipc, student = axes
     protocols = list(dict.fromkeys(rows["protocol"]))
     main = scores.ANY if scores.ANY in protocols else protocols[0]
     best = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["top1_mean"].max()
     order = rows[rows["protocol"] == main].sort_values("top1_mean", ascending=False)["method"]
     last = set(rows.loc[rows["ipc"] == EVERY_IPC, "method"])
-    methods = sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last)
     table = {}
-    for method in methods:
-        by_protocol = {row["protocol"]: row for row in rows_of(rows[rows["method"] == method])}
-        table[method] = {
-            **{name: _accuracy(by_protocol[name], best) for name in protocols if name in by_protocol},
-            **dict(_standing(by_protocol.get(main, {}))),
-            **dict(_numbers(scored.get(method, {}), SCORES, "{:.2f}")),
-            **dict(_numbers(near.get(method, {}), DISTANCES, "{:#.3g}")),
-            **dict(_costs(by_protocol.get(main, {}))),
+    for method in sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last):
+        lines = {row["protocol"]: row for row in rows_of(rows[rows["method"] == method])}
+        accuracies = {name: _accuracy(row, best) for name, row in lines.items()}
+        table[method] = {**accuracies, **dict(_standing(lines.get(main, {}))), **dict(_numbers(facts[method]))}
+        table[method] |= {
+            heading: Cell(text(lines[main][name])) for name, (heading, text) in COSTS.items() if main in lines
         }
-    if near:
-        floors = next(iter(near.values()))
-        named = {f"{name}{distances.FLOOR}": heading for name, heading in DISTANCES.items()}
-        table[FLOOR] = dict(_numbers(floors, named, "{:#.3g}"))
-    every = [*protocols, "recovered", "rank", *SCORES.values(), *DISTANCES.values(), "images", "labels", "distill"]
-    columns = [name for name in every if any(name in line for line in table.values())]
+    floors = [values for values in facts.values() if f"teacher.w2{distances.FLOOR}" in values][:1]
+    for values in floors:
+        table[FLOOR] = dict(_numbers({name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS}))
+    every = [*protocols, "recovered", "rank", *(heading for heading, _ in [*NUMBERS.values(), *COSTS.values()])]
+    columns = [name for name in every if any(line.get(name, Cell()).text for line in table.values())]
     filled = {method: tuple(line.get(name, Cell()) for name in columns) for method, line in table.items()}
     text = f"Everything that judges a set: {dataset}, IPC {ipc_text(ipc)}, student {student}. Top-1 (%) by protocol."
     return Overview(f"overview_{dataset}_ipc{ipc}_{student}", text, tuple(columns), filled)
@@ -177,26 +186,12 @@ def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
         yield "rank", Cell(rank_text(row))
 
 
-def _numbers(row: Mapping[str, Any], columns: Mapping[str, str], pattern: str) -> Iterator[tuple[str, Cell]]:
-    for name, heading in columns.items():
-        if not pd.isna(row.get(name)):
-            yield heading, Cell(pattern.format(row[name]))
-
-
-def _costs(row: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
-    for heading, name, text in (
-        ("images", "images_bytes", size),
-        ("labels", "labels_bytes", size),
-        ("distill", "distill_seconds", duration),
-    ):
-        if not pd.isna(row.get(name)):
-            yield heading, Cell(text(row[name]))
+def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+    for name, (heading, pattern) in NUMBERS.items():
+        if not pd.isna(values.get(name)):
+            yield heading, Cell(pattern.format(values[name]))
 
 
 def _marked(cell: Cell, mark: Markup) -> str:
     text = mark.escape(cell.text)
     return f"{mark.bold(text) if cell.best else text}{mark.about if cell.tied else ''}"
-
-
-def _axes(row: Mapping[str, Any]) -> Axes:
-    return row["dataset"], row["ipc"], row["student"]

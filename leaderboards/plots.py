@@ -76,7 +76,11 @@ def _against(
                 axes.set_xlabel(label)
                 axes.xaxis.set_major_formatter(form)
             figures.legend(figure, methods)
-            where = f"; on {group['device'].iloc[0]}, a second at least; exclusive runs: see costs.csv" if name == "seconds" else ""
+            where = (
+                f"; on {group['device'].iloc[0]}, a second at least; exclusive runs: see costs.csv"
+                if name == "seconds"
+                else ""
+            )
             figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
             found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
     return found

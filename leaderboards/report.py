@@ -18,6 +18,7 @@ from leaderboards import (
     ranking,
     records,
     references,
+    robustness,
     scores,
     standings,
     tables,
@@ -47,7 +48,8 @@ def build(root: str, suite: str) -> Report:
     """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
 
     ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``comparisons.csv``, ``variance.csv`` and ``costs.csv``;
-    ``distances.csv`` and ``distance_correlation.csv`` where sets were measured; ``tables/`` as in a paper, each as CSV,
+    ``distances.csv`` and ``distance_correlation.csv`` where sets were measured, ``robustness.csv`` where students were
+    attacked; ``tables/`` as in a paper, each as CSV,
     Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it.
     What an earlier report left in these three folders and this one does not have is removed.
 
@@ -94,7 +96,8 @@ def plain(stored: records.Stored) -> Said:
     report = _report(stored, published)
     board, sets = report.leaderboard, distances.table(stored, report.cells)
     paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
-    everything = overview.overviews(board, sets)
+    attacked = robustness.table(stored)
+    everything = overview.overviews(board, sets, attacked)
     frames = {
         "leaderboard": board,
         "cells": report.cells,
@@ -104,7 +107,12 @@ def plain(stored: records.Stored) -> Said:
         "costs": costs.table(stored, board),
     }
     files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
-    files |= {**distances.files(sets), **_typeset(paper_tables), **overview.files(everything)}
+    files |= {
+        **distances.files(sets),
+        **robustness.files(attacked),
+        **_typeset(paper_tables),
+        **overview.files(everything),
+    }
     return Said(report, sets, paper_tables, everything, files)
 
 

@@ -77,6 +77,10 @@ class FakeStore:
         with fsspec.open(f"{self.root}/{name}", "w", auto_mkdir=True) as file:
             file.write(value if isinstance(value, str) else json.dumps(value))
 
+    def read(self, name: str) -> dict:
+        with fsspec.open(f"{self.root}/{name}") as file:
+            return json.load(file)
+
     def build(self, suite: str = "main") -> report.Report:
         manifest = {"suite": suite, "version": 1, "cells": self.cells}
         self.write(f"leaderboards/{suite}/manifest.json", manifest)

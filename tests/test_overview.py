@@ -81,6 +81,22 @@ def test_distances_stand_above_what_real_images_reach(store):
     assert overview.LEGEND["W2, teacher"] in table.legend
 
 
+def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
+    fill(store, protocols=("standard",))
+    for seed in range(2):
+        cell = store.cell(method="wmdd", protocol="robust", seed=seed)
+        store.done(cell, top1=71.0)
+        node = cell["nodes"]["evaluate"][0]
+        metrics = {"top1": 71.0, "fgsm_top1": 40.0 + seed, "pgd_top1": 30.0, "corruption_top1": 50.0, "jpeg_top1": 60.0}
+        store.write(f"{node}/record.json", {**store.read(f"{node}/record.json"), "metrics": metrics})
+    measure(store, cell, 2.0)
+    (table,) = tables(store)
+    assert "robust" not in table.columns
+    assert column(table, "FGSM") == {"wmdd": "40.5", "random_real": "", "noise": "", "full": "", overview.FLOOR: ""}
+    (row,) = csv.DictReader((Path(store.build().folder) / "robustness.csv").open())
+    assert (row["method"], row["seeds"], row["jpeg_top1"], row["fgsm_std"]) == ("wmdd", "2", "60.0", "0.7071")
+
+
 def test_what_no_row_has_is_left_out(store):
     fill(store)
     (table,) = tables(store)
