@@ -1,7 +1,7 @@
 """One table with everything that judges a set: accuracies by protocol, ranks, scores, distances, bytes and seconds.
 
-A table per dataset, IPC and student that was judged under several protocols, or whose sets were measured; a row per
-method. What no row has is left out, so a suite shows as much as it asks for.
+A table per dataset, IPC and student that was judged under several protocols, whose sets were measured, or where
+barycenters are compared; a row per method. What no row has is left out, so a suite shows as much as it asks for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ NUMBERS = {  # column of the files that it draws on -> heading, format
     "teacher.w2": ("W2, teacher", "{:#.3g}"),
     "neutral.w2": ("W2, neutral", "{:#.3g}"),
     "teacher.statistics_error": ("statistics error", "{:#.3g}"),
+    "transport_cost": ("transport cost", "{:#.3g}"),
+    "barycenter_seconds": ("barycenter, s", "{:#.2g}"),
 }
+SOLVERS = 3  # methods with a transport cost from which on their comparison is worth a table
 COSTS = {"images_bytes": ("images", size), "labels_bytes": ("labels", size), "distill_seconds": ("distill", duration)}
 LEGEND = {
     "FGSM": "FGSM, PGD, corrupted: top-1 (%) on test images under attack, and the mean over six corruptions",
@@ -42,6 +45,7 @@ LEGEND = {
     "W2, teacher": "W2: exact 2-Wasserstein distance to the real features of a class, through two networks; last row: "
     "as many real images against the others",
     "statistics error": "statistics error: of a class's batch-norm statistics, relative",
+    "transport cost": "transport cost: of the barycenter to the real features of its class",
 }
 FLOOR = "real images"  # the row of what as many real images reach against others
 
@@ -77,18 +81,19 @@ class Overview:
         return [text for column, text in LEGEND.items() if column in self.columns]
 
 
-def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame) -> list[Overview]:
+def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, spent: pd.DataFrame) -> list[Overview]:
     """Return every table of everything.
 
     Args:
         board: a leaderboard with standings.
         sets: as `distances.table` returns them.
         attacked: as `robustness.table` returns it; its protocols are shown by what it holds, not by their top-1.
+        spent: as `costs.table` returns it.
     """
     measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
     sized = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
     known: dict[Any, dict[str, Any]] = {}
-    for row in [*rows_of(scores.table(board)), *rows_of(attacked)]:
+    for row in [*rows_of(spent), *rows_of(scores.table(board)), *rows_of(attacked)]:
         known.setdefault((row["dataset"], row["ipc"], row["student"], row["method"]), {}).update(row)
     found = []
     for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
@@ -99,7 +104,9 @@ def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame) -
         for row in rows_of(rows):
             at, method = (dataset, row["ipc"]), row["method"]
             facts[method] = {**known.get((*at, student, method), {}), **sized.get((*at, method), {})}
-        if own["protocol"].nunique() > 1 or any("teacher.w2" in values for values in facts.values()):
+        measured_sets = any("teacher.w2" in values for values in facts.values())
+        solvers = sum(not pd.isna(values.get("transport_cost")) for values in facts.values())
+        if own["protocol"].nunique() > 1 or measured_sets or solvers >= SOLVERS:
             found.append(_overview(axes, rows, facts))
     return found
 

@@ -97,14 +97,15 @@ def plain(stored: records.Stored) -> Said:
     board, sets = report.leaderboard, distances.table(stored, report.cells)
     paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
     attacked = robustness.table(stored)
-    everything = overview.overviews(board, sets, attacked)
+    spent = costs.table(stored, board)
+    everything = overview.overviews(board, sets, attacked, spent)
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores.table(board),
         "comparisons": report.compared,
         "variance": ranking.variances(report.cells),
-        "costs": costs.table(stored, board),
+        "costs": spent,
     }
     files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
     files |= {

@@ -131,3 +131,19 @@ def test_the_page_shows_it_with_rank_and_what_is_recovered(store):
     page = (Path(store.build().folder) / "index.html").read_text()
     assert "Everything that judges a set" in page
     assert "29 %</td>" in page
+
+
+def test_solvers_of_a_barycenter_are_compared_by_what_transport_costs(store):
+    names = ("exact", "sinkhorn", "damped")
+    for place, name in enumerate(names):
+        cell = store.cell(label=name, params={"solver": name})
+        store.done(cell, top1=50.0 + place)
+        for node in cell["nodes"]["distill"]:
+            record = store.read(f"{node}/record.json")
+            record["identity"]["component"]["params"]["weights"] = "uniform"
+            record["metrics"] = {"transport_cost": {"uniform": 3.0 + place, "learned": 1.0}}
+            record["cost"]["parts"] = {"barycenter_uniform": 0.25}
+            store.write(f"{node}/record.json", record)
+    (table,) = tables(store)
+    assert column(table, "transport cost") == {"damped": "5.00", "sinkhorn": "4.00", "exact": "3.00"}
+    assert set(column(table, "barycenter, s").values()) == {"0.50"}  # two parts of a set
