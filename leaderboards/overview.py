@@ -33,8 +33,9 @@ NUMBERS = {  # column of the files that it draws on -> heading, format
     "transport_cost": ("transport cost", "{:#.3g}"),
     "barycenter_seconds": ("barycenter, s", "{:#.2g}"),
 }
+BARYCENTER = ("transport_cost", "barycenter_seconds")
 SOLVERS = 3  # methods with a transport cost from which on their comparison is worth a table
-COSTS = {"images_bytes": ("images", size), "labels_bytes": ("labels", size), "distill_seconds": ("distill", duration)}
+COSTS = {"images_bytes": ("images", size), "distill_seconds": ("distill", duration)}
 LEGEND = {
     "FGSM": "FGSM, PGD, corrupted: top-1 (%) on test images under attack, and the mean over six corruptions",
     "recovered": "recovered: 0 % as random real images, 100 % as the full set (protocol standard)",
@@ -47,6 +48,7 @@ LEGEND = {
     "statistics error": "statistics error: of a class's batch-norm statistics, relative",
     "transport cost": "transport cost: of the barycenter to the real features of its class",
 }
+LABELS = "bytes of labels"  # the row of what the labels of a set take
 FLOOR = "real images"  # the row of what as many real images reach against others
 
 
@@ -67,7 +69,7 @@ class Overview:
         name: of its files.
         caption: what it shows.
         columns: their headings, without that of the method.
-        rows: by method, the most accurate first, then the full set and what chance reaches.
+        rows: by method, the most accurate first, then the full set, the bytes of labels and what chance reaches.
     """
 
     name: str
@@ -106,6 +108,8 @@ def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, s
             facts[method] = {**known.get((*at, student, method), {}), **sized.get((*at, method), {})}
         measured_sets = any("teacher.w2" in values for values in facts.values())
         solvers = sum(not pd.isna(values.get("transport_cost")) for values in facts.values())
+        if solvers < SOLVERS:
+            facts = {method: {**values, **dict.fromkeys(BARYCENTER)} for method, values in facts.items()}
         if own["protocol"].nunique() > 1 or measured_sets or solvers >= SOLVERS:
             found.append(_overview(axes, rows, facts))
     return found
@@ -169,6 +173,8 @@ def _overview(axes: Any, rows: pd.DataFrame, facts: Mapping[str, Mapping[str, An
         table[method] |= {
             heading: Cell(text(lines[main][name])) for name, (heading, text) in COSTS.items() if main in lines
         }
+    stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
+    table[LABELS] = {protocol: Cell(size(count)) for protocol, count in stored.items()}
     floors = [values for values in facts.values() if f"teacher.w2{distances.FLOOR}" in values][:1]
     for values in floors:
         table[FLOOR] = dict(_numbers({name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS}))

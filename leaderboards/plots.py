@@ -18,6 +18,7 @@ from leaderboards.records import EVERY_IPC, rows_of
 SPREAD = 1.2  # ratio of the last method's IPC to the first's, where points of one IPC stand side by side
 DECADES = 30  # ratio of costs from which on powers of ten are ticks enough
 POINTS = 3  # from which on a panel shows more than the table does
+FACTOR = 1.5  # between the least and the most costly, below which costs tell nothing apart
 SHORTEST = 1.0  # seconds; below, what a process does for the first time counts more than the method
 
 
@@ -59,6 +60,41 @@ def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     return _against(rows, total[rows.index], "seconds", "seconds to make set and labels", EngFormatter("s"))
 
 
+def accuracy_by_protocol(leaderboard: pd.DataFrame) -> dict[str, Figure]:
+    """Draw accuracy under one protocol after the other, at the largest IPC, a panel per dataset and student.
+
+    Only where there are `POINTS` protocols or more; those with the fewest bytes of labels stand first.
+    """
+    rows = _measured(leaderboard[leaderboard["ipc"] != EVERY_IPC])
+    rows = rows[rows["ipc"] == rows.groupby(["dataset", "student"])["ipc"].transform("max")]
+    several = rows.groupby(["dataset", "student"])["protocol"].transform("nunique") >= POINTS
+    if not several.any():
+        return {}
+    with figures.drawing():
+        group, words = figures.fewer(rows[several])
+        methods = figures.methods_of(group)
+        figure, parts = _panels(group, 2.4)
+        for axes, panel in parts:
+            _protocols(axes, panel, methods)
+        figures.legend(figure, methods)
+        figures.note(figure, f"largest IPC; by bytes of labels; mean ± one standard deviation{words}")
+    return {"accuracy_by_protocol": figure}
+
+
+def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
+    order = panel.groupby("protocol", sort=False)["labels_bytes"].mean().sort_values(kind="stable").index
+    places = {protocol: place for place, protocol in enumerate(order)}
+    for position, method in enumerate(methods):
+        rows = panel[panel["method"] == method].sort_values("protocol", key=lambda names: names.map(places))
+        x = rows["protocol"].map(places) + 0.25 * ((position + 0.5) / len(methods) - 0.5)
+        axes.errorbar(x, rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
+        axes.plot(x, rows["top1_mean"], **{**style_of(method), "linewidth": 0.8})
+    axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order])
+    axes.set_xlim(-0.5, len(order) - 0.5)
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylim(*figures.limits(panel))
+
+
 def _against(
     leaderboard: pd.DataFrame, cost: pd.Series, name: str, label: str, form: EngFormatter
 ) -> dict[str, Figure]:
@@ -67,7 +103,8 @@ def _against(
     with figures.drawing():
         for protocol, every in rows[rows["cost"].notna()].groupby("protocol"):
             group, words = figures.fewer(every)
-            if group.groupby(["dataset", "student"]).size().max() < POINTS:
+            panels = group.groupby(["dataset", "student"])["cost"]
+            if panels.size().max() < POINTS or (panels.max() / panels.min()).max() < FACTOR:
                 continue
             methods = [*figures.methods_of(group), *_fixed(group)]
             figure, parts = _panels(group, 2.3)

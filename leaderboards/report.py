@@ -62,7 +62,7 @@ def build(root: str, suite: str) -> Report:
     """
     stored = records.read(root, suite)
     said, folder = plain(stored), f"leaderboards/{suite}"
-    drawn, notes = _plots(said.report.leaderboard, records.curves_table(stored), said.sets)
+    drawn, notes = _plots(said, records.curves_table(stored))
     sheets = _pictures(stored, folder)
     files = {**said.files, **drawn, **{f"pictures/{picture.name}": png for picture, png in sheets}}
     files["index.html"] = page.render(stored, said.report.leaderboard, said.overviews, said.tables, drawn, sheets)
@@ -79,6 +79,7 @@ class Said:
         report: its rows.
         sets: distances of distilled sets (`distances.table`).
         tables: as in a paper.
+        attacked: accuracies under attack (`robustness.table`).
         overviews: tables of everything that judges a set.
         files: all of this as plain text, by name.
     """
@@ -86,6 +87,7 @@ class Said:
     report: Report
     sets: pd.DataFrame
     tables: list[paper.Table]
+    attacked: pd.DataFrame
     overviews: list[overview.Overview]
     files: dict[str, bytes]
 
@@ -114,7 +116,7 @@ def plain(stored: records.Stored) -> Said:
         **_typeset(paper_tables),
         **overview.files(everything),
     }
-    return Said(report, sets, paper_tables, everything, files)
+    return Said(report, sets, paper_tables, attacked, everything, files)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
@@ -147,14 +149,17 @@ def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
     return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
 
 
-def _plots(board: pd.DataFrame, curves: pd.DataFrame, sets: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _plots(said: Said, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and why some are not drawn."""
     # takes seconds, which a look need not pay
     from leaderboards import comparisons, distance_plots, figures, plots, rankings_plot
 
+    board = said.report.leaderboard
+    board = board[~board["protocol"].isin(said.attacked["protocol"])]  # trained as under a protocol beside them
     main = variants.contestants(board)
     named = {
         **plots.accuracy_against_ipc(main),
+        **plots.accuracy_by_protocol(main),
         **plots.accuracy_against_bytes(main),
         **plots.accuracy_against_seconds(main),
         **rankings_plot.critical_difference(board),
@@ -162,7 +167,7 @@ def _plots(board: pd.DataFrame, curves: pd.DataFrame, sets: pd.DataFrame) -> tup
         **comparisons.distances(board),
         **comparisons.networks(board),
         **comparisons.sensitivity(board),
-        **distance_plots.accuracy_against_distance(sets),
+        **distance_plots.accuracy_against_distance(said.sets),
         **comparisons.training(curves[curves["method"].isin(main["method"])]),
     }
     files: dict[str, bytes] = {}

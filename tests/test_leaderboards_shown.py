@@ -133,6 +133,22 @@ def test_texts_of_no_other_plot_overlap(store):
     readable(training)
 
 
+def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
+    for place, protocol in enumerate(("standard", "hard", "soft")):
+        for method in ("wmdd", "random_real"):
+            store.done(store.cell(method=method, protocol=protocol), bytes={"labels": (3000, 0, 20)[place]})
+    (figure,) = plots.accuracy_by_protocol(store.build().leaderboard).values()
+    readable(figure)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["hard", "soft", "standard"]
+
+
+def test_costs_that_tell_nothing_apart_are_not_drawn(store):
+    for method in ("a", "b", "c"):
+        store.done(store.cell(method=method))
+    assert plots.accuracy_against_bytes(store.build().leaderboard) == {}
+
+
 def test_a_hyperparameter_is_drawn_beside_random_images(store):
     paper(store, seeds=2)
     drawn = comparisons.sensitivity(store.build().leaderboard)
@@ -144,8 +160,8 @@ def test_a_hyperparameter_is_drawn_beside_random_images(store):
 
 def test_seconds_of_different_devices_are_not_drawn_together(store):
     for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
-        for method in methods:
-            store.done(store.cell(method=method), device=device)
+        for place, method in enumerate(methods):
+            store.done(store.cell(method=method), device=device, seconds=2.0 + place)
     (figure,) = plots.accuracy_against_seconds(store.build().leaderboard).values()
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.get_texts()} == {"a", "b", "c", "d"}
