@@ -18,6 +18,7 @@ from leaderboards.records import EVERY_IPC, rows_of
 SPREAD = 1.2  # ratio of the last method's IPC to the first's, where points of one IPC stand side by side
 DECADES = 30  # ratio of costs from which on powers of ten are ticks enough
 POINTS = 3  # from which on a panel shows more than the table does
+WIDE = 4  # protocols from which on their names are set smaller
 FACTOR = 1.5  # between the least and the most costly, below which costs tell nothing apart
 SHORTEST = 1.0  # seconds; below, what a process does for the first time counts more than the method
 
@@ -90,6 +91,7 @@ def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
         axes.errorbar(x, rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
         axes.plot(x, rows["top1_mean"], **{**style_of(method), "linewidth": 0.8})
     axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order])
+    axes.tick_params(axis="x", labelsize=6 if len(order) > WIDE else 7)
     axes.set_xlim(-0.5, len(order) - 0.5)
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_ylim(*figures.limits(panel))
