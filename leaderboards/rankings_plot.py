@@ -7,6 +7,8 @@ are not independent, so the diagram is bolder than it should be where they are m
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,9 +48,11 @@ def critical_difference(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
 
 def not_drawn(leaderboard: pd.DataFrame) -> tuple[str, ...]:
-    """Return for which protocols there is no diagram, and why."""
-    faults = {protocol: _too_few(accuracies) for protocol, accuracies in blocks(leaderboard).items()}
-    return tuple(f"critical difference, protocol {protocol}: {why}" for protocol, why in faults.items() if why)
+    """Return for which protocols there is no diagram, and why: a line per reason."""
+    faults = defaultdict[str, list[str]](list)
+    for protocol, accuracies in blocks(leaderboard).items():
+        faults[_too_few(accuracies)].append(protocol)
+    return tuple(f"critical difference, protocol {', '.join(names)}: {why}" for why, names in faults.items() if why)
 
 
 def _too_few(accuracies: pd.DataFrame) -> str:
