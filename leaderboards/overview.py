@@ -165,19 +165,9 @@ def _overview(axes: Any, rows: pd.DataFrame, facts: Mapping[str, Mapping[str, An
     best = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["top1_mean"].max()
     order = rows[rows["protocol"] == main].sort_values("top1_mean", ascending=False)["method"]
     last = set(rows.loc[rows["ipc"] == EVERY_IPC, "method"])
-    table = {}
-    for method in sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last):
-        lines = {row["protocol"]: row for row in rows_of(rows[rows["method"] == method])}
-        accuracies = {name: _accuracy(row, best) for name, row in lines.items()}
-        table[method] = {**accuracies, **dict(_standing(lines.get(main, {}))), **dict(_numbers(facts[method]))}
-        table[method] |= {
-            heading: Cell(text(lines[main][name])) for name, (heading, text) in COSTS.items() if main in lines
-        }
-    stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
-    table[LABELS] = {protocol: Cell(size(count)) for protocol, count in stored.items()}
-    floors = [values for values in facts.values() if f"teacher.w2{distances.FLOOR}" in values][:1]
-    for values in floors:
-        table[FLOOR] = dict(_numbers({name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS}))
+    methods = sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last)
+    table = {method: _line(rows[rows["method"] == method], main, best, facts[method]) for method in methods}
+    table |= _below(rows, facts.values())
     every = [*protocols, "recovered", "rank", *(heading for heading, _ in [*NUMBERS.values(), *COSTS.values()])]
     columns = [name for name in every if any(line.get(name, Cell()).text for line in table.values())]
     filled = {method: tuple(line.get(name, Cell()) for name in columns) for method, line in table.items()}
@@ -185,18 +175,31 @@ def _overview(axes: Any, rows: pd.DataFrame, facts: Mapping[str, Mapping[str, An
     return Overview(f"overview_{dataset}_ipc{ipc}_{student}", text, tuple(columns), filled)
 
 
+def _line(rows: pd.DataFrame, main: str, best: Any, facts: Mapping[str, Any]) -> dict[str, Cell]:
+    """Return the cells of a method by column."""
+    by_protocol = {row["protocol"]: row for row in rows_of(rows)}
+    found = {name: _accuracy(row, best) for name, row in by_protocol.items()}
+    found |= dict(_numbers(facts))
+    for row in [by_protocol[main]] if main in by_protocol else []:
+        found |= {"recovered": Cell(recovered_text(row["recovered"])), "rank": Cell(rank_text(row))}
+        found |= {heading: Cell(text(row[name])) for name, (heading, text) in COSTS.items()}
+    return found
+
+
+def _below(rows: pd.DataFrame, facts: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Cell]]:
+    """Return the lines below the methods: the bytes of labels by protocol, and what chance reaches."""
+    stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
+    found = {LABELS: {str(protocol): Cell(size(count)) for protocol, count in stored.items()}}
+    floors = [{name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS} for values in facts]
+    chance = [line for line in map(dict, map(_numbers, floors)) if line]
+    return {**found, FLOOR: chance[0]} if chance else found
+
+
 def _accuracy(row: Mapping[str, Any], best: Any) -> Cell:
     spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     competes = row["ipc"] != EVERY_IPC
     is_best = competes and row["top1_mean"] == best[row["protocol"]]
     return Cell(f"{row['top1_mean']:.1f}{spread}", is_best, competes and not is_best and row["tied_with_best"] is True)
-
-
-def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
-    if not pd.isna(row.get("recovered")):
-        yield "recovered", Cell(recovered_text(row["recovered"]))
-    if not pd.isna(row.get("rank")):
-        yield "rank", Cell(rank_text(row))
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
