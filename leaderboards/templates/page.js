@@ -45,7 +45,7 @@ const without = table.rows().indexes().toArray().filter((index) => !measured(ind
 everything.checked = without === table.rows().count();
 table.search.fixed("measured", (text, data, index) => everything.checked || measured(index));
 everything.addEventListener("change", () => table.draw());
-if (without) document.getElementById("filters").append(element("label", `${without} rows without a number`, everything));
+if (without) document.getElementById("filters").append(element("label", `${without} ${without === 1 ? "row" : "rows"} without a number`, everything));
 table.draw();
 
 function showAll() {
