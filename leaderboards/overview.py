@@ -34,7 +34,7 @@ NUMBERS = {  # column of the files that it draws on -> heading, format
     "barycenter_seconds": ("barycenter, s", "{:#.2g}"),
 }
 BARYCENTER = ("transport_cost", "barycenter_seconds")
-SOLVERS = 3  # methods with a transport cost from which on their comparison is worth a table
+SOLVERS = 2  # different transport costs from which on their comparison is worth a table
 COSTS = {"images_bytes": ("images", size), "distill_seconds": ("distill", duration)}
 LEGEND = {
     "FGSM": "FGSM, PGD, corrupted: top-1 (%) on test images under attack, and the mean over six corruptions",
@@ -107,10 +107,12 @@ def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, s
             at, method = (dataset, row["ipc"]), row["method"]
             facts[method] = {**known.get((*at, student, method), {}), **sized.get((*at, method), {})}
         measured_sets = any("teacher.w2" in values for values in facts.values())
-        solvers = sum(not pd.isna(values.get("transport_cost")) for values in facts.values())
-        if solvers < SOLVERS:
+        spreads = {
+            f"{values['transport_cost']:.3g}" for values in facts.values() if not pd.isna(values.get("transport_cost"))
+        }
+        if len(spreads) < SOLVERS:
             facts = {method: {**values, **dict.fromkeys(BARYCENTER)} for method, values in facts.items()}
-        if own["protocol"].nunique() > 1 or measured_sets or solvers >= SOLVERS:
+        if own["protocol"].nunique() > 1 or measured_sets or len(spreads) >= SOLVERS:
             found.append(_overview(axes, rows, facts))
     return found
 

@@ -157,6 +157,7 @@ def _plots(said: Said, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[st
     board = said.report.leaderboard
     board = board[~board["protocol"].isin(said.attacked["protocol"])]  # trained as under a protocol beside them
     main = variants.contestants(board)
+    main = main if main["method"].nunique() > 1 else main[:0]  # one method alone is compared with nothing
     named = {
         **plots.accuracy_against_ipc(main),
         **plots.accuracy_by_protocol(main),
