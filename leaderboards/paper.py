@@ -101,9 +101,12 @@ def _one(
     compared: Comparisons,
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
-    """Yield the table of some rows, unless nothing of them is measured; methods in an order, then the most accurate."""
+    """Yield the table of some rows, unless nothing of what it compares is measured.
+
+    Methods stand in the order that is given, then the most accurate first.
+    """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty:
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["module"]) == {variants.CONTROL}):
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)

@@ -111,6 +111,14 @@ def test_an_ablation_is_read_beside_random_images(found):
     assert "random_real" in found["ablation_standard_resnet18"].entries
 
 
+def test_a_control_alone_makes_no_ablation(tmp_path):
+    store = FakeStore(str(tmp_path))
+    for regulariser in ("bn", "none"):
+        store.cell(label=f"wmdd+{regulariser}", params={"regulariser": regulariser})
+    store.done(store.cell(method="random_real"))
+    assert [table.kind for table in made(store.build())] == ["main"]
+
+
 def test_a_variant_that_stands_for_its_method_alone_is_a_contestant(tmp_path):
     store = FakeStore(str(tmp_path))
     for method, params in (("dm", {"iterations": 100}), ("random_real", {}), ("sre2l", {})):
