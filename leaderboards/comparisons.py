@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from leaderboards import figures, variants
 from leaderboards.figures import ERROR, style_of
+from leaderboards.folder import file_name
 from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC, rows_of
 
@@ -52,7 +53,7 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             figures.note(
                 figure, f"protocol {protocol}; top-1 accuracy (%); shades per student, the best darkest{words}"
             )
-            found[f"networks_{figures.file_name(str(protocol))}"] = figure
+            found[f"networks_{file_name(str(protocol))}"] = figure
     return found
 
 
@@ -77,7 +78,7 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                 dotted = f"; dotted: {variants.CONTROL}" if len(variants.control_of(group, leaderboard)) else ""
                 facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
                 figures.note(figure, f"{facts}{recipe}{dotted}{words}")
-                found[figures.file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure
+                found[file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure
     return found
 
 
@@ -110,7 +111,7 @@ def training(curves: pd.DataFrame) -> dict[str, Figure]:
             figures.note(
                 figure, f"protocol {protocol}; mean over seeds; losses of different labels do not compare{words}"
             )
-            found[f"training_{figures.file_name(str(protocol))}"] = figure
+            found[f"training_{file_name(str(protocol))}"] = figure
     return found
 
 
@@ -132,7 +133,7 @@ def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
                 _bar_panel(ax, panel, [method for method in methods if method in set(panel["method"])])
             figures.legend(figure, methods, [Patch(label=method, **_fill(method)) for method in methods])
             figures.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
-            found[f"{name}_{figures.file_name(str(protocol))}"] = figure
+            found[f"{name}_{file_name(str(protocol))}"] = figure
     return found
 
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from leaderboards import figures
 from leaderboards.distances import ACCURACY, FLOOR, POINTS, correlations, methods_of
 from leaderboards.figures import style_of
+from leaderboards.folder import file_name
 from leaderboards.palette import look
 from leaderboards.pictures import class_name
 from leaderboards.records import rows_of
@@ -41,7 +42,7 @@ def accuracy_against_distance(sets: pd.DataFrame) -> dict[str, Figure]:
         for accuracy in [name for name in map(str, points) if name.startswith(ACCURACY)]:
             protocol, _, student = accuracy.removeprefix(ACCURACY).partition(".")
             for dataset, every in points[points[accuracy].notna()].groupby("dataset", sort=False):
-                name = f"accuracy_against_distance_{dataset}_{figures.file_name(protocol)}"
+                name = f"accuracy_against_distance_{dataset}_{file_name(protocol)}"
                 counts = every.groupby("ipc")["method"].nunique()
                 if name not in found and (counts >= POINTS).any():
                     ipc = counts.index[counts >= POINTS].max()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,11 @@ from fsspec.implementations.local import LocalFileSystem
 from benchmark.errors import BenchmarkError
 
 CONNECTIONS = 32  # files of a bucket read at once
+
+
+def file_name(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", text)
 
 
 class Folder:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from leaderboards.distances import measured
-from leaderboards.folder import Folder
+from leaderboards.folder import Folder, file_name
 from leaderboards.pictures import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
 from leaderboards.records import Stored
 from leaderboards.tables import ipc_text
@@ -38,7 +38,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
             continue
         seen.add(axes)
         end = hashlib.sha256(repr([VERSION, key]).encode()).hexdigest()[:8]
-        start = f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}".replace("/", "_")
+        start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
         for kind, file in FILES.items():
             picture = Picture(f"{start}_{kind}_{end}.png", *axes, kind)
             if picture.name in known:

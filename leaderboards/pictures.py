@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors import safe_open
 from safetensors.numpy import load
 
-from leaderboards.folder import Folder
+from leaderboards.folder import Folder, file_name
 from leaderboards.records import Record, Stored, keys_of
 from leaderboards.tables import ipc_text
 
@@ -65,7 +65,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         records = stored.records(cell, "distill")
         identity = [VERSION, *keys_of(cell, "distill")]
         end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-        start = f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['label']}".replace("/", "_")
+        start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['label']}")
         axes = (cell["dataset"], cell["ipc"], cell["label"])
         pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
         there = [picture for picture in pictures if picture.name in known]

@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 
 from leaderboards import figures
 from leaderboards.figures import ERROR, style_of
+from leaderboards.folder import file_name
 from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC, rows_of
 
@@ -39,7 +40,7 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             several = by_ipc.groupby(["dataset", "student"])["ipc"].nunique().max() > 1
             figure = _curves(rows) if several else _dots(rows)
             figures.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
-            found[f"accuracy_against_ipc_{figures.file_name(str(protocol))}"] = figure
+            found[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
     return found
 
 
@@ -121,7 +122,7 @@ def _against(
                 else ""
             )
             figures.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
-            found[f"accuracy_against_{name}_{figures.file_name(str(protocol))}"] = figure
+            found[f"accuracy_against_{name}_{file_name(str(protocol))}"] = figure
     return found
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from leaderboards import figures, variants
+from leaderboards.folder import file_name
 from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC
 
@@ -43,7 +44,7 @@ def critical_difference(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             if not _too_few(accuracies):
                 figure = _diagram(accuracies)
                 figures.note(figure, f"protocol {protocol}; mean rank over {len(accuracies)} blocks; joined: {TIED}")
-                found[f"critical_difference_{figures.file_name(protocol)}"] = figure
+                found[f"critical_difference_{file_name(protocol)}"] = figure
     return found
 
 
