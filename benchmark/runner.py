@@ -100,8 +100,9 @@ class SerialRunner:
         queue = Queue(nodes)
         while (node := queue.pop()) is not None:
             yield Event(node, "started")
-            threads = min(node.needs.cpus, os.cpu_count() or 1)  # as by Ray: sums depend on the number of threads
-            yield from queue.finish(node, execute(node.key, node.identity, replace(settings, threads=threads)))
+            cpus = min(node.needs.cpus, os.cpu_count() or 1)  # as by Ray: sums depend on the number of threads
+            where = _placed(settings, replace(node.needs, cpus=cpus))
+            yield from queue.finish(node, execute(node.key, node.identity, where))
 
 
 class RayRunner:
@@ -163,7 +164,7 @@ class RayRunner:
             options["num_gpus"] = needs.gpus
         if needs.memory_gb:
             options["memory"] = int(needs.memory_gb * 2**30)
-        return task.options(**options).remote(node.key, dict(node.identity), replace(settings, threads=needs.cpus))
+        return task.options(**options).remote(node.key, dict(node.identity), _placed(settings, needs))
 
     def _result(self, reference: Any, node: Node) -> Outcome:
         try:
@@ -183,6 +184,11 @@ class RayRunner:
         asked = f"{fitted.cpus} CPUs, {fitted.gpus:g} GPUs and {fitted.memory_gb:g} GB of memory"
         where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
         raise BenchmarkError(f"{where}: no machine of the cluster has {asked}; lower them or add a machine")
+
+
+def _placed(settings: Settings, needs: Needs) -> Settings:
+    """Return where a node runs: what takes no share of a graphics card, from which Ray hides them all, on the CPU."""
+    return replace(settings, threads=needs.cpus, device=settings.device if needs.gpus else "cpu")
 
 
 def _holds(machine: Needs, asked: Needs) -> bool:

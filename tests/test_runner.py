@@ -109,6 +109,23 @@ class TestSerialRunner:
         self.script(a=["broken"])
         assert self.run(graph(node("a"))) == ["a started", "a failed"]
 
+    def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, monkeypatch):
+        devices = {}
+
+        def note(key: str, _identity: object, settings: Settings) -> Outcome:
+            devices[key] = settings.device
+            return Outcome(key, "done")
+
+        monkeypatch.setattr(running, "execute", note)
+        nodes = graph(node("a", needs=Needs(gpus=0.5)), node("b", needs=Needs(gpus=0)))
+        list(SerialRunner().run(nodes, Settings("nowhere", "nowhere", "cuda")))
+        assert devices == {"a": "cuda", "b": "cpu"}
+
+
+def seen_device():
+    """Return what stands for `execute` in a worker and says on which device it was told to run."""
+    return lambda key, _identity, settings: Outcome(key, "done", settings.device)
+
 
 def deadly():
     """Return what stands for `execute` in a worker: "dies" kills it, "dies once" does so in the first attempt alone."""
@@ -160,6 +177,11 @@ class TestRayRunner:
         (failed,) = [event for event in events if event.status == "failed"]
         assert "WorkerCrashedError" in failed.message
         assert "\n" not in failed.message
+
+    def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, cluster, monkeypatch):
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(seen_device()))
+        *_, done = cluster.run(graph(node("a")), Settings("nowhere", "nowhere", "cuda"))
+        assert (done.status, done.message) == ("done", "cpu")
 
     def test_a_worker_that_lacks_the_code_fails_once_and_says_so(self, cluster, monkeypatch):
         def lacking(*_args):

@@ -41,7 +41,7 @@ class Resources(Frozen):
 
     cpus: int = Field(ge=1)
     teacher_cpus: int = Field(1, ge=1)  # for what all else waits for: teachers, and preparations
-    gpus: float = Field(0, ge=0)  # where tasks run on a GPU, the share of it
+    gpus: float = Field(0, ge=0)  # where there are graphics cards, the share of one; 0: on the CPU even there
     memory_gb: float = Field(gt=0)
 
 
