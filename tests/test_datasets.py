@@ -13,8 +13,9 @@ from PIL import Image
 from toy_folder import draw, hashes, lay_down, toy, whole
 
 from benchmark import files
-from benchmark.api import TestData, TrainData
+from benchmark.api import TeacherSpec, TestData, TrainData
 from benchmark.errors import BenchmarkError, DataMissing, Faults
+from benchmark.nodes import teacher_identity
 from benchmark.vision import layouts
 from benchmark.vision.datasets import (
     DataView,
@@ -184,6 +185,15 @@ def test_the_promised_datasets_are_described() -> None:
         assert config.source == "digits" or config.fetch or config.by_hand
         assert config.teacher.flip == config.flip
         assert not config.class_names or len(config.class_names) == config.classes
+
+
+def test_teachers_of_every_architecture_are_trained() -> None:
+    for name in list_datasets():
+        for spec in (TeacherSpec(), TeacherSpec(neutral=True), TeacherSpec(arch="resnet50")):
+            recipe = teacher_identity(load_dataset(name), spec)["component"]["params"]["recipe"]
+            assert recipe["pretrained"] or recipe["epochs"] > 0, f"{recipe['arch']} on {name} would have random weights"
+    with pytest.raises(ValueError, match="would stay untrained"):
+        toy(teacher={"arch": "resnet18", "epochs": 0, "pretrained": "torchvision:IMAGENET1K_V1"})
 
 
 def test_two_resolutions_share_their_files() -> None:

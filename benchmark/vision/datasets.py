@@ -86,6 +86,13 @@ class DatasetConfig(Frozen):
             raise ValueError("needed by the source 'folder': the directory below the data directory")
         return folder
 
+    @field_validator("teacher")
+    @classmethod
+    def _trains(cls, teacher: TrainRecipe) -> TrainRecipe:
+        if teacher.epochs < 1:  # also where its own weights are published: other networks are trained by it
+            raise ValueError("epochs: 1 or more; a network of another architecture would stay untrained")
+        return teacher
+
     @field_validator("resolution")
     @classmethod
     def _crop_fits(cls, resolution: int, others: ValidationInfo) -> int:
