@@ -85,9 +85,10 @@ def looks_like(images: Tensor) -> Scale:
     """Return what the statistics of values say that they are.
 
     Values in [0, 1] deviate by 0.5 at most, so what deviates more and falls below 0, or is negative on average, has
-    been normalised. Pixels that a method has pushed out of [0, 1] do neither.
+    been normalised. Pixels that a method has pushed out of [0, 1] do neither. Values in [0, 255] are large on average,
+    too: normalised images that a method has never clipped may reach as far, but about 0.
     """
-    if images.dtype == torch.uint8 or float(images.max()) > LARGEST:
+    if images.dtype == torch.uint8 or (float(images.max()) > LARGEST and float(images.mean()) > 1):
         return "0-255"
     below = float(images.min()) < -MARGIN
     return "normalised" if below and (float(images.std()) > 0.5 or float(images.mean()) < 0) else "0-1"
@@ -172,7 +173,7 @@ def admit(found: Campaign, artifact: Artifact) -> Campaign:
 
 def _class_names(path: Path, config: DatasetConfig, info: DatasetInfo) -> tuple[Sequence[str], list[str]]:
     """Return what the class folders of an ImageFolder are called, in the order of the classes."""
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+    folders = sorted((entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else [], key=_natural)
     known_as = {readable: folder for folder, readable in config.class_names.items()}
     original = [known_as.get(name, name) for name in info.class_names]
     if set(original) == set(folders):
@@ -180,6 +181,12 @@ def _class_names(path: Path, config: DatasetConfig, info: DatasetInfo) -> tuple[
     if len(folders) != info.classes or set(folders) & {*info.class_names, *original}:
         return info.class_names, []
     return folders, [f"class folders {folders[0]}, {folders[1]}, ... taken for the classes 0, 1, ... in this order"]
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Sort numbers by value: folder 2 comes before folder 10."""
+    number = name.isdecimal()
+    return not number, int(name) if number else 0, name
 
 
 def _check_form(path: Path, found: SyntheticSet, info: DatasetInfo, ipc: int) -> None:

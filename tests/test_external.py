@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,6 +88,12 @@ class TestValues:
         with pytest.raises(BenchmarkError, match="look normalised"):
             read(saved(tmp_path / "a.pt", grey), info)
 
+    def test_nor_those_that_were_never_clipped(self, tmp_path, info, pixels):
+        wild = Normalisation(info.mean, info.std).apply(pixels)
+        wild[0, 0, 0, :4] = torch.tensor([12.0, -12.0, 9.0, -9.0])
+        with pytest.raises(BenchmarkError, match="look normalised"):
+            read(saved(tmp_path / "a.pt", wild), info)
+
     def test_whoever_says_that_they_are_pixels_is_believed(self, tmp_path, info, pixels):
         images = Normalisation(info.mean, info.std).apply(pixels)
         found = read(saved(tmp_path / "a.pt", images), info, given="0-1")
@@ -143,6 +150,13 @@ class TestForm:
         assert torch.equal(found.images.images, images)
         assert torch.equal(found.images.targets, LABELS)
         assert bool(found.notes) == noted
+
+    def test_folders_that_are_numbers_count_as_numbers(self, tmp_path):
+        classes = tuple(f"class {i:02d}" for i in range(12))
+        for name in map(str, range(12)):
+            (tmp_path / "made" / name).mkdir(parents=True)
+        found, _ = external._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
+        assert list(found) == [str(i) for i in range(12)]
 
     def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels):
         images = SyntheticSet((pixels * 255).round().byte(), LABELS)
