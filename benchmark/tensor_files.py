@@ -73,10 +73,12 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
     facts = content if isinstance(content, dict) else {}
     try:
         images, targets = torch.as_tensor(found).detach(), torch.as_tensor(labels).detach()
-        if "mean" in facts:
+        if images.dtype == torch.uint8:
+            pixels = images
+        elif "mean" in facts:
             pixels = Normalisation(tuple(facts["mean"]), tuple(facts["std"])).undo(images.float())
         else:
-            pixels = images if images.dtype == torch.uint8 else _pixels(path, images.float(), normalisation)
+            pixels = _pixels(path, images.float(), normalisation)
         pixels = to_uint8(pixels) if facts.get("pixels") == "uint8" else pixels
         targets = targets.float() if targets.dim() == 2 else targets.long().flatten()
         return SyntheticSet(pixels, targets, facts.get("weights"))

@@ -148,6 +148,11 @@ class TestFilesOfOthers:
             exports.read_images(tmp_path / "set.pt", self.names)
         assert torch.allclose(exports.read_images(tmp_path / "set.pt", self.names, how).images, pixels, atol=1e-6)
 
+    def test_bytes_are_pixels_even_beside_a_mean(self, tmp_path):
+        facts = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+        torch.save({"images": distilled().images, "labels": distilled().targets, **facts}, tmp_path / "set.pt")
+        assert torch.equal(exports.read_images(tmp_path / "set.pt", self.names).images, distilled().images)
+
     def test_a_file_that_carries_code_is_refused(self, tmp_path):
         class Payload:
             def __reduce__(self):
