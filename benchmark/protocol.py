@@ -42,12 +42,16 @@ class Protocol(Frozen):
 
     def of(self, method: MethodEntry, dataset: str = "") -> Protocol | None:
         """Return the protocol as it holds for a method on a dataset, None if it does not; one entry at most holds."""
-        names = (f"{method.shown}@{dataset}", f"{method.name}@{dataset}", method.shown, method.name)
-        own = next((self.methods[name] for name in names if name in self.methods), None)
+        own = self.own(method, dataset)
         if own is None:
             return None if self.only_listed else self
         parts = {part: {**getattr(self, part), **getattr(own, part)} for part in ("schedule", "labels", "evaluator")}
         return self.model_copy(update=parts)
+
+    def own(self, method: MethodEntry, dataset: str = "") -> Deviation | None:
+        """Return the entry that holds for a method on a dataset, or None."""
+        names = (f"{method.shown}@{dataset}", f"{method.name}@{dataset}", method.shown, method.name)
+        return next((self.methods[name] for name in names if name in self.methods), None)
 
     def judges(self, config: DatasetConfig, *, whole: bool) -> tuple[LabelRegime, Evaluator]:
         """Return the label regime and the evaluator on a dataset.

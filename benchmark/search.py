@@ -116,8 +116,7 @@ class Search(Frozen):
 
     def deviation(self, method: Contender, values: Values, source: str) -> Deviation:
         """Return what the values change in the protocol, over what it changes for the method anyway."""
-        base = load_protocol(self.protocol).methods
-        known = base.get(method.shown) or base.get(method.name)
+        known = load_protocol(self.protocol).own(method, self.dataset)
         parts = {part: dict(getattr(known, part, {})) for part in PARTS}
         for name, value in values.items():
             part, _, key = name.partition(".")

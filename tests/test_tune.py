@@ -107,6 +107,13 @@ class TestPlan:
         mine = {key for trial in plan(search(), Path("data"), on_gpu=False) for key in trial.nodes}
         assert not mine & set(build(whole, Place(Path("data"), "cpu")).nodes)
 
+    def test_what_is_tuned_is_the_recipe_of_the_method_on_the_dataset(self):
+        found = search(protocol="native", methods=["rded"], space={"evaluator.learning_rate": [0.001, 0.01]})
+        deviation = found.deviation(found.methods[0], {"evaluator.learning_rate": 0.01}, "here")
+        own = load_protocol("native").methods["rded@digits"]
+        assert deviation.schedule == own.schedule != load_protocol("native").methods["rded"].schedule
+        assert deviation.evaluator == {**own.evaluator, "learning_rate": 0.01}
+
     def test_trials_that_differ_in_the_learning_rate_share_their_set(self):
         first, second, *_ = plan(search(), Path("data"), on_gpu=False)
         assert [node.stage for node in first.nodes.values()] == ["distill", "relabel", "evaluate"]
