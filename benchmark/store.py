@@ -198,6 +198,8 @@ class Store:
             raise BenchmarkError(f"{self.root}/{name}: cannot be read ({error.strerror or error})") from error
 
     def _upload(self, folder: Path, key: str, names: Sequence[str]) -> None:
+        if self.record(key) is not None:
+            return  # another driver was first; its files must stay those of its record
         for name in names:
             self.fs.put_file(str(folder / name), f"{self.root}/{key}/{name}")
         with contextlib.suppress(FileNotFoundError):

@@ -151,11 +151,11 @@ def test_two_writers_of_one_key_leave_one_whole_result(tmp_path):
     assert list((tmp_path / "runs" / ".staging").iterdir()) == []
 
 
-def test_the_first_writer_wins(tmp_path):
-    store = Store(str(tmp_path / "runs"))
+def test_the_first_writer_wins(store):
     put(store, who=1)
-    put(store, who=2)
+    put(store, text="other bytes", who=2)
     assert store.record(KEY)["who"] == 1
+    assert (store.folder(KEY) / "a.txt").read_text() == "artifact"
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
