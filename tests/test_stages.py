@@ -196,6 +196,18 @@ def test_memory_that_ran_out_is_worth_another_try(settings, monkeypatch):
     assert execute(node.key, node.identity, settings).transient
 
 
+def test_a_node_that_another_driver_finished_meanwhile_is_done(settings, monkeypatch):
+    node, distill = of(plan(), "distill"), RandomReal.distill
+
+    def overtaken(self, data, unit, context):
+        monkeypatch.setattr(RandomReal, "distill", distill)
+        assert run(node, settings) == DONE  # the other driver, which clears the scratch folder of both
+        (context.scratch / "state").write_text("step 500")
+
+    monkeypatch.setattr(RandomReal, "distill", overtaken)
+    assert run(node, settings) == DONE
+
+
 def test_a_missing_parent_is_named(settings):
     assert "is missing; run the command again to compute it" in run(of(plan(), "relabel"), settings)
 
