@@ -79,7 +79,9 @@ class TestFiles:
         assert [line["key"] for line in lines] == sorted(found.records)
         assert all("curve_loss" not in line["metrics"] for line in lines)
 
-    @pytest.mark.parametrize("name", ["leaderboard.csv", "manifest.json", "tables/main_standard_test_resnet.md"])
+    @pytest.mark.parametrize(
+        "name", ["leaderboard.csv", "manifest.json", "tables/main_standard_test_resnet.csv", "README.md"]
+    )
     def test_a_changed_or_a_missing_file_is_found(self, run, place, name):
         found = publish(run)
         original = (place / name).read_bytes()
@@ -119,7 +121,7 @@ class TestWhatIsPublished:
         (gap,) = (cell for cell in found.cells if cell["label"] == "sre2l")
         assert gap["nodes"] == {}
         assert not set(broken["nodes"]["distill"]) & set(found.records)
-        assert "sre2l" in (place / "tables" / "main_standard_test_resnet.md").read_text()
+        assert "sre2l" in (place / "README.md").read_text()
 
     def test_datasets_without_a_number_are_left_out(self, run, place):
         run.cell(dataset="imagenet1k", skipped="not on disk", nodes={})
