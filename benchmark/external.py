@@ -7,6 +7,7 @@ So what the values are is found out from their statistics, and where these say "
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -200,8 +201,17 @@ def _check_form(path: Path, found: SyntheticSet, info: DatasetInfo, ipc: int) ->
         faults.append(f"{path}: --ipc {ipc} images per class, but {len(wrong)} of {info.classes} have not: {some}")
     if not bool(torch.isfinite(found.images.float()).all()):
         faults.append(f"{path}: some values are not finite")
+    if found.targets.dim() == 2 and not _are_shares(found.targets):
+        faults.append(f"{path}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
+    weights = torch.ones(1) if found.weights is None else found.weights
+    if not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf):
+        faults.append(f"{path}: its weights are not finite, not 0 or more, or all 0")
     if faults:
         raise Faults(faults)
+
+
+def _are_shares(targets: Tensor) -> bool:
+    return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
 
 
 def _settled(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:

@@ -135,6 +135,19 @@ class TestForm:
         with pytest.raises(BenchmarkError, match="some values are not finite"):
             read(path, info)
 
+    @pytest.mark.parametrize("labels", [torch.eye(3)[LABELS] * 9 - 4, torch.eye(3)[LABELS] * 2])
+    def test_soft_labels_are_probabilities(self, tmp_path, info, pixels, labels):
+        with pytest.raises(BenchmarkError, match="soft labels are no probabilities that sum to 1; take the softmax"):
+            read(saved(tmp_path / "a.pt", pixels, labels), info)
+        soft = labels.softmax(1)
+        assert torch.equal(read(saved(tmp_path / "a.pt", pixels, soft), info).images.targets, soft)
+
+    @pytest.mark.parametrize("weight", [-1.0, torch.nan, torch.inf, 0.0])
+    def test_weights_are_weights(self, tmp_path, info, pixels, weight):
+        SyntheticSet(pixels, LABELS, torch.full((6,), weight)).save(tmp_path / "a.safetensors")
+        with pytest.raises(BenchmarkError, match="its weights are not finite, not 0 or more, or all 0"):
+            read(tmp_path / "a.safetensors", info)
+
     @pytest.mark.parametrize(
         ("folders", "noted"),
         [(("Ant", "bee", "cat"), False), (("ant", "bee", "cat"), False), (("new000", "new001", "new002"), True)],
