@@ -221,11 +221,12 @@ def _cells(block: Block) -> Iterator[Cell]:
     pairs = [(i, i) for i in range(block.seeds)]
     if block.draws is not None:
         pairs = [(draw, seed) for draw in range(block.draws) for seed in range(block.seeds)]
+    uses_ipc = {method.name: load_method(method.name).uses_ipc for method in block.methods}
     axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, pairs)
     for dataset, ipc, method, protocol, student, (draw, seed) in axes:
         yield Cell(
             dataset=dataset,
-            ipc=ipc if load_method(method.name).uses_ipc else 0,
+            ipc=ipc if uses_ipc[method.name] else 0,
             method=method,
             protocol=protocol,
             student=student,

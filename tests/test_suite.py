@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from engine import suite, suite_file
 
+from benchmark import suite as suites
+from benchmark.discovery import load_method
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import names
 from benchmark.suite import Cell, Selection, Suite, load_suite, name_fault
@@ -108,6 +110,12 @@ class TestCells:
 
     def test_full_has_one_cell_whatever_the_ipc(self):
         assert axes(suite({"ipc": [1, 10, 50], "methods": ["full"]}), "ipc", "method") == [(0, "full")]
+
+    def test_a_method_is_loaded_once_and_not_once_a_cell(self, monkeypatch):
+        loaded = []
+        monkeypatch.setattr(suites, "load_method", lambda name: (loaded.append(name), load_method(name))[1])
+        assert len(suite({"ipc": [1, 2, 3], "methods": ["noise", "full"], "seeds": 4}).cells()) == 3 * 4 + 4
+        assert loaded == ["noise", "full"]
 
     def test_variants_are_methods_of_their_own(self):
         variant = {"name": "wmdd", "as": "wmdd+bn", "set": {"jitter": 1}}
