@@ -64,6 +64,7 @@ class Kind(StrEnum):
     students = "students"
     protocols = "protocols"
     suites = "suites"
+    searches = "searches"
 
 
 @app.command()
@@ -144,6 +145,7 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
     from benchmark.discovery import load_method, method_names
     from benchmark.files import names
     from benchmark.protocol import load_protocol
+    from benchmark.search import load_search
     from benchmark.suite import load_suite
     from benchmark.vision import datasets as vision_data
     from benchmark.vision.models import list_models
@@ -154,6 +156,7 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
         Kind.students: list_models,
         Kind.protocols: lambda: {name: load_protocol(name).title for name in names("protocols")},
         Kind.suites: lambda: {name: load_suite(name).title for name in names("suites")},
+        Kind.searches: lambda: {name: load_search(name).title for name in names("searches")},
     }
     out.print(display.pairs(described[kind]()))
 

@@ -122,7 +122,7 @@ def test_a_wrong_suite_file_is_told_all_its_faults(command, tmp_path):
     assert len(lines) == 4, errors
 
 
-@pytest.mark.parametrize("kind", ["methods", "datasets", "students", "protocols", "suites"])
+@pytest.mark.parametrize("kind", ["methods", "datasets", "students", "protocols", "suites", "searches"])
 def test_everything_that_exists_is_listed(command, kind):
     status, shown, _ = command("list", kind)
     assert status == 0
