@@ -69,11 +69,6 @@ def load_method(name: str) -> type[Distiller]:
     return _load("methods", "method", name, Distiller)  # type: ignore[type-abstract]
 
 
-def evaluator_names() -> list[str]:
-    """Return the names of all files in ``evaluators/``, label regimes and evaluators alike, sorted."""
-    return _names("evaluators")
-
-
 def load_labels(name: str) -> type[LabelRegime]:
     """Return the class of a label regime; raises as `load_method` does."""
     return _load("evaluators", "label regime", name, LabelRegime)  # type: ignore[type-abstract]
