@@ -92,7 +92,7 @@ class Matching(Distiller):
     def _look(self, info: DatasetInfo, unit: Unit, iteration: int, context: Context) -> Look:
         """Return what is seen in images of given classes: by one new network, under one draw for each class."""
         network = self._network(info, iteration, context)
-        # drawn for all classes, so that a class fares the same in whichever unit
+        # drawn for all classes, so that under one seed (every unit has its own) a class fares the same in any company
         view = draw(info.classes, context.generator("view", iteration), flip=info.flip)
         view = view.rows(torch.tensor(unit.classes))
 

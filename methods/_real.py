@@ -21,7 +21,8 @@ def too_few(info: DatasetInfo, ipc: int) -> str | None:
 def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, ...], context: Context) -> Tensor:
     """Return indices [len(classes) * len(slots)] of random images, class by class, without replacement.
 
-    The draw of a class depends on the seed and the class alone, so a larger IPC extends a smaller one.
+    The draw of a class depends on the context's seed and the class alone. So a larger IPC extends a smaller one where
+    all classes are in one unit; with several, a class may be in another unit, with another seed, at another IPC.
     """
     chosen = []
     for label in classes:
