@@ -13,6 +13,7 @@ from torch.optim import SGD
 
 from benchmark.api import Context
 from benchmark.errors import BenchmarkError
+from methods import _scratch as scratch
 
 Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor]]]  # iteration -> loss, its gradients
 
@@ -73,11 +74,8 @@ def _refuse_divergence(loss: Tensor, tensors: Sequence[Tensor], name: str, done:
 
 
 def _save(path: Path, tensors: Sequence[Tensor], optimizer: SGD, done: int, loss: Tensor) -> None:
-    """Write the state whole, or leave the file as it was."""
-    beside = path.with_suffix(".part")
     leaves = [leaf.detach() for leaf in tensors]
-    torch.save({"leaves": leaves, "optimizer": optimizer.state_dict(), "done": done, "loss": loss}, beside)
-    beside.replace(path)
+    scratch.save({"leaves": leaves, "optimizer": optimizer.state_dict(), "done": done, "loss": loss}, path)
 
 
 def _resume(path: Path, tensors: Sequence[Tensor], optimizer: SGD) -> tuple[int, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,6 +16,7 @@ from benchmark.identity import seed_of
 from benchmark.vision.dsa import draw
 from benchmark.vision.models import create_model
 from benchmark.vision.training import from_data
+from methods import _scratch as scratch
 
 
 class Experts(Preparation):
@@ -41,7 +41,7 @@ class Experts(Preparation):
         paths = [context.scratch / f"expert-{expert}.pt" for expert in range(self.experts)]
         for expert, path in enumerate(paths):
             if not path.exists():
-                _write(self._trajectory(data, read, expert, context), path)
+                scratch.save(self._trajectory(data, read, expert, context), path)
             context.progress(expert + 1, self.experts)
         trajectories = torch.stack([torch.load(path, weights_only=True, mmap=True) for path in paths])
         for path in paths:
@@ -78,9 +78,3 @@ def new_network(arch: str, info: DatasetInfo, seed: int) -> nn.Module:
 def flat_weights(network: nn.Module) -> Tensor:
     """Return a copy of all weights as one vector [P] on the CPU, in the order of ``named_parameters``."""
     return torch.cat([weight.detach().flatten() for weight in network.parameters()]).cpu()
-
-
-def _write(trajectory: Tensor, path: Path) -> None:
-    beside = path.with_suffix(".part")
-    torch.save(trajectory, beside)
-    beside.replace(path)

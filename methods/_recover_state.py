@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Context, Unit
+from methods import _scratch as scratch
 
 
 @dataclass
@@ -58,7 +59,6 @@ class RecoveryState:
 
     def save(self) -> None:
         """Write the state whole, or leave the file as it was."""
-        beside = self.path.with_suffix(".part")
         saved = {
             "images": self.images.detach(),
             "optimizer": self.optimizer.state_dict(),
@@ -66,8 +66,7 @@ class RecoveryState:
             "frames": self.frames,
             "memory": self.memory,
         }
-        torch.save(saved, beside)
-        beside.replace(self.path)
+        scratch.save(saved, self.path)
 
     def discard(self) -> None:
         """Remove what was saved."""
