@@ -246,6 +246,10 @@ class Evaluator(Component, ABC):
         Nothing may be chosen on ``test``: it is read once, after the last step.
         """
 
+    def missing(self) -> str | None:
+        """Return None, or what has to be installed before this can be asked; cells are skipped until then."""
+        return None
+
 
 class Measure(Component, ABC):
     """What can be said of a distilled set without training anybody: how far it lies from the real images, say."""

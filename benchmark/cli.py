@@ -33,6 +33,7 @@ from benchmark.cli_options import (
     Students,
     SuiteName,
     out,
+    words,
 )
 from benchmark.cli_results import results_app
 from benchmark.cli_tune import tune_app
@@ -180,21 +181,17 @@ def main() -> None:
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
     from benchmark.suite import Selection
 
-    wrong = [word for word in _words(ipc) if not word.isdigit()]
+    wrong = [word for word in words(ipc) if not word.isdigit()]
     if wrong:
         raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
     return Selection(
-        datasets=_words(datasets),
-        methods=_words(methods),
-        ipc=tuple(int(word) for word in _words(ipc)),
-        students=_words(students),
-        protocols=_words(protocols),
+        datasets=words(datasets),
+        methods=words(methods),
+        ipc=tuple(int(word) for word in words(ipc)),
+        students=words(students),
+        protocols=words(protocols),
         seeds=seeds,
     )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _say_corrupt(found: Campaign) -> None:

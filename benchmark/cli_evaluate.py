@@ -21,6 +21,7 @@ from benchmark.cli_options import (
     Students,
     SuiteName,
     out,
+    words,
 )
 
 evaluate_app = typer.Typer()
@@ -65,7 +66,7 @@ def evaluate(
     for note in artifact.notes:
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = external.joining(artifact, method_name, load_suite(suite))
-    axes = {"students": _words(students), "protocols": _words(protocols), "seeds": seeds}
+    axes = {"students": words(students), "protocols": words(protocols), "seeds": seeds}
     machine = campaign.Machine(runs, data, runner.value, ray, device.value)
     executor, has_gpu = campaign.connect(machine)
     chosen = external.selection(entry, dataset, ipc, **axes)
@@ -76,7 +77,3 @@ def evaluate(
     shown = {axis: values for axis, values in found.selection().items() if axis != "method"}
     out.print(reporting.render(report, shown))
     raise typer.Exit(1 if board.counts["failed"].total() else 0)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())

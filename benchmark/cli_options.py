@@ -43,3 +43,8 @@ RayOption = Annotated[
     str, typer.Option("--ray", help="local: a private cluster; auto: the one that runs; or an address.")
 ]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto takes graphics cards where there are any.")]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of an option that takes several, separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -13,12 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.api import DatasetInfo, Distiller
+from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime
 from benchmark.discovery import load_measure, resolve_method
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import STAGES
 from benchmark.nodes import CellNodes, Node
-from benchmark.protocol import Protocol, load_protocol
+from benchmark.protocol import load_protocol
 from benchmark.suite import Cell, Suite
 from benchmark.vision import datasets
 
@@ -110,17 +110,17 @@ class _Builder:
         if why or info is None:
             return PlannedCell(cell, why or reason)
         if cell.ipc > min(info.train_counts):
-            smallest = min(info.train_counts)
-            raise BenchmarkError(
-                f"ipc {cell.ipc} on {cell.dataset}: impossible, its smallest class has {smallest} images"
-            )
+            return PlannedCell(cell, f"its smallest class has {min(info.train_counts)} images")
         method = self._method(cell)
         if why := method.supports(info, cell.ipc):
             return PlannedCell(cell, why)
         protocol = self.protocol(cell.protocol).of(cell.method, cell.dataset)
         if protocol is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.method.name}")
-        return PlannedCell(cell, reason, self._nodes(cell, config, info, method, protocol))
+        judges = protocol.judges(config, whole=not method.uses_ipc)
+        if why := judges[1].missing():
+            return PlannedCell(cell, why)
+        return PlannedCell(cell, reason, self._nodes(cell, config, info, method, judges))
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         config = datasets.load_dataset(name)
@@ -141,11 +141,16 @@ class _Builder:
         return resolve_method(cell.method.name, cell.dataset, cell.ipc, cell.method.params, where)
 
     def _nodes(
-        self, cell: Cell, config: datasets.DatasetConfig, info: DatasetInfo, method: Distiller, protocol: Protocol
+        self,
+        cell: Cell,
+        config: datasets.DatasetConfig,
+        info: DatasetInfo,
+        method: Distiller,
+        judges: tuple[LabelRegime, Evaluator],
     ) -> dict[str, tuple[str, ...]]:
         nodes = CellNodes(cell, config, info, on_gpu=self.place.device == "cuda")
         measures = self.measures if method.uses_ipc else ()  # of the whole training set there is nothing to say
-        found = nodes.of(method, *protocol.judges(config, whole=not method.uses_ipc), measures)
+        found = nodes.of(method, *judges, measures)
         for node in nodes.made:
             self.nodes.setdefault(node.key, node)
         return found

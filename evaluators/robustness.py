@@ -19,18 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
 from benchmark.api import Context, LabeledSet, TestData, as_array
-from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from evaluators.accuracy import Accuracy
 
 BATCH = 256
-INSTALL = "evaluator robustness: foolbox is not installed; pip install 'foolbox>=3.3.4'"
+INSTALL = "foolbox is not installed: pip install 'foolbox>=3.3.4'"
 
 
 class Robustness(Accuracy):
@@ -50,11 +49,9 @@ class Robustness(Accuracy):
     pgd_steps: int = Field(10, ge=1)
     step_size: float = Field(0.25, gt=0)  # of PGD, in parts of eps
 
-    @model_validator(mode="after")
-    def _foolbox_is_here(self) -> Robustness:
-        if importlib.util.find_spec("foolbox") is None:
-            raise BenchmarkError(INSTALL)
-        return self
+    def missing(self) -> str | None:
+        """Return how to install foolbox where it is not."""
+        return INSTALL if importlib.util.find_spec("foolbox") is None else None
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context

@@ -60,7 +60,6 @@ def command(tmp_path, monkeypatch, capsys):
         ("--protocols hardd", "--protocols: unknown protocol 'hardd'. Did you mean 'hard'?"),
         ("--ipc ten,1,2x", "--ipc: 'ten' is not a number"),
         ("--ipc 0", "--ipc: 0 is impossible; images per class are 1 or more"),
-        ("--datasets digits --ipc 500", "ipc 500 on digits: impossible, its smallest class has 140 images"),
         ("--seeds 0", "Invalid value for '--seeds'"),
         ("--seeds two", "Invalid value for '--seeds'"),
         ("--device tpu", "Invalid value for '--device'"),
@@ -74,6 +73,13 @@ def test_a_mistake_is_one_message_and_status_2(command, name, words, said):
     assert status == 2
     assert said in " ".join(errors.replace("│", " ").split())
     assert "Traceback" not in shown + errors
+
+
+def test_an_ipc_above_the_smallest_class_is_skipped_with_its_reason(command):
+    status, shown, _ = command("plan", "--datasets", "digits", "--ipc", "500", "--methods", "random_real")
+    assert status == 0
+    assert "its smallest class has 140 images" in shown
+    assert "Nothing to do here: every cell is skipped." in shown
 
 
 def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(command, tmp_path):

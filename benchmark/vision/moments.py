@@ -17,7 +17,8 @@ from benchmark.vision.models import batch_norms
 class Moments(torch.autograd.Function):
     """Mean and biased variance over the pixels of each channel of each image: [N, C, H, W] -> [N, C] twice, float32.
 
-    The same as ``torch.var_mean(x, (2, 3), correction=0)``, ten times faster on a CPU; its gradient is one fused pass.
+    As ``torch.var_mean(x, (2, 3), correction=0)``, ten times faster on a CPU; its gradient is one fused pass. The
+    variance is ``E[x^2] - E[x]^2``, whose relative error is below 1e-4 for means up to 10 standard deviations.
     """
 
     @staticmethod
