@@ -162,8 +162,12 @@ def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
     Raises:
         Faults: every choice of values that a method or the protocol does not take.
         DataMissing: the dataset is not on disk.
+        BenchmarkError: the dataset's teacher is downloaded, and knows what is held out.
     """
     config = datasets.load_dataset(search.dataset)
+    if seen := config.teacher.pretrained:
+        remedy = "its recipe in configs/datasets has to train one (without 'pretrained')"
+        raise BenchmarkError(f"{search.dataset}: its teacher {seen} was trained on what a search holds out; {remedy}")
     info = datasets.info(config, data, "holdout")
     trials, faults = list[Trial](), list[str]()
     for method in search.methods:

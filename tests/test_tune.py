@@ -86,6 +86,10 @@ class TestFile:
             search(**changes)
         assert said in str(caught.value)
 
+    def test_a_teacher_that_knows_what_is_held_out_is_refused(self):
+        with pytest.raises(BenchmarkError, match=r"imagenet1k: its teacher torchvision:.* holds out; its recipe"):
+            plan(search(dataset="imagenet1k", student="resnet18"), Path("data"), on_gpu=True)
+
     def test_values_that_nobody_takes_are_said_before_anything_runs(self):
         wrong = {"schedule.epochs": [2], "lambda": [1, 2], "evaluator.learning_rat": [1]}
         with pytest.raises(Faults) as caught:
