@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli_options import Data, Runs, SuiteName, out
+from benchmark.cli_options import Data, Datasets, Runs, SuiteName, out, words
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import names
 
@@ -65,6 +66,7 @@ def publish(
     suite: Annotated[str, typer.Option(help="Name of a suite; without it, all that are published.")] = "",
     runs: Annotated[str, typer.Option(help="A store with results to add; without it, only files are made anew.")] = "",
     note: Annotated[str, typer.Option(help="A sentence to keep beside the results.")] = "",
+    datasets: Datasets = "",
 ) -> None:
     """Add a run's verified records to the published ones, and make the tables and the README's results anew."""
     from leaderboards import publication, readme
@@ -72,7 +74,7 @@ def publish(
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note want to know of which suite; add --suite NAME")
     for name in [suite] if suite else publication.suites():
-        found = _publication(name, runs, note)
+        found = _publication(name, runs, note, words(datasets))
         changed = publication.write(found.suite, publication.files(found))
         counts = f"{found.done} cells, {len(found.records)} records; {len(changed)} files changed"
         out.print(f"{found.suite}: {counts}", markup=False)
@@ -98,8 +100,8 @@ def export(
     found = distilled.find(runs, _known(suite, runs), distilled.Wanted(dataset, ipc, method, draw))
     lost = exports.export(found.images, found.info(data), form.value, destination, found.title, found.facts)
     out.print(f"{destination}: {len(found.images)} images, {found.title}", markup=False)
-    for words in lost:
-        out.print(f"the format has no place for {words}", markup=False)
+    for part in lost:
+        out.print(f"the format has no place for {part}", markup=False)
 
 
 def _check() -> None:
@@ -132,7 +134,7 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
         csv.write_bytes(tables.to_csv(history.table(found)))
 
 
-def _publication(suite: str, runs: str, note: str) -> Publication:
+def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:
     """Return what is published of a suite with what a run adds to it."""
     from benchmark import publishing
     from benchmark.store import Store
@@ -141,8 +143,8 @@ def _publication(suite: str, runs: str, note: str) -> Publication:
     name = _known(suite, runs) if runs else suite
     earlier = publication.read(name)
     if runs:
-        found = publishing.verified(Store(runs), publication.done(runs, name))
-        return publication.merged(earlier, publication.of_run(runs, name, found), note)
+        found = publishing.verified(Store(runs), publication.done(runs, name, datasets))
+        return publication.merged(earlier, publication.of_run(runs, name, found, datasets), note)
     if earlier is None:
         raise BenchmarkError(f"nothing is published of suite '{name}'; add --runs DIR to publish what a run has of it")
     return publication.merged(earlier, earlier, note)

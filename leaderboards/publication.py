@@ -16,7 +16,7 @@ import json
 import math
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,34 +98,39 @@ def read(suite: str, place: Path | None = None) -> Publication | None:
         ) from error
 
 
-def of_run(runs: str, suite: str, found: Records) -> Publication:
+def of_run(runs: str, suite: str, found: Records, datasets: Collection[str] = ()) -> Publication:
     """Return what a run has to publish.
 
     Args:
         runs: the store.
         suite: a suite that was run into it.
         found: the verified records of its done cells, as `done` lists their keys, and of all that these stand on.
+        datasets: those to publish; () for all.
     """
     stored = records.read(runs, suite)
     manifest = json.loads(stored.folder.read([f"leaderboards/{suite}/manifest.json"]).popitem()[1])
     slim = {key: _slim(record) for key, record in found.items()}
-    cells = tuple(_published_cell(cell, slim) for cell in stored.cells)
+    cells = tuple(_published_cell(cell, slim) for cell in _of(datasets, stored.cells))
     return Publication(suite, int(manifest["version"]), stored.title, (), cells, slim)
 
 
-def done(runs: str, suite: str) -> list[str]:
-    """Return the keys of the nodes of all cells of a run that are done.
+def done(runs: str, suite: str, datasets: Collection[str] = ()) -> list[str]:
+    """Return the keys of the nodes of all cells of a run that are done, of some datasets or () for all.
 
     Raises:
         BenchmarkError: none is.
     """
     stored = records.read(runs, suite)
     known = stored.nodes.records
-    cells = [cell for cell in stored.cells if stored.records(cell, "evaluate")]
+    cells = [cell for cell in _of(datasets, stored.cells) if stored.records(cell, "evaluate")]
     if not cells:
         raise BenchmarkError(f"{runs}: no cell of suite '{suite}' is done; run it first, then publish")
     keys = [key for cell in cells for keys in (cell.get("nodes") or {}).values() for key in keys]
     return [key for key in dict.fromkeys(keys) if key in known]
+
+
+def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
+    return [cell for cell in cells if not datasets or cell["dataset"] in datasets]
 
 
 def merged(earlier: Publication | None, new: Publication, note: str = "") -> Publication:

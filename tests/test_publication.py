@@ -42,6 +42,16 @@ def run(tmp_path):
     return made
 
 
+def test_only_some_datasets_are_published_where_they_are_named(run):
+    run.done(run.cell(dataset="imagenette64"), 70.0)
+    run.publication()  # writes the manifest
+    everything, digits = (publication.done(run.root, "main", names) for names in ((), ["digits"]))
+    assert set(digits) < set(everything)
+    known = records.read(run.root, "main").nodes.records
+    found = of_run(run.root, "main", {key: known[key] for key in digits}, ["digits"])
+    assert {cell["dataset"] for cell in found.cells} == {"digits"}
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.setattr(publication, "PLACE", tmp_path / "published")
