@@ -43,6 +43,7 @@ CELL_COLUMNS = [
     "train_seconds",
     "peak_memory_mb",
     "device",
+    "precision",  # of its networks; the same identity gives other numbers in bfloat16 than in float32
     "evaluate_key",
     "module",  # the method's file; `method` is the name in the tables, which differs for variants
     "params",  # hyperparameters that a variant overrides, as JSON
@@ -103,8 +104,8 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per expected cell, datasets in the order of the manifest.
 
     Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
-    over the nodes of a stage, empty as long as one of them is not done. Peak memory and devices are those of all stages
-    but the teacher's, which is no part of a method's cost.
+    over the nodes of a stage, empty as long as one of them is not done. Peak memory, devices and precisions are those of
+    all stages but the teacher's, which is no part of a method's cost.
 
     Raises:
         BenchmarkError: a cell that cannot be understood.
@@ -225,7 +226,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "label_seconds": _total(done["relabel"], "seconds"),
         "train_seconds": _total(done["evaluate"], "seconds"),
         "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
-        "device": joined(str(_cost(record, "device") or "") for record in own),
+        **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
         "module": cell["method"],
         "params": _plain_json(cell.get("params")),

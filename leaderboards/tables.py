@@ -29,6 +29,7 @@ LEADERBOARD_COLUMNS = [
     "train_seconds",
     "peak_memory_mb",
     "device",
+    "precision",
     "cells",
     "teacher_top1",
     "teacher_seconds",
@@ -98,7 +99,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         top5_mean=("top5", "mean"),
         seeds=("status", lambda statuses: (statuses == "ok").sum()),
         cells=("status", "size"),
-        device=("device", joined),
+        **{name: (name, joined) for name in ("device", "precision")},
         **{name: (name, "max") for name in ("module", "params", "recipe")},  # "" as long as nothing is recorded
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()

@@ -37,6 +37,14 @@ def rows(data: str | bytes | Path) -> list[dict[str, str]]:
 # What became of every cell
 
 
+def test_the_precision_of_every_cell_is_said(store):
+    for seed, precision in enumerate(("bfloat16", "float32")):
+        store.done(store.cell(seed=seed), precision=precision)
+    built = store.build()
+    assert list(built.cells["precision"]) == ["bfloat16", "float32"]
+    assert list(built.leaderboard["precision"]) == ["bfloat16 + float32"]
+
+
 def test_every_expected_cell_is_one_row_whatever_became_of_it(store):
     ok, failed, blocked, missing = (store.cell(method=name) for name in ("wmdd", "mmd", "sre2l", "random_real"))
     store.cell("imagenette", skipped="not on disk: python -m benchmark data fetch imagenette", nodes={})
