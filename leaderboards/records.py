@@ -104,8 +104,8 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per expected cell, datasets in the order of the manifest.
 
     Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
-    over the nodes of a stage, empty as long as one of them is not done. Peak memory, devices and precisions are those of
-    all stages but the teacher's, which is no part of a method's cost.
+    over the nodes of a stage, empty as long as one of them is not done. Memory, device and precision are those of all
+    stages but the teacher's, which is no part of a method's cost.
 
     Raises:
         BenchmarkError: a cell that cannot be understood.
