@@ -16,7 +16,7 @@ from leaderboards import distances, scores
 from leaderboards.records import EVERY_IPC, rows_of
 from leaderboards.standings import rank_text, recovered_text
 from leaderboards.tables import ipc_text
-from leaderboards.typeset import HTML, LATEX, MARKDOWN, Markup, latex
+from leaderboards.typeset import HTML, LATEX, MARKDOWN, Markup, latex, markdown_grid
 from leaderboards.units import duration, size
 
 NUMBERS = {  # column of the files that it draws on -> heading, format
@@ -83,7 +83,9 @@ class Overview:
         return [text for column, text in LEGEND.items() if column in self.columns]
 
 
-def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, spent: pd.DataFrame) -> list[Overview]:
+def overviews(
+    board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, spent: pd.DataFrame, scored: pd.DataFrame
+) -> list[Overview]:
     """Return every table of everything.
 
     Args:
@@ -91,11 +93,12 @@ def overviews(board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, s
         sets: as `distances.table` returns them.
         attacked: as `robustness.table` returns it; its protocols are shown by what it holds, not by their top-1.
         spent: as `costs.table` returns it.
+        scored: as `scores.table` returns it.
     """
     measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
     sized = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
     known: dict[Any, dict[str, Any]] = {}
-    for row in [*rows_of(spent), *rows_of(scores.table(board)), *rows_of(attacked)]:
+    for row in [*rows_of(spent), *rows_of(scored), *rows_of(attacked)]:
         known.setdefault((row["dataset"], row["ipc"], row["student"], row["method"]), {}).update(row)
     found = []
     for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
@@ -135,7 +138,7 @@ def to_markdown(table: Overview) -> bytes:
     mark = MARKDOWN
     head = [["method", *map(mark.escape, table.columns)], [":--", *("--:" for _ in table.columns)]]
     body = [[mark.escape(method), *(_marked(cell, mark) for cell in row)] for method, row in table.rows.items()]
-    grid = "\n".join(f"| {' | '.join(line)} |" for line in [*head, *body])
+    grid = markdown_grid([*head, *body])
     notes = "\n".join(f"- {mark.escape(line)}" for line in table.legend)
     return f"**{mark.escape(table.caption)}**\n\n{grid}\n\n{notes}\n".encode()
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults
-from leaderboards import overview, records, report, tables, typeset
+from leaderboards import records, report, tables
 from leaderboards.folder import Folder
 from leaderboards.records import STAGES, Nodes, Record, Stored, keys_of
 
@@ -199,17 +199,16 @@ def files(found: Publication) -> dict[str, bytes]:
     made = found.said.files
     slim = found.said.report.cells.drop(columns=["recipe"])  # records.jsonl has the recipes
     kept = {name: data for name, data in {**made, "cells.csv": tables.to_csv(slim)}.items() if name not in LEFT_OUT}
-    kept = {name: data for name, data in kept.items() if not name.endswith(".md")} | {PAGE: _page(found)}
+    shown = [kept.pop(name).decode() for name in list(kept) if name.endswith(".md")]
+    kept[PAGE] = _page(found, shown)
     lines = [json.dumps(found.records[key], sort_keys=True, separators=(",", ":")) for key in sorted(found.records)]
     return {MANIFEST: _manifest(found), RECORDS: "".join(f"{line}\n" for line in lines).encode(), **kept}
 
 
-def _page(found: Publication) -> bytes:
-    """Return all tables of a publication on one page, which code hosts show beside its files."""
+def _page(found: Publication, shown: Sequence[str]) -> bytes:
+    """Return all tables of a publication, as Markdown, on one page, which code hosts show beside its files."""
     facts = f"Suite `{found.suite}`, version {found.version}. {' '.join(found.notes)}".strip()
-    shown = [overview.to_markdown(table) for table in found.said.overviews]
-    shown += [typeset.to_markdown(table) for table in found.said.tables]
-    return "\n".join([f"# {found.title}\n", f"{facts}\n", *(table.decode() for table in shown)]).encode()
+    return "\n".join([f"# {found.title}\n", f"{facts}\n", *shown]).encode()
 
 
 def write(suite: str, made: Mapping[str, bytes], place: Path | None = None) -> list[str]:

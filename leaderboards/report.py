@@ -99,12 +99,12 @@ def plain(stored: records.Stored) -> Said:
     board, sets = report.leaderboard, distances.table(stored, report.cells)
     paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
     attacked = robustness.table(stored)
-    spent = costs.table(stored, board)
-    everything = overview.overviews(board, sets, attacked, spent)
+    spent, scored = costs.table(stored, board), scores.table(board)
+    everything = overview.overviews(board, sets, attacked, spent, scored)
     frames = {
         "leaderboard": board,
         "cells": report.cells,
-        "scores": scores.table(board),
+        "scores": scored,
         "comparisons": report.compared,
         "variance": ranking.variances(report.cells),
         "costs": spent,
@@ -113,8 +113,8 @@ def plain(stored: records.Stored) -> Said:
     files |= {
         **distances.files(sets),
         **robustness.files(attacked),
-        **_typeset(paper_tables),
         **overview.files(everything),
+        **_typeset(paper_tables),
     }
     return Said(report, sets, paper_tables, attacked, everything, files)
 

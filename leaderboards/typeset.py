@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,9 +127,19 @@ def to_markdown(table: Table) -> bytes:
     rows = [headings, [":--", *("--:" for _ in table.columns)], *numbers]
     notes = [f"{place}. {mark.escape(origin)}" for place, origin in enumerate(sources(table), start=1)]
     gaps = [f"- {mark.escape(text)}" for text in table.absent]
-    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    parts = [f"**{mark.escape(table.caption)}**", body, legend(table, mark), "\n".join(notes), "\n".join(gaps)]
+    parts = [
+        f"**{mark.escape(table.caption)}**",
+        markdown_grid(rows),
+        legend(table, mark),
+        "\n".join(notes),
+        "\n".join(gaps),
+    ]
     return ("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def markdown_grid(rows: Iterable[Sequence[str]]) -> str:
+    """Return lines of escaped cells, the headings and the rule below them first, as a table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def to_latex(table: Table) -> bytes:
