@@ -18,6 +18,7 @@ from leaderboards.figures import ERROR, style_of
 from leaderboards.folder import file_name
 from leaderboards.palette import look
 from leaderboards.records import EVERY_IPC, rows_of
+from leaderboards.standings import RANDOM
 
 HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # bn, pcbn
 OTHER_HATCH = "xxxxx"
@@ -75,7 +76,7 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _line_per_ipc(ax, panel, dict(zip(control["ipc"], control["top1_mean"], strict=True)))
                     ax.set_xlabel(parameter.replace("_", " "))
                 recipe = "; filled: the recipe's own value" if (group["params"] == "").any() else ""
-                dotted = f"; dotted: {variants.CONTROL}" if len(variants.control_of(group, leaderboard)) else ""
+                dotted = f"; dotted: {RANDOM}" if len(variants.control_of(group, leaderboard)) else ""
                 facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
                 figures.note(figure, f"{facts}{recipe}{dotted}{words}")
                 found[file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure

@@ -23,10 +23,7 @@ COLUMNS = [
     *(f"{stage}_{what}" for stage in SHARED for what in ("amortised_seconds", "shared_by")),
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
-    *(
-        "transport_cost",
-        "barycenter_seconds",
-    ),  # of a barycenter: what its solver reached, and took
+    *("transport_cost", "barycenter_seconds"),  # of a barycenter: what its solver reached, and took
 ]
 TEXTS = [*ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
 INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]

@@ -16,6 +16,7 @@ from leaderboards import variants
 from leaderboards.ranking import BLOCK, Block, Comparisons
 from leaderboards.records import EVERY_IPC, rows_of
 from leaderboards.references import Reference, comparable
+from leaderboards.standings import RANDOM
 from leaderboards.tables import absent, ipc_text
 
 MAIN, ABLATION, SENSITIVITY = "main", "ablation", "sensitivity"
@@ -106,7 +107,7 @@ def _one(
     Methods stand in the order that is given, then the most accurate first.
     """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["module"]) == {variants.CONTROL}):
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["module"]) == {RANDOM}):
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)

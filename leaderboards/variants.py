@@ -13,6 +13,7 @@ from collections import defaultdict
 import pandas as pd
 
 from leaderboards.records import rows_of
+from leaderboards.standings import RANDOM
 
 DISTANCES = {  # rows that differ in the distance between features and nothing else that their name says
     "wmdd": "mmd",
@@ -21,7 +22,6 @@ DISTANCES = {  # rows that differ in the distance between features and nothing e
     "wasserstein+pcbn": "mmd+pcbn",
     "wasserstein+none": "mmd+none",
 }
-CONTROL = "random_real"
 SERIES = 3  # values from which on a series is one
 
 
@@ -64,13 +64,13 @@ def ablation(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the variants that are no member of a series, with the methods that they vary and the control."""
     rows = contestants(leaderboard)
     varied = _varied(rows)
-    return rows[varied | ((rows["module"] == CONTROL) & _any(varied, rows, ["dataset", "protocol", "student"]))]
+    return rows[varied | ((rows["module"] == RANDOM) & _any(varied, rows, ["dataset", "protocol", "student"]))]
 
 
 def control_of(rows: pd.DataFrame, leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the control's rows of a leaderboard at the dataset, IPC, protocol and student of some of its rows."""
     axes = ["dataset", "ipc", "protocol", "student"]
-    control = leaderboard[leaderboard["module"] == CONTROL]
+    control = leaderboard[leaderboard["module"] == RANDOM]
     return control[control.set_index(axes).index.isin(rows.set_index(axes).index)]
 
 
