@@ -1,104 +1,126 @@
-"""Configuration files: flat YAML, read into validated values, every fault named by file and key."""
+"""Files below a root that may be a local folder or an address that fsspec understands (``s3://bucket/runs``)."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
-from benchmark.errors import BenchmarkError, Faults
+from benchmark.errors import BenchmarkError
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
-Model = TypeVar("Model", bound=BaseModel)
+CONNECTIONS = 32  # files of a bucket read at once
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file's mapping.
-
-    Raises:
-        BenchmarkError: the file cannot be read, is not YAML, or holds no mapping.
-    """
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BenchmarkError(f"{shown(path)}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{shown(path)}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(value, dict):
-        raise BenchmarkError(f"{shown(path)}: expected keys and values at the top")
-    return value
+def file_name(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", text)
 
 
-def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
-    """Return ``model(**values)``.
+class Folder:
+    """Reads and writes files by their names relative to a root."""
 
-    Args:
-        model: what the values should make.
-        values: as read from a file or a command.
-        where: the place that a fault names, e.g. "configs/suites/main.yaml".
+    def __init__(self, root: str) -> None:
+        """Open a root; nothing is created before something is written.
 
-    Raises:
-        Faults: every unknown key and wrong value, each with its place.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        items = [dict(item) for item in error.errors() if not _follows(dict(item), error)]
-        raise Faults(f"{where}: {_fault(model, item)}" for item in items) from error
+        Raises:
+            BenchmarkError: an address that fsspec cannot open here.
+        """
+        self.root = str(root).rstrip("/") or "/"
+        try:
+            self._fs, self._base = fsspec.core.url_to_fs(self.root)
+        except (ValueError, ImportError) as error:
+            raise BenchmarkError(f"cannot open the store {root}: {error}") from error
+        self._local = isinstance(self._fs, LocalFileSystem)
 
+    def shown(self, name: str) -> str:
+        """Return a file's path or address as a user would type it."""
+        return f"{self.root}/{name}"
 
-def load(model: type[Model], kind: str, name: str) -> Model:
-    """Return ``configs/KIND/NAME.yaml`` as validated values; its stem becomes the field ``name``."""
-    path = CONFIGS / kind / f"{name}.yaml"
-    return validated(model, {"name": name, **read_yaml(path)}, shown(path))
+    def read(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents of those files that exist, in the order of the names.
 
+        Raises:
+            BenchmarkError: a file that is there but cannot be read.
+        """
+        wanted = list(dict.fromkeys(names))
+        if self._local:  # a disk gains nothing from many connections
+            contents = [self._read(name) for name in wanted]
+        else:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                contents = list(pool.map(self._read, wanted))
+        return {name: data for name, data in zip(wanted, contents, strict=True) if data is not None}
 
-def names(kind: str) -> list[str]:
-    """Return the stems of the files in ``configs/KIND``."""
-    return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+    def local(self, name: str) -> Path | None:
+        """Return the path of a file that lies on this machine's disk, or None."""
+        path = Path(self._path(name))
+        return path if self._local and path.is_file() else None
 
+    def size(self, name: str) -> int:
+        """Return how many bytes a file has, 0 where it does not exist."""
+        try:
+            return int(self._fs.size(self._path(name)) or 0)
+        except FileNotFoundError:
+            return 0
 
-def shown(path: Path) -> str:
-    """Return a path as messages show it: relative to the project where it lies inside."""
-    root = CONFIGS.parent
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files directly below a folder, sorted; [] where it does not exist."""
+        return self._listed(name, "file")
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise BenchmarkError(f"cannot remove {self.shown(name)}: {error.strerror or error}") from error
 
-def _fault(model: type[BaseModel], item: dict[str, Any]) -> str:
-    place, parts = "", [part for part in item["loc"] if not str(part).startswith("function-")]
-    for part in parts:
-        place += f"[{part}]" if isinstance(part, int) else f"{'.' if place else ''}{part}"
-    if item["type"] == "extra_forbidden":
-        fields = _fields(model, parts[:-1])
-        near = difflib.get_close_matches(str(parts[-1]), fields, n=1, cutoff=0.5)
-        return f"{place}: unknown key." + (f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(fields)}")
-    if item["type"] == "missing":
-        return f"{place}: is missing"
-    given = item.get("input")
-    text = item["msg"].removeprefix("Value error, ")
-    at = f"{place}: " if place else ""  # a fault of the whole has no key
-    return f"{at}{text[:1].lower()}{text[1:]}" + (f" (given: {given!r})" if _short(given) else "")
+    def folders(self, name: str) -> list[str]:
+        """Return the names of the folders directly below a folder, sorted; [] where it does not exist."""
+        return self._listed(name, "directory")
 
+    def _listed(self, name: str, kind: str) -> list[str]:
+        try:
+            found = self._fs.ls(self._path(name), detail=True, refresh=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise BenchmarkError(f"cannot read {self.shown(name)}: {error.strerror or error}") from error
+        return sorted(Path(entry["name"]).name for entry in found if entry["type"] == kind)
 
-def _follows(item: dict[str, Any], error: ValidationError) -> bool:
-    """Whether a list is too short only because of the faults of its items."""
-    inner = [other["loc"][: len(item["loc"])] for other in error.errors() if len(other["loc"]) > len(item["loc"])]
-    return item["type"] == "too_short" and item["loc"] in inner
+    def write(self, name: str, data: bytes) -> str:
+        """Write a file whole or not at all, and return its path as shown.
 
+        Raises:
+            BenchmarkError: no room, or no permission.
+        """
+        path = self._path(name)
+        try:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if self._local:
+                part = Path(f"{path}.{os.getpid()}.part")
+                part.write_bytes(data)
+                part.replace(path)
+            else:  # an object appears when its upload is complete
+                self._fs.pipe_file(path, data)
+        except OSError as error:
+            raise BenchmarkError(f"cannot write {self.shown(name)}: {error.strerror or error}") from error
+        return self.shown(name)
 
-def _fields(model: type[BaseModel], parts: list[Any]) -> list[str]:
-    for part in parts:
-        if isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            inner = [annotation, *getattr(annotation, "__args__", ())]
-            model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
-    return [field.alias or name for name, field in model.model_fields.items()]
+    def _path(self, name: str) -> str:
+        return f"{self._base.rstrip('/')}/{name}"
 
-
-def _short(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool) and len(str(value)) < 60
+    def _read(self, name: str) -> bytes | None:
+        try:
+            if self._local:
+                return Path(self._path(name)).read_bytes()
+            return bytes(self._fs.cat_file(self._path(name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise BenchmarkError(f"cannot read {self.shown(name)}: {error.strerror or error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import Path
@@ -149,8 +149,8 @@ class Labels:
             augmented view (FKD), in the order in which the views are visited.
         logits: None for hard labels and for labels that the teacher gives while the student trains;
             else [N, classes] (soft) or [epochs, N, classes] (per epoch), float16, possibly memory-mapped; where only
-            the largest are kept, [epochs, N] of records (`evaluators._top`). Fewer epochs than those of the views are
-            replayed again and again.
+            the largest are kept, [epochs, N] of records (`evaluators.parts.top`). Fewer epochs than those of the
+            views are replayed again and again.
         views: what decides the views, as plain values: they are replayed, never stored.
         seed: of the views.
     """
@@ -199,3 +199,29 @@ class LabeledSet:
 
 def _shape(tensor: Tensor) -> str:
     return f"{tensor.dtype} {list(tensor.shape)}"
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """The tensors of a safetensors file by name, on the CPU.
+
+    Every look-up maps the file anew, for as long as its tensor, or a view of it, is held. Pages are read when they are
+    touched and count as memory until their map is gone: so no more does than what is read between two look-ups.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with safe_open(path, framework="pt") as file:
+            self._names = tuple(file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(self.path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

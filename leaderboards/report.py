@@ -7,27 +7,24 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from leaderboards import (
+from benchmark.files import Folder
+from leaderboards.page import page
+from leaderboards.plots import images, neighbours
+from leaderboards.results import (
     costs,
     distances,
-    neighbours,
-    overview,
-    page,
-    paper,
-    pictures,
-    ranking,
+    leaderboard,
+    pairwise,
     records,
     references,
     robustness,
     scores,
     standings,
-    tables,
-    typeset,
     variants,
 )
-from leaderboards.folder import Folder
-from leaderboards.tables import Report
-from leaderboards.terminal import render, text
+from leaderboards.results.leaderboard import Report
+from leaderboards.tables import overview, paper, typeset
+from leaderboards.tables.terminal import render, text
 
 __all__ = ["Report", "available", "build", "look", "render", "text"]
 FOLDERS = ("tables", "plots", "pictures")  # of a report; they belong to it alone
@@ -47,7 +44,7 @@ def look(root: str, suite: str) -> Report:
 def build(root: str, suite: str) -> Report:
     """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
 
-    ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``comparisons.csv``, ``variance.csv`` and ``costs.csv``;
+    ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``ablation.csv``, ``variance.csv`` and ``costs.csv``;
     ``distances.csv`` and ``distance_correlation.csv`` where sets were measured, ``robustness.csv`` where students were
     attacked; ``tables/`` as in a paper, each as CSV,
     Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it.
@@ -97,7 +94,7 @@ def plain(stored: records.Stored) -> Said:
     published = references.load()
     report = _report(stored, published)
     board, sets = report.leaderboard, distances.table(stored, report.cells)
-    paper_tables = paper.tables(board, published, ranking.Comparisons(report.compared))
+    paper_tables = paper.tables(board, published, pairwise.Comparisons(report.compared))
     attacked = robustness.table(stored)
     spent, scored = costs.table(stored, board), scores.table(board)
     everything = overview.overviews(board, sets, attacked, spent, scored)
@@ -106,10 +103,10 @@ def plain(stored: records.Stored) -> Said:
         "cells": report.cells,
         "scores": scored,
         "comparisons": report.compared,
-        "variance": ranking.variances(report.cells),
+        "variance": pairwise.variances(report.cells),
         "costs": spent,
     }
-    files = {f"{name}.csv": tables.to_csv(frame) for name, frame in frames.items()}
+    files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
         **distances.files(sets),
         **robustness.files(attacked),
@@ -122,16 +119,16 @@ def plain(stored: records.Stored) -> Said:
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = records.cells_table(stored)
     folder = stored.folder.shown(f"leaderboards/{stored.suite}")
-    compared = ranking.comparisons(cells)
-    board = tables.leaderboard(cells, published)
-    board = standings.with_standings(board, cells, ranking.Comparisons(compared))
+    compared = pairwise.comparisons(cells)
+    board = leaderboard.leaderboard(cells, published)
+    board = standings.with_standings(board, cells, pairwise.Comparisons(compared))
     return Report(stored.suite, folder, (), cells, board, compared)
 
 
-def _pictures(stored: records.Stored, folder: str) -> list[tuple[pictures.Picture, bytes]]:
+def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:
     """Return the pictures of a suite's sets; those that exist are read, not drawn."""
     known = stored.folder.files(f"{folder}/pictures")
-    found = [*pictures.draw(stored, known), *neighbours.draw(stored, known)]
+    found = [*images.draw(stored, known), *neighbours.draw(stored, known)]
     there = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in found if png is None)
     return [(picture, png or there[f"{folder}/pictures/{picture.name}"]) for picture, png in found]
 
@@ -152,26 +149,27 @@ def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
 def _plots(said: Said, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and why some are not drawn."""
     # takes seconds, which a look need not pay
-    from leaderboards import comparisons, distance_plots, figures, plots, rankings_plot
+    from leaderboards.plots import ablation, accuracy, critical_difference, style
+    from leaderboards.plots import distances as distance_plots
 
     board = said.report.leaderboard
     board = board[~board["protocol"].isin(said.attacked["protocol"])]  # trained as under a protocol beside them
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # one method alone is compared with nothing
     named = {
-        **plots.accuracy_against_ipc(main),
-        **plots.accuracy_by_protocol(main),
-        **plots.accuracy_against_bytes(main),
-        **plots.accuracy_against_seconds(main),
-        **rankings_plot.critical_difference(board),
-        **comparisons.ablation(board),
-        **comparisons.distances(board),
-        **comparisons.networks(board),
-        **comparisons.sensitivity(board),
+        **accuracy.accuracy_against_ipc(main),
+        **accuracy.accuracy_by_protocol(main),
+        **accuracy.accuracy_against_bytes(main),
+        **accuracy.accuracy_against_seconds(main),
+        **critical_difference.critical_difference(board),
+        **ablation.ablation(board),
+        **ablation.distances(board),
+        **ablation.networks(board),
+        **ablation.sensitivity(board),
         **distance_plots.accuracy_against_distance(said.sets),
-        **comparisons.training(curves[curves["method"].isin(main["method"])]),
+        **ablation.training(curves[curves["method"].isin(main["method"])]),
     }
     files: dict[str, bytes] = {}
     for name, figure in named.items():
-        files |= {f"plots/{name}.{kind}": data for kind, data in figures.images(figure).items()}
-    return files, rankings_plot.not_drawn(board)
+        files |= {f"plots/{name}.{kind}": data for kind, data in style.images(figure).items()}
+    return files, critical_difference.not_drawn(board)

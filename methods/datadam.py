@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods._matching import Features, Matching, embedding
+from methods.parts.matching import Features, Matching, embedding
 
 
 class DataDAM(Matching):

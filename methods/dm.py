@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from methods._matching import Features, Matching, embedding
+from methods.parts.matching import Features, Matching, embedding
 
 
 class DM(Matching):

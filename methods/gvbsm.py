@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData, Unit
-from methods._generalized import GeneralPenalty, GeneralStatistics
-from methods._objective import Goal, Penalty
-from methods._recover import Recovery
+from methods.parts.generalized import GeneralPenalty, GeneralStatistics
+from methods.parts.objective import Goal, Penalty
+from methods.parts.recover import Recovery
 
 SIDE = 32  # of the images whose spectrum is taken
 

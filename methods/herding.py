@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
-from methods._real import too_few
-from methods._statistics import ClassStatistics
+from methods.parts.real import too_few
+from methods.parts.statistics import ClassStatistics
 
 
 class Herding(Distiller):

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
-from methods._real import nearest_indices, too_few
-from methods._statistics import ClassStatistics
-from methods._transport import Weights, barycenter, start_positions
+from methods.parts.real import nearest_indices, too_few
+from methods.parts.statistics import ClassStatistics
+from methods.parts.transport import Weights, barycenter, start_positions
 
 
 class KMeansReal(Distiller):

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Preparation, TrainData, Unit
-from methods._objective import Goal
-from methods._recover import Recovery, class_features
-from methods._statistics import ClassStatistics
+from methods.parts.objective import Goal
+from methods.parts.recover import Recovery, class_features
+from methods.parts.statistics import ClassStatistics
 
 
 class MMD(Recovery):

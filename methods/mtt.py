@@ -16,10 +16,10 @@ from benchmark.api import Context, DatasetInfo, Distiller, Preparation, Syntheti
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import Augmentation, draw
-from methods._descent import descend
-from methods._experts import Experts, new_network
-from methods._real import random_indices, too_few
-from methods._unroll import recomputed, unrolled
+from methods.parts.descent import descend
+from methods.parts.experts import Experts, new_network
+from methods.parts.real import random_indices, too_few
+from methods.parts.unroll import recomputed, unrolled
 
 MOST_CLASSES, MOST_PIXELS = 200, 128  # beyond these, experts and unrolled steps outgrow a GPU and a disk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
-from methods._real import random_indices, too_few
+from methods.parts.real import random_indices, too_few
 
 
 class RandomReal(Distiller):

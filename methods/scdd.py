@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
-from methods._selfsupervised import SelfSupervised
+from methods.parts.selfsupervised import SelfSupervised
 from methods.sre2l import SRe2L
 
 

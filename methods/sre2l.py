@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from benchmark.api import DatasetInfo, Unit
-from methods._recover import Recovery
+from methods.parts.recover import Recovery
 
 
 class SRe2L(Recovery):

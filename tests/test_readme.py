@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import methods
-from benchmark import cli
-from benchmark.files import CONFIGS
+from benchmark.cli import main
+from benchmark.config_files import CONFIGS
 
 README = (CONFIGS.parent / "README.md").read_text()
 
@@ -24,7 +24,7 @@ def test_every_command_that_it_names_exists():
     words = set(re.findall(r"python -m benchmark (\w+)", README))
     assert words >= {"plan", "run", "status", "report", "list", "data"}
     for word in words:
-        assert CliRunner().invoke(cli.app, [word, "--help"]).exit_code == 0, word
+        assert CliRunner().invoke(main.app, [word, "--help"]).exit_code == 0, word
 
 
 def test_every_make_target_that_it_names_exists():
@@ -43,7 +43,7 @@ def test_its_method_runs_in_a_suite_without_touching_another_file(tmp_path: Path
     runs = str(tmp_path / "runs")
     where = ["--suite", "main", "--datasets", "digits", "--ipc", "1", "--students", "test_resnet"]
     how = ["--protocols", "hard", "--methods", "averages", "--seeds", "1", "--runner", "serial", "--runs", runs]
-    result = CliRunner().invoke(cli.app, ["run", *where, *how])
+    result = CliRunner().invoke(main.app, ["run", *where, *how])
     assert result.exit_code == 0, result.output
     board = pd.read_csv(tmp_path / "runs" / "leaderboards" / "main" / "leaderboard.csv")
     row = board[board["method"] == "averages"].iloc[0]

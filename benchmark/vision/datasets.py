@@ -16,8 +16,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from benchmark.api import DatasetInfo, Frozen, ImageData, TestData, TrainData
+from benchmark.config_files import load, names
 from benchmark.errors import BenchmarkError, DataMissing, Faults, unknown
-from benchmark.files import load, names
 from benchmark.identity import digest
 from benchmark.vision import fetching, layouts, reading
 from benchmark.vision.layouts import Split

@@ -1,0 +1,1 @@
+"""Distilled sets in and out of other people's formats."""

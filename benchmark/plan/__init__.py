@@ -1,0 +1,1 @@
+"""From suite files to cells, and from cells to nodes with keys."""

@@ -1,0 +1,1 @@
+"""What happens: stages, runners, the store and what is recorded."""

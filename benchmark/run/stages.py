@@ -1,0 +1,282 @@
+"""What each stage does, in this process and without Ray: read the parents, compute, write, commit."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
+from benchmark.errors import BenchmarkError
+from benchmark.identity import seed_of
+from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
+from benchmark.plan.label_bytes import account
+from benchmark.run import provenance
+from benchmark.run.heartbeat import Heartbeat
+from benchmark.run.store import Store
+from benchmark.synthetic import TensorFile
+from benchmark.vision import datasets
+from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
+from benchmark.vision.training import TrainRecipe, accuracy, train_classifier
+
+MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a stage runs; none of it is part of an identity."""
+
+    runs: str
+    data: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None  # of this process on the CPU; None: as torch finds them
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded datasets lie: beside the data, or in the user's cache folder where they are read-only."""
+        data = Path(self.data)
+        home = next(place for place in (data, *data.absolute().parents) if place.exists())
+        if os.access(home, os.W_OK):
+            return data / ".cache"
+        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended."""
+
+    key: str
+    status: Literal["done", "failed"]
+    message: str = ""  # one line
+    transient: bool = False  # worth another try
+    seconds: float = 0.0
+
+
+def execute(key: str, identity: Mapping[str, Any], settings: Settings) -> Outcome:
+    """Compute one node and commit it, or leave word of its failure; raises nothing but an interruption."""
+    store, start = Store(settings.runs), time.perf_counter()
+    try:
+        _Work(key, identity, settings, store).run()
+        return Outcome(key, "done", seconds=time.perf_counter() - start)
+    except Exception as error:  # the boundary: whatever a method does wrong becomes a row with its reason
+        message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+        line = " ".join(message.split())[:500]
+        word = {
+            "stage": identity["stage"],
+            "message": line,
+            "traceback": traceback.format_exc(),
+            "when": provenance.now(),
+        }
+        try:
+            if store.state(key) == "done":  # another driver was first, and cleared the scratch folder of both
+                return Outcome(key, "done", seconds=time.perf_counter() - start)
+            store.fail(key, word)
+        except BenchmarkError as disk:
+            line += f" (and {disk})"
+        return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
+
+
+class _Work:
+    """One node at work: what its identity names, loaded when it is asked for."""
+
+    def __init__(self, key: str, identity: Mapping[str, Any], settings: Settings, store: Store) -> None:
+        self.key, self.identity, self.settings, self.store = key, identity, settings, store
+        self.device = torch.device(settings.device)
+        self.params: Mapping[str, Any] = identity["component"]["params"]
+        self.config = datasets.load_dataset(identity["dataset"]["name"])
+        self.view: datasets.DataView = identity["dataset"].get("view", "full")
+        self.metrics: dict[str, Any] = {}
+        self.bytes: dict[str, int] = {}
+        self.parts: Mapping[str, float] = {}
+        self.heartbeat = Heartbeat(store, key)
+
+    def run(self) -> None:
+        """Compute, measure and commit."""
+        stages: dict[str, Callable[[Path], None]] = {
+            "teacher": self.teacher,
+            "prepare": self.prepare,
+            "distill": self.distill,
+            "relabel": self.relabel,
+            "evaluate": self.evaluate,
+            "measure": self.measure,
+        }
+        if self.settings.threads and self.device.type == "cpu":
+            torch.set_num_threads(self.settings.threads)
+        started, forwarded = provenance.now(), images_forwarded()
+        self.heartbeat(0, 1, {})
+        with self.store.writing(self.key) as folder:
+            with provenance.measured(self.device) as cost:
+                stages[self.identity["stage"]](folder)
+            history = {"started": started, "finished": provenance.now()}
+            record = {
+                "stage": self.identity["stage"],
+                "identity": self.identity,
+                "metrics": self.metrics,
+                "cost": {
+                    **cost,
+                    "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
+                    "images_forwarded": images_forwarded() - forwarded,
+                    "exclusive": self.heartbeat.look_around(),
+                    "bytes": self.bytes,
+                    "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
+                    "precision": str(precision(self.device)).removeprefix("torch."),
+                },
+                "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
+            }
+            self.store.commit(self.key, folder, record)
+        self.store.clear_scratch(self.key)
+
+    # The stages
+
+    def teacher(self, folder: Path) -> None:
+        """Squeeze: train a network on the real training set; its test accuracy is read once, at the end."""
+        recipe, context = TrainRecipe(**self.params["recipe"]), self.context()
+        if recipe.pretrained:
+            model = load_pretrained(recipe.arch, recipe.pretrained, stem=Stem(**self.params["stem"]), **self._sizes)
+            model = model.to(self.device)
+        else:
+            model = self._network(recipe.arch, self.params["stem"], context.seed)
+            train_classifier(model, self.train, recipe, context)
+        self.metrics |= accuracy(model, self.test(), context)
+        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(state, folder / MODEL)
+
+    def prepare(self, folder: Path) -> None:
+        """Run a preparation, which several methods may share."""
+        preparation = load_preparation(self._name)(**self.params)
+        tensors = preparation.prepare(self.train, self.context())
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
+
+    def distill(self, folder: Path) -> None:
+        """Recover: make one unit of a synthetic set."""
+        method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
+        context = self.context()
+        images = method.distill(self.train, unit, context)
+        images.save(folder / IMAGES)
+        self.bytes["images"], self.parts = images.images_bytes, context.parts
+        self.metrics |= {"images": len(images), **images.metadata}
+
+    def relabel(self, folder: Path) -> None:
+        """Give the images their labels."""
+        regime = load_labels(self._name)(**self.params)
+        images, context = self.images(), self.context()
+        labels = regime.label(images, self.info, context, folder)
+        labels.save(folder)
+        self.bytes |= account(regime, labels, len(images), self.info.classes, context.teachers)
+
+    def evaluate(self, _folder: Path) -> None:
+        """Train a student on the labelled set and judge it on the test split."""
+        context = self.context()
+        train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
+        student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
+        evaluator = load_evaluator(self._name)(**self.params)
+        self.metrics |= evaluator.evaluate(train, self.test(), student, context)
+
+    def measure(self, folder: Path) -> None:
+        """Say what there is to say of the set without a student; the test split is not opened."""
+        found = load_measure(self._name)(**self.params)
+        self.metrics |= found.measure(self.images(), self.train, self.context(), folder)
+
+    # What they read
+
+    @cached_property
+    def train(self) -> TrainData:
+        """The real training split."""
+        train = datasets.open_train(self.config, Path(self.settings.data), self.settings.cache, self.view)
+        self._refuse_other_data(train.info)
+        return train
+
+    def test(self) -> TestData:
+        """Open the test split; only the stages teacher and evaluate do."""
+        test = datasets.open_test(self.config, Path(self.settings.data), self.settings.cache, self.view)
+        self._refuse_other_data(test.info)
+        return test
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        """The dataset's facts."""
+        info = datasets.info(self.config, Path(self.settings.data), self.view)
+        self._refuse_other_data(info)
+        return info
+
+    def parents(self, role: str) -> list[Path]:
+        """Return the verified folders of a node's parents in a role."""
+        return [self.store.folder(key) for key in self.identity["parents"].get(role, ())]
+
+    def images(self) -> SyntheticSet:
+        """Return the whole synthetic set, joined from its units."""
+        return SyntheticSet.merge([SyntheticSet.load(folder / IMAGES) for folder in self.parents("images")])
+
+    def context(self) -> Context:
+        """Return what a component may use; its seed is a hash of named axes that leave out the method."""
+        identity = self.identity
+        # Distilled sets share their draws across IPC, so that a larger random subset extends a smaller one.
+        ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
+        axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
+        prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
+        return Context(
+            device=self.device,
+            precision=precision(self.device),
+            seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
+            scratch=self.store.scratch(self.key),
+            teachers=_Teachers(identity["parents"].get("teachers", ()), self._teacher),
+            prepared=prepared[0] if prepared else {},
+            report=self.heartbeat,
+        )
+
+    def _refuse_other_data(self, info: DatasetInfo) -> None:
+        if info.fingerprint != self.identity["dataset"]["fingerprint"]:
+            raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
+
+    @property
+    def _name(self) -> str:
+        return str(self.identity["component"]["name"])
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {"classes": self.info.classes, "resolution": self.info.resolution, "channels": self.info.channels}
+
+    def _network(self, arch: str, stem: Mapping[str, Any], seed: int) -> nn.Module:
+        return create_model(arch, **self._sizes, stem=Stem(**stem), seed=seed).to(self.device)
+
+    def _teacher(self, key: str) -> nn.Module:
+        folder, record = self.store.folder(key), self.store.record(key)
+        params = (record or {})["identity"]["component"]["params"]
+        model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
+        model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
+        return model.eval().requires_grad_(False)
+
+
+class _Teachers(Sequence[nn.Module]):
+    """Networks that are read when one is asked for: a student whose labels are all stored asks for none."""
+
+    def __init__(self, keys: Sequence[str], load: Callable[[str], nn.Module]) -> None:
+        self._keys, self._load = keys, load
+
+    @cached_property
+    def _loaded(self) -> tuple[nn.Module, ...]:
+        return tuple(map(self._load, self._keys))
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._loaded[index]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Return the autocast type of a device: bfloat16 where its hardware multiplies it, else float32."""
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32

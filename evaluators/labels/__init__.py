@@ -1,0 +1,1 @@
+"""Label regimes: one file each."""

@@ -1,0 +1,41 @@
+"""Soft labels: what the teacher says of each image, once.
+
+The teacher sees the whole image, neither cropped nor mixed; the student sees augmented views of it, and learns the same
+label for all of them (mixed as the pixels are, where images are mixed). A label takes two bytes per class, whatever the
+number of epochs.
+
+Paper: the regime of Qin et al., A Label is Worth a Thousand Images in Dataset Distillation, NeurIPS 2024.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
+from benchmark.vision.augment import Schedule
+from benchmark.vision.training import from_pixels
+from evaluators.parts.stored import half, mean_logits, write
+
+
+class Soft(LabelRegime):
+    """One label per image: the dataset's teacher on the image as it is."""
+
+    schedule: Schedule
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the dataset's teacher."""
+        return (TeacherSpec(),)
+
+    def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
+        """Write ``folder/logits.npy`` [N, classes] batch by batch, and return labels that map it."""
+        read = from_pixels(images.images, info, context.device)
+        batches = torch.arange(len(images)).split(self.schedule.batch_size)
+        chunks = (half(mean_logits(context.teachers, read(batch), context)) for batch in batches)
+        logits = write(folder / "logits.npy", chunks, len(images))
+        return Labels("soft", logits, self.schedule.model_dump(mode="json"), context.seed)
+
+    def bytes_per_image(self, classes: int) -> int:
+        """Return the bytes of one image's label: two for each class."""
+        return classes * 2

@@ -1,0 +1,1 @@
+"""Measures of a distilled set, which train no student: one file each."""

@@ -1,0 +1,1 @@
+"""Evaluators, which train a student and test it: one file each."""

@@ -1,0 +1,1 @@
+"""One HTML page with all of a suite's results."""

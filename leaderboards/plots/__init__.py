@@ -1,0 +1,1 @@
+"""From numbers to plots, and pictures of distilled sets."""

@@ -1,0 +1,203 @@
+"""Contact sheets of distilled sets, and strips of how their images came about, as PNG.
+
+A sheet has a row per class, the same classes for every method, and up to ten images of each. It is named after the keys
+of its nodes, so one that exists is right and is not drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from safetensors import safe_open
+from safetensors.numpy import load
+
+from benchmark.files import Folder, file_name
+from leaderboards.results.leaderboard import ipc_text
+from leaderboards.results.records import Record, Stored, keys_of
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
+VERSION = 1  # raised when sheets look different
+CLASSES, IMAGES = 10, 10  # rows and columns of a sheet, at most
+SMALLEST, LARGEST = 32, 96  # pixels of a side of an image on a sheet
+REMOTE = 64_000_000  # bytes of a set that is fetched from a bucket, at most
+GAP, FONT = 2, 12  # pixels
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sheet or a strip that belongs to a distilled set."""
+
+    name: str  # of its file
+    dataset: str
+    ipc: int
+    method: str
+    kind: str  # sheet or strip, or neighbours or map, which `neighbours` draws
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Those images of a set that are shown."""
+
+    classes: tuple[int, ...]
+    rows: tuple[Pixels, ...]  # per class [n, C, H, W]
+    snapshots: tuple[Pixels, ...]  # per class [T, C, H, W] of its first image; () where none were kept
+
+
+def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
+    """Yield the pictures of every distilled set (its first draw) with their PNG; None for those that exist.
+
+    Args:
+        stored: the records of a suite.
+        known: names of the files that exist.
+    """
+    for cell in _sets(stored):
+        records = stored.records(cell, "distill")
+        identity = [VERSION, *keys_of(cell, "distill")]
+        end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+        start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['label']}")
+        axes = (cell["dataset"], cell["ipc"], cell["label"])
+        pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
+        there = [picture for picture in pictures if picture.name in known]
+        if there:  # a strip is only drawn together with its sheet
+            yield from ((picture, None) for picture in there)
+        elif chosen := _choose(stored.folder, records):
+            names = class_names(cell["dataset"])
+            yield pictures[0], encoded(_sheet(chosen, names))
+            if chosen.snapshots:
+                yield pictures[1], encoded(_strip(chosen, names))
+
+
+@cache
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Return the names of a dataset's classes from its file, or () where it gives none."""
+    path = CONFIGS / f"{dataset}.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path.exists() else None
+    return tuple(found.values()) if isinstance(found, dict) else tuple(found or ())
+
+
+def thumbnail(png: bytes, quality: int = 80) -> bytes:
+    """Return a picture as a JPEG of a few kilobytes, for a page."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _sets(stored: Stored) -> list[Record]:
+    """Return a cell for every distilled set that is done: the first draw of each dataset, IPC and method."""
+    found: dict[Any, Record] = {}
+    for cell in sorted(stored.cells, key=lambda cell: int(cell["draw"])):
+        if stored.records(cell, "distill"):
+            found.setdefault((cell["dataset"], cell["ipc"], cell["label"]), cell)
+    return list(found.values())
+
+
+def _choose(folder: Folder, records: Sequence[Record]) -> Chosen | None:
+    """Return the images to show of a set, or None where its files cannot be read."""
+    units = [(record["key"], record.get("identity", {}).get("unit", {})) for record in records]
+    everything = sorted({label for _, unit in units for label in unit.get("classes", ())})
+    if not everything:
+        return None
+    places = np.linspace(0, len(everything) - 1, min(CLASSES, len(everything))).round().astype(int)
+    classes = tuple(everything[place] for place in places)
+    rows: dict[int, list[Pixels]] = {label: [] for label in classes}
+    snapshots: dict[int, Pixels] = {}
+    for key, unit in units:
+        wanted = [label for label in classes if label in unit["classes"] and len(rows[label]) < IMAGES]
+        if wanted and not _read_unit(folder, f"{key}/images.safetensors", wanted, rows, snapshots):
+            return None
+    return Chosen(classes, tuple(np.stack(rows[c]) for c in classes), tuple(snapshots[c] for c in snapshots))
+
+
+def _read_unit(
+    folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
+) -> bool:
+    """Add the images of some classes of one unit; False where its file is missing or too large to fetch."""
+    path = folder.local(name)
+    if path is None:
+        data = folder.read([name]).get(name) if folder.size(name) <= REMOTE else None
+        if data is None:
+            return False
+        return _take(load(data), wanted, rows, snapshots)
+    with safe_open(path, framework="np") as file:  # reads the images that are shown and no others
+        tensors = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        return _take(tensors, wanted, rows, snapshots)
+
+
+def _take(tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]) -> bool:
+    targets = tensors["targets"][:]
+    labels = targets if targets.ndim == 1 else targets.argmax(1)
+    frames = tensors.get("extra.snapshots")
+    for label in wanted:
+        for index in np.flatnonzero(labels == label)[: IMAGES - len(rows[label])].tolist():
+            if frames is not None and label not in snapshots:
+                snapshots[label] = _pixels(frames[index : index + 1])[0]
+            rows[label].append(_pixels(tensors["images"][index : index + 1])[0])
+    return True
+
+
+def _pixels(images: Any) -> Pixels:
+    if images.dtype == np.uint8:
+        return np.asarray(images)
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def _sheet(chosen: Chosen, names: Sequence[str]) -> Image.Image:
+    return _grid(chosen.rows, [class_name(label, names) for label in chosen.classes])
+
+
+def _strip(chosen: Chosen, names: Sequence[str]) -> Image.Image:
+    """Return the first image of every class over the iterations, the finished one last."""
+    rows = [np.concatenate([old, new[:1]]) for old, new in zip(chosen.snapshots, chosen.rows, strict=True)]
+    return _grid(rows, [class_name(label, names) for label in chosen.classes])
+
+
+def class_name(label: int, names: Sequence[str]) -> str:
+    """Return the name of a class, its number where it has none."""
+    return names[label] if label < len(names) else f"{label}"
+
+
+def _grid(rows: Sequence[Pixels], names: Sequence[str]) -> Image.Image:
+    """Return rows of images [n, C, H, W] with their names on the left."""
+    font = ImageFont.load_default(FONT)
+    margin = max(int(font.getlength(name)) for name in names) + 10
+    tile = tile_size(*rows[0].shape[-2:])
+    size = (margin + max(map(len, rows)) * (tile[0] + GAP), len(rows) * (tile[1] + GAP))
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (images, name) in enumerate(zip(rows, names, strict=True)):
+        top = place * (tile[1] + GAP)
+        pen.text((margin - 6, top + tile[1] / 2), name, fill="black", font=font, anchor="rm")
+        for column, image in enumerate(images):
+            sheet.paste(tile_of(image, tile), (margin + column * (tile[0] + GAP), top))
+    return sheet
+
+
+def tile_size(height: int, width: int, smallest: int = SMALLEST) -> tuple[int, int]:
+    """Return width and height of an image on a sheet."""
+    scale = smallest / height if height < smallest else min(1.0, LARGEST / height)
+    return round(width * scale), round(height * scale)
+
+
+def tile_of(image: Pixels, size: tuple[int, int]) -> Image.Image:
+    """Return an image [C, H, W] in the size of a tile."""
+    plain = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    enlarge = size[1] > image.shape[-2]
+    return Image.fromarray(plain).resize(size, Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
+
+
+def encoded(image: Image.Image) -> bytes:
+    """Return an image as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

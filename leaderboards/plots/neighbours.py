@@ -1,0 +1,92 @@
+"""Distilled images among real ones: beside their nearest neighbours, and on a map of their class, as PNG."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmark.files import Folder, file_name
+from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
+from leaderboards.results.distances import measured
+from leaderboards.results.leaderboard import ipc_text
+from leaderboards.results.records import Stored
+
+VERSION = 1  # raised when pictures look different
+FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # what a picture is made of, beside the set's record
+TILE = 64  # pixels of a side of an image, at least
+COLUMN_GAP, LINE = 14, 18  # pixels between columns of one kind, and of a line of text
+FRAME = "#D55E00"  # around neighbours of another class
+Arrays = Mapping[str, Any]
+
+
+def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
+    """Yield the pictures of every distilled set that was measured (its first draw); None for those that exist.
+
+    Args:
+        stored: the records of a suite.
+        known: names of the files that exist.
+    """
+    seen = set()
+    for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
+        axes = (cell["dataset"], cell["ipc"], cell["label"])
+        if axes in seen:
+            continue
+        seen.add(axes)
+        end = hashlib.sha256(repr([VERSION, key]).encode()).hexdigest()[:8]
+        start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
+        for kind, file in FILES.items():
+            picture = Picture(f"{start}_{kind}_{end}.png", *axes, kind)
+            if picture.name in known:
+                yield picture, None
+            elif arrays := _read(stored.folder, f"{key}/{file}"):
+                make = neighbours if kind == "neighbours" else _map
+                yield picture, make(arrays, axes[2], class_names(axes[0]))
+
+
+def neighbours(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:
+    """Return a sheet with a row per class: a synthetic image, then for each extractor its nearest real ones."""
+    height, width = arrays["synthetic"].shape[-2:]
+    tile = tile_size(height, width, TILE)
+    labels = arrays["labels"].tolist()
+    font = ImageFont.load_default(FONT)
+    margin = max(int(font.getlength(class_name(label, names))) for label in labels) + 10
+    extractors, nearest = arrays["real"].shape[1:3]
+    step, group = tile[0] + GAP, nearest * (tile[0] + GAP) + COLUMN_GAP
+    starts = [margin, *(margin + step + COLUMN_GAP + i * group for i in range(extractors))]
+    size = (starts[-1] + group, 2 * LINE + len(labels) * (tile[1] + GAP) + LINE)
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((starts[1], 2), "nearest real images in the features of", fill="black", font=font)
+    for start, text in zip(starts, [method, *(f"the {name} network" for name in arrays["extractors"])], strict=True):
+        pen.text((start, LINE), text, fill="black", font=font)
+    pen.text((margin, size[1] - LINE + 2), "framed: of another class", fill=FRAME, font=font)
+    for row, label in enumerate(labels):
+        top = 2 * LINE + row * (tile[1] + GAP)
+        pen.text((margin - 6, top + tile[1] / 2), class_name(label, names), fill="black", font=font, anchor="rm")
+        sheet.paste(tile_of(arrays["synthetic"][row], tile), (margin, top))
+        for (extractor, rank), other in np.ndenumerate(arrays["real_labels"][row]):
+            left = starts[1 + extractor] + rank * step
+            sheet.paste(tile_of(arrays["real"][row, extractor, rank], tile), (left, top))
+            if other != label:
+                pen.rectangle((left, top, left + tile[0] - 1, top + tile[1] - 1), outline=FRAME, width=3)
+    return encoded(sheet)
+
+
+def _map(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:
+    from leaderboards.plots import (
+        distances,
+        style,  # takes seconds, which only what is drawn anew need pay
+    )
+
+    return style.images(distances.feature_map(arrays, method, names))["png"]
+
+
+def _read(folder: Folder, name: str) -> Arrays:
+    """Return the arrays of a file, {} where it is gone."""
+    data = folder.read([name]).get(name)
+    return dict(np.load(io.BytesIO(data))) if data else {}

@@ -1,0 +1,1 @@
+"""Results that are committed: written, verified, shown in the README."""

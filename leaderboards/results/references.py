@@ -1,0 +1,136 @@
+"""Published numbers: the rows of ``reference/*.csv``, and which of them may stand beside a measured one.
+
+A new publication is a new file with the same columns. A number is only comparable under the same kind of labels:
+learning from a teacher's outputs and learning from hard labels differ by tens of points on the same images. What was
+published under the other kind is mentioned in words and never put in the column of numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmark.errors import Faults
+
+FOLDER = Path(__file__).parents[1] / "reference"
+COLUMNS = ["dataset", "ipc", "method", "student", "top1", "std", "protocol", "source", "note"]
+PREFERRED = "WMDD poster, ICCV 2025, main table"  # whose number is shown where publications disagree
+
+
+class Reference(NamedTuple):
+    """One published accuracy, in percent."""
+
+    dataset: str
+    ipc: int  # 0 for the full training set
+    method: str
+    student: str
+    top1: float
+    std: float | None
+    protocol: str
+    source: str
+    note: str
+
+    @property
+    def origin(self) -> str:
+        """Who published it, under which protocol, and what to know about it."""
+        return "; ".join(part for part in (self.source, self.protocol, self.note) if part)
+
+
+def load(folder: Path = FOLDER) -> tuple[Reference, ...]:
+    """Return every published number, files in alphabetical order.
+
+    Raises:
+        Faults: everything that is wrong, by file and line.
+    """
+    rows: list[Reference] = []
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != COLUMNS:
+                faults.append(f"{path}: columns must be {','.join(COLUMNS)}")
+                continue
+            for row in reader:
+                try:
+                    rows.append(_parse(row))
+                except ValueError as error:
+                    faults.append(f"{path}, line {reader.line_num}: {error}")
+    if faults:
+        raise Faults(faults)
+    return tuple(rows)
+
+
+def comparable(
+    references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
+) -> list[Reference]:
+    """Return the published accuracies that may stand beside a measured one, the preferred source first.
+
+    Dataset, IPC and method must be equal (`imagenette64` is not `imagenette`, a variant is not its method), and so must
+    the kind of labels; a published ``convnet`` stands for every ``convnet_d*``.
+    """
+    return [row for row in _published(references, dataset, ipc, method, student) if _same_labels(row, protocol)]
+
+
+def beside(
+    references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
+) -> tuple[float | None, str]:
+    """Return the first of the `comparable` numbers, and in words where it and all others come from."""
+    same = _published(references, dataset, ipc, method, student)
+    found = comparable(same, dataset, ipc, method, student, protocol)
+    if not found:
+        others = " | ".join(f"{row.top1:g} ({row.origin})" for row in same)
+        return None, f"only under another protocol: {others}" if others else ""
+    first, *rest = found
+    return first.top1, " | ".join([first.origin, *(f"also {row.top1:g} ({row.origin})" for row in rest)])
+
+
+def _published(references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str) -> list[Reference]:
+    wanted = (dataset, ipc, method.casefold())
+    same = [r for r in references if (r.dataset, r.ipc, r.method) == wanted and _same_network(r, student)]
+    return sorted(same, key=lambda row: row.source != PREFERRED)  # stable: otherwise in the order of the files
+
+
+def _same_network(row: Reference, student: str) -> bool:
+    return row.student == student or (row.student == "convnet" and re.fullmatch(r"convnet_d\d+", student) is not None)
+
+
+def _same_labels(row: Reference, protocol: str) -> bool:
+    """Whether both learn from hard labels or both from a teacher; ``native`` is whatever the paper did."""
+    whatever = protocol.startswith("native") or row.method == "full"
+    return whatever or ("hard" in row.protocol.casefold()) == ("hard" in protocol.casefold())
+
+
+def _parse(row: dict[str, str]) -> Reference:
+    if None in row or None in row.values():
+        raise ValueError(f"expected {len(COLUMNS)} fields")
+    for column in ("dataset", "method", "student", "protocol", "source"):
+        if not row[column].strip():
+            raise ValueError(f"{column} is empty")
+    top1 = _number(row["top1"], "top1")
+    std = _number(row["std"], "std") if row["std"] else None
+    if row["ipc"] and not (row["ipc"].isdecimal() and int(row["ipc"]) > 0):
+        raise ValueError(f"ipc is '{row['ipc']}': a positive integer, or empty for the full training set")
+    return Reference(
+        row["dataset"],
+        int(row["ipc"] or 0),
+        row["method"].casefold(),
+        row["student"],
+        top1,
+        std,
+        row["protocol"],
+        row["source"],
+        row["note"],
+    )
+
+
+def _number(text: str, column: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise ValueError(f"{column} is '{text}': a percentage from 0 to 100")
+    return value

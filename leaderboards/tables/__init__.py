@@ -1,0 +1,1 @@
+"""From numbers to tables: CSV, Markdown, LaTeX and the terminal."""

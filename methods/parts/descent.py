@@ -1,0 +1,90 @@
+"""The loop of the pixel-matching methods: gradient descent on images, saved now and then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from benchmark.api import Context
+from benchmark.errors import BenchmarkError
+from methods.parts import scratch
+
+Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor]]]  # iteration -> loss, its gradients
+
+REPORT_EVERY = 10  # iterations; reading a scalar makes the device wait
+SAVE_EVERY = 500
+
+
+def descend(
+    objective: Objective,
+    leaves: Sequence[tuple[Tensor, float]],
+    context: Context,
+    *,
+    iterations: int,
+    momentum: float,
+    name: str,
+) -> float:
+    """Minimise over tensors, in place, by SGD at constant learning rates; a killed run goes on where it was last saved.
+
+    Args:
+        objective: returns the loss of iteration 0, 1, ... and its gradient with respect to every leaf.
+        leaves: the tensors, each with its learning rate.
+        context: gives scratch folder and progress.
+        iterations: in all.
+        momentum: of SGD.
+        name: of what is saved and of what diverges.
+
+    Returns:
+        The loss of the last iteration.
+
+    Raises:
+        BenchmarkError: the loss or a leaf is no longer finite.
+    """
+    tensors = [leaf for leaf, _ in leaves]
+    optimizer = SGD([{"params": [leaf], "lr": rate} for leaf, rate in leaves], momentum=momentum)
+    path = context.scratch / f"{name}.pt"
+    first, loss = _resume(path, tensors, optimizer)
+    for iteration in range(first, iterations):
+        loss, gradients = objective(iteration)
+        for leaf, gradient in zip(tensors, gradients, strict=True):
+            leaf.grad = gradient
+        optimizer.step()
+        done = iteration + 1
+        read = done % REPORT_EVERY == 0 or done == iterations
+        if read:
+            _refuse_divergence(loss, tensors, name, done)
+        if done % SAVE_EVERY == 0:
+            _save(path, tensors, optimizer, done, loss.detach())
+        context.progress(done, iterations, **({"loss": loss.item()} if read else {}))
+    path.unlink(missing_ok=True)
+    return loss.item()
+
+
+def _refuse_divergence(loss: Tensor, tensors: Sequence[Tensor], name: str, done: int) -> None:
+    if not (math.isfinite(loss.item()) and all(bool(leaf.isfinite().all()) for leaf in tensors)):
+        raise BenchmarkError(
+            f"{name}: the images diverged within {done} iterations (loss {loss.item():g}); lower its learning rates"
+        )
+
+
+def _save(path: Path, tensors: Sequence[Tensor], optimizer: SGD, done: int, loss: Tensor) -> None:
+    leaves = [leaf.detach() for leaf in tensors]
+    scratch.save({"leaves": leaves, "optimizer": optimizer.state_dict(), "done": done, "loss": loss}, path)
+
+
+def _resume(path: Path, tensors: Sequence[Tensor], optimizer: SGD) -> tuple[int, Tensor]:
+    """Bring tensors and optimiser to what was saved; return the iterations done and the loss of the last."""
+    if not path.exists():
+        return 0, tensors[0].new_full((), math.nan)
+    saved = torch.load(path, map_location=tensors[0].device, weights_only=True)
+    with torch.no_grad():
+        for leaf, value in zip(tensors, saved["leaves"], strict=True):
+            leaf.copy_(value)
+    optimizer.load_state_dict(saved["optimizer"])
+    return int(saved["done"]), saved["loss"]

@@ -1,0 +1,80 @@
+"""Expert trajectories for MTT: the weights of networks in training on real images, kept after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.api import Context, DatasetInfo, Preparation, TrainData
+from benchmark.errors import BenchmarkError
+from benchmark.identity import seed_of
+from benchmark.vision.dsa import draw
+from benchmark.vision.models import create_model
+from benchmark.vision.training import from_data
+from methods.parts import scratch
+
+
+class Experts(Preparation):
+    """``theta_{e,t}``: weights of expert e after t epochs of SGD on cross-entropy, images augmented by DSA.
+
+    It returns ``trajectories`` [experts, epochs + 1, P] float32, the weights in the order of `flat_weights`, t = 0
+    before the first step. A killed run goes on after the last expert that it finished.
+    """
+
+    version: ClassVar[int] = 1
+
+    arch: str = "convnet_d3"
+    experts: int = Field(default=100, ge=1)
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+
+    def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
+        """Train the experts one after the other."""
+        read = from_data(data, context.device)
+        paths = [context.scratch / f"expert-{expert}.pt" for expert in range(self.experts)]
+        for expert, path in enumerate(paths):
+            if not path.exists():
+                scratch.save(self._trajectory(data, read, expert, context), path)
+            context.progress(expert + 1, self.experts)
+        trajectories = torch.stack([torch.load(path, weights_only=True, mmap=True) for path in paths])
+        for path in paths:
+            path.unlink()
+        return {"trajectories": trajectories}
+
+    def _trajectory(self, data: TrainData, read: Callable[[Tensor], Tensor], expert: int, context: Context) -> Tensor:
+        """Return one expert's weights, [epochs + 1, P]."""
+        network = new_network(self.arch, data.info, seed_of(context.seed, "expert", expert)).to(context.device)
+        optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate, momentum=self.momentum)
+        labels = data.labels.to(context.device)
+        snapshots = [flat_weights(network)]
+        for epoch in range(self.epochs):
+            generator = context.generator("expert", expert, epoch)
+            for indices in torch.randperm(len(data), generator=generator).split(self.batch_size):
+                view = draw(len(indices), generator, flip=data.info.flip)
+                with context.autocast():
+                    logits = network(view.apply(read(indices)))
+                loss = F.cross_entropy(logits.float(), labels[indices.to(context.device)])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+            snapshots.append(flat_weights(network))
+            if not snapshots[-1].isfinite().all():
+                raise BenchmarkError(f"expert {expert} diverged in epoch {epoch + 1}; lower the experts' learning rate")
+        return torch.stack(snapshots)
+
+
+def new_network(arch: str, info: DatasetInfo, seed: int) -> nn.Module:
+    """Return a network for a dataset, with random weights, on the CPU."""
+    return create_model(arch, classes=info.classes, resolution=info.resolution, channels=info.channels, seed=seed)
+
+
+def flat_weights(network: nn.Module) -> Tensor:
+    """Return a copy of all weights as one vector [P] on the CPU, in the order of ``named_parameters``."""
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()]).cpu()

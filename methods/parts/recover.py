@@ -1,0 +1,232 @@
+"""The recovery loop: images are optimised until a frozen teacher sees in them what it saw in the real ones.
+
+One loop serves all methods of the SRe2L family. They differ in the goal of the features (`Recovery.goal`), in the
+regulariser (a field, or `Recovery.penalty`) and in the curriculum of the crops (`Recovery.crop_range`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TeacherSpec, TrainData, Unit
+from benchmark.errors import BenchmarkError
+from benchmark.synthetic import to_uint8
+from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
+from benchmark.vision.models import features_and_logits
+from benchmark.vision.moments import BatchNormInputs
+from methods.parts.objective import Goal, Penalty, Regulariser
+from methods.parts.real import nearest_indices, random_indices, too_few
+from methods.parts.recover_state import RecoveryState
+from methods.parts.statistics import ClassStatistics
+from methods.parts.transport import barycenter, start_positions
+
+REPORT_EVERY = 50  # iterations; reading a scalar makes the device wait
+SAVE_EVERY = 500  # iterations
+SNAPSHOT_BYTES = 2**28  # of a whole set's snapshots, at most
+
+
+class Recovery(Distiller):
+    """``min over x of ce_weight CE(f(T(x)), y) + feature loss + lambda R(T(x))``, f the frozen teacher in eval mode.
+
+    Adam on normalised pixels, cosine to 0, no warm-up. Every iteration draws ONE view T for all images of a unit: a
+    crop resized to the full size, a coin flip, a circular shift. Pixels are clamped to the valid range after each step;
+    the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration. The set keeps
+    ``snapshots`` [N, T, C, S, S] of the images among its extras, their T iterations in the metadata, and the ``atoms``
+    [N, D] that they are tied to, where there are any.
+    """
+
+    teacher: str | None = None  # the network that images are recovered from; None: the dataset's own
+    iterations: int = Field(default=2000, ge=1)
+    learning_rate: float = Field(default=0.25, gt=0)
+    betas: tuple[float, float] = (0.5, 0.9)
+    batch_images: int = Field(default=100, ge=1)  # images of a unit, which are optimised together
+    start: Literal["noise", "random_real", "nearest_real"] = "noise"
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
+    jitter: int = Field(default=32, ge=0)  # largest circular shift, in pixels
+    ce_weight: float = Field(default=1.0, ge=0)
+    regulariser: Literal["bn", "pcbn", "none"] = "bn"  # running statistics, per-class statistics, or nothing
+    regulariser_weight: float = Field(default=0.01, ge=0)  # lambda
+    first_layer_weight: float = Field(default=1.0, ge=0)  # of the first batch norm; the others count 1
+    class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance between batches, as WMDD's code
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the network that images are recovered from."""
+        return (TeacherSpec(arch=self.teacher),)
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where the images cannot start from as many real ones."""
+        return None if self.start == "noise" else too_few(info, ipc)
+
+    def preparation(self, info: DatasetInfo) -> Preparation | None:
+        """Return the class statistics where something asks for them."""
+        needed = self.regulariser == "pcbn" or self.start == "nearest_real"
+        return ClassStatistics(teacher=self.teacher) if needed else None
+
+    def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
+        """Return units of as many whole classes as fit into `batch_images`, one at least."""
+        size = max(1, self.batch_images // ipc)
+        groups = [tuple(range(info.classes))[first : first + size] for first in range(0, info.classes, size)]
+        return [Unit(index=i, ipc=ipc, classes=group, slots=tuple(range(ipc))) for i, group in enumerate(groups)]
+
+    def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
+        """Return what the features are drawn to; nothing by default."""
+        return Goal()
+
+    def crop_range(self, iteration: int) -> tuple[float, float]:
+        """Return the least and greatest area of the crop of an iteration; a curriculum overrides it."""
+        return self.crop_scale
+
+    def squared(self) -> bool:
+        """Return whether the regulariser sums squared norms instead of averaging norms."""
+        return False
+
+    def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
+        """Return the unit's recovered images; a killed run goes on where it was last saved."""
+        goal = self.goal(data, unit, context)
+        low, high = pixel_bounds(data.info, context.device)
+        state = RecoveryState.open(
+            context, unit, self._start(data, goal, unit, context), self.learning_rate, self.betas
+        )
+        penalty = self.penalty(goal, unit, state.memory, context)
+        frames = self._frames(data.info, unit.ipc)
+        labels = unit.labels.to(context.device)
+        terms: dict[str, Tensor] = {}
+        with penalty or contextlib.nullcontext():
+            for iteration in range(state.iteration, self.iterations):
+                view = self._view(state.images, iteration, unit, data.info, context)
+                terms = self._terms(view, iteration, labels, goal, penalty, context)
+                rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+                state.step(self._total(terms), rate, low, high)
+                if state.iteration in frames:
+                    state.frames.append(_pixels(state.images, data.info))
+                if state.iteration % SAVE_EVERY == 0 and state.iteration < self.iterations:
+                    state.save()
+                scalars = _numbers(terms) if iteration % REPORT_EVERY == 0 else {}
+                context.progress(state.iteration, self.iterations, **scalars)
+        state.discard()
+        return self._result(state, terms, goal, unit, data.info)
+
+    def _terms(
+        self, view: Tensor, iteration: int, labels: Tensor, goal: Goal, penalty: Penalty | None, context: Context
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss, before their weights."""
+        if penalty:
+            penalty.begin(iteration)
+        with context.autocast():
+            features, logits = features_and_logits(context.teachers[iteration % len(context.teachers)], view)
+        terms = {"ce": F.cross_entropy(logits.float(), labels)}
+        if goal.loss:
+            terms["feature"] = goal.loss(features.float())
+        if goal.view_loss:
+            terms["view"] = goal.view_loss(view)
+        if penalty:
+            terms["regulariser"] = penalty()
+        return terms
+
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        factors = {"ce": self.ce_weight, "feature": 1.0, "view": 1.0, "regulariser": self.regulariser_weight}
+        return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
+
+    def _view(self, images: Tensor, iteration: int, unit: Unit, info: DatasetInfo, context: Context) -> Tensor:
+        """Return all images [N, C, S, S] as this iteration sees them."""
+        generator = context.generator("view", unit.index, iteration)
+        box = sample_boxes(1, generator, scale=self.crop_range(iteration))
+        flip = torch.rand(1, generator=generator) < (0.5 if info.flip else 0.0)
+        down, right = torch.randint(self.jitter + 1, (2,), generator=generator).tolist()
+        return crop_resize(images, box, flip, info.resolution).roll((down, right), (2, 3))
+
+    def _start(self, data: TrainData, goal: Goal, unit: Unit, context: Context) -> Tensor:
+        """Return the images before the first iteration, normalised, [N, C, S, S]."""
+        info = data.info
+        if self.start == "noise":
+            shape = (len(unit.labels), info.channels, info.resolution, info.resolution)
+            return torch.randn(shape, generator=context.generator("start", unit.index))
+        if self.start == "random_real":
+            return normalize(data.read(random_indices(data, unit.classes, unit.slots, context)), info)
+        atoms = _quantised(data, unit, context) if goal.atoms is None else goal.atoms
+        chosen = [
+            data.indices_of(label)[nearest_indices(class_features(data, label, context), near)[list(unit.slots)]]
+            for label, near in zip(unit.classes, atoms, strict=True)
+        ]
+        return normalize(data.read(torch.cat(chosen)), info)
+
+    def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
+        """Return R, by default that of the teacher's batch norms; an interrupted run finds its `memory` again."""
+        if self.regulariser == "none":
+            return None
+        inputs = BatchNormInputs(context.teachers[0])
+        if not inputs.layers:
+            raise BenchmarkError(
+                f"{self.name()}: the teacher has no BatchNorm layer whose statistics could be matched: "
+                "choose another teacher, or regulariser: none"
+            )
+        classes, slots = len(unit.classes), len(unit.slots)
+        weights = torch.full((classes, slots), 1 / slots) if goal.weights is None else goal.weights
+        if self.regulariser == "bn":
+            weights, wanted = weights.view(1, -1) / classes, inputs.running()
+        else:
+            variance = "var" if self.class_variance == "exact" else "batch_var"
+            mean, var = (context.prepared[name][list(unit.classes)] for name in ("mean", variance))
+            wanted = mean.to(context.device), var.to(context.device)
+        return Regulariser(
+            inputs,
+            wanted,
+            weights.to(context.device),
+            first_layer_weight=self.first_layer_weight,
+            squared=self.squared(),
+        )
+
+    def _frames(self, info: DatasetInfo, ipc: int) -> list[int]:
+        """Return the iterations after which a snapshot is kept: five, evenly spread on a log scale, or fewer."""
+        one = info.classes * ipc * info.channels * info.resolution**2
+        count = min(5, SNAPSHOT_BYTES // one)
+        return sorted({round(self.iterations ** (i / count)) for i in range(count)})
+
+    def _result(
+        self, state: RecoveryState, terms: dict[str, Tensor], goal: Goal, unit: Unit, info: DatasetInfo
+    ) -> SyntheticSet:
+        weights = None if goal.weights is None else (goal.weights * len(unit.slots)).flatten().float().cpu()
+        extras = {"snapshots": torch.stack(state.frames, 1)} if state.frames else {}  # [N, T, C, S, S]
+        extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
+        frames = self._frames(info, unit.ipc)
+        metadata = {"losses": _numbers(terms), "snapshot_iterations": frames, **goal.metadata}
+        return SyntheticSet(_pixels(state.images, info), unit.labels, weights, extras, metadata)
+
+
+def class_features(data: TrainData, label: int, context: Context) -> Tensor:
+    """Return the real features of a class, float32 [n, D], from `ClassStatistics`, in the order of its images."""
+    return context.prepared["features"][data.indices_of(label)].float()
+
+
+def _quantised(data: TrainData, unit: Unit, context: Context) -> list[Tensor]:
+    """Return IPC atoms [IPC, D] per class of the unit, by k-means."""
+    found = []
+    for label in unit.classes:
+        features = class_features(data, label, context)
+        start = start_positions(features, unit.ipc, "kmeans++", context.generator("atoms", label))
+        found.append(barycenter(features, start, weights="learned").positions)
+    return found
+
+
+def _pixels(images: Tensor, info: DatasetInfo) -> Tensor:
+    return to_uint8(denormalize(images.detach(), info)).cpu().contiguous()
+
+
+def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
+    """Return the terms as Python numbers, which makes the device wait.
+
+    Raises:
+        BenchmarkError: one is not finite.
+    """
+    numbers = {name: float(term.detach()) for name, term in terms.items()}
+    if not all(map(math.isfinite, numbers.values())):
+        raise BenchmarkError(f"the loss is not finite any more ({numbers}): lower learning_rate or the terms' weights")
+    return numbers

@@ -1,0 +1,189 @@
+"""The commands that read records: publish, check, compare and export, on one small suite."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from engine import suite_file
+
+from benchmark.cli import main
+from benchmark.config_files import CONFIGS
+from benchmark.formats import export
+from benchmark.vision import datasets
+from leaderboards.publish import publication, readme
+
+README = "# Results\n<!-- results: tiny -->\n<!-- /results -->\n"
+
+
+def command(folder: Path, *words: str) -> tuple[int, str, str]:
+    """Run a command line in a folder, where it publishes as well; returns exit status, output and errors."""
+    shown, errors, handler = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("BENCHMARK_DATA", raising=False)
+        patch.setattr(publication, "PLACE", folder / "published")
+        patch.setattr(readme, "PLACE", folder / "README.md")
+        patch.setattr(sys, "argv", ["benchmark", *words])
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
+            try:
+                main.main()
+                status = 0
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+            finally:
+                signal.signal(signal.SIGTERM, handler)
+    return status, " ".join(shown.getvalue().split()), " ".join(errors.getvalue().split())
+
+
+def suite(folder: Path) -> list[str]:
+    """Return the options that name the small suite and its store."""
+    return ["--suite", str(folder / "tiny.yaml"), "--runs", str(folder / "runs")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which a small suite has run; never written to again."""
+    folder = tmp_path_factory.mktemp("finished")
+    suite_file(folder, {"protocols": ["hard"], "seeds": 2})
+    (folder / "README.md").write_text(README)
+    assert command(folder, "run", *suite(folder), "--data", "data", "--runner", "serial")[0] == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def released(finished, tmp_path_factory) -> Path:
+    """A copy of it that has been published; never written to again."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("released"), dirs_exist_ok=True)
+    assert command(folder, "publish", *suite(folder), "--note", "On two cores.")[0] == 0
+    return folder
+
+
+@pytest.fixture
+def folder(released, tmp_path) -> Path:
+    """A run and its publication, for one test to do with as it likes."""
+    return shutil.copytree(released, tmp_path, dirs_exist_ok=True)
+
+
+class TestPublishing:
+    """From a run to files that are checked."""
+
+    def test_nothing_is_published(self, tmp_path):
+        (tmp_path / "README.md").write_text("no results")
+        status, shown, _ = command(tmp_path, "report", "--check")
+        assert (status, shown) == (0, "nothing published: every file is what its records make")
+
+    def test_mistakes(self, tmp_path):
+        for words, said in {
+            "publish --suite tiny": "nothing is published of suite 'tiny'; add --runs DIR",
+            "publish --runs runs": "add --suite NAME",
+            "publish --suite mian --runs empty": "unknown suite 'mian'",
+            "publish --suite main --runs empty": "suite 'main' has not been run into this store",
+        }.items():
+            status, shown, errors = command(tmp_path, *words.split())
+            assert (status, said in errors) == (2, True), errors
+            assert "Traceback" not in shown + errors
+
+    def test_a_run_is_published(self, finished, tmp_path, tmp_path_factory):
+        folder = shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+        status, shown, errors = command(folder, "publish", *suite(folder), "--note", "On two cores.")
+        assert (status, errors) == (0, "")
+        assert shown.startswith("tiny: 2 cells, 6 records;")
+        board = pd.read_csv(folder / "published" / "tiny" / "leaderboard.csv")
+        assert board["status"].tolist() == ["ok"]
+        text = (folder / "README.md").read_text()
+        assert "| random\\_real | " in text
+        assert "On two cores." in text
+        written = "".join(path.read_text() for path in (folder / "published").rglob("*.*"))
+        assert str(tmp_path_factory.getbasetemp()) not in written
+
+    def test_the_check_passes(self, folder):
+        status, shown, errors = command(folder, "report", "--check")
+        assert (status, errors) == (0, "")
+        assert shown == "tiny published: every file is what its records make"
+
+    @pytest.mark.parametrize("name", ["README.md", "published/tiny/cells.csv", "published/tiny/records.jsonl"])
+    def test_a_change_by_hand_is_named_and_mended(self, folder, name):
+        path = folder / name
+        sound = path.read_text()
+        path.write_text(sound.replace("On two", "On 64").replace('{"cost"', '{ "cost"').replace("ok", "OK"))
+        assert path.read_text() != sound
+        status, shown, _ = command(folder, "report", "--check")
+        assert status == 1
+        assert name.rpartition("/")[2] in shown
+        assert "`python -m benchmark publish` makes them anew" in shown
+        assert command(folder, "publish")[0] == 0
+        assert path.read_text() == sound
+        assert command(folder, "report", "--check")[0] == 0
+
+    def test_a_changed_identity_cannot_be_made_good(self, folder):
+        path = folder / "published" / "tiny" / "records.jsonl"
+        sound = path.read_text()
+        path.write_text(sound.replace('"momentum":0.9', '"momentum":0.5'))
+        assert path.read_text() != sound
+        status, shown, _ = command(folder, "report", "--check")
+        assert status == 1
+        assert "its record says another identity than its key" in shown
+
+    def test_a_damaged_run_is_not_published(self, folder):
+        path = next(folder.glob("runs/*/images.safetensors"))
+        sound = path.read_bytes()
+        path.write_bytes(sound[:-1] + b"?")
+        status, _, errors = command(folder, "publish", *suite(folder))
+        assert status == 2
+        assert "images.safetensors: not what was recorded" in errors
+
+    def test_the_run_is_compared_with_what_is_published(self, folder):
+        where = ["--compare", str(folder / "published"), str(folder / "runs"), "--csv", "moved.csv"]
+        status, shown, errors = command(folder, "report", "--suite", "tiny", *where)
+        assert (status, errors) == (0, "")
+        assert (
+            "2 cells in both, of 1 rows: 0 moved beyond noise, 0 moved or changed within it, 1 are the same." in shown
+        )
+        assert pd.read_csv(folder / "moved.csv")["difference"].tolist() == [0, 0]
+
+    @pytest.mark.parametrize("form", export.FORMATS)
+    def test_a_set_is_exported_and_read_back(self, folder, form):
+        which = ["--dataset", "digits", "--ipc", "1", "--method", "random_real", "--draw", "1", "--format", form]
+        place = folder / ("set.pt" if form == "dcbench" else form)
+        status, shown, errors = command(folder, "export", str(place), *suite(folder), *which, "--data", "data")
+        assert (status, errors) == (0, "")
+        assert "10 images, random_real on digits, 1 images per class, draw 1" in shown.replace(f"{place}: ", "")
+        names = datasets.info(datasets.load_dataset("digits"), folder / "data").class_names
+        found = export.read_images(place, names)
+        assert found.targets.tolist() == list(range(10))
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            (("--method", "random_rea"), "unknown method 'random_rea'. Did you mean 'random_real'?"),
+            (("--ipc", "7"), "unknown ipc '7'"),
+            (("--draw", "2"), "unknown draw '2'. Available: 0, 1"),
+            (("--format", "dcbench"), "whose name ends in .pt"),
+            (("--format", "zip"), "Invalid value for '--format'"),
+        ],
+    )
+    def test_what_cannot_be_exported(self, folder, changed, said):
+        which = ["--dataset", "digits", "--ipc", "1", "--method", "random_real", *changed]
+        status, _, errors = command(folder, "export", str(folder / "other"), *suite(folder), *which, "--data", "data")
+        assert (status, said in errors.replace("│", "")) == (2, True), errors
+
+
+def test_the_check_needs_no_torch():
+    script = (
+        "import sys; sys.argv = ['benchmark', 'report', '--check']\n"
+        "from benchmark import cli\n"
+        "try: main.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'timm'} & sys.modules.keys()))"
+    )
+    root = CONFIGS.parent
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,286 @@
+"""Finished artifacts: judged as the images that they are, whatever file holds them, and never by a guess."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from engine import campaign, finish, suite
+from PIL import Image
+from torch import Tensor
+from toy_folder import lay_down, toy
+
+from benchmark.api import SyntheticSet
+from benchmark.cli import main
+from benchmark.config_files import names
+from benchmark.errors import BenchmarkError, Faults
+from benchmark.formats import artifact, export
+from benchmark.formats.export import Normalisation
+from benchmark.plan.suite import load_suite
+from benchmark.run.stages import IMAGES
+from benchmark.run.store import Store
+from benchmark.vision.datasets import info as info_of
+from benchmark.vision.datasets import load_dataset
+from leaderboards.results import records
+from methods.external import External
+
+IPC = 2
+
+
+@pytest.fixture
+def info(tmp_path):
+    return info_of(toy(), lay_down(tmp_path))
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    """Dark images with a bright square, [6, 3, 16, 16] in [0, 1]."""
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.3
+    images[:, :, 4:12, 4:12] += 0.6
+    return images
+
+
+LABELS = torch.arange(3).repeat_interleave(IPC)
+
+
+def saved(path: Path, images: Tensor, labels: Tensor = LABELS) -> Path:
+    torch.save((images, labels), path)
+    return path
+
+
+def read(path: Path, info, **given) -> artifact.Artifact:
+    return artifact.read(path, toy(), info, IPC, **given)
+
+
+class TestValues:
+    def test_pixels_are_taken_as_they_are(self, tmp_path, info, pixels):
+        found = read(saved(tmp_path / "a.pt", pixels), info)
+        assert torch.equal(found.images.images, pixels)
+        assert found.notes == ()
+
+    def test_bytes_are_found_out(self, tmp_path, info, pixels):
+        plain = read(saved(tmp_path / "a.pt", pixels), info)
+        as_bytes = read(saved(tmp_path / "b.pt", pixels * 255), info)
+        assert torch.allclose(as_bytes.images.images, plain.images.images)
+        assert as_bytes.notes == ("pixels from 0 to 255",)
+
+    def test_what_was_8_bit_once_is_again(self, tmp_path, info, pixels):
+        eight_bit = (pixels * 255).round()
+        kept = read(saved(tmp_path / "a.pt", eight_bit.byte()), info)
+        assert torch.equal(kept.images.images, eight_bit.byte())
+        normalised = Normalisation(info.mean, info.std).apply(eight_bit / 255)
+        forms = {"0-1": eight_bit / 255, "0-255": eight_bit, "normalised": normalised}
+        for given, images in forms.items():
+            assert read(saved(tmp_path / "b.pt", images), info, given=given).checksum == kept.checksum
+
+    def test_normalised_images_are_never_taken_for_pixels(self, tmp_path, info, pixels):
+        path = saved(tmp_path / "a.pt", Normalisation(info.mean, info.std).apply(pixels))
+        with pytest.raises(BenchmarkError, match=r"its images look normalised already; say --value-range normalised"):
+            read(path, info)
+        found = read(path, info, given="normalised")
+        assert torch.allclose(found.images.images, pixels, atol=1e-6)
+        assert found.notes == ("normalised images, undone",)
+
+    def test_even_those_without_contrast(self, tmp_path, info):
+        grey = Normalisation(info.mean, info.std).apply(torch.rand(6, 3, 16, 16) * 0.1)
+        with pytest.raises(BenchmarkError, match="look normalised"):
+            read(saved(tmp_path / "a.pt", grey), info)
+
+    def test_nor_those_that_were_never_clipped(self, tmp_path, info, pixels):
+        wild = Normalisation(info.mean, info.std).apply(pixels)
+        wild[0, 0, 0, :4] = torch.tensor([12.0, -12.0, 9.0, -9.0])
+        with pytest.raises(BenchmarkError, match="look normalised"):
+            read(saved(tmp_path / "a.pt", wild), info)
+
+    def test_whoever_says_that_they_are_pixels_is_believed(self, tmp_path, info, pixels):
+        images = Normalisation(info.mean, info.std).apply(pixels)
+        found = read(saved(tmp_path / "a.pt", images), info, given="0-1")
+        assert torch.equal(found.images.images, images)
+        assert "leave [0, 1]; kept as they are" in found.notes[0]
+
+    def test_pixels_that_a_method_has_pushed_out_of_range_stay_pixels(self, tmp_path, info, pixels):
+        pushed = pixels + 0.1 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
+        assert pushed.min() < -0.1
+        found = read(saved(tmp_path / "a.pt", pushed), info)
+        assert torch.equal(found.images.images, pushed)
+        assert "leave [0, 1]" in found.notes[0]
+
+    @pytest.mark.parametrize(("factor", "given"), [(1, "normalised"), (1, "0-255"), (255, "0-1")])
+    def test_what_cannot_be_is_refused(self, tmp_path, info, pixels, factor, given):
+        with pytest.raises(BenchmarkError, match=f"that is not --value-range {given}"):
+            read(saved(tmp_path / "a.pt", pixels * factor), info, given=given)
+
+
+class TestForm:
+    def test_images_come_class_by_class_from_any_order(self, tmp_path, info, pixels):
+        order = torch.tensor([5, 0, 3, 2, 1, 4])
+        found = read(saved(tmp_path / "a.pt", pixels[order], LABELS[order]), info).images
+        assert torch.equal(found.targets, LABELS)
+        assert torch.equal(found.images, pixels[torch.tensor([0, 1, 3, 2, 5, 4])])
+
+    def test_all_that_is_wrong_is_said_at_once(self, tmp_path, info):
+        images = torch.rand(6, 3, 8, 8)
+        with pytest.raises(Faults) as caught:
+            read(saved(tmp_path / "a.pt", images, torch.tensor([0, 0, 1, 1, 1, 2])), info)
+        said = str(caught.value)
+        assert "images are [3, 8, 8], where toy has [3, 16, 16]" in said
+        assert "--ipc 2 images per class, but 2 of 3 have not: 'bee' has 3, 'cat' has 1" in said
+
+    def test_values_that_are_not_finite(self, tmp_path, info, pixels):
+        path = tmp_path / "a.safetensors"
+        pixels[0, 0, 0, 0] = torch.nan
+        SyntheticSet(pixels, LABELS).save(path)
+        with pytest.raises(BenchmarkError, match="some values are not finite"):
+            read(path, info)
+
+    @pytest.mark.parametrize("labels", [torch.eye(3)[LABELS] * 9 - 4, torch.eye(3)[LABELS] * 2])
+    def test_soft_labels_are_probabilities(self, tmp_path, info, pixels, labels):
+        with pytest.raises(BenchmarkError, match="soft labels are no probabilities that sum to 1; take the softmax"):
+            read(saved(tmp_path / "a.pt", pixels, labels), info)
+        soft = labels.softmax(1)
+        assert torch.equal(read(saved(tmp_path / "a.pt", pixels, soft), info).images.targets, soft)
+
+    @pytest.mark.parametrize("weight", [-1.0, torch.nan, torch.inf, 0.0])
+    def test_weights_are_weights(self, tmp_path, info, pixels, weight):
+        SyntheticSet(pixels, LABELS, torch.full((6,), weight)).save(tmp_path / "a.safetensors")
+        with pytest.raises(BenchmarkError, match="its weights are not finite, not 0 or more, or all 0"):
+            read(tmp_path / "a.safetensors", info)
+
+    @pytest.mark.parametrize(
+        ("folders", "noted"),
+        [(("Ant", "bee", "cat"), False), (("ant", "bee", "cat"), False), (("new000", "new001", "new002"), True)],
+        ids=["as tables call them", "as the dataset's folders", "otherwise"],
+    )
+    def test_folders_of_classes(self, tmp_path, info, pixels, folders, noted):
+        images = (pixels * 255).round().byte()
+        for i, label in enumerate(LABELS.tolist()):
+            path = tmp_path / "made" / folders[label] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[i].permute(1, 2, 0).numpy()).save(path)
+        found = read(tmp_path / "made", info)
+        assert torch.equal(found.images.images, images)
+        assert torch.equal(found.images.targets, LABELS)
+        assert bool(found.notes) == noted
+
+    def test_folders_that_are_numbers_count_as_numbers(self, tmp_path):
+        classes = tuple(f"class {i:02d}" for i in range(12))
+        for name in map(str, range(12)):
+            (tmp_path / "made" / name).mkdir(parents=True)
+        found, _ = artifact._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
+        assert list(found) == [str(i) for i in range(12)]
+
+    def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels):
+        images = SyntheticSet((pixels * 255).round().byte(), LABELS)
+        images.save(tmp_path / "a.safetensors")
+        for form, name in (("imagefolder", "folder"), ("dcbench", "file.pt")):
+            export.export(images, info, form, tmp_path / name, "", {})
+        found = {read(tmp_path / name, info).checksum for name in ("a.safetensors", "folder", "file.pt")}
+        assert len(found) == 1
+        images.images[0, 0, 0, 0] += 1
+        assert artifact.checksum(images) not in found
+
+
+class TestMethod:
+    def test_without_an_artifact_it_is_skipped_with_words(self, info):
+        assert "python -m benchmark evaluate PATH" in External().supports(info, IPC)
+        assert External(checksum="0").supports(info, IPC) is None
+
+    def test_a_lost_artifact_says_what_to_do(self):
+        with pytest.raises(
+            BenchmarkError, match="checksum 0a1b is not in the store; python -m benchmark evaluate PATH"
+        ):
+            External(checksum="0a1b").distill(None, None, None)
+
+    @pytest.mark.parametrize("name", names("suites"))
+    def test_no_suite_lists_it(self, name):
+        entries = [entry for block in load_suite(name).blocks for entry in block.methods]
+        assert artifact.METHOD not in {entry.name for entry in entries}
+
+    @pytest.mark.parametrize("name", ["wmdd", "ours+", " "])
+    def test_it_does_not_take_the_name_of_another_method(self, name, tmp_path, info, pixels):
+        artifact = read(saved(tmp_path / "a.pt", pixels), info)
+        ours = {"name": "noise", "as": "ours+", "set": {}}
+        with pytest.raises(BenchmarkError, match="is taken by a method"):
+            artifact.joining(artifact, name, suite({"methods": [ours]}))
+        assert artifact.joining(artifact, "theirs", suite()).params == {"checksum": artifact.checksum}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    """A store with random real digits, and the same set as files."""
+    folder = tmp_path_factory.mktemp("original")
+    found = campaign(folder, {"seeds": 2})
+    finish(found)
+    key = next(cell.nodes["distill"][0] for cell in found.plan.cells if cell.cell.draw == 0)
+    images = SyntheticSet.load(found.store.folder(key) / IMAGES)
+    digits = info_of(load_dataset("digits"), folder)
+    export.export(images, digits, "imagefolder", folder / "folder", "", {})
+    export.export(images, digits, "dcbench", folder / "file.pt", "", {})
+    return folder
+
+
+@pytest.fixture
+def command(original, monkeypatch, capsys):
+    """Evaluate by the command line; returns status and output."""
+
+    def run(path: str, *words: str) -> tuple[int, str]:
+        given = ["evaluate", str(original / path), "--dataset", "digits", "--ipc", "1", "--runner", "serial"]
+        place = ["--suite", str(original / "tiny.yaml"), "--runs", str(original / "runs"), "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["benchmark", *given, *place, *words])
+        try:
+            main.main()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        shown = capsys.readouterr()
+        return status, shown.out + shown.err
+
+    return run
+
+
+class TestEndToEnd:
+    def test_a_copy_of_our_own_set_is_worth_what_it_is_worth(self, original, command):
+        status, shown = command("folder", "--method-name", "theirs")
+        assert status == 0, shown
+        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
+        top1 = {(cell["method"], cell["draw"], cell["seed"]): cell["top1"] for cell in cells}
+        assert top1["theirs", 0, 0] == top1["random_real", 0, 0]
+        assert ("theirs", 0, 1) in top1, "one set, judged by as many students as the suite has seeds"
+        theirs = next(cell for cell in cells if cell["method"] == "theirs")
+        assert theirs["distill_seconds"] != theirs["distill_seconds"], "what it cost is not known"
+        assert theirs["train_seconds"] > 0
+        assert "theirs" in shown
+        assert "random_real" in shown
+
+    def test_the_same_set_in_another_file_is_not_judged_again(self, original, command):
+        command("folder", "--method-name", "theirs")
+        before = {record["key"] for record in Store(str(original / "runs")).records()}
+        status, shown = command("file.pt", "--method-name", "as a file")
+        assert status == 0
+        assert "as a file" in shown
+        assert {record["key"] for record in Store(str(original / "runs")).records()} == before
+
+    def test_it_stays_on_the_board_when_the_suite_runs_again(self, original, command):
+        command("folder", "--method-name", "theirs")
+        found = campaign(original, {"seeds": 2})
+        assert not found.todo
+        found.write_manifest()
+        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
+        assert [cell["status"] for cell in cells if cell["method"] == "theirs"] == ["ok", "ok"]
+
+    @pytest.mark.parametrize(
+        ("path", "words", "said"),
+        [
+            ("nowhere", ["--method-name", "theirs"], "nowhere: is not there"),
+            ("folder", ["--method-name", "wmdd"], "--method-name 'wmdd': is taken by a method"),
+            ("folder", ["--method-name", "theirs", "--ipc", "2"], "--ipc 2 images per class, but 10 of 10 have not"),
+            ("folder", ["--method-name", "theirs", "--protocols", "hart"], "unknown protocol 'hart'"),
+        ],
+    )
+    def test_a_mistake_is_one_message_and_status_2(self, command, path, words, said):
+        status, shown = command(path, *words)
+        assert status == 2
+        assert said in " ".join(shown.split())

@@ -1,0 +1,224 @@
+"""The graph: what is shared, what changes a key, and what is skipped or refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from engine import plan
+
+from benchmark.errors import Faults
+from benchmark.identity import STAGES, key_of
+from benchmark.plan import discovery, nodes, protocol
+from benchmark.plan.graph import Place, Plan
+from benchmark.vision import datasets
+
+NOISE = {"methods": ["noise"], "protocols": ["standard"]}
+
+
+def keys(found: Plan) -> dict[str, set[str]]:
+    """Return the keys of each stage."""
+    return {s: {node.key for node in found.nodes.values() if node.stage == s} for s in STAGES}
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    """Return the stages whose keys differ between two plans."""
+    old, new = keys(before), keys(after)
+    return {stage for stage in STAGES if old[stage] != new[stage]}
+
+
+def on(device: str, **more) -> Place:
+    return Place(Path("nowhere"), device, **more)
+
+
+class TestSharing:
+    BLOCK: dict = {  # noqa: RUF012
+        "ipc": [1, 2],
+        "methods": ["random_real", "sre2l", "wmdd"],
+        "students": ["test_resnet", "test_vit"],
+        "protocols": ["hard", "standard"],
+        "seeds": 2,
+    }
+
+    def test_nodes_are_shared(self):
+        found = plan(self.BLOCK)
+        assert len(found.cells) == 2 * 3 * 2 * 2 * 2
+        counts = {stage: len(found_) for stage, found_ in keys(found).items()}
+        assert counts["teacher"] == 1, "one teacher for all methods"
+        assert counts["prepare"] == 1, "what does not depend on IPC is prepared once"
+        assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
+        assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
+        assert counts["evaluate"] == len(found.cells)
+
+    def test_parents_come_first_and_every_cell_has_its_nodes(self):
+        found = plan(self.BLOCK)
+        seen: set[str] = set()
+        for key, node in found.nodes.items():
+            assert key == node.key
+            assert set(node.parents) <= seen
+            seen.add(key)
+        for cell in found.cells:
+            assert {key for stage in cell.nodes.values() for key in stage} <= seen
+
+    def test_hard_labels_of_real_images_need_no_teacher(self):
+        assert keys(plan())["teacher"] == set()
+
+    def test_preparations_are_shared_among_equal_ones(self):
+        variants = [
+            {"name": "wmdd", "as": "a", "set": {"jitter": 1}},
+            {"name": "wmdd", "as": "b", "set": {"jitter": 0}},
+        ]
+        found = keys(plan({"methods": variants}))
+        assert (len(found["prepare"]), len(found["distill"])) == (1, 2)
+
+    def test_the_manifest_is_plain(self):
+        manifest = plan(self.BLOCK).manifest()
+        again = json.loads(json.dumps(manifest))
+        cell, read = manifest["cells"][0], again["cells"][0]
+        assert read == {**cell, "nodes": {stage: list(keys) for stage, keys in cell["nodes"].items()}}
+        assert len(manifest["cells"]) == 48
+
+
+class TestKeys:
+    def test_every_key_is_recomputable_from_plain_json(self):
+        for node in plan(TestSharing.BLOCK).nodes.values():
+            assert key_of(json.loads(json.dumps(node.identity))) == node.key
+
+    def test_no_runtime_knob_is_in_a_key(self, monkeypatch):
+        reference = plan(NOISE)
+        assert not changed(reference, plan(NOISE, version=9, title="Other", description="other", name="other"))
+        assert not changed(reference, plan(NOISE, place=Place(Path("elsewhere"), "cuda", forced=True)))
+        config = datasets.load_dataset("digits")
+        more = config.resources.model_copy(update={"cpus": 7, "gpus": 0.5, "memory_gb": 9.0})
+        other = config.model_copy(update={"resources": more, "title": "Other"})
+        monkeypatch.setattr(datasets, "load_dataset", lambda name: other)
+        again = plan(NOISE)
+        assert {node.needs.cpus for node in again.nodes.values() if node.stage == "distill"} == {7}
+        assert not changed(reference, again)
+
+    def test_a_variants_name_is_not_in_a_key(self):
+        assert not changed(plan(NOISE), plan({**NOISE, "methods": [{"name": "noise", "as": "other"}]}))
+
+    def test_spelled_out_defaults_are_not_in_a_key(self):
+        plain = {"name": "sre2l", "as": "x"}
+        default = discovery.resolve_method("sre2l", "digits", 1, {}).model_dump()
+        assert not changed(plan({"methods": [plain]}), plan({"methods": [{**plain, "set": default}]}))
+
+    def test_a_hyperparameter_changes_all_that_depends_on_it(self):
+        one, two = ({**NOISE, "methods": [{"name": "sre2l", "as": "x", "set": {"jitter": j}}]} for j in (0, 1))
+        assert changed(plan(one), plan(two)) == {"distill", "relabel", "evaluate"}
+
+    def test_a_version_changes_all_that_depends_on_it(self, monkeypatch):
+        before = plan(NOISE)
+        monkeypatch.setattr(discovery.load_method("noise"), "version", 99)
+        assert changed(before, plan(NOISE)) == {"distill", "relabel", "evaluate"}
+        monkeypatch.setattr(nodes, "TEACHER_VERSION", 99)
+        assert changed(before, plan(NOISE)) == {"teacher", "distill", "relabel", "evaluate"}
+
+    def test_other_data_change_everything(self, monkeypatch):
+        before, real = plan(NOISE), datasets.info
+        monkeypatch.setattr(
+            datasets, "info", lambda *a: real(*a).model_copy(update={"fingerprint": "other"}), raising=True
+        )
+        assert changed(before, plan(NOISE)) == {"teacher", "distill", "relabel", "evaluate"}
+
+    @pytest.mark.parametrize(
+        ("change", "stages"),
+        [
+            ({"version": 9, "title": "Other", "description": "other"}, set()),
+            ({"evaluator": {"name": "accuracy", "temperature": 3.0}}, {"evaluate"}),
+            ({"labels": {"name": "per_epoch", "storage": "online"}}, {"relabel", "evaluate"}),
+            ({"schedule": {"mix": "none"}}, {"relabel", "evaluate"}),
+        ],
+    )
+    def test_a_protocol_changes_labels_and_students_alone(self, monkeypatch, change, stages):
+        before, real = plan(NOISE), protocol.load
+        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
+        assert changed(before, plan(NOISE)) == stages
+
+    def test_a_student_changes_its_evaluation_alone(self):
+        assert changed(plan(NOISE), plan({**NOISE, "students": ["test_vit"]})) == {"evaluate"}
+
+
+class TestFaults:
+    def test_an_impossible_ipc(self):
+        cells = plan({"ipc": [1, 500]}).cells
+        assert {planned.skipped for planned in cells if planned.cell.ipc == 1} == {None}
+        assert {planned.skipped for planned in cells if planned.cell.ipc == 500} == {
+            "its smallest class has 140 images"
+        }
+
+    def test_wrong_hyperparameters_of_two_variants_come_at_once(self):
+        wrong = [
+            {"name": "sre2l", "as": "x", "set": {"jiter": 1}},
+            {"name": "wmdd", "as": "y", "set": {"iterations": "many"}},
+        ]
+        with pytest.raises(Faults) as caught:
+            plan({"methods": wrong, "ipc": [1, 2]})
+        lines = caught.value.faults
+        assert len(lines) == 2, "each once, however many cells it spoils"
+        assert lines[0] == "suite tiny: x.set: jiter: unknown key. Did you mean 'jitter'?"
+        assert lines[1].startswith("suite tiny: y.set: iterations: input should be a valid integer")
+
+    @pytest.mark.parametrize(
+        ("change", "fault"),
+        [
+            ({"labels": {"name": "per_epok"}}, "unknown label regime 'per_epok'. Did you mean 'per_epoch'?"),
+            ({"labels": {}}, "configs/protocols/standard.yaml: labels: name: is missing"),
+            ({"evaluator": {"name": "accuracy", "temprature": 1}}, "evaluator: temprature: unknown key. Did you mean"),
+            ({"schedule": {"mixx": "none"}}, "schedule: mixx: unknown key. Did you mean 'mix'?"),
+        ],
+    )
+    def test_a_wrong_protocol_is_named(self, monkeypatch, change, fault):
+        real = protocol.load
+        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
+        with pytest.raises(Faults) as caught:
+            plan(NOISE)
+        assert fault in str(caught.value)
+
+
+class TestSkipping:
+    def test_missing_data_skip_a_cell_with_the_remedy(self):
+        found = plan({"datasets": ["cifar10"]}, {})
+        skipped, ran = found.cells
+        assert skipped.skipped == "not on disk: python -m benchmark data fetch cifar10 --data nowhere"
+        assert ran.skipped is None
+        assert {node.identity["dataset"]["name"] for node in found.nodes.values()} == {"digits"}
+
+    def test_missing_data_that_were_asked_for_are_a_fault(self):
+        with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
+            plan({"datasets": ["cifar10"]}, place=on("cpu", wanted=("cifar10",)))
+
+    def test_broken_data_stop_nobody_who_did_not_ask_for_them(self, tmp_path):
+        for split in ("train", "val"):
+            (tmp_path / "cifar10" / split / "only_one_class").mkdir(parents=True)
+        both = {"datasets": ["digits", "cifar10"]}
+        digits, cifar10 = plan(both, place=Place(tmp_path, "cpu")).cells
+        assert digits.skipped is None
+        assert "cifar10" in cifar10.skipped
+        with pytest.raises(Faults, match="--datasets cifar10: "):
+            plan(both, place=Place(tmp_path, "cpu", wanted=("cifar10",)))
+
+    def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
+        monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")
+        found = plan({"methods": ["noise", "random_real"]}, exclude=[{"methods": ["random_real"], "why": "too real"}])
+        assert [cell.skipped for cell in found.cells] == ["it is only noise", "too real"]
+        assert not found.nodes
+
+    def test_a_recipe_for_a_gpu_waits_for_one(self, monkeypatch):
+        config = datasets.load_dataset("digits").model_copy(update={"needs_gpu": True})
+        monkeypatch.setattr(datasets, "load_dataset", lambda name: config)
+        (cell,) = plan().cells
+        assert "--device cpu runs it anyway" in str(cell.skipped)
+        assert cell.nodes, "a leaderboard made elsewhere is found under its keys"
+        assert not plan().nodes
+        assert plan(place=on("cpu", forced=True)).nodes
+        assert plan(place=on("cuda")).nodes
+
+    def test_graphics_cards_are_asked_for_where_they_are(self, monkeypatch):
+        config = datasets.load_dataset("digits")
+        wants = config.resources.model_copy(update={"gpus": 0.5})
+        monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update={"resources": wants}))
+        assert {node.needs.gpus for node in plan().nodes.values()} == {0.0}
+        assert {node.needs.gpus for node in plan(place=on("cuda")).nodes.values()} == {0.5}

@@ -1,0 +1,205 @@
+"""Bytes of labels: the formula is what lies on disk, and no more than a little of it is ever in memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine import campaign, finish, plan
+from torch import nn
+from toy_student import CLASSES, CUTMIX, INFO, PLAIN, N, context, network, toy_set
+from typer.testing import CliRunner
+
+from benchmark.api import LabelRegime
+from benchmark.cli.main import app
+from benchmark.plan.label_bytes import Foreseen, account, augmentation_state, foreseen
+from benchmark.vision.augment import Schedule, View
+from evaluators.labels.ensemble import Ensemble
+from evaluators.labels.hard import Hard
+from evaluators.labels.per_epoch import PerEpoch
+from evaluators.labels.pruned import Pruned
+from evaluators.labels.soft import Soft
+
+__all__ = ["context"]
+REGIMES: dict[str, tuple[LabelRegime, int]] = {  # and the bytes of one image's labels, counted by hand
+    "hard": (Hard(schedule=PLAIN), 0),
+    "soft": (Soft(schedule=CUTMIX), 2 * 4),
+    "per epoch": (PerEpoch(schedule=CUTMIX), 4 * 2 * 4),
+    "online": (PerEpoch(schedule=CUTMIX, storage="online"), 0),
+    "ensemble": (Ensemble(schedule=CUTMIX), 4 * 2 * 4),
+    "pruned": (Pruned(schedule=CUTMIX, epochs=3), 3 * 2 * 4),
+    "quantised": (Pruned(schedule=CUTMIX, top=3), 4 * (3 * 2 + 2 + 3 * 2)),
+    "pruned and quantised": (Pruned(schedule=CUTMIX, epochs=1, top=1), 1 * (2 + 2 + 2)),
+    "more than all": (Pruned(schedule=CUTMIX, epochs=99, top=99), 4 * (4 * 2 + 2 + 4 * 2)),
+}
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
+    regime, by_hand = REGIMES[name]
+    labels = regime.label(toy_set(), INFO, context, tmp_path)
+    labels.save(tmp_path)
+    found = account(regime, labels, N, CLASSES, context.teachers)
+    assert found["labels"] == found["labels_formula"] == N * by_hand
+    path = tmp_path / "logits.npy"
+    assert path.exists() == (by_hand > 0)
+    if by_hand:
+        header = np.load(path, mmap_mode="r").offset
+        assert path.stat().st_size - header == N * by_hand
+
+
+def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_path):
+    regime, _ = REGIMES["pruned"]
+    found = account(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
+    assert found["labels_at_1000_classes"] == (N // CLASSES) * 1000 * 3 * 1000 * 2
+    assert found["teacher_if_online"] == 0
+
+
+def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
+    teachers = (network(norm="batch"), nn.Linear(2, 3))
+    regime, _ = REGIMES["hard"]
+    found = account(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
+    floats = [value for value in teachers[0].state_dict().values() if value.is_floating_point()]
+    counters = len(teachers[0].state_dict()) - len(floats)
+    assert found["teacher_if_online"] == 4 * sum(value.numel() for value in floats) + 8 * counters + 4 * (6 + 3)
+
+
+def held(view: View) -> int:
+    """Return the bytes of what a view draws."""
+    if view.siamese is not None:
+        return view.indices.nbytes + view.siamese.draws.nbytes + 1  # which of six groups
+    mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
+    swapped = 0 if view.swaps is None else view.swaps.nbytes
+    return view.indices.nbytes + view.boxes.nbytes + view.flips.nbytes + mixed + swapped
+
+
+@pytest.mark.parametrize("mix", ["none", "cutmix", "swap_cutmix", "dsa"])
+def test_the_state_of_augmentation_is_what_views_hold(mix):
+    schedule = Schedule(epochs=9, batch_size=10, mix=mix)
+    views = [view for epoch in range(3) for view in schedule.views(0, epoch, N)]
+    assert augmentation_state(schedule, N, 3) == sum(held(view) for view in views)
+
+
+def test_only_labels_of_certain_views_need_them(context, tmp_path):
+    for number, (regime, _) in enumerate(REGIMES.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        labels = regime.label(toy_set(), INFO, context, folder)
+        state = account(regime, labels, N, CLASSES, ())["augmentation_state"]
+        replayed = labels.kind == "per_epoch" and labels.logits is not None
+        assert (state > 0) == replayed
+        if replayed:
+            assert state == augmentation_state(CUTMIX, N, len(labels.logits))
+
+
+def test_records_hold_them(tmp_path):
+    found = campaign(tmp_path, {"protocols": ["hard"]})
+    finish(found)
+    (record,) = (record for record in found.store.records() if record["stage"] == "relabel")
+    names = ("labels", "labels_formula", "labels_at_1000_classes", "augmentation_state", "teacher_if_online")
+    assert record["cost"]["bytes"] == dict.fromkeys(names, 0)
+
+
+# --- before anything runs
+
+
+def test_a_plan_foresees_labels_of_data_that_are_not_here():
+    block = {
+        "datasets": ["imagenet1k"],
+        "ipc": [50],
+        "methods": ["wmdd", "full"],
+        "protocols": ["standard"],
+        "seeds": 2,
+    }
+    sets = foreseen(plan(block), Path("nowhere"))
+    assert sets == [Foreseen("imagenet1k", "standard", 50, 300 * 50_000 * 1000 * 2)] * 2
+    assert sets[0].bytes / 2**30 == pytest.approx(27.94, abs=0.01)
+
+
+def test_a_plan_counts_every_set_once():
+    block = {"ipc": [1, 2], "methods": ["random_real", "full"], "protocols": ["standard", "native"], "seeds": 2}
+    found = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
+    sets = foreseen(found, Path("nowhere"))
+    assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
+
+
+def test_the_command_plan_shows_them(tmp_path):
+    done = CliRunner().invoke(
+        app, ["plan", "--suite", "main", "--methods", "wmdd", "--runs", str(tmp_path), "--data", str(tmp_path)]
+    )
+    assert done.exit_code == 0
+    (line,) = (line for line in done.output.splitlines() if line.split()[:2] == ["imagenet1k", "standard"])
+    assert "30.0 GB" in line
+
+
+# --- bounded memory
+
+SCRIPT = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData
+from benchmark.vision.augment import Schedule
+from benchmark.vision.models import create_model
+from evaluators.students.accuracy import Accuracy
+from evaluators.labels.per_epoch import PerEpoch
+
+folder, classes, ipc, size, epochs, arch = Path(sys.argv[1]), *map(int, sys.argv[2:6]), sys.argv[6]
+torch.set_num_threads(2)
+info = DatasetInfo(name="many", class_names=tuple(map(str, range(classes))), train_counts=(ipc,) * classes,
+                   resolution=size, mean=(0.5,) * 3, std=(0.25,) * 3, fingerprint="0")
+
+class Test(TestData):
+    def __init__(self):
+        self.info, self.labels = info, torch.arange(classes)
+    def read(self, indices):
+        return torch.zeros(len(indices), 3, size, size, dtype=torch.uint8)
+
+def network(seed):
+    if arch == "linear":
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, classes))
+    return create_model(arch, classes=classes, resolution=size, seed=seed)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def run(epochs, folder):
+    folder.mkdir(parents=True)
+    schedule = Schedule(epochs=epochs, batch_size=100)
+    teacher = network(1).eval().requires_grad_(False)
+    context = Context(torch.device("cpu"), torch.float32, 0, folder, (teacher,))
+    PerEpoch(schedule=schedule).label(images, info, context, folder).save(folder)
+    labels = Labels.load(folder)
+    Accuracy(schedule=schedule).evaluate(LabeledSet(images, labels), Test(), network(2), context)
+    return labels.nbytes
+
+pixels = torch.randint(256, (classes * ipc, 3, size, size), dtype=torch.uint8)
+images = SyntheticSet(pixels, torch.arange(classes).repeat_interleave(ipc))
+run(1, folder / "first")
+before = peak()
+stored = run(epochs, folder / "second")
+print(stored, before, peak())
+"""
+
+
+def measured(tmp_path: Path, *arguments: object) -> list[int]:
+    """Return the bytes of labels written and read in a process of its own, and its peak of memory before and after."""
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_labels_are_never_in_memory_as_a_whole(tmp_path):
+    stored, before, after = measured(tmp_path, 1000, 1, 8, 50, "linear")
+    assert stored == 50 * 1000 * 1000 * 2
+    assert after - before < stored / 4
+
+
+@pytest.mark.slow
+def test_a_slice_of_imagenet_takes_less_than_two_gib(tmp_path):
+    stored, _, peak = measured(tmp_path, 1000, 10, 64, 10, "test_resnet")
+    assert stored == 10 * 10_000 * 1000 * 2
+    assert peak < 2 << 30, f"{peak / 2**30:.2f} GiB"

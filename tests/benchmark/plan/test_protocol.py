@@ -1,0 +1,117 @@
+"""Protocols: the same for every method, but where a method's own recipe is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from engine import plan
+from pydantic import ValidationError
+
+from benchmark.config_files import names
+from benchmark.plan import protocol as protocols
+from benchmark.plan.protocol import Protocol, load_protocol
+from benchmark.plan.suite import MethodEntry
+from benchmark.vision.datasets import load_dataset
+
+DIGITS = load_dataset("digits")
+STANDARD = load_protocol("standard").model_dump()
+OWN = {"source": "a paper", "schedule": {"batch_size": 7}, "evaluator": {"learning_rate": 0.5}}
+
+
+def protocol(**changes: Any) -> Protocol:
+    return Protocol.model_validate({**STANDARD, **changes})
+
+
+@pytest.mark.parametrize("name", names("protocols"))
+def test_every_protocol_fits_its_datasets(name):
+    found = load_protocol(name)
+    for key in found.methods or ["random_real"]:
+        method, _, dataset = key.partition("@")
+        config = load_dataset(dataset or "digits")
+        own = found.of(MethodEntry(name=method), dataset)
+        assert own is not None
+        regime, evaluator = own.judges(config, whole=False)
+        assert regime.schedule == evaluator.schedule, "labels and student see the same views"
+        assert evaluator.schedule.flip <= config.flip, "a mirrored 2 is not a 2"
+        assert evaluator.schedule.crop_scale[0] >= config.smallest_crop
+
+
+class TestDeviations:
+    def test_a_method_without_one_follows_the_protocol(self):
+        found = protocol(methods={"wmdd": OWN})
+        assert found.of(MethodEntry(name="sre2l")) is found
+        assert protocol(methods={"wmdd": OWN}, only_listed=True).of(MethodEntry(name="sre2l")) is None
+
+    def test_a_deviation_changes_what_it_names_and_nothing_else(self):
+        found, own = protocol(), protocol(methods={"wmdd": OWN}).of(MethodEntry(name="wmdd"))
+        assert own.schedule == {**found.schedule, "batch_size": 7}
+        assert own.evaluator == {**found.evaluator, "learning_rate": 0.5}
+        assert own.labels == found.labels
+
+    def test_a_variant_has_its_own_before_that_of_its_method(self):
+        entry = MethodEntry.model_validate({"name": "wmdd", "as": "wmdd+bn", "set": {"regulariser": "bn"}})
+        other = {"source": "another paper", "schedule": {"batch_size": 9}}
+        both = protocol(methods={"wmdd": OWN, "wmdd+bn": other})
+        assert both.of(entry).schedule["batch_size"] == 9
+        assert protocol(methods={"wmdd": OWN}).of(entry).schedule["batch_size"] == 7
+
+    def test_an_entry_for_a_dataset_holds_in_place_of_that_of_its_method(self):
+        other = {"source": "another paper", "schedule": {"epochs": 9}}
+        both, entry = protocol(methods={"wmdd": OWN, "wmdd@digits": other}), MethodEntry(name="wmdd")
+        assert both.of(entry, "digits").schedule == {**STANDARD["schedule"], "epochs": 9}
+        assert both.of(entry, "cifar10").schedule == {**STANDARD["schedule"], "batch_size": 7}
+
+    def test_a_deviation_names_its_source(self):
+        with pytest.raises(ValidationError, match="source"):
+            protocol(methods={"wmdd": {"schedule": {"batch_size": 7}}})
+
+    def test_it_changes_the_keys_of_its_method_alone(self, monkeypatch):
+        block = {"methods": ["random_real", "noise"], "protocols": ["standard"]}
+        before = plan(block)
+        monkeypatch.setattr(protocols, "load", lambda *_: protocol(methods={"noise": OWN}))
+        after = plan(block)
+        same = [a.nodes == b.nodes for a, b in zip(before.cells, after.cells, strict=True)]
+        assert same == [True, False]
+
+    def test_a_method_that_is_not_listed_is_skipped_with_words(self, monkeypatch):
+        monkeypatch.setattr(protocols, "load", lambda *_: protocol(methods={"noise": OWN}, only_listed=True))
+        cells = plan({"methods": ["random_real", "noise"], "protocols": ["standard"]}).cells
+        assert [cell.skipped for cell in cells] == ["protocol standard has no recipe for random_real", None]
+
+
+class TestBudget:
+    def test_the_dataset_gives_the_epochs_unless_the_protocol_does(self):
+        assert protocol().judges(DIGITS, whole=False)[1].schedule.epochs == DIGITS.student.epochs
+        longer = protocol(schedule={"epochs": 400})
+        assert longer.judges(DIGITS, whole=False)[1].schedule.epochs == 400
+
+    def test_the_whole_training_set_is_never_visited_as_often(self):
+        longer = protocol(schedule={"epochs": 400})
+        assert longer.judges(DIGITS, whole=True)[1].schedule.epochs == DIGITS.student.full_epochs
+
+
+class TestWhatIsMeasured:
+    """Results under these protocols are published: another value here is another protocol, and another name."""
+
+    VIEWS: dict[str, Any] = {"epochs": 150, "batch_size": 50, "flip": False}  # noqa: RUF012
+
+    def components(self, name: str) -> list[dict[str, Any]]:
+        """Return what decides the labels and the scores of random images of digits."""
+        nodes = plan({"protocols": [name]}).nodes.values()
+        return [node.identity["component"] for node in nodes if node.stage in ("relabel", "evaluate")]
+
+    def test_standard_stays_what_it_is(self):
+        schedule = {**self.VIEWS, "crop_scale": [0.5, 1.0], "mix": "cutmix"}
+        student = {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9}
+        divergence = {"temperature": 20.0, "t_squared": False}
+        assert self.components("standard") == [
+            {"name": "per_epoch", "version": 1, "params": {"schedule": schedule, "storage": "disk"}},
+            {"name": "accuracy", "version": 1, "params": {"schedule": schedule, **student, **divergence}},
+        ]
+
+    def test_hard_stays_what_it_is(self):
+        schedule = {**self.VIEWS, "crop_scale": [0.5, 1.0], "mix": "none"}
+        labels, student = self.components("hard")
+        assert labels == {"name": "hard", "version": 1, "params": {"schedule": schedule}}
+        assert student["name"] == "accuracy" and student["params"]["schedule"] == schedule

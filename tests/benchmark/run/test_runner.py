@@ -1,0 +1,256 @@
+"""Runners: what may run, what a failure blocks, what is tried again, and that Ray does as a plain loop does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from engine import campaign, finish
+
+from benchmark.errors import BenchmarkError
+from benchmark.identity import STAGES
+from benchmark.plan.nodes import Needs, Node
+from benchmark.run import runner as running
+from benchmark.run.runner import RETRIES, Event, Queue, RayRunner, SerialRunner
+from benchmark.run.stages import Outcome, Settings
+
+NOWHERE = Settings("nowhere", "nowhere")
+
+
+def node(key: str, stage: str = "distill", parents: tuple[str, ...] = (), needs: Needs | None = None) -> Node:
+    identity = {"parents": {"all": parents}, "dataset": {"name": "digits"}}
+    return Node(key, stage, identity, needs or Needs(), f"number {key}")
+
+
+def graph(*nodes: Node) -> dict[str, Node]:
+    return {node.key: node for node in nodes}
+
+
+DIAMOND = graph(
+    node("a", "teacher"), node("b", parents=("a",)), node("c", parents=("a",)), node("d", "evaluate", ("b", "c"))
+)
+
+
+def words(events: list[Event]) -> list[str]:
+    return [f"{event.node.key} {event.status}" for event in events]
+
+
+def scripted(**outcomes: list[str]):
+    """Return an `execute` that ends each node as told, one word per attempt; "done" when nothing is told."""
+
+    def run(key: str, _identity: object, _settings: object) -> Outcome:
+        word = outcomes.get(key, []).pop(0) if outcomes.get(key) else "done"
+        return Outcome(key, "done" if word == "done" else "failed", word, transient=word == "transient")
+
+    return run
+
+
+class TestQueue:
+    def test_a_node_waits_for_all_its_parents(self):
+        queue = Queue(DIAMOND)
+        first = queue.pop()
+        assert first.key == "a"
+        assert queue.pop() is None
+        list(queue.finish(first, Outcome("a", "done")))
+        b, c = queue.pop(), queue.pop()
+        assert (b.key, c.key, queue.pop()) == ("b", "c", None)
+        list(queue.finish(b, Outcome("b", "done")))
+        assert queue.pop() is None
+        list(queue.finish(c, Outcome("c", "done")))
+        assert queue.pop().key == "d"
+
+    def test_early_stages_go_first(self):
+        queue = Queue(graph(*(node(stage, stage) for stage in reversed(STAGES))))
+        assert [queue.pop().key for _ in STAGES] == list(STAGES)
+
+    def test_parents_outside_the_graph_count_as_done(self):
+        assert Queue(graph(node("b", parents=("elsewhere",)))).pop().key == "b"
+
+
+class TestSerialRunner:
+    @pytest.fixture(autouse=True)
+    def _outcomes(self, monkeypatch):
+        self.script = lambda **told: monkeypatch.setattr(running, "execute", scripted(**told))
+
+    def run(self, nodes: dict[str, Node]) -> list[str]:
+        return words(list(SerialRunner().run(nodes, NOWHERE)))
+
+    def test_all_is_done(self):
+        self.script()
+        assert [word for word in self.run(DIAMOND) if "done" in word] == ["a done", "b done", "c done", "d done"]
+
+    def test_a_failure_blocks_what_depends_on_it_once_and_nothing_else(self):
+        self.script(b=["broken"], c=["broken"])
+        nodes = {**DIAMOND, **graph(node("e"), node("f", "evaluate", ("d",)))}
+        events = list(SerialRunner().run(nodes, NOWHERE))
+        found = words(events)
+        assert {"e done", "b failed", "c failed", "d blocked", "f blocked"} <= set(found)
+        assert found.count("d blocked") == found.count("f blocked") == 1
+        assert "d started" not in found
+        (blocked,) = [event for event in events if words([event]) == ["d blocked"]]
+        assert blocked.message in ("waits for distill number b", "waits for distill number c")
+
+    def test_a_transient_fault_is_tried_again(self):
+        self.script(a=["transient"])
+        assert self.run(graph(node("a")))[1:] == ["a retried", "a started", "a done"]
+
+    def test_but_not_for_ever(self):
+        self.script(a=["transient"] * 99)
+        found = self.run(DIAMOND)
+        assert found.count("a started") == RETRIES + 1
+        assert found[-4:] == ["a failed", "b blocked", "d blocked", "c blocked"]
+
+    def test_a_lasting_fault_is_not_tried_again(self):
+        self.script(a=["broken"])
+        assert self.run(graph(node("a"))) == ["a started", "a failed"]
+
+    def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, monkeypatch):
+        devices = {}
+
+        def note(key: str, _identity: object, settings: Settings) -> Outcome:
+            devices[key] = settings.device
+            return Outcome(key, "done")
+
+        monkeypatch.setattr(running, "execute", note)
+        nodes = graph(node("a", needs=Needs(gpus=0.5)), node("b", needs=Needs(gpus=0)))
+        list(SerialRunner().run(nodes, Settings("nowhere", "nowhere", "cuda")))
+        assert devices == {"a": "cuda", "b": "cpu"}
+
+
+def seen_device():
+    """Return what stands for `execute` in a worker and says on which device it was told to run."""
+    return lambda key, _identity, settings: Outcome(key, "done", settings.device)
+
+
+def deadly():
+    """Return what stands for `execute` in a worker: "dies" kills it, "dies once" does so in the first attempt alone."""
+
+    def run(key: str, identity: dict, settings: Settings) -> Outcome:
+        mark = Path(settings.runs) / key
+        if key == "dies" or (key == "dies once" and not mark.exists()):
+            mark.touch()
+            os._exit(1)
+        return Outcome(key, "done")
+
+    return run  # a function within a function travels whole: workers cannot import this file
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    found = RayRunner("local", "cpu")
+    yield found
+    found.close()
+
+
+@pytest.mark.ray
+class TestRayRunner:
+    def test_it_does_as_the_serial_runner_does(self, cluster, tmp_path):
+        block = {"methods": ["random_real", "noise"], "seeds": 2}
+        for name in ("serial", "ray"):
+            (tmp_path / name).mkdir()
+        one, two = (campaign(tmp_path / name, block) for name in ("serial", "ray"))
+        finish(one)
+        events = list(two.run(cluster))
+        assert {event.status for event in events} == {"started", "done"}
+        first, second = list(one.store.records()), list(two.store.records())
+        assert [record["key"] for record in first] == [record["key"] for record in second]
+        for serial, ray in zip(first, second, strict=True):
+            assert serial["identity"] == ray["identity"]
+            assert serial["files"] == ray["files"], "the same bytes"
+            assert serial["metrics"] == ray["metrics"]
+
+    def test_a_worker_that_dies_becomes_a_row_and_the_others_finish(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(deadly()))
+        nodes = graph(node("dies", "teacher"), node("child", parents=("dies",)), node("lives"), node("dies once"))
+        events = list(cluster.run(nodes, Settings(str(tmp_path), str(tmp_path))))
+        found = words(events)
+        assert found.count("dies retried") == RETRIES
+        assert found.count("dies failed") == found.count("child blocked") == 1
+        assert {"lives done", "dies once retried", "dies once done"} <= set(found)
+        (failed,) = [event for event in events if event.status == "failed"]
+        assert "WorkerCrashedError" in failed.message
+        assert "\n" not in failed.message
+
+    def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, cluster, monkeypatch):
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(seen_device()))
+        *_, done = cluster.run(graph(node("a")), Settings("nowhere", "nowhere", "cuda"))
+        assert (done.status, done.message) == ("done", "cpu")
+
+    def test_a_worker_that_lacks_the_code_fails_once_and_says_so(self, cluster, monkeypatch):
+        def lacking(*_args):
+            raise ModuleNotFoundError("No module named 'benchmark'")
+
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(lacking))
+        *_, failed = cluster.run(graph(node("a")), NOWHERE)
+        assert (failed.status, failed.message) == ("failed", "the worker cannot run it: No module named 'benchmark'")
+
+    @pytest.mark.parametrize("needs", [Needs(gpus=1.0), Needs(memory_gb=1e6)])
+    def test_what_no_machine_has_is_said_before_anything_starts(self, cluster, needs):
+        nodes = graph(node("a", "teacher"), node("b", needs=needs))
+        with pytest.raises(BenchmarkError, match=r"configs/datasets/digits\.yaml: resources: no machine .* has 1 CPUs"):
+            next(cluster.run(nodes, NOWHERE))
+
+    def test_more_processors_than_there_are_is_as_many_as_there_are(self, cluster):
+        most = max(machine.cpus for machine in cluster.machines)
+        assert cluster._fitted(node("a", needs=Needs(cpus=999))).cpus == most
+
+    def test_tasks_on_a_graphics_card_end_their_process(self, cluster):
+        assert cluster.gpu_task._default_options["max_calls"] == 1
+        assert not cluster.has_gpu, "--device cpu keeps a private cluster off the graphics cards"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_private_cluster_writes_nothing_below_the_home_folder(tmp_path):
+    script = (
+        "from benchmark.run.runner import RayRunner\n"
+        "runner = RayRunner('local', 'cpu')\n"
+        "print(runner.ray.get(runner.ray.remote(lambda: 42).remote()))\n"
+        "runner.close()"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**environment, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "42", done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once():
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(BenchmarkError, match=f"--ray {address}: no cluster answers .*--ray local starts one"):
+            RayRunner(address, "cpu")
+
+
+def test_ray_that_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BenchmarkError, match=r"--runner ray: Ray is not installed .* or use --runner serial"):
+        RayRunner("local", "cpu")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup."),  # what Ray raises where its raylet is late
+        TimeoutError("Timed out after 30 seconds while waiting for node to startup."),
+        RuntimeError("Failed to start GCS."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_private_cluster_that_does_not_start_is_said(monkeypatch, error):
+    def init(**_options):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(BenchmarkError) as caught:
+        RayRunner("local", "cpu")
+    assert str(caught.value) == (
+        f"--ray local: the private cluster did not start ({error}); try again, or use --runner serial"
+    )

@@ -1,0 +1,101 @@
+"""Recipes of papers: each part changes what it says and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from toy_student import CUTMIX, INFO, PLAIN, N, Toy, context, furthest, hard_labels, network, toy_set, trained
+
+from benchmark.api import LabeledSet, Labels
+from benchmark.config_files import names
+from benchmark.errors import BenchmarkError
+from benchmark.plan.protocol import load_protocol
+from benchmark.plan.suite import MethodEntry
+from benchmark.vision.augment import Schedule
+from benchmark.vision.datasets import load_dataset
+from evaluators.labels.per_epoch import PerEpoch
+from evaluators.students.native import Native
+
+__all__ = ["context"]
+ONE = Schedule(epochs=1, batch_size=N)
+
+
+def teacher_labels(schedule: Schedule, context, folder) -> Labels:
+    return PerEpoch(schedule=schedule).label(toy_set(), INFO, context, folder)
+
+
+def test_without_more_it_is_the_standard_one(context, tmp_path):
+    labels = teacher_labels(CUTMIX, context, tmp_path)
+    expected = trained(toy_set(), labels, context, CUTMIX)
+    assert furthest(trained(toy_set(), labels, context, CUTMIX, Native), expected) == 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+def test_mse_has_the_gradient_of_its_formula(gamma, context, tmp_path):
+    images, labels = toy_set(weights=torch.rand(N)), teacher_labels(ONE, context, tmp_path)
+    options = {"divergence": "mse", "gamma": gamma, "optimizer": "sgd", "weight_decay": 0, "temperature": 7.0}
+    got, reference = trained(images, labels, context, ONE, Native, **options), network()
+    (view,) = ONE.views(context.seed, 0, N)
+    logits = reference(view.apply(((images.images / 255 - 0.5) / 0.25)[view.indices]))
+    gap = ((logits - torch.tensor(labels.logits[0]).float()) ** 2).mean(1)
+    own = F.cross_entropy(logits, images.targets[view.indices], reduction="none")  # unmixed
+    weights = view.mix((images.weights / images.weights.mean())[view.indices])
+    (weights * (gap + gamma * own)).mean().backward()
+    for key, parameter in reference.named_parameters():
+        torch.testing.assert_close(got[key], parameter.detach() - 1e-3 * parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_mse_needs_logits_of_the_views(context):
+    with pytest.raises(BenchmarkError, match="mse needs per-epoch labels"):
+        trained(toy_set(), hard_labels(PLAIN, context), context, PLAIN, Native, divergence="mse")
+
+
+@pytest.mark.parametrize(("zeta", "last"), [(1.0, 0.0), (2.0, 0.5), (3.0, 0.75)])
+def test_a_slow_cosine_ends_early(zeta, last):
+    rates = [Native(schedule=ONE, zeta=zeta).rate(step, 1000) for step in range(1001)]
+    assert rates[0] == 1 and rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(last, abs=1e-3)
+
+
+def test_a_step_falls_to_a_tenth_at_half_time():
+    rates = [Native(schedule=ONE, decay="step").rate(step, 10) for step in range(10)]
+    assert rates == [1.0] * 5 + [0.1] * 5
+
+
+def test_the_learned_rate_is_that_of_the_set(context):
+    labels, rate = hard_labels(PLAIN, context), 0.03
+    images = toy_set(metadata={"step_size": rate})
+    own = trained(images, labels, context, PLAIN, Native, learned_rate=True, learning_rate=9.0, optimizer="sgd")
+    given = trained(images, labels, context, PLAIN, Native, learning_rate=rate, optimizer="sgd")
+    assert furthest(own, given) == 0
+    with pytest.raises(BenchmarkError, match="no step_size"):
+        Native(schedule=PLAIN, learned_rate=True).peak_rate(LabeledSet(toy_set(), labels))
+
+
+ENTRIES = [(name, key) for name in names("protocols") for key in load_protocol(name).methods or ["random_real"]]
+
+
+@pytest.mark.parametrize(("name", "key"), ENTRIES)
+def test_every_recipe_trains_a_student(name, key, context, tmp_path):
+    method, _, dataset = key.partition("@")
+    own = load_protocol(name).of(MethodEntry(name=method), dataset)
+    short = own.model_copy(update={"schedule": {**own.schedule, "epochs": 2}})
+    regime, evaluator = short.judges(load_dataset(dataset or "digits"), whole=False)
+    images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
+    asked = replace(context, teachers=teachers)
+    train = LabeledSet(images, regime.label(images, INFO, asked, tmp_path))
+    student = network()
+    numbers = evaluator.evaluate(train, Toy(seed=1), student, asked)
+    assert np.isfinite(numbers["train_loss"]) and len(numbers["curve_loss"]) == 2
+    assert furthest(student.state_dict(), network().state_dict()) > 0
+
+
+def test_hard_labels_are_learned_under_dsa(context):
+    views = Schedule(epochs=40, batch_size=12, mix="dsa", flip=False)
+    numbers = trained(toy_set(), hard_labels(views, context), context, views, Native, learning_rate=0.003)
+    student = network()
+    student.load_state_dict(numbers)
+    logits = student.eval()((toy_set().images / 255 - 0.5) / 0.25)
+    assert (logits.argmax(1) == toy_set().targets).float().mean() > 0.9

@@ -1,0 +1,124 @@
+"""Robustness: attacks of no size change nothing, stronger ones never help, and every method meets the same ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from engine import campaign, plan
+from torch import nn
+from toy_student import CLASSES, CPU, Toy, toy_set
+
+from benchmark.api import Context, LabeledSet, Labels, SyntheticSet
+from benchmark.vision.augment import Schedule
+from benchmark.vision.datasets import load_dataset, open_test, open_train
+from benchmark.vision.models import create_model
+from evaluators.students.accuracy import Accuracy
+from evaluators.students.robustness import CORRUPTIONS, Robustness
+
+TEST = Toy(120, seed=1)
+VIEWS = Schedule(epochs=20, batch_size=10, crop_scale=(1.0, 1.0), mix="none", flip=False)
+
+
+def quarters() -> nn.Module:
+    """A linear student of the brightness of the four quarters, from which the toy images tell their class."""
+    student = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.utils.skip_init(nn.Linear, 12, CLASSES))
+    nn.init.zeros_(student[2].weight)
+    nn.init.zeros_(student[2].bias)
+    return student
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(CPU, torch.bfloat16, seed=1, scratch=tmp_path)
+
+
+def judge(context: Context, kind: type[Accuracy] = Robustness, **fields) -> dict[str, float]:
+    labels = Labels("hard", views=VIEWS.model_dump(mode="json"), seed=1)
+    evaluator = kind(**{"schedule": VIEWS, "learning_rate": 0.1, **fields})
+    return evaluator.evaluate(LabeledSet(toy_set(), labels), TEST, quarters(), context)
+
+
+def test_an_attack_of_no_size_leaves_the_accuracy(context):
+    found = judge(context, eps=0)
+    assert found["fgsm_top1"] == found["pgd_top1"] == found["subset_top1"]
+
+
+def test_attacks_hurt_and_pgd_hurts_more(context):
+    found = judge(context, eps=80 / 255, images=120)
+    assert found["subset_top1"] > 90
+    assert found["pgd_top1"] <= found["fgsm_top1"] < found["subset_top1"]
+
+
+def test_a_larger_attack_never_helps(context):
+    scores = [judge(context, eps=eps)["pgd_top1"] for eps in (0, 75 / 255, 100 / 255)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < scores[0]
+
+
+def test_accuracy_is_that_of_the_plain_evaluator(context):
+    plain, found = judge(context, Accuracy), judge(context)
+    assert {name: found[name] for name in plain} == plain
+
+
+def test_all_that_is_random_is_the_same_again(context):
+    before = torch.get_rng_state()
+    first, second = judge(context, eps=75 / 255), judge(context, eps=75 / 255)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before), "torch's global generator was used"
+
+
+def test_only_the_chosen_images_are_attacked(context):
+    reads = TEST.reads.clone()
+    found = judge(context, images=50)
+    assert sorted((TEST.reads - reads).unique().tolist()) == [1, 2]
+    assert ((TEST.reads - reads) == 2).sum() == 50
+    assert (found["pgd_top1"] * 50 / 100) == pytest.approx(round(found["pgd_top1"] * 50 / 100))
+
+
+def test_the_mean_of_the_corruptions(context):
+    found = judge(context)
+    assert found["corruption_top1"] == pytest.approx(sum(found[f"{name}_top1"] for name in CORRUPTIONS) / 6)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("size", [32, 63])
+def test_a_corruption_changes_pixels_and_keeps_their_form(name, size):
+    pixels = torch.randint(0, 256, (3, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
+    found = CORRUPTIONS[name](pixels, torch.Generator().manual_seed(0))
+    assert (found.shape, found.dtype) == (pixels.shape, torch.uint8)
+    assert not torch.equal(found, pixels)
+
+
+def test_a_missing_library_is_said_when_a_run_is_planned(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "foolbox" else find(name, *rest)
+    )
+    found = campaign(tmp_path, {"protocols": ["robust", "standard"]})
+    skipped = {planned.cell.protocol: planned.skipped for planned in found.plan.cells}
+    assert skipped["standard"] is None
+    assert re.match(r"foolbox is not installed: pip install 'foolbox", skipped["robust"])
+
+
+def test_it_shares_the_labels_of_the_standard_protocol():
+    found = plan({"protocols": ["robust", "standard"]})
+    assert [node.stage for node in found.nodes.values()].count("relabel") == 1
+
+
+def test_on_digits(tmp_path, context):
+    """A student of real digits is fooled by what people do not see."""
+    config = load_dataset("digits")
+    train, test = open_train(config, tmp_path, tmp_path), open_test(config, tmp_path, tmp_path)
+    few = torch.cat([train.indices_of(label)[:20] for label in range(10)])
+    schedule = Schedule(epochs=20, batch_size=50, crop_scale=(0.5, 1.0), flip=False, mix="none")
+    labels = Labels("hard", views=schedule.model_dump(mode="json"), seed=1)
+    images = LabeledSet(SyntheticSet(train.read(few), train.labels[few]), labels)
+    student = create_model("test_resnet", classes=10, resolution=32, stem=config.stem, seed=0)
+    found = Robustness(schedule=schedule, images=64, eps=8 / 255, pgd_steps=3).evaluate(images, test, student, context)
+    assert found["subset_top1"] > 60
+    assert found["pgd_top1"] <= found["fgsm_top1"] + 2 < found["subset_top1"]
+    assert found["corruption_top1"] <= found["subset_top1"]

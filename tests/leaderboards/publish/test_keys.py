@@ -1,0 +1,56 @@
+"""The keys of everything that is published, computed again by today's code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.api import Component, Unit
+from benchmark.identity import key_of
+from benchmark.plan import discovery, nodes
+from benchmark.vision.models import Stem
+from benchmark.vision.training import TrainRecipe
+from leaderboards.publish.publication import PLACE
+
+RECORDS = sorted(PLACE.glob("*/records.jsonl"))
+LOADERS: dict[str, Callable[[str], type[Component]]] = {
+    "prepare": cache(discovery.load_preparation),
+    "distill": cache(discovery.load_method),
+    "relabel": cache(discovery.load_labels),
+    "evaluate": cache(discovery.load_evaluator),
+    "measure": cache(discovery.load_measure),
+}
+
+
+def component_today(stage: str, component: dict[str, Any]) -> dict[str, Any]:
+    """Return what today's code says of a component with these hyperparameters."""
+    params = component["params"]
+    if stage != "teacher":
+        return LOADERS[stage](component["name"])(**params).identity()
+    recipe, stem = TrainRecipe(**params["recipe"]), Stem(**params["stem"])
+    params = {"recipe": recipe.model_dump(mode="json"), "stem": stem.model_dump()}
+    return {"name": recipe.arch, "version": nodes.TEACHER_VERSION, "params": params}
+
+
+def identity_today(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return a recorded identity with every part that the code names or fills in made again."""
+    today = {**identity, "component": component_today(identity["stage"], identity["component"])}
+    if "unit" in identity:
+        today["unit"] = Unit(**identity["unit"]).model_dump()
+    if "student" in identity:
+        today["student"] = {**identity["student"], "stem": Stem(**identity["student"]["stem"]).model_dump()}
+    return today
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
+def test_todays_code_computes_every_published_key(path: Path) -> None:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert records
+    for record in records:
+        assert record["key"] == key_of(record["identity"]), "the record is not its key's"
+        assert record["key"] == key_of(identity_today(record["identity"])), record["identity"]["component"]["name"]

@@ -1,0 +1,287 @@
+"""Published results: what is committed makes its tables again, and nothing that should not be there gets there."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore
+
+from benchmark.errors import BenchmarkError, Faults
+from benchmark.identity import key_of
+from benchmark.run.store import Store
+from leaderboards.publish import publication, readme, verify
+from leaderboards.publish.publication import closure, differing, files, merged, of_run
+from leaderboards.results import records
+
+
+class Run(FakeStore):
+    """A store without reports, which take seconds."""
+
+    def __init__(self, root: str, version: int = 1) -> None:
+        super().__init__(root)
+        self.version = version
+
+    def publication(self) -> publication.Publication:
+        """Return what it has to publish, of which nothing is verified."""
+        manifest = {"suite": "main", "version": self.version, "title": "Methods", "cells": self.cells}
+        self.write("leaderboards/main/manifest.json", manifest)
+        keys = publication.done(self.root, "main")
+        known = records.read(self.root, "main").nodes.records
+        return of_run(self.root, "main", {key: known[key] for key in keys})
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = Run(str(tmp_path / "runs"))
+    for method, top1 in {"wmdd": 60.0, "mmd": 50.0}.items():
+        for seed in range(2):
+            made.done(made.cell(method=method, seed=seed), top1 + seed)
+    return made
+
+
+def test_only_some_datasets_are_published_where_they_are_named(run):
+    run.done(run.cell(dataset="imagenette64"), 70.0)
+    run.publication()  # writes the manifest
+    everything, digits = (publication.done(run.root, "main", names) for names in ((), ["digits"]))
+    assert set(digits) < set(everything)
+    known = records.read(run.root, "main").nodes.records
+    found = of_run(run.root, "main", {key: known[key] for key in digits}, ["digits"])
+    assert {cell["dataset"] for cell in found.cells} == {"digits"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(publication, "PLACE", tmp_path / "published")
+    return tmp_path / "published" / "main"
+
+
+def publish(run: Run, note: str = "") -> publication.Publication:
+    found = merged(publication.read("main"), run.publication(), note)
+    publication.write("main", files(found))
+    return found
+
+
+class TestFiles:
+    def test_what_is_written_is_what_is_read(self, run, place):
+        found = publish(run, "Two cores.")
+        again = publication.read("main")
+        assert (again.notes, again.cells) == (("Two cores.",), found.cells)
+        assert again.records == found.records
+        assert differing("main", files(again)) == []
+
+    def test_the_same_run_changes_nothing(self, run, place):
+        publish(run)
+        assert publication.write("main", files(merged(publication.read("main"), run.publication()))) == []
+
+    def test_tables_are_those_of_the_run(self, run, place):
+        report = run.build()
+        publish(run)
+        for name in ("leaderboard.csv", "tables/main_standard_test_resnet.csv"):
+            assert f"{report.folder}/{name}" in report.paths
+            assert (place / name).read_text() == Path(f"{report.folder}/{name}").read_text()
+
+    def test_one_line_per_record_sorted_by_key_without_curves(self, run, place):
+        found = publish(run)
+        lines = [json.loads(line) for line in (place / "records.jsonl").read_text().splitlines()]
+        assert [line["key"] for line in lines] == sorted(found.records)
+        assert all("curve_loss" not in line["metrics"] for line in lines)
+
+    @pytest.mark.parametrize(
+        "name", ["leaderboard.csv", "manifest.json", "tables/main_standard_test_resnet.csv", "README.md"]
+    )
+    def test_a_changed_or_a_missing_file_is_found(self, run, place, name):
+        found = publish(run)
+        original = (place / name).read_bytes()
+        (place / name).write_bytes(original + b" ")
+        assert differing("main", files(found)) == [name]
+        (place / name).unlink()
+        assert differing("main", files(found)) == [name]
+        assert publication.write("main", files(found)) == [name]
+        assert (place / name).read_bytes() == original
+
+    def test_a_changed_number_is_found_in_the_tables(self, run, place):
+        publish(run)
+        path = place / "records.jsonl"
+        path.write_text(path.read_text().replace('"top1":60.0', '"top1":90.0'))
+        assert {"cells.csv", "leaderboard.csv"} <= set(differing("main", files(publication.read("main"))))
+
+    def test_what_does_not_belong_there_goes(self, run, place):
+        found = publish(run)
+        (place / "tables" / "old.md").write_text("")
+        assert differing("main", files(found)) == ["tables/old.md"]
+        publication.write("main", files(found))
+        assert not (place / "tables" / "old.md").exists()
+
+    def test_damaged_files_are_named_with_the_remedy(self, run, place):
+        publish(run)
+        (place / "records.jsonl").write_text("{")
+        with pytest.raises(BenchmarkError, match=r"damaged .* or remove it and publish again"):
+            publication.read("main")
+
+
+class TestWhatIsPublished:
+    def test_what_failed_is_a_gap(self, run, place):
+        broken = run.cell(method="sre2l")
+        run.done(broken, stages=("teacher", "prepare", "distill"))
+        run.failed(broken, "relabel")
+        found = publish(run)
+        (gap,) = (cell for cell in found.cells if cell["label"] == "sre2l")
+        assert gap["nodes"] == {}
+        assert not set(broken["nodes"]["distill"]) & set(found.records)
+        assert "sre2l" in (place / "README.md").read_text()
+
+    def test_datasets_without_a_number_are_left_out(self, run, place):
+        run.cell(dataset="imagenet1k", skipped="not on disk", nodes={})
+        assert {cell["dataset"] for cell in publish(run).cells} == {"digits"}
+
+    def test_a_reason_that_names_a_path_is_not_kept(self, run, place):
+        run.cell(method="mtt", skipped="not on disk: python -m benchmark data fetch digits --data /home/me", nodes={})
+        run.cell(method="dm", skipped="infeasible at 1/2 of the size", nodes={})
+        reasons = {cell["label"]: cell["skipped"] for cell in publish(run).cells}
+        assert reasons["mtt"] is None
+        assert reasons["dm"] == "infeasible at 1/2 of the size"
+
+    @pytest.mark.parametrize("text", ["/home/me/weights.pt", "read from ~/data", "C:\\data", "file:///x", "--d=/mnt/x"])
+    def test_a_record_that_names_a_path_is_refused(self, run, place, text):
+        run.done(run.cell(method="external", params={"path": text}))
+        with pytest.raises(Faults, match=r"identity.component.params.path holds .* a path or a host"):
+            publish(run)
+
+    def test_a_record_that_names_the_host_is_refused(self, run, place, monkeypatch):
+        monkeypatch.setattr(socket, "gethostname", lambda: "node-17.cluster")
+        run.done(run.cell(method="external", params={"where": "on node-17.cluster"}))
+        with pytest.raises(Faults, match="a path or a host"):
+            publish(run)
+
+    @pytest.mark.parametrize("text", ["timm/resnet18", "AMD EPYC 7/8", "https://arxiv.org/abs/1", "a / b", "2:1"])
+    def test_other_texts_are_no_paths(self, run, place, text):
+        run.done(run.cell(method="external", params={"where": text}))
+        assert publish(run).done == 5
+
+    def test_a_run_without_results_is_refused(self, tmp_path, place):
+        made = Run(str(tmp_path / "empty"))
+        made.cell()
+        with pytest.raises(BenchmarkError, match="no cell of suite 'main' is done"):
+            made.publication()
+
+
+class TestAdding:
+    """A second run joins what is published."""
+
+    def test_cells_of_both_are_there(self, run, place, tmp_path):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.cell(method="wmdd")  # not done here
+        other.done(other.cell(method="rded"), 55.0)
+        found = publish(other, "A second machine.")
+        assert found.done == 5
+        assert found.notes == ("A second machine.",)
+
+    def test_a_recipe_that_changed_replaces_its_cells_and_their_records(self, run, place, tmp_path):
+        before = publish(run)
+        other = Run(str(tmp_path / "other"))
+        nodes = {stage: [f"{stage}-new"] for stage in records.STAGES}
+        other.done(other.cell(method="wmdd", nodes=nodes), 70.0)
+        after = publish(other)
+        assert "evaluate-new" in after.records
+        (old,) = (cell for cell in before.cells if cell["label"] == "wmdd" and cell["seed"] == 0)
+        assert not set(old["nodes"]["evaluate"]) & after.records.keys()
+        assert set(old["nodes"]["teacher"]) <= after.records.keys(), "other cells stand on it"
+
+    def test_another_version_of_the_suite_starts_anew(self, run, place, tmp_path):
+        publish(run)
+        other = Run(str(tmp_path / "other"), version=2)
+        other.done(other.cell(method="rded"), 55.0)
+        assert publish(other).done == 1
+
+    @pytest.mark.parametrize(("top1", "fits"), [(60.5, True), (66.0, False)])
+    def test_the_same_key_must_give_the_same_number(self, run, place, tmp_path, top1, fits):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.done(other.cell(method="wmdd"), top1)
+        if fits:
+            found = publish(other)
+            assert 60.0 in [record["metrics"].get("top1") for record in found.records.values()], "the earlier one stays"
+        else:
+            with pytest.raises(Faults, match=r"top1 is published as 60\.0, and here it is 66\.0, of the same identity"):
+                publish(other)
+
+    def test_a_closure_has_all_that_a_record_stands_on(self):
+        pool = {
+            name: {"identity": {"parents": {"images": parents}}}
+            for name, parents in {"a": ["b"], "b": ["c", "elsewhere"], "c": [], "d": ["c"]}.items()
+        }
+        assert list(closure(pool, ["a"])) == ["a", "b", "c"]
+
+
+class TestVerification:
+    @pytest.fixture
+    def store(self, tmp_path):
+        return Store(str(tmp_path / "store"))
+
+    def put(self, store: Store, text: str = "pixels", parents=()) -> str:
+        identity = {"stage": "distill", "component": {"name": text}, "parents": {"images": list(parents)}}
+        key = key_of(identity)
+        with store.writing(key) as folder:
+            (folder / "images").write_text(text)
+            store.commit(key, folder, {"stage": "distill", "identity": identity, "metrics": {}})
+        return key
+
+    def test_a_sound_node_and_its_parents(self, store):
+        parent = self.put(store, "parent")
+        key = self.put(store, parents=[parent])
+        assert verify.verified(store, [key]).keys() == {key, parent}
+
+    def test_files_may_be_gone_but_not_changed(self, store, tmp_path):
+        key = self.put(store)
+        path = tmp_path / "store" / key / "images"
+        path.unlink()
+        assert verify.verified(store, [key]).keys() == {key}
+        path.write_text("PIXELS")
+        with pytest.raises(Faults, match=f"{key}/images: not what was recorded"):
+            verify.verified(store, [key])
+
+    def test_an_identity_that_is_not_its_keys(self, store, tmp_path):
+        key = self.put(store)
+        path = tmp_path / "store" / key / "record.json"
+        path.write_text(path.read_text().replace('"pixels"', '"pixels2"'))
+        with pytest.raises(Faults, match=f"{key}: its record says another identity than its key"):
+            verify.verified(store, [key])
+
+    def test_a_missing_parent(self, store):
+        with pytest.raises(Faults, match="nowhere: is missing, and what stands on it cannot be published"):
+            verify.verified(store, [self.put(store, parents=["nowhere"])])
+
+
+class TestReadme:
+    def test_only_the_text_between_markers_changes(self, run, place):
+        found = publish(run)
+        before = "# T\n<!-- results: main -->\nold\n<!-- /results -->\nrest\n"
+        after = readme.filled(before, {"main": found})
+        assert after.startswith("# T\n<!-- results: main -->\n**Top-1")
+        assert after.endswith("<!-- /results -->\nrest\n")
+        assert "old" not in after
+        assert readme.filled(after, {"main": found}) == after
+
+    def test_the_block_has_the_first_protocol_and_every_datasets_first_student(self, run, place):
+        run.done(run.cell(method="wmdd", protocol="hard"), 1.0)
+        run.done(run.cell(method="wmdd", student="test_vit"), 2.0)
+        run.done(run.cell(dataset="cifar10", method="wmdd", student="resnet18"), 33.0)
+        run.done(run.cell(ipc=0, method="full"), 99.0)
+        run.cell(method="absent")
+        text = readme.block(merged(None, run.publication(), "Two cores."))
+        assert "protocol standard: digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
+        rows = [[part.strip(" *<u>/≈") for part in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        assert [row[0] for row in rows[2:]] == ["wmdd", "mmd", "full"], (
+            "best first, controls last, what has no number not"
+        )
+        assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "33.0"]
+        assert "Measured on a GPU. Two cores." in text
+
+    def test_markers_without_results_are_an_error(self):
+        text = "<!-- results: main -->\n<!-- /results -->"
+        with pytest.raises(BenchmarkError, match=r"markers for results of 'main', of which nothing is published"):
+            readme.filled(text, {})

@@ -1,0 +1,121 @@
+"""Costs: shared stages in full and amortised, graphics cards, and which timings may be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fake_store import FakeStore, key
+
+from leaderboards import report
+from leaderboards.results import costs, records
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def table(store: FakeStore) -> pd.DataFrame:
+    board = store.build().leaderboard
+    return costs.table(records.read(store.root, "main"), board).set_index(["method", "ipc"])
+
+
+def test_shared_stages_are_whole_and_amortised_over_the_sets_that_use_them(store):
+    for method, ipc in (("wmdd", 1), ("wmdd", 10), ("mmd", 10)):
+        for protocol in ("standard", "hard"):  # the same set under two protocols is one set
+            store.done(store.cell(method=method, ipc=ipc, protocol=protocol), seconds=6.0)
+    row = table(store).query("protocol == 'hard'").loc[("wmdd", 10)]
+    assert row[["teacher_seconds", "teacher_amortised_seconds", "teacher_shared_by"]].tolist() == [6, 2, "3"]
+    assert row[["prepare_seconds", "prepare_amortised_seconds", "prepare_shared_by"]].tolist() == [6, 3, "2"]
+    assert row["distill_seconds"] == 12  # two units
+    assert row["total_seconds"] == pytest.approx(2 + 3 + 12 + 6 + 6)
+
+
+def test_sets_that_have_not_been_made_yet_share_too(store):
+    store.done(store.cell(method="wmdd"), seconds=6.0)
+    store.cell(method="mmd")
+    assert table(store).loc[("wmdd", 10), "teacher_amortised_seconds"] == 3
+
+
+def test_every_teacher_of_a_row_is_counted(store):
+    cell = store.cell()
+    cell["nodes"]["teacher"].append(key("teacher", "second"))
+    store.done(cell, seconds=6.0)
+    store.cell(method="mmd")
+    row = table(store).loc[("wmdd", 10)]
+    assert (row["teacher_seconds"], row["teacher_shared_by"]) == (12, "2 + 1")
+    assert row["teacher_amortised_seconds"] == 6 / 2 + 6
+
+
+def test_seconds_count_as_many_times_as_graphics_cards_were_used(store):
+    store.done(store.cell("a", method="on_gpu"), seconds=6.0, gpus=0.5)
+    store.done(store.cell("b", method="on_cpu"), seconds=6.0, gpus=0)
+    store.done(store.cell("c", method="of_old"), seconds=6.0)
+    found = table(store).reset_index("ipc")
+    assert found.loc["on_gpu", "gpu_seconds"] == pytest.approx(found.loc["on_gpu", "total_seconds"] / 2)
+    assert found.loc["on_cpu", "gpu_seconds"] == 0
+    assert pd.isna(found.loc["of_old", "gpu_seconds"])  # what is not recorded is empty, never 0
+
+
+def test_rows_are_means_over_cells(store):
+    store.done(store.cell(seed=0), seconds=2.0)
+    store.done(store.cell(seed=1), seconds=4.0)
+    row = table(store).loc[("wmdd", 10)]
+    assert row[["cells", "evaluate_seconds", "distill_seconds"]].tolist() == [2, 3, 6]
+    assert row[["images_bytes", "labels_bytes"]].tolist() == [6000, 1000]
+
+
+def test_peak_memory_is_the_largest_of_all_stages_but_the_teachers(store):
+    cell = store.cell()
+    store.done(cell, peak_memory_mb=100.0)
+    store.done(cell, stages=("distill",), peak_memory_mb=300.0)
+    store.done(cell, stages=("teacher",), peak_memory_mb=900.0)
+    assert table(store).loc[("wmdd", 10), "peak_memory_mb"] == 300
+
+
+def test_images_forwarded_are_those_of_all_stages(store):
+    store.done(store.cell(), images_forwarded=5)
+    assert table(store).loc[("wmdd", 10), "images_forwarded"] == 5 * 6  # teacher, prepare, two units, labels, student
+
+
+@pytest.mark.parametrize(
+    ("cost", "exclusive", "comparable"),
+    [
+        ({"exclusive": True}, "yes", "with rows of the same device"),
+        ({"exclusive": False}, "no", "no: its machine had other work"),
+        ({}, "", "unknown: not recorded whether its machine had other work"),
+    ],
+)
+def test_only_exclusive_timings_compare(store, cost, exclusive, comparable):
+    store.done(store.cell(), **cost)
+    row = table(store).loc[("wmdd", 10)]
+    assert (row["exclusive"], row["comparable"]) == (exclusive, comparable)
+
+
+def test_one_node_that_shared_its_machine_spoils_a_row_but_the_teacher_does_not(store):
+    cell, other = store.cell(), store.cell(method="mmd")
+    store.done(cell, exclusive=True)
+    store.done(cell, stages=("teacher",), exclusive=False)
+    store.done(other, exclusive=True)
+    store.done(other, stages=("relabel",), exclusive=False)
+    found = table(store)
+    assert found.loc[("wmdd", 10), "exclusive"] == "yes"
+    assert found.loc[("mmd", 10), "exclusive"] == "no"
+
+
+def test_rows_of_two_devices_do_not_compare(store):
+    store.done(store.cell(seed=0), exclusive=True)
+    store.done(store.cell(seed=1), exclusive=True, device="another GPU")
+    assert table(store).loc[("wmdd", 10), "comparable"] == "no: more than one device"
+
+
+def test_the_table_is_written_and_lists_finished_rows_only(store):
+    store.done(store.cell())
+    store.cell(method="mmd")
+    built = store.build()
+    lines = (Path(built.folder) / "costs.csv").read_text().splitlines()
+    assert lines[0].split(",") == costs.COLUMNS
+    assert len(lines) == 2
+    assert isinstance(built, report.Report)

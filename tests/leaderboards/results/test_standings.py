@@ -1,0 +1,217 @@
+"""Where a row stands: ranks that need their controls, the part recovered, ties that all tables share, the diagram."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore
+from readable import readable
+
+from leaderboards import report
+from leaderboards.plots import critical_difference
+from leaderboards.results import references
+from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
+from leaderboards.results.pairwise import Comparisons
+from leaderboards.tables import paper
+
+CONTROLS = {"noise": [20, 21], "random_real": [60, 61, 59], "full": [90, 91]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def fill(store: FakeStore, numbers: dict[str, list[float]], **axes) -> None:
+    for method, values in numbers.items():
+        for seed, top1 in enumerate(values):
+            ipc = {"ipc": 0} if method == "full" else {}
+            store.done(store.cell(method=method, seed=seed, **{**axes, **ipc}), top1=top1)
+
+
+def rows(built: report.Report, name: str = "leaderboard", key: str = "method") -> dict[str, dict[str, str]]:
+    with (Path(built.folder) / f"{name}.csv").open(newline="") as file:
+        return {row[key]: row for row in csv.DictReader(file)}
+
+
+# Controls
+
+
+def test_recovered_is_0_for_random_images_and_1_for_the_full_set(store):
+    fill(store, {**CONTROLS, "half": [75.5, 74.5], "best": [90.5, 90.5]})
+    found = rows(store.build())
+    recovered = {name: float(found[name]["recovered"]) for name in ("random_real", "half", "best", "noise")}
+    assert recovered["random_real"] == 0
+    assert recovered["half"] == pytest.approx((75 - 60) / (90.5 - 60), abs=1e-3)
+    assert recovered["best"] == 1
+    assert recovered["noise"] < 0
+    assert (found["full"]["recovered"], found["full"]["rank"]) == ("", "")  # it competes with nobody
+    assert [found[name]["rank"] for name in ("best", "half", "random_real", "noise")] == ["1", "2", "3", "4"]
+    assert {row["refused"] for row in found.values()} == {""}
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ({"noise": []}, "noise not in the suite"),
+        ({"random_real": [60, 61]}, "random_real has 2 of 3 draws"),
+        ({"random_real": []}, "random_real not in the suite"),
+        ({"full": []}, "full not in the suite"),
+        ({"noise": [], "random_real": [60]}, "noise not in the suite, random_real has 1 of 3 draws"),
+    ],
+)
+def test_a_rank_is_refused_where_a_control_is_missing(store, missing, reason):
+    fill(store, {**CONTROLS, "wmdd": [70, 71], **missing})
+    built = store.build()
+    row = rows(built)["wmdd"]
+    assert (row["rank"], row["rank_low"], row["recovered"]) == ("", "", "")
+    assert row["refused"] == f"rank refused: {reason}"
+    assert report.text(built).count(f"rank refused: {reason}") == 1
+
+
+@pytest.mark.parametrize(("state", "words"), [("missing", "noise not run"), ("failed", "noise failed")])
+def test_a_control_that_was_not_measured_is_missing(store, state, words):
+    fill(store, {**CONTROLS, "noise": [], "wmdd": [70, 71]})
+    cell = store.cell(method="noise")
+    if state == "failed":
+        store.failed(cell, "distill")
+    assert rows(store.build())["wmdd"]["refused"] == f"rank refused: {words}"
+
+
+def test_controls_count_only_under_the_same_protocol_and_student(store):
+    fill(store, {**CONTROLS, "wmdd": [70, 71]})
+    fill(store, {"wmdd": [50, 51]}, protocol="hard")
+    board = store.build().leaderboard.query("method == 'wmdd'").set_index("protocol")
+    assert board.loc["standard", "rank"] == 1
+    assert board.loc["hard", "refused"].startswith("rank refused: noise not in the suite, random_real not")
+
+
+def test_where_random_images_do_as_well_as_all_there_is_nothing_to_recover_but_a_rank(store):
+    fill(store, {**CONTROLS, "full": [60.5, 60], "wmdd": [59, 61]})
+    built = store.build()
+    row = rows(built)["wmdd"]
+    assert (row["recovered"], row["rank"]) == ("", "1")
+    assert "nothing to recover" in row["refused"]
+    assert "nothing to recover" in report.text(built)
+
+
+# Intervals, ranks and ties
+
+
+def test_new_columns_come_last(store):
+    fill(store, CONTROLS)
+    header = (Path(store.build().folder) / "leaderboard.csv").read_text().splitlines()[0].split(",")
+    assert header[: len(LEADERBOARD_COLUMNS)] == LEADERBOARD_COLUMNS
+    assert header[len(LEADERBOARD_COLUMNS) :] == [
+        *("ci_low", "ci_high", "recovered", "rank", "rank_low", "rank_high", "tied_with_best", "refused")
+    ]
+
+
+def test_an_interval_holds_its_mean_and_ends_where_percentages_do(store):
+    fill(store, {"steady": [50.0, 51.0, 50.5], "wild": [98.0, 60.0], "single": [50.0]})
+    found = rows(store.build())
+    assert float(found["steady"]["ci_low"]) == pytest.approx(50.5 - 4.3027 * 0.5 / 3**0.5, abs=0.01)
+    assert (found["wild"]["ci_low"], found["wild"]["ci_high"]) == ("0.0", "100.0")
+    assert (found["single"]["ci_low"], found["single"]["ci_high"]) == ("", "")
+
+
+def test_ranks_come_with_their_intervals(store):
+    fill(store, {**CONTROLS, "ahead": [80, 81, 80.4], "close": [79.9, 81.1, 80.2], "noise": [20, 21, 20.2]})
+    found = rows(store.build())
+    bounds = {name: (row["rank_low"], row["rank_high"]) for name, row in found.items()}
+    assert bounds["ahead"] == bounds["close"] == ("1", "2")
+    assert bounds["noise"] == ("4", "4")
+    assert (found["ahead"]["tied_with_best"], found["close"]["tied_with_best"]) == ("True", "True")
+    assert found["noise"]["tied_with_best"] == "False"
+
+
+def test_a_tie_is_the_same_tie_everywhere(store):
+    """Noise that both share: the paired rule parts what independent means would not, wherever a tie is shown."""
+    common = [0.0, 20.0, -15.0]
+    fill(
+        store,
+        {
+            "ahead": [70 + c for c in common],
+            "behind": [69 + c + d for c, d in zip(common, (0.1, -0.1, 0), strict=True)],
+        },
+    )
+    built = store.build()
+    (table,) = paper.tables(built.leaderboard, references.load(), Comparisons(built.compared))
+    (pair,) = built.compared.to_dict("records")
+    (entry,) = table.entries["behind"].values()
+    assert pair["rule"] == "paired"
+    assert pair["ci_low"] > 0
+    assert (pair["tied"], entry.tied, rows(built)["behind"]["tied_with_best"]) == (False, False, "False")
+
+
+def test_every_pair_of_a_block_is_compared_once(store):
+    fill(store, {**CONTROLS, "wmdd": [70, 71]})
+    compared = store.build().compared
+    assert {frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)} == {
+        frozenset(pair) for pair in (("wmdd", "noise"), ("wmdd", "random_real"), ("random_real", "noise"))
+    }
+    assert (compared["difference"] >= 0).all()
+    assert ((compared["ci_low"] <= 0) == compared["tied"].astype(bool)).all()
+
+
+# Variance
+
+
+def test_components_need_crossed_draws_and_seeds(store):
+    for draw in range(3):
+        for seed in range(2):
+            store.done(store.cell(method="crossed", seed=seed, draw=draw), top1=50.0 + 4 * draw + seed)
+    fill(store, {"plain": [50, 52]})
+    found = rows(store.build(), "variance")
+    parts = [float(found["crossed"][f"{name}_variance"]) for name in ("draw", "seed", "residual")]
+    assert parts == pytest.approx([16, 0.5, 0])
+    assert (found["crossed"]["draws"], found["crossed"]["seeds"], found["crossed"]["reason"]) == ("3", "2", "")
+    assert found["plain"]["draw_variance"] == ""
+    assert "several draws have to meet the same seeds" in found["plain"]["reason"]
+
+
+# The terminal and the diagram
+
+
+def test_the_terminal_shows_the_part_recovered_and_ranks(store):
+    fill(store, {**CONTROLS, "wmdd": [75.5, 74.5]})
+    shown = report.text(store.build())
+    line = next(line for line in shown.splitlines() if " wmdd " in line)
+    assert " 49 % " in line
+    assert re.search(r" 1( \(1\N{EN DASH}[234]\))? ", line)
+    noise = next(line for line in shown.splitlines() if " noise " in line)
+    assert " < -100 % " in noise  # far below random the quotient tells only how short the way is
+
+
+def blocks(store: FakeStore, methods: int, ipcs: tuple[int, ...]) -> report.Report:
+    for ipc in ipcs:
+        levels = {f"long_method_{i}": [50.0 + 3 * i + ipc / 10, 51 + 3 * i + ipc / 10] for i in range(methods)}
+        fill(store, levels, ipc=ipc)
+    return store.build()
+
+
+@pytest.mark.parametrize(("methods", "ipcs"), [(3, (1, 10, 50)), (5, (1, 10, 50, 100)), (16, tuple(range(1, 13)))])
+def test_the_diagram_is_readable_in_a_column(store, methods, ipcs):
+    (figure,) = critical_difference.critical_difference(blocks(store, methods, ipcs).leaderboard).values()
+    assert figure.get_figwidth() <= 3.5
+    readable(figure)
+
+
+@pytest.mark.parametrize(
+    ("methods", "ipcs", "why"),
+    [(2, (1, 10, 50), "2 of 3 methods"), (3, (1, 10), "2 of 3 blocks (dataset, IPC, student) in which all 3 methods")],
+)
+def test_where_there_is_no_diagram_the_report_says_why(store, methods, ipcs, why):
+    built = blocks(store, methods, ipcs)
+    assert critical_difference.critical_difference(built.leaderboard) == {}
+    assert f"critical difference, protocol standard: {why}" in " ".join(report.text(built).split())
+
+
+def test_blocks_without_one_of_the_methods_do_not_count(store):
+    blocks(store, 3, (1, 10, 50))
+    fill(store, {"long_method_0": [50, 51]}, ipc=100)
+    (found,) = critical_difference.blocks(store.build().leaderboard).values()
+    assert [ipc for _, ipc, _ in found.index] == [1, 10, 50]

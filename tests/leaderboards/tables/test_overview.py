@@ -1,0 +1,153 @@
+"""One table with everything that judges a set: what it holds, in which order, what it leaves out, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore, measure
+
+from leaderboards import report
+from leaderboards.results import records, scores
+from leaderboards.tables import overview
+
+LEVELS = {"random_real": 60.0, "wmdd": 70.0, "noise": 10.0}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def fill(store: FakeStore, protocols=("standard", "hard"), seeds=3) -> None:
+    for (method, level), protocol, seed in itertools.product(LEVELS.items(), protocols, range(seeds)):
+        below = 20 if protocol == "hard" and method != "noise" else 0
+        store.done(store.cell(method=method, protocol=protocol, seed=seed), top1=level - below + seed)
+    for protocol in protocols:
+        store.done(store.cell(method="full", ipc=0, protocol=protocol), top1=95.0)
+
+
+def tables(store: FakeStore) -> list[overview.Overview]:
+    built = store.build()
+    return report.plain(records.read(store.root, built.suite)).overviews
+
+
+def column(table: overview.Overview, name: str) -> dict[str, str]:
+    place = table.columns.index(name)
+    return {method: row[place].text for method, row in table.rows.items()}
+
+
+def test_a_row_per_method_the_best_first_and_the_full_set_last(store):
+    fill(store)
+    (table,) = tables(store)
+    assert list(table.rows) == ["wmdd", "random_real", "noise", "full", overview.LABELS]
+    assert column(table, "standard") == {
+        "wmdd": "71.0 ± 1.0",
+        "random_real": "61.0 ± 1.0",
+        "noise": "11.0 ± 1.0",
+        "full": "95.0",
+        overview.LABELS: "1 kB",
+    }
+    assert [cell.best for cell in table.rows["wmdd"][:2]] == [True, True]
+    assert not table.rows["full"][0].best  # competes with nobody
+
+
+def test_what_is_judged_stands_beside_the_accuracies(store):
+    fill(store)
+    (table,) = tables(store)
+    board = report.look(store.root, "main").leaderboard
+    scored = scores.table(board).set_index("method").loc["wmdd"]
+    assert column(table, "HLR")["wmdd"] == f"{scored['hlr']:.2f}" == "0.44"
+    assert column(table, "IOR")["wmdd"] == f"{scored['ior']:.2f}" == "0.10"
+    assert column(table, "LRS")["wmdd"] == f"{scored['lrs_w0.5']:.2f}"
+    assert column(table, "recovered")["wmdd"] == f"{100 * 10 / 34:.0f} %"
+    assert column(table, "rank")["wmdd"].startswith("1")
+    assert column(table, "recovered")["full"] == ""
+
+
+def test_distances_stand_above_what_real_images_reach(store):
+    fill(store, protocols=("standard",))
+    for cell in [cell for cell in store.cells if cell["label"] == "wmdd"]:
+        measure(store, cell, 2.0)
+    (table,) = tables(store)
+    assert column(table, "W2, teacher") == {
+        "wmdd": "2.00",
+        "random_real": "",
+        "noise": "",
+        "full": "",
+        overview.LABELS: "",
+        overview.FLOOR: "1.10",
+    }
+    assert overview.LEGEND["W2, teacher"] in table.legend
+
+
+def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
+    fill(store, protocols=("standard",))
+    for seed in range(2):
+        cell = store.cell(method="wmdd", protocol="robust", seed=seed)
+        store.done(cell, top1=71.0)
+        node = cell["nodes"]["evaluate"][0]
+        metrics = {"top1": 71.0, "fgsm_top1": 40.0 + seed, "pgd_top1": 30.0, "corruption_top1": 50.0, "jpeg_top1": 60.0}
+        store.write(f"{node}/record.json", {**store.read(f"{node}/record.json"), "metrics": metrics})
+    measure(store, cell, 2.0)
+    (table,) = tables(store)
+    assert "robust" not in table.columns
+    assert {method: text for method, text in column(table, "FGSM").items() if text} == {"wmdd": "40.5"}
+    (row,) = csv.DictReader((Path(store.build().folder) / "robustness.csv").open())
+    assert (row["method"], row["seeds"], row["jpeg_top1"], row["fgsm_std"]) == ("wmdd", "2", "60.0", "0.7071")
+
+
+def test_what_no_row_has_is_left_out(store):
+    fill(store)
+    (table,) = tables(store)
+    assert not {"ARS", "W2, teacher", "soft"} & set(table.columns)
+    assert overview.FLOOR not in table.rows
+    assert not any(line.startswith("W2") for line in table.legend)
+
+
+def test_one_protocol_and_no_distance_make_no_table(store):
+    fill(store, protocols=("standard",))
+    assert tables(store) == []
+
+
+def test_formats_hold_the_same(store):
+    fill(store)
+    (table,) = tables(store)
+    made = overview.files([table])
+    rows = list(csv.DictReader(io.StringIO(made[f"tables/{table.name}.csv"].decode())))
+    assert [row["method"] for row in rows] == list(table.rows)
+    assert rows[0]["standard"] == "71.0 ± 1.0"
+    text = made[f"tables/{table.name}.md"].decode()
+    assert "| wmdd | **71.0 ± 1.0** |" in text
+    assert r"random\_real" in text
+    latex = made[f"tables/{table.name}.tex"].decode()
+    assert r"\textbf{71.0 $\pm$ 1.0}" in latex
+    assert r"29 \%" in latex
+    assert latex.count(r"\\") >= len(table.rows) + 1
+
+
+def test_the_page_shows_it_with_rank_and_what_is_recovered(store):
+    fill(store)
+    page = (Path(store.build().folder) / "index.html").read_text()
+    assert "Everything that judges a set" in page
+    assert "29 %</td>" in page
+
+
+def test_solvers_of_a_barycenter_are_compared_by_what_transport_costs(store):
+    names = ("exact", "sinkhorn", "damped")
+    for place, name in enumerate(names):
+        cell = store.cell(label=name, params={"solver": name})
+        store.done(cell, top1=50.0 + place)
+        for node in cell["nodes"]["distill"]:
+            record = store.read(f"{node}/record.json")
+            record["identity"]["component"]["params"]["weights"] = "uniform"
+            record["metrics"] = {"transport_cost": {"uniform": 3.0 + place, "learned": 1.0}}
+            record["cost"]["parts"] = {"barycenter_uniform": 0.25}
+            store.write(f"{node}/record.json", record)
+    (table,) = tables(store)
+    costs = {method: text for method, text in column(table, "transport cost").items() if text}
+    assert costs == {"damped": "5.00", "sinkhorn": "4.00", "exact": "3.00"}
+    assert set(column(table, "barycenter, s").values()) == {"0.50", ""}  # two parts of a set

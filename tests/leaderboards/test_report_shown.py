@@ -1,0 +1,196 @@
+"""What a user sees of a leaderboard: the terminal, the plots, and words where something is wrong."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore, measured, paper
+from readable import readable
+from rich.console import Console
+
+from benchmark.errors import BenchmarkError
+from leaderboards import report
+from leaderboards.plots import ablation, accuracy, palette
+from leaderboards.results import leaderboard, records, variants
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def test_without_a_manifest_the_remedy_is_named(store):
+    with pytest.raises(BenchmarkError, match="python -m benchmark run --suite main"):
+        report.build(store.root, "main")
+    assert report.available(store.root) == []
+    store.build()
+    assert report.available(store.root) == ["main"]
+    with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
+        report.build(store.root, "mian")
+
+
+def test_a_look_writes_nothing_and_says_the_same(store):
+    measured(store, ipcs=(10,), datasets=("digits",))
+    built = store.build()
+    before = {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")}
+    looked = report.look(store.root, "main")
+    assert {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")} == before
+    assert looked.leaderboard.equals(built.leaderboard)
+    assert report.text(looked) in report.text(built)
+
+
+def test_a_damaged_manifest_is_named(store):
+    store.write("leaderboards/main/manifest.json", "{")
+    with pytest.raises(BenchmarkError, match=r"manifest\.json is damaged"):
+        report.build(store.root, "main")
+
+
+def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
+    measured(store, ipcs=(10, 50), datasets=("digits",))
+    for ipc, method in itertools.product((1, 10), ("wmdd", "mmd")):
+        store.cell("imagenette", ipc, method, skipped="not on disk: fetch it", nodes={})
+    store.failed(store.cell(method="dm"), "distill", "exploded")
+    built = store.build()
+    shown = report.text(built)
+    assert max(map(len, shown.splitlines())) <= 100
+    assert shown.count("not on disk: fetch it") == 1
+    assert "digits, dm at IPC 10: distill: exploded" in shown
+    assert "teacher 99.0 %" in shown
+    assert f"Files in {built.folder}"[:40] in shown
+    coloured = Console(width=100, force_terminal=True, color_system="standard", no_color=True)
+    with coloured.capture() as captured:
+        coloured.print(report.render(built))
+    bold = [line for line in captured.get().splitlines() if "\x1b[1m" in line and "±" in line]
+    best = built.leaderboard.query("ipc == 10").iloc[0]["method"]
+    assert len(bold) == 2  # one per IPC
+    assert any(best in line for line in bold)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_narrow_terminal_drops_columns_but_never_a_name(store, width):
+    measured(store, ipcs=(10,), datasets=("digits",))
+    store.done(store.cell(method="a_method_with_a_long_name", protocol="hard"))
+    shown = report.text(store.build(), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    for method in ("random_real", "wmdd+bn", "a_method_with_a_long_name"):
+        assert f" {method} " in shown
+    assert ("memory" in shown) or width < 100
+    assert ("memory" not in shown) or width > 60
+    assert "top-1 %" in shown
+
+
+def test_a_label_with_brackets_is_shown_as_it_is(store):
+    store.done(store.cell(method="wmdd", label="wmdd[lambda=1]", params={"lambda": 1}))
+    assert "wmdd[lambda=1]" in report.text(store.build())
+
+
+def test_a_selection_narrows_what_is_shown(store):
+    measured(store, ipcs=(10,))
+    shown = report.text(store.build(), {"dataset": ["imagenette64"]})
+    assert "imagenette64" in shown
+    assert "digits" not in shown
+
+
+def test_plots_exist_per_protocol(store):
+    measured(store)
+    store.done(store.cell(protocol="hard"))
+    names = {Path(path).name for path in store.build().paths}
+    stems = {f"accuracy_against_ipc_{protocol}" for protocol in ("standard", "hard")}
+    assert names >= {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+def test_texts_of_a_plot_do_not_overlap(store):
+    measured(store, ipcs=(1, 10, 50, 100), datasets=("digits", "imagenette64", "tiny_imagenet"))
+    for method, seed in itertools.product(("rded", "dm", "cda", "gvbsm", "wasserstein+pcbn", "ce+pcbn"), range(2)):
+        store.done(store.cell(method=method, seed=seed), top1=30.0)
+    board = store.build().leaderboard.replace({"test_resnet": "efficientnet_b0"})
+    one_ipc = board[board["ipc"].isin([0, 10])]
+    one_dataset = board[board["dataset"] == "digits"]
+    for frame in (board, one_dataset, one_ipc):
+        (figure,) = accuracy.accuracy_against_ipc(frame).values()
+        readable(figure)
+
+
+def test_texts_of_no_other_plot_overlap(store):
+    paper(store, seeds=2)
+    stored = records.read(store.root, store.build().suite)
+    board = leaderboard.leaderboard(records.cells_table(stored), ())
+    main = variants.contestants(board)
+    for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
+        kept = frame.index.intersection(main.index)
+        drawn = [
+            *accuracy.accuracy_against_bytes(frame.loc[kept]).items(),
+            *accuracy.accuracy_against_seconds(frame.loc[kept]).items(),
+            *(item for draw in QUESTIONS for item in draw(frame).items()),
+        ]
+        assert len(drawn) >= 5
+        for _, figure in drawn:
+            readable(figure)
+    (training,) = ablation.training(records.curves_table(stored)).values()
+    readable(training)
+
+
+def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
+    for place, protocol in enumerate(("standard", "hard", "soft")):
+        for method in ("wmdd", "random_real"):
+            store.done(store.cell(method=method, protocol=protocol), bytes={"labels": (3000, 0, 20)[place]})
+    (figure,) = accuracy.accuracy_by_protocol(store.build().leaderboard).values()
+    readable(figure)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["hard", "soft", "standard"]
+
+
+def test_costs_that_tell_nothing_apart_are_not_drawn(store):
+    for method in ("a", "b", "c"):
+        store.done(store.cell(method=method))
+    assert accuracy.accuracy_against_bytes(store.build().leaderboard) == {}
+
+
+def test_a_hyperparameter_is_drawn_beside_random_images(store):
+    paper(store, seeds=2)
+    drawn = ablation.sensitivity(store.build().leaderboard)
+    for figure in drawn.values():
+        dotted = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
+        assert dotted
+        assert "dotted: random_real" in " ".join(figure.get_suptitle().split())
+
+
+def test_seconds_of_different_devices_are_not_drawn_together(store):
+    for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
+        for place, method in enumerate(methods):
+            store.done(store.cell(method=method), device=device, seconds=2.0 + place)
+    (figure,) = accuracy.accuracy_against_seconds(store.build().leaderboard).values()
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {"a", "b", "c", "d"}
+    assert "on one GPU" in " ".join(figure.get_suptitle().split())
+
+
+def test_plots_without_data_are_not_drawn(store):
+    store.done(store.cell())
+    store.cell(method="mmd")
+    built = store.build()
+    names = {Path(path).stem for path in built.paths if path.endswith(".svg")}
+    assert names == {"accuracy_against_ipc_standard", "training_standard"}
+
+
+QUESTIONS = (ablation.ablation, ablation.distances, ablation.networks, ablation.sensitivity)
+
+
+def test_looks_differ_between_methods_and_stay_the_same():
+    assert len(set(palette.KNOWN.values())) == len(palette.KNOWN)
+    assert palette.look("WMDD") == palette.look("wmdd")
+    assert palette.look("wmdd+bn").colour == palette.look("wmdd").colour
+    assert palette.look("wmdd+bn").marker != palette.look("wmdd").marker
+    assert palette.look("my_method") == palette.look("my_method")
+    assert palette.look("my_method") not in palette.KNOWN.values()
+
+
+def test_no_torch():
+    code = (
+        "import sys, leaderboards.report; print([name for name in ('torch', 'benchmark.api') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

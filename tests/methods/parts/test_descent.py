@@ -1,0 +1,70 @@
+"""Descent on pixels: its steps are those of SGD with momentum, and every iteration draws anew."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from benchmark.synthetic import SyntheticSet
+from methods.datadam import DataDAM
+from methods.dm import DM
+from methods.mtt import MTT
+from methods.parts import matching
+from methods.parts.descent import descend
+
+EXPERTS = {"inner_steps": 2, "start_epochs": 1, "expert_span": 1, "experts": 1, "expert_epochs": 1, "expert_batch": 12}
+METHODS = pytest.mark.parametrize("make", [DM, DataDAM, lambda **fields: MTT(**EXPERTS, **fields)])
+
+
+def run(method, data, context):
+    preparation = method.preparation(data.info)
+    prepared = preparation.prepare(data, context) if preparation else {}
+    context = dataclasses.replace(context, prepared=prepared)
+    return SyntheticSet.merge([method.distill(data, unit, context) for unit in method.units(data.info, 1)]).images
+
+
+def test_steps_are_those_of_sgd_with_momentum(toy_context):
+    near, far = torch.tensor([1.0]), torch.tensor([1.0])
+
+    def objective(iteration):
+        return (near**2 + far**2).sum() / 2, [near.clone(), far.clone()]
+
+    loss = descend(objective, [(near, 0.1), (far, 0.2)], toy_context, iterations=2, momentum=0.5, name="toy")
+    assert near.item() == pytest.approx(0.9 - 0.1 * (0.5 * 1 + 0.9))
+    assert far.item() == pytest.approx(0.8 - 0.2 * (0.5 * 1 + 0.8))
+    assert loss == pytest.approx((0.9**2 + 0.8**2) / 2), "the loss of the last iteration, before its step"
+
+
+@METHODS
+def test_the_momentum_of_a_method_counts_from_its_second_iteration(make, toy_data, toy_context):
+    for iterations, equal in ((1, True), (2, False)):
+        with_it, without = (run(make(iterations=iterations, momentum=m), toy_data, toy_context) for m in (0.5, 0.0))
+        assert torch.equal(with_it, without) == equal
+
+
+def test_every_iteration_of_matching_draws_images_views_and_networks_anew(toy_data, toy_context, monkeypatch):
+    seeds, draw = [], matching.draw
+
+    def recording(n, generator, **options):
+        seeds.append(generator.initial_seed())
+        return draw(n, generator, **options)
+
+    monkeypatch.setattr(matching, "draw", recording)
+    method = DM(batch_real=5)
+    (unit,) = method.units(toy_data.info, 1)
+    batches, weights = [], []
+    for iteration in (0, 1, 1):
+        method._look(toy_data.info, unit, iteration, toy_context)
+        batches.append(method._real_batch(toy_data, unit, iteration, toy_context)[0].tolist())
+        network = method._network(toy_data.info, iteration, toy_context)
+        weights.append(next(iter(network.parameters())).flatten().tolist())
+    for drawn in (seeds, batches, weights):
+        assert drawn[0] != drawn[1] == drawn[2]
+
+
+def test_every_iteration_of_mtt_draws_batches_anew(toy_info, toy_context):
+    method = MTT(inner_steps=3, batch_synthetic=2)
+    orders = [[rows.tolist() for rows, _ in method._batches(6, toy_info, i, toy_context)] for i in (0, 1, 1)]
+    assert orders[0] != orders[1] == orders[2]

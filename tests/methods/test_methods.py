@@ -1,0 +1,216 @@
+"""What every file in methods/ keeps to, whatever it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmark.api import Context, Distiller, SyntheticSet, TrainData
+from benchmark.config_files import CONFIGS
+from benchmark.errors import BenchmarkError, Faults
+from benchmark.plan import discovery
+
+METHODS = CONFIGS.parent / "methods"
+NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
+MAKERS = [name for name in NAMES if name != "external"]  # which holds what was made elsewhere
+IPC = 2
+WITHOUT_RECIPES = {"external", "full", "herding", "kmeans_real", "noise", "random_real"}  # the same on every dataset
+FEW = {  # a few steps of work
+    "iterations": 3,
+    "inner_steps": 2,
+    "start_epochs": 1,
+    "experts": 1,
+    "expert_epochs": 2,
+    "pretrain_epochs": 1,
+    "probe_epochs": 1,
+}
+
+
+def small(name: str) -> Distiller:
+    """Return the method with its defaults, but no more than a few steps of work."""
+    method = discovery.load_method(name)
+    return method(**{field: value for field, value in FEW.items() if field in method.model_fields})
+
+
+def run(method: Distiller, data: TrainData, context: Context, seed: int = 7, ipc: int = IPC) -> SyntheticSet:
+    """Go through preparation, units and merge as the engine does."""
+    context = dataclasses.replace(context, seed=seed)
+    preparation = method.preparation(data.info)
+    prepared = preparation.prepare(data, context) if preparation else {}
+    context = dataclasses.replace(context, prepared=prepared)
+    return SyntheticSet.merge([method.distill(data, unit, context) for unit in method.units(data.info, ipc)])
+
+
+def same(a: SyntheticSet, b: SyntheticSet) -> bool:
+    weights = a.weights is None or b.weights is None or torch.equal(a.weights, b.weights)
+    return torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets) and weights
+
+
+def test_every_file_is_discovered():
+    assert discovery.method_names() == NAMES
+    assert {"random_real", "full", "sre2l", "mmd", "wmdd"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_form(name):
+    method = discovery.load_method(name)
+    assert method.name() == name
+    assert method.paper and len(method.__doc__ or "") > 60
+    assert "``" in method.__doc__ or "=" in method.__doc__, "the docstring shows an equation or names the idea"
+    instance = method()
+    assert set(instance.identity()["params"]) == set(method.model_fields)
+    for field in method.model_fields:
+        with pytest.raises(ValidationError):
+            setattr(instance, field, getattr(instance, field))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_result(name, toy_data, toy_context):
+    method = small(name)
+    assert method.supports(toy_data.info, IPC) is None
+    result = run(method, toy_data, toy_context)
+    assert result.images.dtype in (torch.uint8, torch.float32)
+    assert result.images.shape[1:] == (3, 32, 32)
+    assert torch.isfinite(result.images.float()).all()
+    counts = torch.bincount(result.classes, minlength=3).tolist()
+    assert counts == ([IPC] * 3 if method.uses_ipc else list(toy_data.info.train_counts))
+    assert torch.equal(result.classes, result.classes.sort(stable=True).values), "images come class by class"
+    if result.weights is not None:
+        assert (result.weights >= 0).all()
+        assert result.weights.mean() == pytest.approx(1)
+    for extra in result.extras.values():
+        assert len(extra) == len(result)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_units_cover_every_pair_once(name, toy_info):
+    method = small(name)
+    pairs = [(c, s) for unit in method.units(toy_info, IPC) for c in unit.classes for s in unit.slots]
+    assert sorted(pairs) == [(c, s) for c in range(3) for s in range(IPC)]
+    assert [unit.index for unit in method.units(toy_info, IPC)] == list(range(len(method.units(toy_info, IPC))))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_seeds(name, toy_data, toy_context):
+    method = small(name)
+    first = run(method, toy_data, toy_context)
+    assert same(first, run(method, toy_data, toy_context)), "the same seed gives the same bytes"
+    changes = not same(first, run(method, toy_data, toy_context, seed=8))
+    assert changes == ("seed" not in method.__doc__), "another seed gives other images, or the docstring says why not"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_manners(name, toy_data, toy_context, capsys):
+    method = small(name)  # first, for some libraries draw random numbers while they are imported
+    images, labels = toy_data.images.clone(), toy_data.labels.clone()
+    weights = {key: value.clone() for key, value in toy_context.teachers[0].state_dict().items()}
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    modules = list(toy_context.teachers[0].modules())
+    hooks = [len(module._forward_pre_hooks) for module in modules]
+    run(method, toy_data, toy_context)
+    assert torch.equal(torch.get_rng_state(), before[0]), "torch's global generator was used"
+    assert random.getstate() == before[1], "Python's global generator was used"
+    assert np.array_equal(np.random.get_state()[1], before[2]), "NumPy's global generator was used"  # noqa: NPY002
+    assert torch.equal(toy_data.images, images)
+    assert torch.equal(toy_data.labels, labels)
+    assert all(torch.equal(weights[key], value) for key, value in toy_context.teachers[0].state_dict().items())
+    assert [len(module._forward_pre_hooks) for module in modules] == hooks, "a hook was left"
+    assert list(toy_context.scratch.iterdir()) == [], "what a finished unit saved was left"
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_are_sound(name):
+    for recipe in discovery.read_recipes(name):
+        for ipc in recipe.ipc or (10,):
+            method = discovery.resolve_method(name, recipe.dataset, ipc, {})
+            assert isinstance(method, discovery.load_method(name))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_RECIPES))
+def test_a_method_has_a_recipe_for_every_dataset(name):
+    datasets = {path.stem for path in (METHODS.parent / "configs" / "datasets").glob("*.yaml")}
+    assert datasets == {recipe.dataset for recipe in discovery.read_recipes(name) if not recipe.ipc}
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_RECIPES))
+def test_what_optimises_nothing_needs_no_recipe(name):
+    assert discovery.read_recipes(name) == ()
+
+
+def test_random_real_draws_real_images_and_grows(toy_data, toy_context):
+    method = small("random_real")
+    few, many = run(method, toy_data, toy_context, ipc=2), run(method, toy_data, toy_context, ipc=5)
+    for label in range(3):
+        real = {image.numpy().tobytes() for image in toy_data.images[toy_data.labels == label]}
+        small_set = [image.numpy().tobytes() for image in few.images[few.targets == label]]
+        large_set = [image.numpy().tobytes() for image in many.images[many.targets == label]]
+        assert set(large_set) <= real
+        assert len(set(large_set)) == 5
+        assert large_set[:2] == small_set
+
+
+def test_random_real_says_which_class_is_too_small(toy_info):
+    assert small("random_real").supports(toy_info, 11) is None
+    reason = small("random_real").supports(toy_info, 12)
+    assert reason == "class 'green' of toy has 11 training images, fewer than IPC 12"
+
+
+def test_full_holds_every_image_or_says_why_not(toy_data, toy_context):
+    result = run(small("full"), toy_data, toy_context)
+    assert sorted(image.numpy().tobytes() for image in result.images) == sorted(
+        image.numpy().tobytes() for image in toy_data.images
+    )
+    huge = toy_data.info.model_copy(update={"train_counts": (400_000,) * 3, "resolution": 224})
+    assert "181 GB" in small("full").supports(huge, 1)
+
+
+class TestDiscovery:
+    def test_a_wrong_name_is_answered_with_a_near_one(self):
+        with pytest.raises(BenchmarkError, match=r"unknown method 'wmd'. Did you mean 'wmdd'\?"):
+            discovery.load_method("wmd")
+
+    def test_overrides_win_over_recipes(self):
+        assert discovery.resolve_method("sre2l", "imagenette64", 10, {"learning_rate": 0.5}).learning_rate == 0.5
+
+    def test_all_wrong_overrides_are_reported_at_once(self):
+        with pytest.raises(Faults) as caught:
+            discovery.resolve_method("wmdd", "digits", 1, {"learning_rat": 1, "iterations": "many"}, "main.yaml: set")
+        text = str(caught.value)
+        assert "main.yaml: set: learning_rat: unknown key. Did you mean 'learning_rate'?" in text
+        assert "main.yaml: set: iterations:" in text
+        assert "'many'" in text
+
+    def test_recipes_are_resolved_from_wide_to_narrow(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(discovery, "RECIPES", tmp_path)
+        entry = "  - {dataset: digits, source: test, set: {iterations: 5, jitter: 1}}\n"
+        narrow = "  - {dataset: digits, ipc: [1], source: test, set: {iterations: 7}}\n"
+        (tmp_path / "sre2l.yaml").write_text("recipes:\n" + narrow + entry)
+        one, ten = (discovery.resolve_method("sre2l", "digits", ipc, {}) for ipc in (1, 10))
+        assert (one.iterations, one.jitter) == (7, 1)
+        assert (ten.iterations, ten.jitter) == (5, 1)
+        assert discovery.resolve_method("sre2l", "cifar10", 1, {}) == discovery.load_method("sre2l")()
+
+    def test_faults_of_a_recipe_file_name_file_and_key(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(discovery, "RECIPES", tmp_path)
+        first = "  - {dataset: digits, set: {}}\n"
+        second = "  - {dataset: digits, source: test, set: {learning_rat: 1}}\n"
+        (tmp_path / "wmdd.yaml").write_text("recipes:\n" + first + second)
+        with pytest.raises(Faults) as caught:
+            discovery.read_recipes("wmdd")
+        lines = caught.value.faults
+        assert lines[0] == "configs/methods/wmdd.yaml: recipes[0]: source: is missing"
+        assert lines[1].startswith("configs/methods/wmdd.yaml: recipes[1].set: learning_rat: unknown key")
+
+    def test_a_file_without_a_method_says_so(self, tmp_path, monkeypatch):
+        import methods
+
+        (tmp_path / "nothing_here.py").write_text('"""Empty."""\n')
+        monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+        with pytest.raises(BenchmarkError, match=r"nothing_here\.py: defines 0 classes derived from Distiller"):
+            discovery.load_method("nothing_here")

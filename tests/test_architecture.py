@@ -1,0 +1,133 @@
+"""The house plan, held: who may import whom, and how long a file and a function may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("benchmark", "methods", "evaluators", "leaderboards")
+FILES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+GROUND = ("benchmark.api", "benchmark.errors", "benchmark.identity", "benchmark.synthetic")
+MAY_IMPORT = {  # room -> what its files may import, itself apart
+    "benchmark.errors": (),
+    "benchmark.identity": (),
+    "benchmark.files": ("benchmark.errors",),
+    "benchmark.config_files": ("benchmark.errors",),
+    "benchmark.synthetic": ("benchmark.errors",),
+    "benchmark.api": ("benchmark.identity", "benchmark.synthetic"),
+    "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files"),
+    "benchmark.plan": (*GROUND, "benchmark.config_files", "benchmark.vision"),
+    "benchmark.run": (*GROUND, "benchmark.files", "benchmark.plan", "benchmark.vision"),
+    "benchmark.formats": (*GROUND, "benchmark.plan", "benchmark.run", "benchmark.vision"),
+    "benchmark.cli": ("benchmark", "leaderboards"),
+    "benchmark.__main__": ("benchmark.cli",),
+    "benchmark": (),
+    "evaluators": (),
+    "leaderboards": (),
+    "methods.parts": (*GROUND, "benchmark.vision"),
+    "methods": (
+        *GROUND,
+        "benchmark.vision",
+        "methods.parts",
+    ),  # and on another method, as CDA on SRe2L
+    "evaluators.parts": (*GROUND, "benchmark.vision"),
+    "evaluators.labels": (*GROUND, "benchmark.vision", "evaluators.parts"),
+    "evaluators.students": (*GROUND, "benchmark.vision", "evaluators.parts"),
+    "evaluators.measures": (*GROUND, "benchmark.vision", "evaluators.parts"),
+    "leaderboards.results": ("benchmark.errors", "benchmark.files"),
+    "leaderboards.tables": ("benchmark.errors", "leaderboards.results"),
+    "leaderboards.plots": ("benchmark.errors", "benchmark.files", "leaderboards.results"),
+    "leaderboards.page": ("leaderboards.results", "leaderboards.tables", "leaderboards.plots"),
+    "leaderboards.publish": (
+        "benchmark.errors",
+        "benchmark.files",
+        "benchmark.identity",
+        "benchmark.run",
+        "leaderboards",
+    ),
+    "leaderboards.report": ("benchmark.errors", "benchmark.files", "leaderboards"),
+}
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
+    """Yield the modules that a file imports, as ``package.module.name`` where it imports names."""
+    tree = ast.parse(path.read_text())
+    for statement in ast.walk(tree) if lazy else tree.body:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        if isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"{path}: a relative import"
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+
+
+def below(name: str, parent: str) -> bool:
+    """Whether a module lies in a package, or is it."""
+    return f"{name}.".startswith(f"{parent}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_imports_point_one_way(path):
+    layer = max((layer for layer in MAY_IMPORT if below(module(path), layer)), key=len)
+    for name in imports(path):
+        if name.partition(".")[0] in OURS:
+            allowed = (layer, *MAY_IMPORT[layer])
+            assert any(below(name, room) for room in allowed), f"{layer} must not import {name}"
+
+
+def test_only_the_runner_imports_ray():
+    importers = {module(path) for path in FILES for name in imports(path) if below(name, "ray")}
+    assert importers <= {"benchmark.run.runner", "benchmark.run.tune"}
+    tune = ROOT / "benchmark" / "run" / "tune.py"
+    assert all(below(name, "ray.tune") for name in (imports(tune) if tune.exists() else ()) if below(name, "ray"))
+
+
+def test_nothing_imports_in_a_circle():
+    known = {module(path): path for path in FILES}
+    graph = {
+        name: {known_ for found in imports(path, lazy=False) if (known_ := nearest(found, known))}
+        for name, path in known.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in done:
+            for other in graph[name] - {name}:
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def nearest(name: str, known: dict[str, Path]) -> str | None:
+    """Return the module that ``from package.module import name`` loads."""
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def test_reports_are_made_without_torch():
+    script = "import sys, leaderboards.report; print(sorted({'torch', 'ray', 'timm'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for item in ast.walk(ast.parse(text)):
+        if isinstance(item, ast.FunctionDef):
+            assert item.end_lineno - item.lineno < 50, f"{item.name} has more than 50 lines"
