@@ -39,7 +39,7 @@ class Node:
     @property
     def parents(self) -> tuple[str, ...]:
         """Keys of the nodes whose results it reads."""
-        return tuple(key for keys in self.identity["parents"].values() for key in keys)
+        return identity.parents_of(self.identity)
 
 
 class CellNodes:
