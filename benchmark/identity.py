@@ -1,7 +1,7 @@
 """Keys and seeds: both are hashes of canonical JSON.
 
-A key hashes an identity: everything that can change a result. A seed hashes named axes (stage, dataset, IPC, ...): nodes
-with equal axes get equal random numbers, whatever else differs between them.
+A key hashes an identity: everything that can change a result. A seed hashes named axes (stage, dataset, IPC, ...), so
+nodes with equal axes get equal random numbers, whatever else differs between them.
 """
 
 from __future__ import annotations
