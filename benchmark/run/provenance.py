@@ -85,7 +85,7 @@ def now() -> str:
 
 
 def _reset_peak() -> None:
-    """Let the peak of resident memory start anew, where the system can."""
+    """Reset the peak of resident memory, where the system can."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux then measures a new peak
     except OSError:
