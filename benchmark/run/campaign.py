@@ -83,8 +83,8 @@ class Campaign:
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
         cells = [planned.cell for planned in self.plan.cells]
-        columns = {name: {getattr(cell, name) for cell in cells} for name in ("dataset", "ipc", "protocol", "student")}
-        return {**columns, "method": {cell.method.shown for cell in cells}}
+        axes = ("dataset", "ipc", "method", "protocol", "student")
+        return {name: {getattr(cell, name) for cell in cells} for name in axes}
 
     def seconds_left(self) -> tuple[float, int]:
         """Estimate from the store's records how long the nodes that are not done will take, one after the other.
@@ -174,7 +174,9 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _axes(cell: Mapping[str, Any]) -> str:
-    return canonical({name: value for name, value in cell.items() if name not in ("nodes", "skipped", "params")})
+    return canonical(
+        {name: value for name, value in cell.items() if name not in ("nodes", "skipped", "base", "overrides")}
+    )
 
 
 def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

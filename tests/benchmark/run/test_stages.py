@@ -104,7 +104,7 @@ def test_only_teachers_and_students_open_the_test_split(options, monkeypatch, qu
     def refuse(*_args, **_options):
         raise AssertionError("the test split was opened")
 
-    planned = plan({"methods": [{"name": "wmdd", "as": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
+    planned = plan({"methods": [{"base": "wmdd", "method": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
     assert run(node_of(planned, "teacher"), options) == DONE
     monkeypatch.setattr(datasets, "open_test", refuse)
     for stage in ("prepare", "distill", "relabel"):
