@@ -40,7 +40,7 @@ class Protocol(Frozen):
     schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
     labels: dict[str, Any]  # the name of a label regime and its hyperparameters
     evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
-    methods: dict[str, Deviation] = Field(default_factory=dict)  # by METHOD, or by METHOD@DATASET
+    methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
     def for_method(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:

@@ -78,7 +78,9 @@ class TestValues:
 
     def test_normalised_images_are_never_taken_for_pixels(self, tmp_path, info, pixels):
         path = saved(tmp_path / "a.pt", Normalisation(info.mean, info.std).apply(pixels))
-        with pytest.raises(BenchmarkError, match=r"its images look normalised. If they are, add --value-range normalised"):
+        with pytest.raises(
+            BenchmarkError, match=r"its images look normalised. If they are, add --value-range normalised"
+        ):
             read(path, info)
         found = read(path, info, value_range="normalised")
         assert torch.allclose(found.images.images, pixels, atol=1e-6)

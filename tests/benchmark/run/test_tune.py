@@ -57,9 +57,7 @@ class TestFile:
 
     def test_a_method_with_another_number_of_trials_is_refused(self):
         greedy = {"method": "wmdd", "space": {"regulariser_weight": [1, 10, 100]}}
-        with pytest.raises(
-            Faults, match=r"tiny\.yaml: methods: wmdd has 6 trials, but every method must have 2"
-        ):
+        with pytest.raises(Faults, match=r"tiny\.yaml: methods: wmdd has 6 trials, but every method must have 2"):
             search(methods=["random_real", greedy])
 
     def test_a_control_may_spend_its_trials_on_the_learning_rate(self):
