@@ -130,7 +130,7 @@ class TestPublishing:
         assert path.read_text() != sound
         status, shown, _ = command(folder, "report", "--check")
         assert status == 1
-        assert "its record says another identity than its key" in shown
+        assert "the key does not belong to the identity in its record" in shown
 
     def test_a_damaged_run_is_not_published(self, folder):
         path = next(folder.glob("runs/*/images.safetensors"))
