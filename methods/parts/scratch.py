@@ -1,4 +1,4 @@
-"""Files that an interrupted method finds again: whole, whoever else writes them at the same time."""
+"""Files of unfinished work, from which an interrupted method resumes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 
 
 def save(value: Any, path: Path) -> None:
-    """Write what `torch.load` reads, or leave the file as it was.
+    """Write a value for `torch.load`: an interruption leaves the complete new file or the old one.
 
-    Two drivers that share a store may compute the same node in the same folder, so each writes beside it on its own.
+    Two drivers that share a store may compute the same node in the same folder. So each writes a temporary file of its
+    own and renames it.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    torch.save(value, beside)
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    torch.save(value, temporary)
+    temporary.replace(path)
