@@ -94,7 +94,7 @@ def plain(stored: records.Stored) -> Said:
     published = references.load()
     report = _report(stored, published)
     board, sets = report.leaderboard, distances.table(stored, report.cells)
-    paper_tables = paper.tables(board, published, pairwise.Comparisons(report.compared))
+    paper_tables = paper.tables(board, published, pairwise.Pairwise(report.pairwise))
     attacked = robustness.table(stored)
     spent, scored = costs.table(stored, board), scores.table(board)
     everything = overview.overviews(board, sets, attacked, spent, scored)
@@ -102,7 +102,7 @@ def plain(stored: records.Stored) -> Said:
         "leaderboard": board,
         "cells": report.cells,
         "scores": scored,
-        "comparisons": report.compared,
+        "pairwise": report.pairwise,
         "variance": pairwise.variances(report.cells),
         "costs": spent,
     }
@@ -119,10 +119,10 @@ def plain(stored: records.Stored) -> Said:
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = records.cells_table(stored)
     folder = stored.folder.shown(f"leaderboards/{stored.suite}")
-    compared = pairwise.comparisons(cells)
+    differences = pairwise.table(cells)
     board = leaderboard.leaderboard(cells, published)
-    board = standings.with_standings(board, cells, pairwise.Comparisons(compared))
-    return Report(stored.suite, folder, (), cells, board, compared)
+    board = standings.with_standings(board, cells, pairwise.Pairwise(differences))
+    return Report(stored.suite, folder, (), cells, board, differences)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:

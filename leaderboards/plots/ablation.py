@@ -18,7 +18,8 @@ from leaderboards.plots import style
 from leaderboards.plots.palette import look
 from leaderboards.plots.style import ERROR, style_of
 from leaderboards.results import variants
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.records import rows_of
 from leaderboards.results.standings import RANDOM
 
 HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # bn, pcbn

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.files import Folder, file_name
 from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
+from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.distances import measured
-from leaderboards.results.leaderboard import ipc_text
 from leaderboards.results.records import Stored
+from leaderboards.results.text import ipc_text
 
 VERSION = 1  # raised when pictures look different
 FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # what a picture is made of, beside the set's record
@@ -33,7 +34,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
     """
     seen = set()
     for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
-        axes = (cell["dataset"], cell["ipc"], cell["method"])
+        axes = axis_values(cell, METHOD)
         if axes in seen:
             continue
         seen.add(axes)

@@ -26,13 +26,14 @@ from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from leaderboards import report
 from leaderboards.results import leaderboard, records
+from leaderboards.results.axes import CELL, axis_values
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
 
 PLACE = Path(__file__).parents[1] / "published"
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CURVES = ("curve_loss",)  # metrics that stay in the run
 PAGE = "README.md"
-LEFT_OUT = ("comparisons.csv",)  # grows with the square of the methods
+LEFT_OUT = ("pairwise.csv",)  # grows with the square of the methods
 TOLERANCE = 0.02  # relative, of one metric computed twice: what rounding on another machine may do to an accuracy
 PATHS = re.compile(r"(?:^|[\s'\"=(:,])(?:/(?!/)|~/|[A-Za-z]:\\|file:)\S")
 Records = Mapping[str, Record]
@@ -144,8 +145,8 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     """
     same = earlier is not None and earlier.version == new.version
     old = earlier if earlier and same else replace(new, notes=(), cells=(), records={})
-    known = {_axes(cell): cell for cell in old.cells}
-    cells = [_better(cell, known.pop(_axes(cell), None)) for cell in new.cells]
+    known = {axis_values(cell, CELL): cell for cell in old.cells}
+    cells = [_better(cell, known.pop(axis_values(cell, CELL), None)) for cell in new.cells]
     cells += known.values()
     measured = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
     cells = [cell for cell in cells if cell["dataset"] in measured]
@@ -259,10 +260,6 @@ def _published_cell(cell: Record, known: Records) -> Record:
 def _better(new: Record, old: Record | None) -> Record:
     """Return the newer of two cells, but never a gap in place of a number."""
     return old if old and not keys_of(new, "evaluate") else new
-
-
-def _axes(cell: Record) -> tuple[Any, ...]:
-    return tuple(cell[name] for name in ("dataset", "ipc", "method", "protocol", "student", "draw", "seed"))
 
 
 def _close(one: Any, two: Any) -> bool:

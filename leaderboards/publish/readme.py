@@ -16,11 +16,11 @@ import pandas as pd
 from benchmark.errors import BenchmarkError
 from leaderboards.publish.publication import Publication
 from leaderboards.results import variants
+from leaderboards.results.axes import ROW, axis_values
 from leaderboards.results.records import rows_of
 from leaderboards.tables import paper, typeset
 
 PLACE = Path(__file__).resolve().parents[2] / "README.md"
-PLACES = ("dataset", "ipc", "method", "protocol", "student")
 BLOCK = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
@@ -72,11 +72,11 @@ def _main_rows(board: pd.DataFrame) -> pd.DataFrame:
 
 def _table(made: list[paper.Table], rows: pd.DataFrame) -> paper.Table:
     """Return one table of some rows, put together from the tables that a paper has of them, one per student."""
-    wanted = {tuple(row[name] for name in PLACES) for row in rows_of(rows)}
+    wanted = {axis_values(row, ROW) for row in rows_of(rows)}
     parts = [table for table in made if table.kind == paper.MAIN]
     entries: dict[str, dict[paper.Column, paper.Entry]] = {}
     for method, line in ((method, line) for table in parts for method, line in table.entries.items()):
-        found = {column: entry for column, entry in line.items() if tuple(entry.row[n] for n in PLACES) in wanted}
+        found = {column: entry for column, entry in line.items() if axis_values(entry.row, ROW) in wanted}
         entries.setdefault(method, {}).update({c: replace(entry, published=()) for c, entry in found.items()})
     footer = frozenset(name for table in parts for name in table.footer)
     order = sorted(variants.ranked(rows), key=lambda method: method in footer)

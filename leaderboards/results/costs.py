@@ -14,18 +14,18 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.results.axes import ROW, axis_values
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, joined, keys_of
 
-ROW = ["suite", "dataset", "ipc", "method", "protocol", "student"]
 COLUMNS = [
-    *(*ROW, "cells"),
+    *("suite", *ROW, "cells"),
     *(f"{stage}_seconds" for stage in STAGES),
     *(f"{stage}_{what}" for stage in SHARED for what in ("amortised_seconds", "shared_by")),
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
     *("transport_cost", "barycenter_seconds"),  # of a barycenter: what its solver reached, and took
 ]
-TEXTS = [*ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
+TEXTS = ["suite", *ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
 INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
 
 
@@ -40,10 +40,12 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     for cell in stored.cells:
         done = {stage: stored.records(cell, stage) for stage in STAGES}
         if done["evaluate"]:
-            row = {**cell, "suite": stored.suite}
-            rows[tuple(row[name] for name in ROW)].append(_costs(done, users))
+            rows[axis_values(cell, ROW)].append(_costs(done, users))
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
-    found = [{**dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])} for axes in order]
+    found = [
+        {"suite": stored.suite, **dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])}
+        for axes in order
+    ]
     frame = pd.DataFrame(found, columns=COLUMNS)
     numbers = {name: pd.to_numeric(frame[name]) for name in COLUMNS if name not in TEXTS}
     counts = {name: numbers[name].round().astype("Int64") for name in INTEGERS}

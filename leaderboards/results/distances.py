@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from leaderboards.results.axes import METHOD, SET
 from leaderboards.results.records import Record, Stored, keys_of
 
 MEASURE = "distances"  # the component that measures them
-SET = ["dataset", "ipc", "method", "draw"]  # what makes a row
 CORRELATION_COLUMNS = ["protocol", "student", "dataset", "ipc", "distance", "rho", "n"]
 POINTS = 4  # methods from which on a correlation is worth a number
 ACCURACY = "top1."  # starts the name of an accuracy's column, top1.PROTOCOL.STUDENT
@@ -89,7 +89,7 @@ def correlations(sets: pd.DataFrame) -> pd.DataFrame:
 
 def methods_of(sets: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `table` averaged over the draws of a method."""
-    return sets.drop(columns="draw").groupby(["dataset", "ipc", "method"], sort=False).mean().reset_index()
+    return sets.drop(columns="draw").groupby(METHOD, sort=False).mean().reset_index()
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:

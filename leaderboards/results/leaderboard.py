@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from leaderboards.results.records import EVERY_IPC, appearance, ipc_order, joined, rows_of
+from leaderboards.results.axes import ROW
+from leaderboards.results.records import appearance, ipc_order, joined, rows_of
 from leaderboards.results.references import Reference, beside
+from leaderboards.results.text import ipc_text
 
-ROW = ["suite", "dataset", "ipc", "method", "protocol", "student"]  # what makes a row of the leaderboard
 LEADERBOARD_COLUMNS = [
-    *ROW,
+    *("suite", *ROW),
     "status",
     "reason",
     "top1_mean",
@@ -39,7 +40,6 @@ LEADERBOARD_COLUMNS = [
     "hyperparameters",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the gravest first
-WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
 MEANS = [
     "images_bytes",
     "labels_bytes",
@@ -69,7 +69,7 @@ class Report:
         cells: one row per expected cell, whatever became of it (`records.CELL_COLUMNS`).
         leaderboard: one row per dataset, IPC, method, protocol and student (`tables.LEADERBOARD_COLUMNS`, then
             `standings.COLUMNS`).
-        compared: every pair of rows that competes (`ranking.COMPARISON_COLUMNS`).
+        pairwise: the difference of every two methods of a block (`pairwise.COLUMNS`).
         notes: what could not be drawn, and why.
     """
 
@@ -78,7 +78,7 @@ class Report:
     paths: tuple[str, ...]
     cells: pd.DataFrame
     leaderboard: pd.DataFrame
-    compared: pd.DataFrame
+    pairwise: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
@@ -92,7 +92,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     if cells.empty:
         return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
     numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
-    groups = numbers.groupby(ROW, sort=False)
+    groups = numbers.groupby(["suite", *ROW], sort=False)
     table = groups.agg(
         top1_mean=("top1", "mean"),
         top1_std=("top1", "std"),
@@ -122,11 +122,6 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     for column in shown.columns[shown.dtypes == "float64"]:
         shown[column] = shown[column].round(DIGITS.get(column, 4))
     return shown.to_csv(index=False, lineterminator="\n").encode()
-
-
-def ipc_text(ipc: int) -> str:
-    """Return an IPC as it is shown."""
-    return "all" if ipc == EVERY_IPC else str(ipc)
 
 
 def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list[str]]]:

@@ -15,20 +15,19 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import statistics
+from leaderboards.results.axes import BLOCK, Block, axis_values
 from leaderboards.results.records import rows_of
 from leaderboards.results.statistics import Cells
 
-BLOCK = ["suite", "dataset", "ipc", "protocol", "student"]
-COMPARISON_COLUMNS = [
-    *(*BLOCK, "method", "other", "difference", "standard_error", "ci_low", "ci_high", "p_value", "tied"),
+COLUMNS = [
+    *("suite", *BLOCK, "method", "other", "difference", "standard_error", "ci_low", "ci_high", "p_value", "tied"),
     *("pairs", "rule"),  # paired, or welch
 ]
 VARIANCE_COLUMNS = [
-    *(*BLOCK, "method", "draws", "seeds"),
+    *("suite", *BLOCK, "method", "draws", "seeds"),
     *("draw_variance", "seed_variance", "residual_variance", "reason"),  # in squared percent points
 ]
 NOT_CROSSED = "several draws have to meet the same seeds: in the suite's block, draws: 2 and seeds: 2 or more"
-Block = tuple[Any, ...]  # values of `BLOCK`
 Rows = Mapping[str, Cells]  # method -> its cells
 
 
@@ -37,7 +36,7 @@ def blocks(cells: pd.DataFrame) -> dict[Block, dict[str, dict[tuple[int, int], f
     found: dict[Block, dict[str, dict[tuple[int, int], float]]] = {}
     done = cells[(cells["status"] == "ok") & cells["top1"].notna()]
     for row in rows_of(done[[*BLOCK, "method", "draw", "seed", "top1"]]):
-        methods = found.setdefault(tuple(row[name] for name in BLOCK), {})
+        methods = found.setdefault(axis_values(row, BLOCK), {})
         methods.setdefault(row["method"], {})[row["draw"], row["seed"]] = float(row["top1"])
     return found
 
@@ -47,40 +46,40 @@ def by_accuracy(methods: Rows) -> list[str]:
     return sorted(methods, key=lambda name: (-statistics.mean(methods[name]).value, name))
 
 
-def comparisons(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return `COMPARISON_COLUMNS`: every pair of a block, the more accurate method first, in percent points.
+def table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return `COLUMNS`: every pair of a block, the more accurate method first, in percent points.
 
     ``tied`` is empty where nothing is known of the noise and the numbers differ.
     """
-    rows = []
+    rows, suite = [], cells["suite"].max()
     for block, methods in blocks(cells).items():
         for one, other in itertools.combinations(by_accuracy(methods), 2):
             gap, pairs = statistics.difference(methods[one], methods[other])
             low, high = gap.interval or (None, None)
             numbers = (gap.value, gap.error, low, high, gap.p_value, gap.includes_zero)
-            rows.append((*block, one, other, *numbers, pairs, "paired" if pairs else "welch"))
-    numeric = dict.fromkeys(COMPARISON_COLUMNS[7:12], "float64")
-    return pd.DataFrame(rows, columns=COMPARISON_COLUMNS).astype(numeric)
+            rows.append((suite, *block, one, other, *numbers, pairs, "paired" if pairs else "welch"))
+    numeric = dict.fromkeys(COLUMNS[7:12], "float64")
+    return pd.DataFrame(rows, columns=COLUMNS).astype(numeric)
 
 
 def variances(cells: pd.DataFrame) -> pd.DataFrame:
     """Return `VARIANCE_COLUMNS`: the variance components of every row, or why they cannot be told apart."""
-    rows = []
+    rows, suite = [], cells["suite"].max()
     for block, methods in blocks(cells).items():
         for name, row in methods.items():
             grid = statistics.crossed(row)
             parts = statistics.components(grid) if grid is not None else None
             numbers = (parts.draw, parts.seed, parts.residual, "") if parts else (None, None, None, NOT_CROSSED)
-            rows.append((*block, name, len({draw for draw, _ in row}), len({seed for _, seed in row}), *numbers))
+            rows.append((suite, *block, name, len({draw for draw, _ in row}), len({seed for _, seed in row}), *numbers))
     numeric = dict.fromkeys(VARIANCE_COLUMNS[8:11], "float64")
     return pd.DataFrame(rows, columns=VARIANCE_COLUMNS).astype(numeric)
 
 
-class Comparisons:
-    """What `comparisons` found, by block and pair in either order: the one place that says what a tie is."""
+class Pairwise:
+    """The differences of a `table`, by block and pair in either order: the one place that says what a tie is."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        self._known = {(tuple(row[n] for n in BLOCK), row["method"], row["other"]): row for row in rows_of(table)}
+    def __init__(self, found: pd.DataFrame) -> None:
+        self._known = {(axis_values(row, BLOCK), row["method"], row["other"]): row for row in rows_of(found)}
 
     def tied(self, block: Block, one: str, other: str) -> bool:
         """Whether two methods of a block tie."""

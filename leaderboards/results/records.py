@@ -23,12 +23,12 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder
+from leaderboards.results.axes import CELL, EVERY_IPC
 
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
-IDENTITY = ["suite", "dataset", "ipc", "method", "protocol", "student", "draw", "seed"]
 CELL_COLUMNS = [
-    *IDENTITY,
+    *("suite", *CELL),
     "status",
     "reason",
     "top1",
@@ -50,8 +50,7 @@ CELL_COLUMNS = [
     "hyperparameters",  # all hyperparameters that the set was made with, as JSON
 ]
 INTEGERS = ["ipc", "draw", "seed", "images_bytes", "labels_bytes"]
-CURVE_COLUMNS = [*IDENTITY[1:], "epoch", "loss"]
-EVERY_IPC = 0  # the IPC of a method whose set is the same at every IPC, such as `full`
+CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 
 Record = Mapping[str, Any]
 
@@ -116,11 +115,11 @@ def cells_table(stored: Stored) -> pd.DataFrame:
         name = stored.folder.shown(_manifest_name(stored.suite))
         raise BenchmarkError(f"{name}: a cell is malformed: {error!r}") from error
     frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
-    frame = frame.drop_duplicates([*IDENTITY, "overrides"])
+    frame = frame.drop_duplicates([*CELL, "overrides"])
     keys = frame.assign(
         dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
     )
-    return frame.loc[keys.sort_values([*IDENTITY, "overrides"]).index].reset_index(drop=True)
+    return frame.loc[keys.sort_values([*CELL, "overrides"]).index].reset_index(drop=True)
 
 
 def curves_table(stored: Stored) -> pd.DataFrame:
@@ -131,9 +130,9 @@ def curves_table(stored: Stored) -> pd.DataFrame:
             losses = record["metrics"].get("curve_loss") or []
             params = (record.get("identity") or {}).get("component", {}).get("params", {})
             epochs = params.get("schedule", {}).get("epochs", len(losses))
-            axes = {name: cell[name] for name in IDENTITY[1:] if name != "method"}
+            axes = {name: cell[name] for name in CELL}
             epoch = np.linspace(1, epochs, len(losses))  # the evaluator keeps evenly spread epochs, the last included
-            frames.append(pd.DataFrame({**axes, "method": cell["method"], "epoch": epoch, "loss": losses}))
+            frames.append(pd.DataFrame({**axes, "epoch": epoch, "loss": losses}))
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True)[CURVE_COLUMNS] if filled else pd.DataFrame(columns=CURVE_COLUMNS)
 
@@ -211,8 +210,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
     metrics = done["evaluate"][0].get("metrics", {}) if done["evaluate"] else {}
     teacher = done["teacher"][0].get("metrics", {}) if done["teacher"] else {}
     return {
-        **{axis: cell[axis] for axis in ("dataset", "ipc", "protocol", "student", "draw", "seed")},
-        "method": cell["method"],
+        **{axis: cell[axis] for axis in CELL},
         "status": status,
         "reason": reason,
         "top1": metrics.get("top1"),

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.results.axes import ROW
 from leaderboards.results.leaderboard import to_csv
 from leaderboards.results.records import Stored
 
-ROW = ["dataset", "ipc", "method", "protocol", "student"]  # what makes a row
 END = "_top1"  # ends the name of an accuracy that stands beside a student's top1
 
 

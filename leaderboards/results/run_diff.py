@@ -25,15 +25,15 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import statistics
+from leaderboards.results.axes import CELL, ROW, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.statistics import Mean
 
-ROW = ("dataset", "ipc", "method", "protocol", "student")
 WALK = ("labels", "images", "prepared", "teachers")  # roles of parents, in the order in which changes are named
 AROUND = ("distill", "relabel", "evaluate")  # stages whose device and versions are compared
 BEYOND, WITHIN, SAME, UNKNOWN = "beyond noise", "within noise", "the same", "noise unknown"
 COLUMNS = [
-    *("dataset", "ipc", "method", "protocol", "student", "draw", "seed", "top1_a", "top1_b", "difference"),
+    *(*CELL, "top1_a", "top1_b", "difference"),
     *("row_difference", "row_ci_low", "row_ci_high", "row_verdict", "identity", "surroundings"),
 ]
 Row = tuple[Any, ...]  # values of `ROW`
@@ -77,7 +77,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunDiff:
     """What became of a suite from run A to run B.
 
     Attributes:
@@ -94,7 +94,7 @@ class Comparison:
         return Counter(text for change in self.changes for cell in change.cells.values() for text in cell.surroundings)
 
 
-def compare(a: Stored, b: Stored) -> Comparison:
+def compare(a: Stored, b: Stored) -> RunDiff:
     """Return what changed from run A of a suite to run B of it."""
     ours, theirs = _rows(a), _rows(b)
     noise = _pooled([*ours.values(), *theirs.values()])
@@ -106,10 +106,10 @@ def compare(a: Stored, b: Stored) -> Comparison:
         if both:
             gap = _gap(both, noise)
             found.append(Change(row, both, gap, _verdict(both, gap)))
-    return Comparison(tuple(found), {"A": _only(ours, theirs), "B": _only(theirs, ours)})
+    return RunDiff(tuple(found), {"A": _only(ours, theirs), "B": _only(theirs, ours)})
 
 
-def table(found: Comparison) -> pd.DataFrame:
+def table(found: RunDiff) -> pd.DataFrame:
     """Return `COLUMNS`: a row per cell that both runs have; texts of several changes are joined by semicolons."""
     rows = []
     for change in found.changes:
@@ -127,7 +127,7 @@ def _rows(stored: Stored) -> dict[Row, dict[Pair, tuple[Record, float]]]:
     for cell in stored.cells:
         for record in stored.records(cell, "evaluate"):
             top1 = float(record["metrics"]["top1"])
-            found[tuple(cell[name] for name in ROW)][cell["draw"], cell["seed"]] = cell, top1
+            found[axis_values(cell, ROW)][cell["draw"], cell["seed"]] = cell, top1
     return dict(found)
 
 

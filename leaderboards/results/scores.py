@@ -22,7 +22,8 @@ from typing import Any
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import EVERY_IPC, SCORED
+from leaderboards.results.records import rows_of
 
 WEIGHTS = (0.25, 0.5, 0.75)
 HARD, ANY, AUGMENTED, PLAIN = "hard", "standard", "soft", "soft_plain"  # protocols
@@ -37,7 +38,7 @@ COMPONENTS = {  # column -> protocol, and the method that stands in for the synt
     "syn_plain": (PLAIN, None),
 }
 COLUMNS = [
-    *("suite", "dataset", "ipc", "method", "student"),
+    *("suite", *SCORED),
     *COMPONENTS,
     *("hlr", "ior", *(f"lrs_w{w}" for w in WEIGHTS), *(f"ars_g{g}" for g in WEIGHTS)),
     "missing",  # components, without which scores are empty
@@ -102,7 +103,7 @@ def table(board: pd.DataFrame) -> pd.DataFrame:
         for row in rows_of(board[board["top1_mean"].notna()])
     }
     measured = board[board["top1_mean"].notna() & (board["ipc"] != EVERY_IPC)]
-    axes = measured[["suite", "dataset", "ipc", "method", "student"]].drop_duplicates()
+    axes = measured[["suite", *SCORED]].drop_duplicates()
     return pd.DataFrame([{**row, **_scores(_components(row, known))} for row in rows_of(axes)], columns=COLUMNS)
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import statistics
-from leaderboards.results.leaderboard import WORDS
-from leaderboards.results.pairwise import BLOCK, Block, Comparisons, Rows, blocks, by_accuracy
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import BLOCK, EVERY_IPC, Block, axis_values
+from leaderboards.results.pairwise import Pairwise, Rows, blocks, by_accuracy
+from leaderboards.results.records import rows_of
 from leaderboards.results.statistics import Cells
+from leaderboards.results.text import WORDS
 
 RANDOM, NOISE, FULL = "random_real", "noise", "full"
 DRAWS = 3  # of random real images, at least
@@ -60,7 +61,7 @@ class Controls:
         return statistics.mean(self.random).value
 
 
-def with_standings(board: pd.DataFrame, cells: pd.DataFrame, compared: Comparisons) -> pd.DataFrame:
+def with_standings(board: pd.DataFrame, cells: pd.DataFrame, pairwise: Pairwise) -> pd.DataFrame:
     """Return a leaderboard with `COLUMNS` appended.
 
     Accuracies in percent, ``recovered`` as a fraction, ranks among the methods of a block by their means. What is the
@@ -69,47 +70,32 @@ def with_standings(board: pd.DataFrame, cells: pd.DataFrame, compared: Compariso
     Args:
         board: as `tables.leaderboard` returns it.
         cells: what its rows were made of.
-        compared: every pair of them.
+        pairwise: the difference of every two methods of a block.
     """
-    known = blocks(cells)
-    state = {tuple(row[name] for name in [*BLOCK, "method"]): row for row in rows_of(board)}
+    known, suite = blocks(cells), board["suite"].max()
+    state = {axis_values(row, [*BLOCK, "method"]): row for row in rows_of(board)}
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for block, rows in board.groupby(BLOCK, sort=False):
         axes, methods = tuple(block), known.get(tuple(block), {})
         for name in rows["method"]:
             found[*axes, name] = {"refused": "", **(_interval(methods[name]) if name in methods else {})}
         if axes[BLOCK.index("ipc")] != EVERY_IPC:
-            for name, values in _competing(axes, methods, _controls(axes, known, state), compared):
+            for name, values in _competing((suite, *axes), methods, _controls(axes, known, state), pairwise):
                 found[*axes, name] |= values
     added = pd.DataFrame([found[key] for key in state], columns=COLUMNS, index=board.index)
     types = {**dict.fromkeys(COLUMNS[:3], "float64"), **dict.fromkeys(INTEGERS, "Int64")}
     return pd.concat([board, added.astype(types)], axis=1)
 
 
-def recovered_text(fraction: float) -> str:
-    """Return the part recovered in percent; far below random images it says only how short the way is, and is cut."""
-    if pd.isna(fraction):
-        return ""
-    return "< -100 %" if fraction < -1 else f"{100 * fraction:.0f} %"
-
-
-def rank_text(row: Mapping[str, Any]) -> str:
-    """Return the rank of a row with its interval, where it has any."""
-    if pd.isna(row["rank"]):
-        return ""
-    low, high = row["rank_low"], row["rank_high"]
-    return f"{row['rank']}" if pd.isna(low) or low == high else f"{row['rank']} ({low}\N{EN DASH}{high})"
-
-
 def _competing(
-    block: Block, methods: Rows, controls: Controls, compared: Comparisons
+    suite_block: Block, methods: Rows, controls: Controls, pairwise: Pairwise
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield how every method of a block that has a number stands against the others."""
     order = by_accuracy(methods)
-    ranks = {} if controls.missing else _ranks(block, methods)
+    ranks = {} if controls.missing else _ranks("/".join(map(str, suite_block)), methods)
     for name in order:
         values = {**ranks.get(name, {}), "refused": controls.refused}
-        values["tied_with_best"] = name == order[0] or compared.tied(block, order[0], name)
+        values["tied_with_best"] = name == order[0] or pairwise.tied(suite_block[1:], order[0], name)
         if controls.way:
             values["recovered"] = (statistics.mean(methods[name]).value - controls.start) / controls.way
         yield name, values
@@ -121,13 +107,13 @@ def _interval(cells: Cells) -> dict[str, float]:
     return {"ci_low": max(interval[0], 0.0), "ci_high": min(interval[1], 100.0)} if interval else {}
 
 
-def _ranks(block: Block, methods: Rows) -> dict[str, dict[str, int]]:
+def _ranks(name_of_block: str, methods: Rows) -> dict[str, dict[str, int]]:
     """Return the rank of every method, 1 the best, equal means sharing the better one, with its interval."""
     means = {name: statistics.mean(cells).value for name, cells in methods.items()}
     ranks = {name: 1 + sum(other > value for other in means.values()) for name, value in means.items()}
     names = sorted(methods)
     found = {name: {"rank": ranks[name]} for name in names}
-    bounds = statistics.rank_intervals([methods[name] for name in names], "/".join(map(str, block)))
+    bounds = statistics.rank_intervals([methods[name] for name in names], name_of_block)
     for name, (low, high) in zip(names, bounds or (), strict=bool(bounds)):
         found[name] |= {"rank_low": min(low, ranks[name]), "rank_high": max(high, ranks[name])}
     return found

@@ -12,6 +12,7 @@ from collections import defaultdict
 
 import pandas as pd
 
+from leaderboards.results.axes import BLOCK, STUDENT
 from leaderboards.results.records import rows_of
 from leaderboards.results.standings import RANDOM
 
@@ -69,9 +70,8 @@ def ablation(leaderboard: pd.DataFrame) -> pd.DataFrame:
 
 def control_of(rows: pd.DataFrame, leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the control's rows of a leaderboard at the dataset, IPC, protocol and student of some of its rows."""
-    axes = ["dataset", "ipc", "protocol", "student"]
     control = leaderboard[leaderboard["base"] == RANDOM]
-    return control[control.set_index(axes).index.isin(rows.set_index(axes).index)]
+    return control[control.set_index(BLOCK).index.isin(rows.set_index(BLOCK).index)]
 
 
 def distances(leaderboard: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def ranked(rows: pd.DataFrame) -> list[str]:
     What counts is a method's mean lead over the mean of its competitors at the same dataset, IPC and student, for not
     every method was run everywhere.
     """
-    competitors = rows.groupby(["dataset", "ipc", "student"])["top1_mean"]
+    competitors = rows.groupby(STUDENT)["top1_mean"]
     lead = (rows["top1_mean"] - competitors.transform("mean")).groupby(rows["method"]).mean()
     return [str(name) for name in lead.sort_values(ascending=False, kind="stable").index]
 

@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import variants
-from leaderboards.results.leaderboard import absent, ipc_text
-from leaderboards.results.pairwise import BLOCK, Block, Comparisons
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import BLOCK, EVERY_IPC, Block, axis_values
+from leaderboards.results.leaderboard import absent
+from leaderboards.results.pairwise import Pairwise
+from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
 from leaderboards.results.standings import RANDOM
+from leaderboards.results.text import ipc_text
 
 MAIN, ABLATION, SENSITIVITY = "main", "ablation", "sensitivity"
 NETWORKS, DISTANCES = "networks", "distances"
@@ -40,7 +42,7 @@ class Entry:
     @property
     def block(self) -> Block:
         """Where it competes."""
-        return tuple(self.row[name] for name in BLOCK)
+        return axis_values(self.row, BLOCK)
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], compared: Comparisons) -> list[Table]:
+def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise) -> list[Table]:
     """Return every table that a leaderboard can fill, in the order of a paper."""
     found: list[Table] = []
-    made = partial(_one, references=references, compared=compared)
+    made = partial(_one, references=references, pairwise=pairwise)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
         varied = [*made(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
@@ -99,7 +101,7 @@ def _one(
     rows: pd.DataFrame,
     *,
     references: Sequence[Reference],
-    compared: Comparisons,
+    pairwise: Pairwise,
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
     """Yield the table of some rows, unless nothing of what it compares is measured.
@@ -120,11 +122,11 @@ def _one(
             entries[row["method"]][column] = _entry(row, references)
     for column in columns:
         line = {method: cells[column] for method, cells in entries.items() if column in cells and method not in footer}
-        for method, entry in _ranked(line, compared).items():
+        for method, entry in _ranked(line, pairwise).items():
             entries[method][column] = entry
     lines = tuple(f"{title}. {line}" for title, found in absent(rows, rows.iloc[0]["suite"]) for line in found)
     table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
-    yield replace(table, differences=tuple(_differences(table, compared))) if kind == DISTANCES else table
+    yield replace(table, differences=tuple(_differences(table, pairwise))) if kind == DISTANCES else table
 
 
 def _columns(kind: str, rows: pd.DataFrame) -> tuple[Column, ...]:
@@ -158,7 +160,7 @@ def _entry(row: Any, references: Sequence[Reference]) -> Entry:
     return Entry(row, mean, std, int(row["seeds"]), published=tuple(comparable(references, *axes)))
 
 
-def _ranked(line: dict[str, Entry], compared: Comparisons) -> dict[str, Entry]:
+def _ranked(line: dict[str, Entry], pairwise: Pairwise) -> dict[str, Entry]:
     """Return the entries of one column that compete, the best, the second and the tied ones marked."""
     means = {method: entry.mean for method, entry in line.items() if entry.mean is not None}
     if len(means) < 2:
@@ -168,16 +170,16 @@ def _ranked(line: dict[str, Entry], compared: Comparisons) -> dict[str, Entry]:
     found = {}
     for method, value in means.items():
         place = places.index(round(value, 2)) + 1
-        tied = method != best and compared.tied(line[method].block, best, method)
+        tied = method != best and pairwise.tied(line[method].block, best, method)
         found[method] = replace(line[method], rank=place if place <= 2 else 0, tied=tied)
     return found
 
 
-def _differences(table: Table, compared: Comparisons) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
+def _differences(table: Table, pairwise: Pairwise) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
     for ours, theirs in variants.DISTANCES.items():
         if {ours, theirs} <= set(table.entries):
             line = {}
             for column, entry in table.entries[ours].items():
-                if gap := compared.difference(entry.block, ours, theirs):
+                if gap := pairwise.difference(entry.block, ours, theirs):
                     line[column] = gap
             yield f"{ours} \N{MINUS SIGN} {theirs}", line

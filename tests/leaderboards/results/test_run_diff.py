@@ -56,11 +56,11 @@ def runs(tmp_path):
     return Run(str(tmp_path / "a")), Run(str(tmp_path / "b"))
 
 
-def compared(runs) -> run_diff.Comparison:
+def compared(runs) -> run_diff.RunDiff:
     return compare(*(run.stored() for run in runs))
 
 
-def only(found: run_diff.Comparison) -> run_diff.Change:
+def only(found: run_diff.RunDiff) -> run_diff.Change:
     (change,) = found.changes
     return change
 
@@ -135,7 +135,7 @@ class TestIdentity:
         assert "of which a record is not at hand" in only(compared(runs)).identity[0]
 
 
-def shown(found: run_diff.Comparison) -> str:
+def shown(found: run_diff.RunDiff) -> str:
     console = Console(file=io.StringIO(), width=160)
     console.print(run_diff_table.render(found, "runs_a", "runs_b"))
     return console.file.getvalue()

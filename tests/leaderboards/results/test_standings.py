@@ -14,7 +14,7 @@ from leaderboards import report
 from leaderboards.plots import critical_difference
 from leaderboards.results import references
 from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
-from leaderboards.results.pairwise import Comparisons
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import paper
 
 CONTROLS = {"noise": [20, 21], "random_real": [60, 61, 59], "full": [90, 91]}
@@ -139,8 +139,8 @@ def test_a_tie_is_the_same_tie_everywhere(store):
         },
     )
     built = store.build()
-    (table,) = paper.tables(built.leaderboard, references.load(), Comparisons(built.compared))
-    (pair,) = built.compared.to_dict("records")
+    (table,) = paper.tables(built.leaderboard, references.load(), Pairwise(built.pairwise))
+    (pair,) = built.pairwise.to_dict("records")
     (entry,) = table.entries["behind"].values()
     assert pair["rule"] == "paired"
     assert pair["ci_low"] > 0
@@ -149,7 +149,7 @@ def test_a_tie_is_the_same_tie_everywhere(store):
 
 def test_every_pair_of_a_block_is_compared_once(store):
     fill(store, {**CONTROLS, "wmdd": [70, 71]})
-    compared = store.build().compared
+    compared = store.build().pairwise
     assert {frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)} == {
         frozenset(pair) for pair in (("wmdd", "noise"), ("wmdd", "random_real"), ("random_real", "noise"))
     }

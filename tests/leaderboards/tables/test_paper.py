@@ -14,7 +14,7 @@ from fake_store import FakeStore, measured, paper
 
 from leaderboards.report import Report, build
 from leaderboards.results import references, variants
-from leaderboards.results.pairwise import Comparisons
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import typeset
 from leaderboards.tables.paper import Table, tables
 
@@ -37,7 +37,7 @@ def found(built) -> dict[str, Table]:
 
 
 def made(built: Report) -> list[Table]:
-    return tables(built.leaderboard, references.load(), Comparisons(built.compared))
+    return tables(built.leaderboard, references.load(), Pairwise(built.pairwise))
 
 
 def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
