@@ -67,7 +67,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         identity = [VERSION, *keys_of(cell, "distill")]
         end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
         start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
-        axes = axis_values(cell, METHOD)
+        axes = (cell["dataset"], cell["ipc"], cell["method"])
         pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
         there = [picture for picture in pictures if picture.name in known]
         if there:  # a strip is only drawn together with its sheet
