@@ -124,9 +124,9 @@ def _read_unit(
     folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
     """Add the images of some classes of one unit; False where its file is missing or too large to fetch."""
-    path = folder.local(name)
+    path = folder.local_path(name)
     if path is None:
-        data = folder.read([name]).get(name) if folder.size(name) <= REMOTE else None
+        data = folder.read([name]).get(name) if (folder.size(name) or 0) <= REMOTE else None
         if data is None:
             return False
         return _take(load(data), wanted, rows, snapshots)
