@@ -28,7 +28,7 @@ INCHES = 0.17  # that a line of text takes
 
 def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return, by protocol, the mean accuracies [complete blocks, methods] of the methods as their recipes make them."""
-    rows = variants.plain(leaderboard)
+    rows = variants.main(leaderboard)
     rows = rows[rows["top1_mean"].notna() & (rows["ipc"] != EVERY_IPC)]
     return {
         str(protocol): group.pivot(index=STUDENT, columns="method", values="top1_mean").dropna()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import distances, scores
+from leaderboards.results import measures, scores
 from leaderboards.results.axes import EVERY_IPC, METHOD, SCORED, STUDENT, axis_values
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import ipc_text, mean_text, rank_text, recovered_text
@@ -90,13 +90,13 @@ def overviews(
 
     Args:
         board: a leaderboard with standings.
-        sets: as `distances.table` returns them.
-        attacked: as `robustness.table` returns it; its protocols are shown by what it holds, not by their top-1.
+        sets: as `measures.table` returns them.
+        attacked: as `evaluations.table` returns it; its protocols are shown by what it holds, not by their top-1.
         spent: as `costs.table` returns it.
         scored: as `scores.table` returns it.
     """
     measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
-    sized = {axis_values(row, METHOD): row for row in rows_of(distances.methods_of(sets))}
+    sized = {axis_values(row, METHOD): row for row in rows_of(measures.methods_of(sets))}
     known: dict[Any, dict[str, Any]] = {}
     for row in [*rows_of(spent), *rows_of(scored), *rows_of(attacked)]:
         known.setdefault(axis_values(row, SCORED), {}).update(row)
@@ -197,7 +197,7 @@ def _below(rows: pd.DataFrame, facts: Iterable[Mapping[str, Any]]) -> dict[str, 
     """Return the lines below the methods: the bytes of labels by protocol, and what chance reaches."""
     stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
     found = {LABELS: {str(protocol): Cell(size(count)) for protocol, count in stored.items()}}
-    floors = [{name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS} for values in facts]
+    floors = [{name: values.get(f"{name}_floor") for name in NUMBERS} for values in facts]
     chance = [line for line in map(dict, map(_numbers, floors)) if line]
     return {**found, FLOOR: chance[0]} if chance else found
 

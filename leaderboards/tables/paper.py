@@ -18,12 +18,12 @@ from leaderboards.results.leaderboard import absent
 from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
-from leaderboards.results.standings import RANDOM
+from leaderboards.results.roles import CONTROL
 from leaderboards.results.text import ipc_text
 
 MAIN, ABLATION, SENSITIVITY = "main", "ablation", "sensitivity"
-NETWORKS, DISTANCES = "networks", "distances"
-ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, DISTANCES)
+NETWORKS, PAIRS = "networks", "pairs"
+ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, PAIRS)
 Column = tuple[str, str]  # heading over several columns, heading of one
 
 
@@ -70,7 +70,9 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise) -> list[Table]:
+def tables(
+    leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> list[Table]:
     """Return every table that a leaderboard can fill, in the order of a paper."""
     found: list[Table] = []
     made = partial(_one, references=references, pairwise=pairwise)
@@ -82,12 +84,13 @@ def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise:
             caption = f"{module} by {parameter.replace('_', ' ')}: top-1 accuracy (%). {facts}"
             together = pd.concat([series, variants.control_of(series, rows)])
             varied += made(SENSITIVITY, f"{module}_{parameter}_{end}", caption, together, order=order)
-        main = variants.plain(rows)
+        main = variants.main(rows)
         if not any(set(main["method"]) <= set(table.entries) for table in varied):
             found += made(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
-        caption = f"Wasserstein against MMD: top-1 accuracy (%). {facts}"
-        found += [*varied, *made(DISTANCES, end, caption, variants.distances(rows))]
-    for (protocol, dataset), rows in variants.plain(leaderboard).groupby(["protocol", "dataset"], sort=False):
+        caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
+        compared = made(PAIRS, end, caption, variants.pairs(rows, pairs))
+        found += [*varied, *(replace(t, differences=tuple(_differences(t, pairwise, pairs))) for t in compared)]
+    for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Across networks: top-1 accuracy (%) of each student. Dataset {dataset}, protocol {protocol}."
             found += made(NETWORKS, f"{protocol}_{dataset}", caption, rows)
@@ -109,7 +112,7 @@ def _one(
     Methods stand in the order that is given, then the most accurate first.
     """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["base"]) == {RANDOM}):
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["role"]) == {CONTROL}):
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)
@@ -125,8 +128,7 @@ def _one(
         for method, entry in _ranked(line, pairwise).items():
             entries[method][column] = entry
     lines = tuple(f"{title}. {line}" for title, found in absent(rows, rows.iloc[0]["suite"]) for line in found)
-    table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
-    yield replace(table, differences=tuple(_differences(table, pairwise))) if kind == DISTANCES else table
+    yield Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
 
 
 def _columns(kind: str, rows: pd.DataFrame) -> tuple[Column, ...]:
@@ -175,8 +177,10 @@ def _ranked(line: dict[str, Entry], pairwise: Pairwise) -> dict[str, Entry]:
     return found
 
 
-def _differences(table: Table, pairwise: Pairwise) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
-    for ours, theirs in variants.DISTANCES.items():
+def _differences(
+    table: Table, pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
+    for ours, theirs in pairs:
         if {ours, theirs} <= set(table.entries):
             line = {}
             for column, entry in table.entries[ours].items():
