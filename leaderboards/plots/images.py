@@ -22,8 +22,9 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from benchmark.files import Folder, file_name
-from leaderboards.results.leaderboard import ipc_text
+from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
+from leaderboards.results.text import ipc_text
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 VERSION = 1  # raised when sheets look different
@@ -98,7 +99,7 @@ def _sets(stored: Stored) -> list[Record]:
     found: dict[Any, Record] = {}
     for cell in sorted(stored.cells, key=lambda cell: int(cell["draw"])):
         if stored.records(cell, "distill"):
-            found.setdefault((cell["dataset"], cell["ipc"], cell["method"]), cell)
+            found.setdefault(axis_values(cell, METHOD), cell)
     return list(found.values())
 
 
