@@ -124,7 +124,7 @@ def matrix(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
         counts = [[node.key in todo for node in nodes if node.stage == stage] for stage in STAGES]
         skipped = sum(planned.skipped is not None for planned in cells)
         table.add_row(name, str(len(cells)), str(skipped), *(f"{sum(c)} / {len(c)}" if c else "·" for c in counts))
-    reasons = Counter((p.cell.dataset, p.cell.method.shown, p.skipped) for p in plan.cells if p.skipped)
+    reasons = Counter((p.cell.dataset, p.cell.method, p.skipped) for p in plan.cells if p.skipped)
     merged: dict[tuple[str, str], list[str]] = {}
     for dataset, method, reason in reasons:
         merged.setdefault((dataset, str(reason)), []).append(method)

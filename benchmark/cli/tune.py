@@ -71,7 +71,7 @@ def _table(tuning: Tuning) -> Table:
     title = f"{search.title}: {search.dataset}, IPC {search.ipc}, {search.student}, {search.protocol}, hold-out"
     table = Table("method", *axes, "top-1 %", "", box=None, header_style="bold", title=title)
     for result in results:
-        name = result.trial.method.shown
+        name = result.trial.method.method
         values = [str(result.trial.values.get(axis, "·")) for axis in axes]
         score = "·" if result.top1 is None else f"{result.top1:.2f}"
         wins = winners.get(name) is result

@@ -132,10 +132,10 @@ def joining(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
     Raises:
         BenchmarkError: the name is that of a method of ours, beside which it could not be told apart.
     """
-    ours = {*method_names(), *(entry.shown for block in suite.blocks for entry in block.methods)}
+    ours = {*method_names(), *(entry.method for block in suite.blocks for entry in block.methods)}
     if name in ours or not name.strip():
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
-    return MethodEntry.model_validate({"name": METHOD, "as": name, "set": {"checksum": artifact.checksum}})
+    return MethodEntry.model_validate({"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}})
 
 
 def selection(entry: MethodEntry, dataset: str, ipc: int, **axes: Any) -> Selection:

@@ -69,12 +69,11 @@ def find(runs: str, suite: str, wanted: Wanted) -> Found:
     """
     store = Store(runs)
     cells = (store.read_json(f"leaderboards/{suite}/manifest.json") or {}).get("cells", [])
-    axes = {"dataset": wanted.dataset, "ipc": wanted.ipc, "label": wanted.method, "draw": wanted.draw}
+    axes = {"dataset": wanted.dataset, "ipc": wanted.ipc, "method": wanted.method, "draw": wanted.draw}
     for axis, value in axes.items():
         there = [str(cell[axis]) for cell in cells]
         if str(value) not in there:
-            kind = "method" if axis == "label" else axis
-            raise BenchmarkError(f"{unknown(kind, str(value), there)} (in suite {suite} of {runs})")
+            raise BenchmarkError(f"{unknown(axis, str(value), there)} (in suite {suite} of {runs})")
         cells = [cell for cell in cells if cell[axis] == value]
     keys: list[str] = next((cell["nodes"]["distill"] for cell in cells if cell["nodes"].get("distill")), [])
     found = [store.record(key) for key in keys]
@@ -93,9 +92,9 @@ def _facts(cell: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> dict[s
     return {
         "dataset": cell["dataset"],
         "images per class": str(cell["ipc"]),
-        "method": f"{cell['label']} ({load_method(component['name']).paper})",
+        "method": f"{cell['method']} ({load_method(component['name']).paper})",
         "draw": str(cell["draw"]),
-        "recipe": f"`{canonical(component['params'])}`",
+        "hyperparameters": f"`{canonical(component['params'])}`",
         "keys": ", ".join(record["key"] for record in made),
         "code": f"version {component['version']}, commit {history['commit']}",
         "made by": f"torch {history['versions']['torch']} on {made[0]['cost']['device']}",

@@ -44,10 +44,8 @@ class Plan:
         """Return plain values from which, with the records, every table can be made."""
         cells = []
         for planned in self.cells:
-            axes = planned.cell.model_dump(mode="json", exclude={"method"})
-            method = planned.cell.method
-            names = {"method": method.name, "label": method.shown, "params": method.params}
-            cells.append({**axes, **names, "skipped": planned.skipped, "nodes": dict(planned.nodes)})
+            axes = planned.cell.model_dump(mode="json")
+            cells.append({**axes, "skipped": planned.skipped, "nodes": dict(planned.nodes)})
         return {"suite": self.suite.name, "version": self.suite.version, "title": self.suite.title, "cells": cells}
 
 
@@ -114,9 +112,9 @@ class _Builder:
         method = self._method(cell)
         if why := method.supports(info, cell.ipc):
             return PlannedCell(cell, why)
-        protocol = self.protocol(cell.protocol).of(cell.method, cell.dataset)
+        protocol = self.protocol(cell.protocol).of(cell, cell.dataset)
         if protocol is None:
-            return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.method.name}")
+            return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.base}")
         judges = protocol.judges(config, whole=not method.uses_ipc)
         if why := judges[1].missing():
             return PlannedCell(cell, why)
@@ -137,8 +135,8 @@ class _Builder:
         return config, info, why
 
     def _method(self, cell: Cell) -> Distiller:
-        where = f"suite {self.suite.name}: {cell.method.shown}.set"
-        return resolve_method(cell.method.name, cell.dataset, cell.ipc, cell.method.params, where)
+        where = f"suite {self.suite.name}: {cell.method}.set"
+        return resolve_method(cell.base, cell.dataset, cell.ipc, cell.overrides, where)
 
     def _nodes(
         self,

@@ -83,13 +83,13 @@ def foreseen(plan: Plan, data: Path) -> list[Foreseen]:
     found: dict[tuple[object, ...], Foreseen] = {}
     for planned in _labelled(plan):
         cell = planned.cell
-        config, method = dataset(cell.dataset), load_method(cell.method.name)
-        protocol = named(cell.protocol).of(cell.method, cell.dataset)
+        config, method = dataset(cell.dataset), load_method(cell.base)
+        protocol = named(cell.protocol).of(cell, cell.dataset)
         if protocol is None or not (method.uses_ipc or planned.nodes):
             continue
         regime, _ = protocol.judges(config, whole=not method.uses_ipc)
         images = cell.ipc * config.classes if method.uses_ipc else sum(datasets.info(config, data).train_counts)
-        axes = (cell.dataset, cell.protocol, cell.ipc, cell.method.shown, cell.draw, cell.seed)
+        axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
         found[axes] = Foreseen(*axes[:3], images * regime.bytes_per_image(config.classes))
     return list(found.values())
 

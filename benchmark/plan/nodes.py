@@ -114,7 +114,7 @@ class CellNodes:
 
     @property
     def _title(self) -> str:
-        return f"{self.cell.dataset}/{self.cell.ipc or 'all'} {self.cell.method.shown}"
+        return f"{self.cell.dataset}/{self.cell.ipc or 'all'} {self.cell.method}"
 
     def _add(self, stage: Stage, material: Params, title: str) -> str:
         wants = self.config.resources

@@ -11,7 +11,7 @@ from benchmark.api import Evaluator, Frozen, LabelRegime
 from benchmark.config_files import load, validated
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_evaluator, load_labels
-from benchmark.plan.suite import MethodEntry
+from benchmark.plan.suite import Cell, MethodEntry
 from benchmark.vision.augment import Schedule
 from benchmark.vision.datasets import DatasetConfig
 
@@ -40,7 +40,7 @@ class Protocol(Frozen):
     )  # METHOD or METHOD@DATASET: where its own recipe differs
     only_listed: bool = False  # methods without an entry are skipped
 
-    def of(self, method: MethodEntry, dataset: str = "") -> Protocol | None:
+    def of(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:
         """Return the protocol as it holds for a method on a dataset, None if it does not; one entry at most holds."""
         own = self.own(method, dataset)
         if own is None:
@@ -48,9 +48,9 @@ class Protocol(Frozen):
         parts = {part: {**getattr(self, part), **getattr(own, part)} for part in ("schedule", "labels", "evaluator")}
         return self.model_copy(update=parts)
 
-    def own(self, method: MethodEntry, dataset: str = "") -> Deviation | None:
+    def own(self, method: MethodEntry | Cell, dataset: str = "") -> Deviation | None:
         """Return the entry that holds for a method on a dataset, or None."""
-        names = (f"{method.shown}@{dataset}", f"{method.name}@{dataset}", method.shown, method.name)
+        names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
         return next((self.methods[name] for name in names if name in self.methods), None)
 
     def judges(self, config: DatasetConfig, *, whole: bool) -> tuple[LabelRegime, Evaluator]:

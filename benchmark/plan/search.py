@@ -76,7 +76,7 @@ class Search(Frozen):
 
     @model_validator(mode="after")
     def _same_budget_for_all(self) -> Search:
-        counts = {method.shown: math.prod(map(len, self.axes(method).values())) for method in self.methods}
+        counts = {method.method: math.prod(map(len, self.axes(method).values())) for method in self.methods}
         faults = [
             f"methods: {name} has {count} trials, where trials says {self.trials} for every method"
             for name, count in counts.items()
@@ -111,8 +111,8 @@ class Search(Frozen):
     def entry(self, method: Contender, values: Values) -> MethodEntry:
         """Return a method with the values that are its own, as a suite would name it."""
         own = {name: value for name, value in values.items() if name.partition(".")[0] not in PARTS}
-        label = f"{method.shown} tuned" if own else method.label
-        return MethodEntry.model_validate({"name": method.name, "as": label, "set": {**method.params, **own}})
+        name = f"{method.method} tuned" if own else method.method
+        return MethodEntry.model_validate({"method": name, "base": method.base, "set": {**method.overrides, **own}})
 
     def deviation(self, method: Contender, values: Values, source: str) -> Deviation:
         """Return what the values change in the protocol, over what it changes for the method anyway."""
@@ -191,9 +191,9 @@ class _Place:
 
 
 def _trial(search: Search, method: Contender, values: Values, place: _Place) -> Trial:
-    where = f"search {search.name}: {method.shown}"
+    where = f"search {search.name}: {method.method}"
     entry = search.entry(method, values)
-    distiller = resolve_method(method.name, search.dataset, search.ipc, entry.params, where)
+    distiller = resolve_method(method.base, search.dataset, search.ipc, entry.overrides, where)
     if why := distiller.supports(place.info, search.ipc):
         raise BenchmarkError(f"{where}: {why}")
     ipc = search.ipc if distiller.uses_ipc else 0
@@ -209,7 +209,7 @@ def _trial(search: Search, method: Contender, values: Values, place: _Place) -> 
 
 
 def _protocol(search: Search, method: Contender, values: Values) -> Protocol:
-    changed = {method.shown: search.deviation(method, values, f"search {search.name}")}
+    changed = {method.method: search.deviation(method, values, f"search {search.name}")}
     found = load_protocol(search.protocol).model_copy(update={"methods": changed}).of(method)
     assert found is not None, "a protocol holds for the methods that it lists"
     return found

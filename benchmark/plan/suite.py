@@ -6,7 +6,7 @@ A block is a cross product of its axes. A published suite never changes its mean
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,31 @@ from benchmark.vision.models import list_models
 
 
 class MethodEntry(Frozen):
-    """A method as a suite names it: ``wmdd``, or ``{name: wmdd, as: wmdd+bn, set: {regulariser: bn}}``."""
+    """A method as a suite names it: ``wmdd``, or ``{method: wmdd+bn, base: wmdd, set: {regulariser: bn}}``."""
 
-    name: str
-    label: str = Field("", alias="as")  # how tables call this variant; "" for the name
-    params: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that override the recipe
+    method: str  # its name in tables
+    base: str = ""  # the file in ``methods/`` that it runs; "" for the file of the same name
+    overrides: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that replace the recipe's
 
     @model_validator(mode="before")
     @classmethod
-    def _plain_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def _from_name(cls, value: Any) -> Any:
+        """Read a plain name, and fill in the base."""
+        entry = {"method": value} if isinstance(value, str) else value
+        return {"base": entry["method"], **entry} if isinstance(entry, Mapping) and "method" in entry else entry
 
-    @field_validator("name")
+    @field_validator("base")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if fault := name_fault("methods", name):
+    def _known(cls, base: str) -> str:
+        if fault := name_fault("methods", base):
             raise ValueError(fault)
-        return name
+        return base
 
     @model_validator(mode="after")
-    def _label_for_variants(self) -> MethodEntry:
-        if self.params and not self.label:
-            raise ValueError("a variant needs a label of its own: as: NAME")
+    def _variant_has_a_name(self) -> MethodEntry:
+        if self.overrides and self.method == self.base:
+            raise ValueError(f"a variant needs a name of its own: method: NAME, base: {self.base}")
         return self
-
-    @property
-    def shown(self) -> str:
-        """What tables call it."""
-        return self.label or self.name
 
 
 class Block(Frozen):
@@ -94,7 +91,7 @@ class Exclude(Frozen):
         pairs = (
             (self.datasets, cell.dataset),
             (self.ipc, cell.ipc),
-            (self.methods, cell.method.shown),
+            (self.methods, cell.method),
             (self.students, cell.student),
             (self.protocols, cell.protocol),
         )
@@ -115,7 +112,9 @@ class Cell(Frozen):
 
     dataset: str
     ipc: int  # 0 where the method does not depend on it
-    method: MethodEntry
+    method: str  # its name in tables
+    base: str  # the file in ``methods/`` that it runs
+    overrides: dict[str, Any]  # hyperparameters that the suite sets
     protocol: str
     student: str
     draw: int  # seed of the distilled set
@@ -137,8 +136,8 @@ class Suite(Frozen):
     def _sound(self) -> Suite:
         faults = [f"exclude[{i}]: {fault}" for i, rule in enumerate(self.exclude) for fault in rule.faults(self)]
         entries = [entry for block in self.blocks for entry in block.methods]
-        called = {entry.shown: entry for entry in entries}
-        twice = sorted({entry.shown for entry in entries if called[entry.shown] != entry})
+        by_name = {entry.method: entry for entry in entries}
+        twice = sorted({entry.method for entry in entries if by_name[entry.method] != entry})
         faults += [f"blocks: two variants are called '{name}'; a table could not tell them apart" for name in twice]
         if faults:
             raise ValueError("; ".join(faults))
@@ -175,8 +174,8 @@ class Selection(Frozen):
         Dataset by dataset and axis by axis: a value that some block lists keeps its places; one that no block lists
         joins them all, so that a new method or student can be run in a suite that does not know it.
         """
-        variants = {entry.shown: entry for block in suite.blocks for entry in block.methods}
-        methods = [*(variants.get(name) or MethodEntry(name=name) for name in self.methods), *self.entries]
+        variants = {entry.method: entry for block in suite.blocks for entry in block.methods}
+        methods = [*(variants.get(name) or MethodEntry(method=name) for name in self.methods), *self.entries]
         axes = {"ipc": self.ipc, "students": self.students, "protocols": self.protocols, "methods": methods}
         seeds = {name: value for name in ("seeds", "draws") if (value := getattr(self, name)) is not None}
         chosen = []
@@ -207,10 +206,10 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
     if axis == "students":
         known = name in list_models() or timm.is_model(name)
         return None if known else unknown("student", name, list_models())
-    labels = [entry.shown for block in suite.blocks for entry in block.methods] if suite else []
+    variants = [entry.method for block in suite.blocks for entry in block.methods] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,
-        "methods": lambda: [*method_names(), *labels],
+        "methods": lambda: [*method_names(), *variants],
         "protocols": lambda: names("protocols"),
     }
     available = listings[axis]()
@@ -221,13 +220,15 @@ def _cells(block: Block) -> Iterator[Cell]:
     pairs = [(i, i) for i in range(block.seeds)]
     if block.draws is not None:
         pairs = [(draw, seed) for draw in range(block.draws) for seed in range(block.seeds)]
-    uses_ipc = {method.name: load_method(method.name).uses_ipc for method in block.methods}
+    uses_ipc = {entry.base: load_method(entry.base).uses_ipc for entry in block.methods}
     axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, pairs)
-    for dataset, ipc, method, protocol, student, (draw, seed) in axes:
+    for dataset, ipc, entry, protocol, student, (draw, seed) in axes:
         yield Cell(
             dataset=dataset,
-            ipc=ipc if uses_ipc[method.name] else 0,
-            method=method,
+            ipc=ipc if uses_ipc[entry.base] else 0,
+            method=entry.method,
+            base=entry.base,
+            overrides=entry.overrides,
             protocol=protocol,
             student=student,
             draw=draw,

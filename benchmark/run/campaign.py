@@ -66,8 +66,8 @@ class Campaign:
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
         cells = [planned.cell for planned in self.plan.cells]
-        columns = {name: {getattr(cell, name) for cell in cells} for name in ("dataset", "ipc", "protocol", "student")}
-        return {**columns, "method": {cell.method.shown for cell in cells}}
+        axes = ("dataset", "ipc", "method", "protocol", "student")
+        return {name: {getattr(cell, name) for cell in cells} for name in axes}
 
     def seconds_left(self) -> tuple[float, int]:
         """Estimate the work that is left from the store's records.
@@ -155,7 +155,9 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _axes(cell: Mapping[str, Any]) -> str:
-    return canonical({name: value for name, value in cell.items() if name not in ("nodes", "skipped", "params")})
+    return canonical(
+        {name: value for name, value in cell.items() if name not in ("nodes", "skipped", "base", "overrides")}
+    )
 
 
 def _likes(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -151,7 +151,7 @@ def best(results: Sequence[Result]) -> dict[str, Result]:
     """Return the best trial of every method by its name; of equal ones the first in the order of the grid."""
     found: dict[str, Result] = {}
     for result in results:
-        name = result.trial.method.shown
+        name = result.trial.method.method
         if result.top1 is not None and (name not in found or result.top1 > (found[name].top1 or 0)):
             found[name] = result
     return found
@@ -191,7 +191,7 @@ def protocol_text(search: Search, winners: Mapping[str, Result]) -> str:
     base = load_protocol(search.protocol)
     source = f"search {search.name} v{search.version}: best of {search.trials} trials on a hold-out of the training set"
     methods = {
-        search.entry(result.trial.method, result.trial.values).shown: search.deviation(
+        search.entry(result.trial.method, result.trial.values).method: search.deviation(
             result.trial.method, result.trial.values, f"{source}, {result.top1:.2f} %"
         ).model_dump(exclude_defaults=True)
         for result in winners.values()
@@ -211,7 +211,7 @@ def suite_lines(search: Search, winners: Mapping[str, Result]) -> str:
     """Return the lines of a suite's block that name the tuned methods."""
     entries = [search.entry(result.trial.method, result.trial.values) for result in winners.values()]
     plain = [
-        entry.model_dump(by_alias=True, exclude_defaults=True) if entry.params or entry.label else entry.name
+        entry.model_dump(by_alias=True, exclude_defaults=True) if entry.method != entry.base else entry.method
         for entry in entries
     ]
     return yaml.safe_dump({"methods": plain}, default_flow_style=None, sort_keys=False, width=120)
@@ -230,7 +230,7 @@ def _edges(search: Search, result: Result) -> dict[str, str]:
 def _plain(result: Result) -> dict[str, Any]:
     trial = result.trial
     return {
-        "method": trial.method.shown,
+        "method": trial.method.method,
         "values": dict(trial.values),
         "top1": result.top1,
         "top1_by_seed": list(result.scores),

@@ -39,7 +39,7 @@ KINDS = {  # of pictures, those first that find room first
 }
 KEYS = 4  # of a set's parts that are named; the record of what was made from them names all
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
-ORDER = ("dataset", "ipc", "label", "protocol", "student", "draw", "seed")
+ORDER = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")
 OPTIONAL = ("recovered", "rank", "published")  # columns that are shown where any row has something there
 AXES = ["dataset", "ipc", "method", "protocol", "student"]
 
@@ -106,7 +106,7 @@ def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
                 facts.append(_facts(stage, keys, records, pool))
             found += [nodes[keys]] if keys in nodes else []
         metrics = (stored.records(cell, "evaluate") or [{}])[0].get("metrics", {})
-        axes = (cell["dataset"], cell["ipc"], cell["label"], cell["protocol"], cell["student"])
+        axes = (cell["dataset"], cell["ipc"], cell["method"], cell["protocol"], cell["student"])
         number = {"draw": cell["draw"], "seed": cell["seed"], "top1": metrics.get("top1"), "nodes": found}
         cells.setdefault(axes, []).append(number)
     named = zip(_ids(leaderboard), leaderboard[AXES].itertuples(index=False, name=None), strict=True)
@@ -125,7 +125,7 @@ def _facts(stage: str, keys: tuple[str, ...], records: Sequence[Record], pool: d
     component = first.get("identity", {}).get("component", {})
     cost, history = first.get("cost", {}), first.get("provenance", {})
     versions = "  ".join(f"{name} {version}" for name, version in sorted(history.get("versions", {}).items()))
-    params = "\n".join(_flat(component.get("params", {})))
+    hyperparameters = "\n".join(_flat(component.get("params", {})))
     name = f"{component.get('name', '')} (version {component.get('version', '?')})"
     return {
         "stage": stage,
@@ -138,12 +138,12 @@ def _facts(stage: str, keys: tuple[str, ...], records: Sequence[Record], pool: d
         "commit": history.get("commit", ""),
         "finished": max(str(record.get("provenance", {}).get("finished", "")) for record in records),
         "versions": pool.setdefault(versions, len(pool)),
-        "params": pool.setdefault(params, len(pool)),
+        "hyperparameters": pool.setdefault(hyperparameters, len(pool)),
     }
 
 
-def _flat(params: Mapping[str, Any], start: str = "") -> Iterable[str]:
-    for name, value in params.items():
+def _flat(values: Mapping[str, Any], start: str = "") -> Iterable[str]:
+    for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{start}{name}.")
         else:
@@ -166,7 +166,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     known = not pd.isna(row["top1_mean"])
     gap = row["top1_mean"] - row["reference_top1"]
     published = "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}"
-    costs = {name: row[name] for name in ("images_bytes", "labels_bytes", "distill_seconds", "label_seconds")}
+    costs = {name: row[name] for name in ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")}
     return {
         **{name: row[name] for name in AXES},
         "ipc": ipc_text(row["ipc"]),

@@ -74,7 +74,7 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     control = variants.control_of(panel, leaderboard)
                     _line_per_ipc(ax, panel, dict(zip(control["ipc"], control["top1_mean"], strict=True)))
                     ax.set_xlabel(parameter.replace("_", " "))
-                recipe = "; filled: the recipe's own value" if (group["params"] == "").any() else ""
+                recipe = "; filled: the recipe's own value" if (group["overrides"] == "").any() else ""
                 dotted = f"; dotted: {RANDOM}" if len(variants.control_of(group, leaderboard)) else ""
                 facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
                 style.note(figure, f"{facts}{recipe}{dotted}{words}")
@@ -192,7 +192,7 @@ def _line_per_ipc(axes: Axes, panel: pd.DataFrame, control: Mapping[int, float])
         look_of: Any = {"color": ink, "marker": MARKERS[place % len(MARKERS)]}
         axes.errorbar(rows["value"], rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor=ink, **ERROR)
         axes.plot(rows["value"], rows["top1_mean"], markerfacecolor="white", **look_of)
-        own = rows[rows["params"] == ""]
+        own = rows[rows["overrides"] == ""]
         axes.plot(own["value"], own["top1_mean"], linestyle="", **look_of)
         if ipc in control:
             axes.axhline(control[ipc], color=ink, linestyle=":", linewidth=0.9)

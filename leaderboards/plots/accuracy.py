@@ -55,7 +55,7 @@ def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
     Seconds of different devices do not compare, so only the rows of the device with most rows are drawn.
     """
-    parts = leaderboard[["distill_seconds", "label_seconds"]].sum(axis=1, skipna=False)
+    parts = leaderboard[["distill_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
     total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
     devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
     rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard

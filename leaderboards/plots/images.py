@@ -65,8 +65,8 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         records = stored.records(cell, "distill")
         identity = [VERSION, *keys_of(cell, "distill")]
         end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-        start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['label']}")
-        axes = (cell["dataset"], cell["ipc"], cell["label"])
+        start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
+        axes = (cell["dataset"], cell["ipc"], cell["method"])
         pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
         there = [picture for picture in pictures if picture.name in known]
         if there:  # a strip is only drawn together with its sheet
@@ -98,7 +98,7 @@ def _sets(stored: Stored) -> list[Record]:
     found: dict[Any, Record] = {}
     for cell in sorted(stored.cells, key=lambda cell: int(cell["draw"])):
         if stored.records(cell, "distill"):
-            found.setdefault((cell["dataset"], cell["ipc"], cell["label"]), cell)
+            found.setdefault((cell["dataset"], cell["ipc"], cell["method"]), cell)
     return list(found.values())
 
 

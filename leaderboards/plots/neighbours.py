@@ -33,7 +33,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
     """
     seen = set()
     for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
-        axes = (cell["dataset"], cell["ipc"], cell["label"])
+        axes = (cell["dataset"], cell["ipc"], cell["method"])
         if axes in seen:
             continue
         seen.add(axes)

@@ -198,7 +198,7 @@ def leaks(found: Records) -> Iterator[str]:
 def files(found: Publication) -> dict[str, bytes]:
     """Return every file of a publication by name, made from its cells and records alone."""
     made = found.said.files
-    slim = found.said.report.cells.drop(columns=["recipe"])  # records.jsonl has the recipes
+    slim = found.said.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has the recipes
     kept = {
         name: data for name, data in {**made, "cells.csv": leaderboard.to_csv(slim)}.items() if name not in LEFT_OUT
     }
@@ -262,7 +262,7 @@ def _better(new: Record, old: Record | None) -> Record:
 
 
 def _axes(cell: Record) -> tuple[Any, ...]:
-    return tuple(cell[name] for name in ("dataset", "ipc", "label", "protocol", "student", "draw", "seed"))
+    return tuple(cell[name] for name in ("dataset", "ipc", "method", "protocol", "student", "draw", "seed"))
 
 
 def _close(one: Any, two: Any) -> bool:

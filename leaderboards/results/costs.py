@@ -40,7 +40,7 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     for cell in stored.cells:
         done = {stage: stored.records(cell, stage) for stage in STAGES}
         if done["evaluate"]:
-            row = {**cell, "suite": stored.suite, "method": cell["label"]}
+            row = {**cell, "suite": stored.suite}
             rows[tuple(row[name] for name in ROW)].append(_costs(done, users))
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
     found = [{**dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])} for axes in order]

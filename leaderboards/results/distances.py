@@ -47,7 +47,7 @@ def table(stored: Stored, cells: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for cell, _, metrics in measured(stored):
-        axes = {name: cell["label" if name == "method" else name] for name in SET}
+        axes = {name: cell[name] for name in SET}
         rows.append({**axes, **{name: _number(value) for name, value in metrics.items()}})
     if not rows:
         return pd.DataFrame(columns=SET)

@@ -25,8 +25,8 @@ LEADERBOARD_COLUMNS = [
     "images_bytes",
     "labels_bytes",
     "distill_seconds",
-    "label_seconds",
-    "train_seconds",
+    "relabel_seconds",
+    "evaluate_seconds",
     "peak_memory_mb",
     "device",
     "precision",
@@ -34,9 +34,9 @@ LEADERBOARD_COLUMNS = [
     "teacher_top1",
     "teacher_seconds",
     "prepare_seconds",
-    "module",
-    "params",
-    "recipe",
+    "base",
+    "overrides",
+    "hyperparameters",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the gravest first
 WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
@@ -46,8 +46,8 @@ MEANS = [
     "teacher_seconds",
     "prepare_seconds",
     "distill_seconds",
-    "label_seconds",
-    "train_seconds",
+    "relabel_seconds",
+    "evaluate_seconds",
     "peak_memory_mb",
     "teacher_top1",
 ]
@@ -100,7 +100,9 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         seeds=("status", lambda statuses: (statuses == "ok").sum()),
         cells=("status", "size"),
         **{name: (name, joined) for name in ("device", "precision")},
-        **{name: (name, "max") for name in ("module", "params", "recipe")},  # "" as long as nothing is recorded
+        **{
+            name: (name, "max") for name in ("base", "overrides", "hyperparameters")
+        },  # "" as long as nothing is recorded
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     verdicts = [_verdict(list(group["status"]), list(group["reason"])) for _, group in groups]

@@ -39,15 +39,15 @@ CELL_COLUMNS = [
     "teacher_seconds",
     "prepare_seconds",
     "distill_seconds",
-    "label_seconds",
-    "train_seconds",
+    "relabel_seconds",
+    "evaluate_seconds",
     "peak_memory_mb",
     "device",
     "precision",  # of its networks; the same identity gives other numbers in bfloat16 than in float32
     "evaluate_key",
-    "module",  # the method's file; `method` is the name in the tables, which differs for variants
-    "params",  # hyperparameters that a variant overrides, as JSON
-    "recipe",  # all hyperparameters that the set was made with, as JSON
+    "base",  # the file in methods/; `method` is the row's name, which differs for variants
+    "overrides",  # hyperparameters that the suite sets, as JSON; empty for what is no variant
+    "hyperparameters",  # all hyperparameters that the set was made with, as JSON
 ]
 INTEGERS = ["ipc", "draw", "seed", "images_bytes", "labels_bytes"]
 CURVE_COLUMNS = [*IDENTITY[1:], "epoch", "loss"]
@@ -116,11 +116,11 @@ def cells_table(stored: Stored) -> pd.DataFrame:
         name = stored.folder.shown(_manifest_name(stored.suite))
         raise BenchmarkError(f"{name}: a cell is malformed: {error!r}") from error
     frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
-    frame = frame.drop_duplicates([*IDENTITY, "params"])
+    frame = frame.drop_duplicates([*IDENTITY, "overrides"])
     keys = frame.assign(
         dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
     )
-    return frame.loc[keys.sort_values([*IDENTITY, "params"]).index].reset_index(drop=True)
+    return frame.loc[keys.sort_values([*IDENTITY, "overrides"]).index].reset_index(drop=True)
 
 
 def curves_table(stored: Stored) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def curves_table(stored: Stored) -> pd.DataFrame:
             epochs = params.get("schedule", {}).get("epochs", len(losses))
             axes = {name: cell[name] for name in IDENTITY[1:] if name != "method"}
             epoch = np.linspace(1, epochs, len(losses))  # the evaluator keeps evenly spread epochs, the last included
-            frames.append(pd.DataFrame({**axes, "method": cell["label"], "epoch": epoch, "loss": losses}))
+            frames.append(pd.DataFrame({**axes, "method": cell["method"], "epoch": epoch, "loss": losses}))
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True)[CURVE_COLUMNS] if filled else pd.DataFrame(columns=CURVE_COLUMNS)
 
@@ -212,7 +212,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
     teacher = done["teacher"][0].get("metrics", {}) if done["teacher"] else {}
     return {
         **{axis: cell[axis] for axis in ("dataset", "ipc", "protocol", "student", "draw", "seed")},
-        "method": cell["label"],
+        "method": cell["method"],
         "status": status,
         "reason": reason,
         "top1": metrics.get("top1"),
@@ -223,14 +223,14 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "teacher_seconds": _total(done["teacher"], "seconds"),
         "prepare_seconds": _total(done["prepare"], "seconds"),
         "distill_seconds": _total(done["distill"], "seconds"),
-        "label_seconds": _total(done["relabel"], "seconds"),
-        "train_seconds": _total(done["evaluate"], "seconds"),
+        "relabel_seconds": _total(done["relabel"], "seconds"),
+        "evaluate_seconds": _total(done["evaluate"], "seconds"),
         "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
         **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
-        "module": cell["method"],
-        "params": _plain_json(cell.get("params")),
-        "recipe": _plain_json(_recipe(done["distill"])),
+        "base": cell["base"],
+        "overrides": _plain_json(cell.get("overrides")),
+        "hyperparameters": _plain_json(_hyperparameters(done["distill"])),
     }
 
 
@@ -261,7 +261,7 @@ def _cost(record: Record, *path: str) -> Any:
     return value
 
 
-def _recipe(distilled: list[Record]) -> Any:
+def _hyperparameters(distilled: list[Record]) -> Any:
     return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
 
 

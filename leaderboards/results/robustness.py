@@ -23,7 +23,7 @@ def table(stored: Stored) -> pd.DataFrame:
         for record in stored.records(cell, "evaluate"):
             further = {name: value for name, value in record["metrics"].items() if name.endswith(END)}
             if further:
-                rows.append({**{name: cell["label" if name == "method" else name] for name in ROW}, **further})
+                rows.append({**{name: cell[name] for name in ROW}, **further})
     if not rows:
         return pd.DataFrame(columns=ROW)
     groups = pd.DataFrame(rows).groupby(ROW, sort=False)

@@ -28,7 +28,7 @@ from leaderboards.results import statistics
 from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.statistics import Mean
 
-ROW = ("dataset", "ipc", "label", "protocol", "student")
+ROW = ("dataset", "ipc", "method", "protocol", "student")
 WALK = ("labels", "images", "prepared", "teachers")  # roles of parents, in the order in which changes are named
 AROUND = ("distill", "relabel", "evaluate")  # stages whose device and versions are compared
 BEYOND, WITHIN, SAME, UNKNOWN = "beyond noise", "within noise", "the same", "noise unknown"

@@ -1,6 +1,6 @@
 """Which rows of a leaderboard belong together: contestants, the parts of an ablation, the values of one hyperparameter.
 
-A suite names a variant of a method by what it overrides (``params``). Variants that differ in one number form a
+A suite names a variant of a method by what it overrides (``overrides``). Variants that differ in one number form a
 *series*; all others, with the method that they vary, an *ablation*. A variant that stands for its method alone, such as
 one cut to what a CPU affords, is a contestant like any other. Both kinds are read beside random real images.
 """
@@ -32,45 +32,45 @@ def series(leaderboard: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """
     members = defaultdict[tuple[str, str], dict[int, float]](dict)
     for index, row in zip(leaderboard.index, rows_of(leaderboard), strict=True):
-        changed = _number(row["params"])
+        changed = _number(row["overrides"])
         if changed:
-            members[row["module"], changed[0]][index] = changed[1]
+            members[row["base"], changed[0]][index] = changed[1]
     found = {}
-    for (module, parameter), values in members.items():
-        base = leaderboard[(leaderboard["module"] == module) & (leaderboard["params"] == "")]
-        for index, recipe in zip(base.index, base["recipe"], strict=True):
-            value = _plain(recipe).get(parameter)
+    for (base, parameter), values in members.items():
+        own = leaderboard[(leaderboard["base"] == base) & (leaderboard["overrides"] == "")]
+        for index, hyperparameters in zip(own.index, own["hyperparameters"], strict=True):
+            value = _plain(hyperparameters).get(parameter)
             if isinstance(value, int | float):
                 values[index] = float(value)
         if len(set(values.values())) >= SERIES:
             rows = leaderboard.loc[sorted(values)]
-            found[module, parameter] = rows.assign(value=[values[index] for index in rows.index])
+            found[base, parameter] = rows.assign(value=[values[index] for index in rows.index])
     return found
 
 
 def contestants(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without the members of a series, which would crowd out all else."""
-    crowd = {index for rows in series(leaderboard).values() for index in rows.index[rows["params"] != ""]}
+    crowd = {index for rows in series(leaderboard).values() for index in rows.index[rows["overrides"] != ""]}
     return leaderboard.drop(index=list(crowd))
 
 
 def plain(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the methods as their recipes make them, without the variants that are compared with one another."""
     rows = contestants(leaderboard)
-    return rows[(rows["params"] == "") | ~_varied(rows)]
+    return rows[(rows["overrides"] == "") | ~_varied(rows)]
 
 
 def ablation(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the variants that are no member of a series, with the methods that they vary and the control."""
     rows = contestants(leaderboard)
     varied = _varied(rows)
-    return rows[varied | ((rows["module"] == RANDOM) & _any(varied, rows, ["dataset", "protocol", "student"]))]
+    return rows[varied | ((rows["base"] == RANDOM) & _any(varied, rows, ["dataset", "protocol", "student"]))]
 
 
 def control_of(rows: pd.DataFrame, leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the control's rows of a leaderboard at the dataset, IPC, protocol and student of some of its rows."""
     axes = ["dataset", "ipc", "protocol", "student"]
-    control = leaderboard[leaderboard["module"] == RANDOM]
+    control = leaderboard[leaderboard["base"] == RANDOM]
     return control[control.set_index(axes).index.isin(rows.set_index(axes).index)]
 
 
@@ -94,9 +94,9 @@ def ranked(rows: pd.DataFrame) -> list[str]:
 
 def _varied(rows: pd.DataFrame) -> pd.Series:
     """Return which rows are a variant, or a method of which one is listed, and have another to be compared with."""
-    where = ["module", "dataset", "protocol", "student"]
+    where = ["base", "dataset", "protocol", "student"]
     several = rows.groupby(where)["method"].transform("nunique") > 1
-    return _any(rows["params"] != "", rows, where) & several
+    return _any(rows["overrides"] != "", rows, where) & several
 
 
 def _any(marked: pd.Series, rows: pd.DataFrame, where: list[str]) -> pd.Series:
@@ -104,9 +104,9 @@ def _any(marked: pd.Series, rows: pd.DataFrame, where: list[str]) -> pd.Series:
     return marked.groupby([rows[name] for name in where]).transform("any").astype(bool)
 
 
-def _number(params: str) -> tuple[str, float] | None:
+def _number(overrides: str) -> tuple[str, float] | None:
     """Return the name and the value of the one number that a variant changes, or None."""
-    changed = list(_plain(params).items())
+    changed = list(_plain(overrides).items())
     if len(changed) != 1 or isinstance(changed[0][1], bool) or not isinstance(changed[0][1], int | float):
         return None
     return changed[0][0], float(changed[0][1])

@@ -107,7 +107,7 @@ def _one(
     Methods stand in the order that is given, then the most accurate first.
     """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["module"]) == {RANDOM}):
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["base"]) == {RANDOM}):
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)

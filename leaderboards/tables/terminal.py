@@ -139,8 +139,8 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
         size(row["images_bytes"]),
         size(row["labels_bytes"]),
         duration(row["distill_seconds"]),
-        duration(row["label_seconds"]),
-        duration(row["train_seconds"]),
+        duration(row["relabel_seconds"]),
+        duration(row["evaluate_seconds"]),
         size(row["peak_memory_mb"] * 1e6),
     )
 

@@ -21,7 +21,7 @@ from leaderboards.results.records import CELL_COLUMNS
 
 FIRST_COLUMNS = (
     "suite,dataset,ipc,method,protocol,student,status,reason,top1_mean,top1_std,top5_mean,seeds,reference_top1,"
-    "reference_source,images_bytes,labels_bytes,distill_seconds,label_seconds,train_seconds,peak_memory_mb,device"
+    "reference_source,images_bytes,labels_bytes,distill_seconds,relabel_seconds,evaluate_seconds,peak_memory_mb,device"
 )
 
 
@@ -101,7 +101,7 @@ def test_costs_are_sums_over_the_nodes_of_a_stage_and_empty_until_all_are_done(s
     store.done(half, stages=("distill",))
     half["nodes"]["distill"] = units
     cells = store.build().cells.set_index("method")
-    assert cells.loc["wmdd", ["distill_seconds", "label_seconds", "images_bytes"]].tolist() == [4.0, 2.0, 6000]
+    assert cells.loc["wmdd", ["distill_seconds", "relabel_seconds", "images_bytes"]].tolist() == [4.0, 2.0, 6000]
     assert cells.loc["wmdd", "labels_bytes"] == 1000
     assert cells.loc["mmd", ["distill_seconds", "images_bytes"]].isna().all()
 
@@ -185,7 +185,7 @@ def test_equal_records_give_equal_files(store):
     measured(store, seeds=1)
     first = {path: Path(path).read_bytes() for path in store.build().paths}
     datasets = {"digits": 0, "imagenette64": 1}
-    store.cells.sort(key=lambda cell: (datasets[cell["dataset"]], cell["seed"], cell["label"], -cell["ipc"]))
+    store.cells.sort(key=lambda cell: (datasets[cell["dataset"]], cell["seed"], cell["method"], -cell["ipc"]))
     assert {path: Path(path).read_bytes() for path in store.build().paths} == first
     assert not list(Path(store.root).rglob("*.part"))
 

@@ -84,7 +84,7 @@ def test_a_narrow_terminal_drops_columns_but_never_a_name(store, width):
 
 
 def test_a_label_with_brackets_is_shown_as_it_is(store):
-    store.done(store.cell(method="wmdd", label="wmdd[lambda=1]", params={"lambda": 1}))
+    store.done(store.cell(method="wmdd[lambda=1]", base="wmdd", overrides={"lambda": 1}))
     assert "wmdd[lambda=1]" in report.text(store.build())
 
 

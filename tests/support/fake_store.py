@@ -26,8 +26,8 @@ class FakeStore:
             "dataset": dataset,
             "ipc": ipc,
             "method": method,
-            "label": method,
-            "params": {},
+            "base": method,
+            "overrides": {},
             "protocol": "standard",
             "student": "test_resnet",
             "draw": seed,
@@ -35,13 +35,13 @@ class FakeStore:
             "skipped": None,
             **changes,
         }
-        made = [cell["label"], dataset, ipc, cell["draw"]]
+        made = [cell["method"], dataset, ipc, cell["draw"]]
         labelled = [*made, cell["protocol"], seed]
         cell.setdefault(
             "nodes",
             {
                 "teacher": [key("teacher", dataset)],
-                "prepare": [key("prepare", dataset, method)],
+                "prepare": [key("prepare", dataset, cell["base"])],
                 "distill": [key("distill", *made, unit) for unit in range(2)],
                 "relabel": [key("relabel", *labelled)],
                 "evaluate": [key("evaluate", *labelled, cell["student"])],
@@ -97,9 +97,9 @@ PROVENANCE = {
 
 def identity(cell: dict, stage: str) -> dict:
     """What a record says of the component that made it."""
-    recipes = {"distill": {"iterations": 1000, "regulariser_weight": 10.0, **cell["params"]}}
+    recipes = {"distill": {"iterations": 1000, "regulariser_weight": 10.0, **cell["overrides"]}}
     component = {
-        "name": cell["method"] if stage == "distill" else "accuracy",
+        "name": cell["base"] if stage == "distill" else "accuracy",
         "version": 1,
         "params": recipes.get(stage, {"schedule": {"epochs": 300}}),
     }
@@ -116,9 +116,9 @@ def measured(store: FakeStore, ipcs=(1, 10, 50), datasets=("digits", "imagenette
     levels = {"random_real": 60, "sre2l": 44, "mmd": 55, "wmdd": 62, "wmdd+bn": 58}
     for dataset, (method, level) in itertools.product(datasets, levels.items()):
         for ipc, seed in itertools.product(ipcs, range(seeds)):
-            file, _, variant = method.partition("+")
-            params = {"regulariser": variant} if variant else {}
-            cell = store.cell(dataset, ipc, file, seed, label=method, params=params)
+            base, _, variant = method.partition("+")
+            overrides = {"regulariser": variant} if variant else {}
+            cell = store.cell(dataset, ipc, method, seed, base=base, overrides=overrides)
             store.done(cell, top1=level + 12 * float(np.log10(ipc)) + noise.normal(scale=1.5))
     for dataset, seed in itertools.product(datasets, range(seeds)):
         store.done(store.cell(dataset, 0, "full", seed), top1=96 + noise.normal(scale=0.2))
@@ -139,15 +139,15 @@ def paper(store: FakeStore, seeds=3) -> None:
     }
     lines = {**{name: (name, {}, level) for name, level in levels.items()}, **variants}
     sizes = {"digits": 1, "imagenette": 4, "tiny_imagenet": 9}
-    for (dataset, size), (label, (module, params, level)) in itertools.product(sizes.items(), lines.items()):
+    for (dataset, size), (method, (base, overrides, level)) in itertools.product(sizes.items(), lines.items()):
         for ipc, student, seed in itertools.product((1, 10, 50), ("resnet18", "vit_tiny"), range(seeds)):
-            if params and (student != "resnet18" or dataset == "tiny_imagenet"):
+            if overrides and (student != "resnet18" or dataset == "tiny_imagenet"):
                 continue
-            cell = store.cell(dataset, ipc, module, seed, label=label, params=params, student=student)
+            cell = store.cell(dataset, ipc, method, seed, base=base, overrides=overrides, student=student)
             harder = 6 * (student == "vit_tiny") + 2 * size
             top1 = level + 14 * float(np.log10(ipc)) - harder + noise.normal(scale=1.2)
-            images, labels = ipc * 30000 * size, 0 if label == "random_real" else ipc * 9000 * size
-            stages = STAGES if label != "rded" or dataset != "tiny_imagenet" else STAGES[:2]
+            images, labels = ipc * 30000 * size, 0 if method == "random_real" else ipc * 9000 * size
+            stages = STAGES if method != "rded" or dataset != "tiny_imagenet" else STAGES[:2]
             store.done(cell, top1, stages, seconds=2.0 * ipc * size, bytes={"images": images, "labels": labels})
             if stages != STAGES:
                 store.failed(cell, "distill", "out of memory")
@@ -164,7 +164,7 @@ WEIGHTS = (0.1, 1.0, 5.0, 50.0, 500.0)
 
 def measure(store: FakeStore, cell: dict, w2: float, **metrics) -> str:
     """Record a measure of a cell's set, of which other cells may ask as well."""
-    node = key("measure", cell["dataset"], cell["label"], cell["ipc"], cell["draw"])
+    node = key("measure", cell["dataset"], cell["method"], cell["ipc"], cell["draw"])
     cell["nodes"]["measure"] = [node]
     numbers = {"teacher.w2": w2, "teacher.w2_floor": 1.1, "neutral.w2": -w2, "neutral.w2_floor": 1.1, **metrics}
     named = {**identity(cell, "distill"), "component": {"name": "distances", "version": 1, "params": {}}}

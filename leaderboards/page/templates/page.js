@@ -86,7 +86,7 @@ function node(number) {
   return element("details", "", head, pairs({
     key: facts.keys.join("  ") + more, device: facts.device, precision: facts.precision, seconds: facts.seconds,
     finished: facts.finished, commit: facts.commit, versions: known.texts[facts.versions],
-  }), element("pre", known.texts[facts.params]));
+  }), element("pre", known.texts[facts.hyperparameters]));
 }
 
 function explain(button) {

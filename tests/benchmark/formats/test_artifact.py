@@ -202,7 +202,7 @@ class TestMethod:
     @pytest.mark.parametrize("name", ["wmdd", "ours+", " "])
     def test_it_does_not_take_the_name_of_another_method(self, name, tmp_path, info, pixels):
         artifact = read(saved(tmp_path / "a.pt", pixels), info)
-        ours = {"name": "noise", "as": "ours+", "set": {}}
+        ours = {"base": "noise", "method": "ours+", "set": {}}
         with pytest.raises(BenchmarkError, match="is taken by a method"):
             artifact.joining(artifact, name, suite({"methods": [ours]}))
         assert artifact.joining(artifact, "theirs", suite()).params == {"checksum": artifact.checksum}
@@ -251,7 +251,7 @@ class TestEndToEnd:
         assert ("theirs", 0, 1) in top1, "one set, judged by as many students as the suite has seeds"
         theirs = next(cell for cell in cells if cell["method"] == "theirs")
         assert theirs["distill_seconds"] != theirs["distill_seconds"], "what it cost is not known"
-        assert theirs["train_seconds"] > 0
+        assert theirs["evaluate_seconds"] > 0
         assert "theirs" in shown
         assert "random_real" in shown
 

@@ -66,8 +66,8 @@ class TestSharing:
 
     def test_preparations_are_shared_among_equal_ones(self):
         variants = [
-            {"name": "wmdd", "as": "a", "set": {"jitter": 1}},
-            {"name": "wmdd", "as": "b", "set": {"jitter": 0}},
+            {"base": "wmdd", "method": "a", "set": {"jitter": 1}},
+            {"base": "wmdd", "method": "b", "set": {"jitter": 0}},
         ]
         found = keys(plan({"methods": variants}))
         assert (len(found["prepare"]), len(found["distill"])) == (1, 2)
@@ -98,15 +98,15 @@ class TestKeys:
         assert not changed(reference, again)
 
     def test_a_variants_name_is_not_in_a_key(self):
-        assert not changed(plan(NOISE), plan({**NOISE, "methods": [{"name": "noise", "as": "other"}]}))
+        assert not changed(plan(NOISE), plan({**NOISE, "methods": [{"base": "noise", "method": "other"}]}))
 
     def test_spelled_out_defaults_are_not_in_a_key(self):
-        plain = {"name": "sre2l", "as": "x"}
+        plain = {"base": "sre2l", "method": "x"}
         default = discovery.resolve_method("sre2l", "digits", 1, {}).model_dump()
         assert not changed(plan({"methods": [plain]}), plan({"methods": [{**plain, "set": default}]}))
 
     def test_a_hyperparameter_changes_all_that_depends_on_it(self):
-        one, two = ({**NOISE, "methods": [{"name": "sre2l", "as": "x", "set": {"jitter": j}}]} for j in (0, 1))
+        one, two = ({**NOISE, "methods": [{"base": "sre2l", "method": "x", "set": {"jitter": j}}]} for j in (0, 1))
         assert changed(plan(one), plan(two)) == {"distill", "relabel", "evaluate"}
 
     def test_a_version_changes_all_that_depends_on_it(self, monkeypatch):
@@ -151,8 +151,8 @@ class TestFaults:
 
     def test_wrong_hyperparameters_of_two_variants_come_at_once(self):
         wrong = [
-            {"name": "sre2l", "as": "x", "set": {"jiter": 1}},
-            {"name": "wmdd", "as": "y", "set": {"iterations": "many"}},
+            {"base": "sre2l", "method": "x", "set": {"jiter": 1}},
+            {"base": "wmdd", "method": "y", "set": {"iterations": "many"}},
         ]
         with pytest.raises(Faults) as caught:
             plan({"methods": wrong, "ipc": [1, 2]})

@@ -50,7 +50,7 @@ class TestDeviations:
         assert own.labels == found.labels
 
     def test_a_variant_has_its_own_before_that_of_its_method(self):
-        entry = MethodEntry.model_validate({"name": "wmdd", "as": "wmdd+bn", "set": {"regulariser": "bn"}})
+        entry = MethodEntry.model_validate({"base": "wmdd", "method": "wmdd+bn", "set": {"regulariser": "bn"}})
         other = {"source": "another paper", "schedule": {"batch_size": 9}}
         both = protocol(methods={"wmdd": OWN, "wmdd+bn": other})
         assert both.of(entry).schedule["batch_size"] == 9

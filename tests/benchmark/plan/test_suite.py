@@ -18,7 +18,7 @@ def axes(found: Suite, *names_: str) -> list[tuple]:
 
 
 def axis(cell: Cell, name: str) -> object:
-    return cell.method.shown if name == "method" else getattr(cell, name)
+    return cell.method if name == "method" else getattr(cell, name)
 
 
 class TestFiles:
@@ -38,9 +38,9 @@ class TestFiles:
             ({"ipc": []}, "blocks[0].ipc: tuple should have at least 1 item"),
             ({"seeds": 0}, "blocks[0].seeds: input should be greater than or equal to 1 (given: 0)"),
             ({"seed": 2}, "blocks[0].seed: unknown key. Did you mean 'seeds'?"),
-            ({"methods": [{"name": "wmdd", "set": {"a": 1}}]}, "blocks[0].methods[0]: a variant needs a label"),
+            ({"methods": [{"method": "wmdd", "set": {"a": 1}}]}, "blocks[0].methods[0]: a variant needs a label"),
             (
-                {"methods": [{"name": "wmdd", "sett": {}}]},
+                {"methods": [{"method": "wmdd", "sett": {}}]},
                 "blocks[0].methods[0].sett: unknown key. Did you mean 'set'?",
             ),
         ],
@@ -73,13 +73,13 @@ class TestFiles:
         assert fault in str(caught.value)
 
     def test_all_faults_come_at_once(self, tmp_path):
-        wrong = {"datasets": ["digit"], "methods": ["wmd", {"name": "wmdd", "set": {"a": 1}}], "students": ["tset"]}
+        wrong = {"datasets": ["digit"], "methods": ["wmd", {"method": "wmdd", "set": {"a": 1}}], "students": ["tset"]}
         with pytest.raises(Faults) as caught:
             load_suite(suite_file(tmp_path, wrong, {"ipc": [-1]}, titel="x"))
         assert len(caught.value.faults) == 6
 
     def test_one_label_names_one_variant(self, tmp_path):
-        variants = [{"name": "wmdd", "as": "mine", "set": {"jitter": 1}}, {"name": "sre2l", "as": "mine"}]
+        variants = [{"base": "wmdd", "method": "mine", "set": {"jitter": 1}}, {"base": "sre2l", "method": "mine"}]
         with pytest.raises(Faults, match="two variants are called 'mine'"):
             load_suite(suite_file(tmp_path, {"methods": variants}))
 
@@ -118,7 +118,7 @@ class TestCells:
         assert loaded == ["noise", "full"]
 
     def test_variants_are_methods_of_their_own(self):
-        variant = {"name": "wmdd", "as": "wmdd+bn", "set": {"jitter": 1}}
+        variant = {"base": "wmdd", "method": "wmdd+bn", "set": {"jitter": 1}}
         assert axes(suite({"methods": ["wmdd", variant]}), "method") == [("wmdd",), ("wmdd+bn",)]
 
     def test_an_exclusion_covers_what_matches_all_its_axes(self):
@@ -128,7 +128,7 @@ class TestCells:
         assert {cell for cell, why in reasons.items() if why} == {("noise", 2)}
 
     def test_an_exclusion_calls_a_variant_by_its_label(self):
-        variant = {"name": "noise", "as": "noise+"}
+        variant = {"base": "noise", "method": "noise+"}
         found = suite({"methods": ["noise", variant]}, exclude=[{"methods": ["noise+"], "why": "no"}])
         assert [bool(found.why_excluded(cell)) for cell in found.cells()] == [False, True]
 
@@ -136,7 +136,7 @@ class TestCells:
 class TestSelection:
     """A suite of two blocks: digits at IPC 1 and 10, cifar10 at IPC 10 and 50 with a variant."""
 
-    VARIANT: dict = {"name": "wmdd", "as": "wmdd+", "set": {"jitter": 1}}  # noqa: RUF012
+    VARIANT: dict = {"base": "wmdd", "method": "wmdd+", "set": {"jitter": 1}}  # noqa: RUF012
     SUITE = suite(
         {"ipc": [1, 10], "methods": ["random_real"], "protocols": ["hard", "standard"]},
         {"datasets": ["cifar10"], "ipc": [10, 50], "methods": ["random_real", VARIANT], "students": ["resnet18"]},
@@ -164,7 +164,7 @@ class TestSelection:
         assert self.select("ipc", datasets=("imagenette",)) == [(1,), (10,), (50,)]
 
     def test_the_plain_method_is_not_its_variant(self):
-        entries = {cell.method.shown: cell.method for cell in Selection(methods=("wmdd",)).apply(self.SUITE).cells()}
+        entries = {cell.method: cell.method for cell in Selection(methods=("wmdd",)).apply(self.SUITE).cells()}
         assert entries.keys() == {"wmdd"}
         assert entries["wmdd"].params == {}
 

@@ -104,7 +104,7 @@ def test_only_judges_open_the_test_split(settings, monkeypatch, quick_digits):
     def refuse(*_args, **_options):
         raise AssertionError("the test split was opened")
 
-    found = plan({"methods": [{"name": "wmdd", "as": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
+    found = plan({"methods": [{"base": "wmdd", "method": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
     assert run(of(found, "teacher"), settings) == DONE
     monkeypatch.setattr(datasets, "open_test", refuse)
     for stage in ("prepare", "distill", "relabel"):

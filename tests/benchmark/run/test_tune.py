@@ -56,15 +56,18 @@ class TestFile:
         }
 
     def test_a_method_with_another_number_of_trials_is_refused(self):
-        greedy = {"name": "wmdd", "space": {"regulariser_weight": [1, 10, 100]}}
+        greedy = {"method": "wmdd", "space": {"regulariser_weight": [1, 10, 100]}}
         with pytest.raises(
             Faults, match=r"tiny\.yaml: methods: wmdd has 6 trials, where trials says 2 for every method"
         ):
             search(methods=["random_real", greedy])
 
     def test_a_control_may_spend_its_trials_on_the_learning_rate(self):
-        tuned = {"name": "wmdd", "space": {"regulariser_weight": [1, 10]}}
-        control = {"name": "random_real", "space": {"evaluator.learning_rate": {"low": 1e-4, "high": 0.1, "points": 4}}}
+        tuned = {"method": "wmdd", "space": {"regulariser_weight": [1, 10]}}
+        control = {
+            "method": "random_real",
+            "space": {"evaluator.learning_rate": {"low": 1e-4, "high": 0.1, "points": 4}},
+        }
         found = search(methods=[control, tuned], trials=4)
         assert [values["evaluator.learning_rate"] for values in found.grid(found.methods[0])] == [1e-4, 1e-3, 0.01, 0.1]
         assert {values["regulariser_weight"] for values in found.grid(found.methods[1])} == {1, 10}
@@ -170,7 +173,7 @@ class TestResults:
         winners = tune.write(tuning)
         assert list(winners) == ["random_real", "noise"]
         for name, winner in winners.items():
-            assert winner.top1 == max(result.top1 for result in results if result.trial.method.shown == name)
+            assert winner.top1 == max(result.top1 for result in results if result.trial.method.method == name)
         assert not opened(tmp_path, search(seeds=2)).left
         written = json.loads((tmp_path / "runs" / "tuning" / "tiny.json").read_text())
         assert [trial["top1"] for trial in written["trials"]] == [result.top1 for result in results]
@@ -213,8 +216,11 @@ class TestResults:
         assert tune.edge_lines(found, {"noise": winner}) == ([said] if edge else [])
 
     def test_every_method_is_held_against_its_own_grid(self):
-        narrow = {"name": "random_real", "space": {"evaluator.learning_rate": {"low": 1e-4, "high": 0.01, "points": 3}}}
-        wide = {"name": "noise", "space": {"evaluator.learning_rate": [1e-3, 0.01, 0.1]}}
+        narrow = {
+            "method": "random_real",
+            "space": {"evaluator.learning_rate": {"low": 1e-4, "high": 0.01, "points": 3}},
+        }
+        wide = {"method": "noise", "space": {"evaluator.learning_rate": [1e-3, 0.01, 0.1]}}
         found = search(methods=[narrow, wide], trials=3)
         values = {"evaluator.learning_rate": 0.01, "schedule.epochs": 2}
         first, second = (found.edges(method, values) for method in found.methods)
@@ -228,7 +234,12 @@ class TestResults:
 
 
 def test_the_protocol_and_the_lines_of_a_suite_say_what_was_tried():
-    tuned = {"name": "wmdd", "as": "wmdd+real", "set": {"start": "nearest_real"}, "space": {"regulariser_weight": [3]}}
+    tuned = {
+        "base": "wmdd",
+        "method": "wmdd+real",
+        "set": {"start": "nearest_real"},
+        "space": {"regulariser_weight": [3]},
+    }
     found = search(methods=["random_real", {**tuned, "space": {"regulariser_weight": [3]}}])
     trials = plan(found, Path("data"), on_gpu=False)
     winners = tune.best([tune.Result(trial, (50.0 + i,)) for i, trial in enumerate(trials)])
@@ -236,7 +247,7 @@ def test_the_protocol_and_the_lines_of_a_suite_say_what_was_tried():
     control, variant = yaml.safe_load(tune.suite_lines(found, winners))["methods"]
     assert control == "random_real"
     entry = MethodEntry.model_validate(variant)
-    assert entry.shown == "wmdd+real tuned"
+    assert entry.method == "wmdd+real tuned"
     assert entry.params == {"start": "nearest_real", "regulariser_weight": 3}
     for name in (MethodEntry(name="random_real"), entry):
         own = protocol.of(name)

@@ -116,9 +116,9 @@ def test_every_number_is_traced_to_its_records(page, built):
         stages = [found["nodes"][node]["stage"] for node in cell["nodes"]]
         assert stages == ["teacher", "prepare", "distill", "relabel", "evaluate"]
     (wmdd,) = [node for node in found["nodes"] if node["component"].startswith("wmdd") and node["keys"][0] == next(
-        cell["nodes"]["distill"][0] for cell in store.cells if cell["label"] == "wmdd[lambda=50]"
+        cell["nodes"]["distill"][0] for cell in store.cells if cell["method"] == "wmdd[lambda=50]"
     )]  # fmt: skip
-    assert "regulariser_weight: 50.0" in found["texts"][wmdd["params"]]
+    assert "regulariser_weight: 50.0" in found["texts"][wmdd["hyperparameters"]]
     assert (wmdd["device"], wmdd["commit"], wmdd["parts"]) == ("a GPU", "0123456789ab", 2)
     assert "torch 2.15.0" in found["texts"][wmdd["versions"]]
 
@@ -131,7 +131,7 @@ def test_what_is_missing_stands_there_with_its_reason(page):
 
 def test_names_cannot_break_out_of_the_page(tmp_path):
     store = FakeStore(str(tmp_path))
-    store.done(store.cell(label="</script><b>x", params={"note": "</script><i>"}))
+    store.done(store.cell(method="</script><b>x", base="wmdd", overrides={"note": "</script><i>"}))
     text = (Path(store.build().folder) / "index.html").read_text()
     assert "<b>x" not in text
     assert "<i>" not in text

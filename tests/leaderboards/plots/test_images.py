@@ -18,7 +18,7 @@ from leaderboards.results import records
 
 def saved(store: FakeStore, cell: dict, units: list[dict], kind=np.uint8, snapshots=0) -> None:
     """Store a set whose image of class c and slot s has the grey value 20 c + s."""
-    cell["nodes"]["distill"] = [key("distill", cell["label"], cell["ipc"], unit["index"]) for unit in units]
+    cell["nodes"]["distill"] = [key("distill", cell["method"], cell["ipc"], unit["index"]) for unit in units]
     store.done(cell)
     for node, unit in zip(cell["nodes"]["distill"], units, strict=True):
         name = f"{store.root}/{node}/record.json"

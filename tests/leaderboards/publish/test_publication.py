@@ -128,7 +128,7 @@ class TestWhatIsPublished:
         run.done(broken, stages=("teacher", "prepare", "distill"))
         run.failed(broken, "relabel")
         found = publish(run)
-        (gap,) = (cell for cell in found.cells if cell["label"] == "sre2l")
+        (gap,) = (cell for cell in found.cells if cell["method"] == "sre2l")
         assert gap["nodes"] == {}
         assert not set(broken["nodes"]["distill"]) & set(found.records)
         assert "sre2l" in (place / "README.md").read_text()
@@ -140,25 +140,25 @@ class TestWhatIsPublished:
     def test_a_reason_that_names_a_path_is_not_kept(self, run, place):
         run.cell(method="mtt", skipped="not on disk: python -m benchmark data fetch digits --data /home/me", nodes={})
         run.cell(method="dm", skipped="infeasible at 1/2 of the size", nodes={})
-        reasons = {cell["label"]: cell["skipped"] for cell in publish(run).cells}
+        reasons = {cell["method"]: cell["skipped"] for cell in publish(run).cells}
         assert reasons["mtt"] is None
         assert reasons["dm"] == "infeasible at 1/2 of the size"
 
     @pytest.mark.parametrize("text", ["/home/me/weights.pt", "read from ~/data", "C:\\data", "file:///x", "--d=/mnt/x"])
     def test_a_record_that_names_a_path_is_refused(self, run, place, text):
-        run.done(run.cell(method="external", params={"path": text}))
+        run.done(run.cell(method="external", overrides={"path": text}))
         with pytest.raises(Faults, match=r"identity.component.params.path holds .* a path or a host"):
             publish(run)
 
     def test_a_record_that_names_the_host_is_refused(self, run, place, monkeypatch):
         monkeypatch.setattr(socket, "gethostname", lambda: "node-17.cluster")
-        run.done(run.cell(method="external", params={"where": "on node-17.cluster"}))
+        run.done(run.cell(method="external", overrides={"where": "on node-17.cluster"}))
         with pytest.raises(Faults, match="a path or a host"):
             publish(run)
 
     @pytest.mark.parametrize("text", ["timm/resnet18", "AMD EPYC 7/8", "https://arxiv.org/abs/1", "a / b", "2:1"])
     def test_other_texts_are_no_paths(self, run, place, text):
-        run.done(run.cell(method="external", params={"where": text}))
+        run.done(run.cell(method="external", overrides={"where": text}))
         assert publish(run).done == 5
 
     def test_a_run_without_results_is_refused(self, tmp_path, place):
@@ -187,7 +187,7 @@ class TestAdding:
         other.done(other.cell(method="wmdd", nodes=nodes), 70.0)
         after = publish(other)
         assert "evaluate-new" in after.records
-        (old,) = (cell for cell in before.cells if cell["label"] == "wmdd" and cell["seed"] == 0)
+        (old,) = (cell for cell in before.cells if cell["method"] == "wmdd" and cell["seed"] == 0)
         assert not set(old["nodes"]["evaluate"]) & after.records.keys()
         assert set(old["nodes"]["teacher"]) <= after.records.keys(), "other cells stand on it"
 

@@ -12,6 +12,7 @@ import pytest
 from fake_store import FakeStore, measure
 from PIL import Image
 
+from leaderboards.plots import distances as distance_plots
 from leaderboards.plots import images, neighbours
 from leaderboards.results import distances, records
 
@@ -105,7 +106,7 @@ class TestCorrelations:
 class TestPlot:
     def test_a_point_per_method_and_the_floor(self, store):
         measured(store)
-        ((name, figure),) = distances.accuracy_against_distance(table_of(store)).items()
+        ((name, figure),) = distance_plots.accuracy_against_distance(table_of(store)).items()
         assert name == "accuracy_against_distance_digits_standard"
         assert [axes.get_title(loc="left") for axes in figure.axes] == [
             "teacher's features, rho = -1.00",
@@ -120,7 +121,7 @@ class TestPlot:
     def test_three_methods_are_not_drawn(self, store):
         measured(store)
         table = table_of(store)
-        assert distances.accuracy_against_distance(table[table["method"].isin(["wmdd", "rded", "noise"])]) == {}
+        assert distance_plots.accuracy_against_distance(table[table["method"].isin(["wmdd", "rded", "noise"])]) == {}
 
 
 def neighbour_arrays(side: int = 32) -> dict[str, np.ndarray]:
@@ -165,7 +166,7 @@ class TestPictures:
 
     @pytest.mark.parametrize("atoms", [True, False])
     def test_a_map_shows_what_lies_off_its_plane(self, atoms):
-        figure = distances.feature_map(map_arrays(atoms), "wmdd", ())
+        figure = distance_plots.feature_map(map_arrays(atoms), "wmdd", ())
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["3 (50%)", "7 (25%)"]
         lines = figure.axes[0].lines
         sizes = {line.get_markerfacecolor(): len(line.get_xdata()) for line in lines if line.get_marker() == "o"}

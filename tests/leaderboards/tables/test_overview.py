@@ -70,7 +70,7 @@ def test_what_is_judged_stands_beside_the_accuracies(store):
 
 def test_distances_stand_above_what_real_images_reach(store):
     fill(store, protocols=("standard",))
-    for cell in [cell for cell in store.cells if cell["label"] == "wmdd"]:
+    for cell in [cell for cell in store.cells if cell["method"] == "wmdd"]:
         measure(store, cell, 2.0)
     (table,) = tables(store)
     assert column(table, "W2, teacher") == {
@@ -139,7 +139,7 @@ def test_the_page_shows_it_with_rank_and_what_is_recovered(store):
 def test_solvers_of_a_barycenter_are_compared_by_what_transport_costs(store):
     names = ("exact", "sinkhorn", "damped")
     for place, name in enumerate(names):
-        cell = store.cell(label=name, params={"solver": name})
+        cell = store.cell(method=name, base="wmdd", overrides={"solver": name})
         store.done(cell, top1=50.0 + place)
         for node in cell["nodes"]["distill"]:
             record = store.read(f"{node}/record.json")

@@ -115,7 +115,7 @@ def test_an_ablation_is_read_beside_random_images(found):
 def test_a_control_alone_makes_no_ablation(tmp_path):
     store = FakeStore(str(tmp_path))
     for regulariser in ("bn", "none"):
-        store.cell(label=f"wmdd+{regulariser}", params={"regulariser": regulariser})
+        store.cell(method=f"wmdd+{regulariser}", base="wmdd", overrides={"regulariser": regulariser})
     store.done(store.cell(method="random_real"))
     assert [table.kind for table in made(store.build())] == ["main"]
 
@@ -123,7 +123,7 @@ def test_a_control_alone_makes_no_ablation(tmp_path):
 def test_a_variant_that_stands_for_its_method_alone_is_a_contestant(tmp_path):
     store = FakeStore(str(tmp_path))
     for method, params in (("dm", {"iterations": 100}), ("random_real", {}), ("sre2l", {})):
-        store.done(store.cell(method=method, label=f"{method} (cut)" if params else method, params=params))
+        store.done(store.cell(method=f"{method} (cut)" if params else method, base=method, overrides=params))
     (table,) = made(store.build())
     assert (table.kind, set(table.entries)) == ("main", {"dm (cut)", "random_real", "sre2l"})
 
@@ -131,7 +131,7 @@ def test_a_variant_that_stands_for_its_method_alone_is_a_contestant(tmp_path):
 def test_no_table_repeats_a_part_of_another(tmp_path):
     store = FakeStore(str(tmp_path))
     for weight in (0.1, 1.0, 10.0):
-        store.done(store.cell(label=f"lambda={weight}", params={"regulariser_weight": weight}))
+        store.done(store.cell(method=f"lambda={weight}", base="wmdd", overrides={"regulariser_weight": weight}))
     store.done(store.cell(method="random_real"))
     assert [table.kind for table in made(store.build())] == ["sensitivity"]
 
