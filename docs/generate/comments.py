@@ -1,14 +1,22 @@
-"""The meaning of a field: the comment that stands beside it in the source."""
+"""What the source says of the fields of a class: how each is declared, and the comment beside it."""
 
 from __future__ import annotations
 
 import ast
 import io
 import tokenize
+from typing import NamedTuple
 
 
-def comments(source: str, name: str) -> dict[str, str]:
-    """Return the comment beside every field of a class, by the name of the field.
+class Declared(NamedTuple):
+    """A field in the source: its declaration without the comment, and the comment, "" for none."""
+
+    code: str
+    comment: str
+
+
+def declared(source: str, name: str) -> dict[str, Declared]:
+    """Return the fields that a class declares itself, in their order.
 
     Args:
         source: of the module that defines the class.
@@ -20,10 +28,11 @@ def comments(source: str, name: str) -> dict[str, str]:
         if token.type == tokenize.COMMENT
     }
     return {
-        statement.target.id: " ".join(lines)
+        line.target.id: Declared(
+            ast.unparse(line), " ".join(texts[n] for n in range(line.lineno, line.end_lineno + 1) if n in texts)
+        )
         for item in ast.walk(ast.parse(source))
         if isinstance(item, ast.ClassDef) and item.name == name
-        for statement in item.body
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-        if (lines := [texts[n] for n in range(statement.lineno, statement.end_lineno + 1) if n in texts])
+        for line in item.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     }

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+import comments
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from comments import comments
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -148,15 +148,15 @@ def nested(model: Model) -> Iterator[Model]:
 
 def meaning(model: Model, name: str) -> str:
     """Return what a field of a model means, "" where neither a comment nor `COMMON` says it."""
-    return comment(model, name) or COMMON.get(name, "")
+    for parent in model.__mro__:
+        if name in inspect.get_annotations(parent):
+            return declared(parent)[name].comment or COMMON.get(name, "")
+    return ""
 
 
-def comment(cls: type, name: str) -> str:
-    """Return the comment beside a field of a class, or of the parent that declares the field; "" for none."""
-    declaring = next((parent for parent in cls.__mro__ if name in inspect.get_annotations(parent)), None)
-    if declaring is None:
-        return ""
-    return comments(inspect.getsource(sys.modules[declaring.__module__]), declaring.__name__).get(name, "")
+def declared(cls: type) -> dict[str, comments.Declared]:
+    """Return the fields that a class declares itself."""
+    return comments.declared(inspect.getsource(sys.modules[cls.__module__]), cls.__name__)
 
 
 def type_in_words(annotation: Any) -> str:

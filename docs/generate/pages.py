@@ -17,11 +17,11 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
-API = {  # page -> what it is about, and its modules; a package stands for its modules
-    "api": ("What a contributor imports. Each component derives one class of `benchmark.api`.", ["benchmark.api"]),
-    "synthetic": ("Distilled sets and their labels, in memory and on disk.", ["benchmark.synthetic"]),
-    "vision": ("The shared toolbox: datasets, networks, augmentation and training.", ["benchmark.vision"]),
-    "parts": ("What several methods share.", ["methods.parts"]),
+API = {  # page -> module, or package: all of its modules
+    "api": "benchmark.api",
+    "synthetic": "benchmark.synthetic",
+    "vision": "benchmark.vision",
+    "parts": "methods.parts",
 }
 
 
@@ -29,6 +29,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("builder-inited", write)
     app.connect("autodoc-process-docstring", add_fields)
+    app.connect("autodoc-process-signature", hide_arguments)
     return {"parallel_read_safe": True}
 
 
@@ -38,7 +39,7 @@ def write(app: Sphinx) -> None:
         "cli": cli_page(),
         "yaml": fields.yaml_page(),
         "hyperparameters": fields.hyperparameters_page(),
-        **{name: api_page(text, modules) for name, (text, modules) in API.items()},
+        **{page: api_page(name) for page, name in API.items()},
     }
     REFERENCE.mkdir(exist_ok=True)
     for name, text in pages.items():
@@ -56,24 +57,32 @@ def cli_page() -> str:
     return text.replace(f"# `{name}`", "# Command line", 1)
 
 
-def api_page(text: str, modules: list[str]) -> str:
-    """Return the page of the API of some modules, from their docstrings."""
-    lines = [f"# {modules[0]}\n", f"{text}\n"]
-    for module in modules:
-        folder = ROOT / module.replace(".", "/")
-        names = [f"{module}.{found.name}" for found in pkgutil.iter_modules([str(folder)])] if folder.is_dir() else []
-        for name in names or [module]:
-            lines += [f"## {name}\n"] if names else []
-            lines += [f"```{{eval-rst}}\n.. automodule:: {name}\n```\n"]
+def api_page(name: str) -> str:
+    """Return the page of the API of a module, or of the modules of a package, from their docstrings."""
+    folder = ROOT / name.replace(".", "/")
+    modules = [f"{name}.{found.name}" for found in pkgutil.iter_modules([str(folder)])]
+    lines = [f"# {name}\n"]
+    for module in modules or [name]:
+        lines += [f"## {module}\n"] if modules else []
+        lines += [f"```{{eval-rst}}\n.. automodule:: {module}\n```\n"]
     return "\n".join(lines)
 
 
 def add_fields(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
-    """Add the fields of a class to its text, each with the comment that stands beside it, where it names none."""
-    is_data = inspect.isclass(item) and (issubclass(item, BaseModel) or dataclasses.is_dataclass(item))
-    if not is_data or any("Attributes" in line or ":ivar" in line or ".. attribute" in line for line in lines):
+    """Add the fields of a class to its text, each as it is declared and with its comment, where the text has none."""
+    if not _has_fields(item) or any("Attributes" in line or ".. attribute" in line for line in lines):
         return
-    own = [field for field in inspect.get_annotations(item) if not field.startswith("_")]
-    if own:
-        texts = {field: fields.comment(item, field) for field in own}
-        lines += ["", "Fields:", "", *(f"- ``{field}``{text and f': {text}'}" for field, text in texts.items()), ""]
+    public = [field for name, field in fields.declared(item).items() if not name.startswith("_")]
+    if public:
+        lines += ["", "Fields:", "", *(f"- ``{code}``{text and f': {text}'}" for code, text in public), ""]
+
+
+def hide_arguments(
+    app: Sphinx, what: str, name: str, item: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, None] | None:
+    """Leave out the arguments of a class whose fields say the same."""
+    return ("", None) if _has_fields(item) else None
+
+
+def _has_fields(item: Any) -> bool:
+    return inspect.isclass(item) and (issubclass(item, BaseModel) or dataclasses.is_dataclass(item))

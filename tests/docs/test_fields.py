@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fields
 import pytest
-from comments import comments
+from comments import Declared, declared
 from pydantic import BaseModel, Field
 
 MODELS = {
@@ -75,5 +75,9 @@ def test_the_comment_beside_a_field_is_its_meaning():
     source = (
         "class A:\n    x: int = 1  # one\n    y: int = f(\n        2\n    )  # two\n    # not of z\n    z: int = 3\n"
     )
-    assert comments(source, "A") == {"x": "one", "y": "two"}
-    assert comments(source, "B") == {}
+    assert declared(source, "A") == {
+        "x": Declared("x: int = 1", "one"),
+        "y": Declared("y: int = f(2)", "two"),
+        "z": Declared("z: int = 3", ""),
+    }
+    assert declared(source, "B") == {}
