@@ -112,9 +112,9 @@ def test_the_suite_makes_its_cells(tmp_path):
     assert [tuple(pair) for pair in suite.pairs] == [("wmdd", "wmdd+bn")]
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_the_protocol_names_components_that_exist(whole):
+@pytest.mark.parametrize("full_data", [False, True])
+def test_the_protocol_names_components_that_exist(full_data):
     protocol = validated(Protocol, config("configs/protocols/gentle.yaml"), "gentle")
-    labels, evaluator = protocol.judges(datasets.load_dataset("digits"), whole=whole)
+    labels, evaluator = protocol.components(datasets.load_dataset("digits"), full_data=full_data)
     assert (labels.name(), evaluator.name()) == ("per_epoch", "accuracy")
     assert evaluator.schedule.mix == "none"
