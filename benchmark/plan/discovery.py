@@ -68,22 +68,22 @@ def load_method(name: str) -> type[Distiller]:
     Raises:
         BenchmarkError: there is no such file, or it does not define exactly one `Distiller`.
     """
-    return load_component("methods", "method", name, Distiller)  # type: ignore[type-abstract]
+    return load_component("methods", "method", name, Distiller)
 
 
 def load_labels(name: str) -> type[LabelRegime]:
     """Return the class of a label regime; raises the errors of `load_method`."""
-    return load_component("evaluators.labels", "label regime", name, LabelRegime)  # type: ignore[type-abstract]
+    return load_component("evaluators.labels", "label regime", name, LabelRegime)
 
 
 def load_evaluator(name: str) -> type[Evaluator]:
     """Return the class of an evaluator; raises the errors of `load_method`."""
-    return load_component("evaluators.students", "evaluator", name, Evaluator)  # type: ignore[type-abstract]
+    return load_component("evaluators.students", "evaluator", name, Evaluator)
 
 
 def load_measure(name: str) -> type[Measure]:
     """Return the class of a measure; raises the errors of `load_method`."""
-    return load_component("evaluators.measures", "measure", name, Measure)  # type: ignore[type-abstract]
+    return load_component("evaluators.measures", "measure", name, Measure)
 
 
 def load_preparation(name: str) -> type[Preparation]:
