@@ -23,7 +23,9 @@ from leaderboards.results import (
     variants,
 )
 from leaderboards.results.leaderboard import Report
-from leaderboards.tables import overview, paper, typeset
+from leaderboards.results.measures import DECLARED
+from leaderboards.tables import layout, overview, paper, typeset
+from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
 __all__ = ["Report", "available", "build", "look", "render", "text"]
@@ -85,7 +87,7 @@ class Said:
     sets: pd.DataFrame
     tables: list[paper.Table]
     attacked: pd.DataFrame
-    overviews: list[overview.Overview]
+    overviews: list[Sheet]
     files: dict[str, bytes]
 
 
@@ -97,7 +99,8 @@ def plain(stored: records.Stored) -> Said:
     paper_tables = paper.tables(board, published, pairwise.Pairwise(report.pairwise))
     attacked = robustness.table(stored)
     spent, scored = costs.table(stored, board), scores.table(board)
-    everything = overview.overviews(board, sets, attacked, spent, scored)
+    facts = overview.facts(sets, [spent, scored, attacked], DECLARED, set(attacked["protocol"]))
+    everything = overview.overviews(board, facts, pairwise.Pairwise(report.pairwise))
     frames = {
         "leaderboard": board,
         "cells": report.cells,
@@ -111,6 +114,7 @@ def plain(stored: records.Stored) -> Said:
         **distances.files(sets),
         **robustness.files(attacked),
         **overview.files(everything),
+        **typeset.files(everything),
         **_typeset(paper_tables),
     }
     return Said(report, sets, paper_tables, attacked, everything, files)
@@ -141,9 +145,9 @@ def _remove_stale(store: Folder, folder: str, files: Collection[str]) -> None:
                 store.remove(f"{folder}/{part}/{name}")
 
 
-def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
-    writers = {"csv": typeset.to_csv, "md": typeset.to_markdown, "tex": typeset.to_latex}
-    return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
+def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
+    numbers = {f"tables/{table.name}.csv": layout.to_csv(table) for table in tables}
+    return {**numbers, **typeset.files(map(layout.to_sheet, tables))}
 
 
 def _plots(said: Said, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:

@@ -19,7 +19,7 @@ from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import ipc_text, mean_text, missing_text, part_text, rank_text, recovered_text
-from leaderboards.tables.units import duration, size
+from leaderboards.results.units import duration, size
 
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
 COLUMNS = (
