@@ -122,7 +122,7 @@ def plain(stored: records.Stored) -> Said:
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = records.cells_table(stored)
-    folder = stored.folder.shown(f"leaderboards/{stored.suite}")
+    folder = stored.folder.address(f"leaderboards/{stored.suite}")
     differences = pairwise.table(cells)
     board = leaderboard.leaderboard(cells, published)
     board = standings.with_standings(board, cells, pairwise.Pairwise(differences))

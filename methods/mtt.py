@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
-from benchmark.vision.dsa import Augmentation, draw
+from benchmark.vision.dsa import Augmentation, sample_augmentation
 from methods.parts.descent import descend
 from methods.parts.experts import Experts, new_network
 from methods.parts.real import random_indices, too_few
@@ -136,7 +136,8 @@ class MTT(Distiller):
         size = min(self.batch_synthetic or n, n)
         rounds = math.ceil(self.inner_steps / math.ceil(n / size))
         batches = [rows for _ in range(rounds) for rows in torch.randperm(n, generator=generator).split(size)]
-        return [(rows, draw(len(rows), generator, flip=info.flip)) for rows in batches[: self.inner_steps]]
+        steps = batches[: self.inner_steps]
+        return [(rows, sample_augmentation(len(rows), generator, flip=info.flip)) for rows in steps]
 
 
 class Learner:

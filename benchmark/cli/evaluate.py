@@ -69,10 +69,10 @@ def evaluate(
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.joining(artifact, method_name, load_suite(suite))
     axes = {"students": words(students), "protocols": words(protocols), "seeds": seeds}
-    machine = campaign.Machine(runs, data, runner.value, ray, device.value)
-    executor, has_gpu = campaign.connect(machine)
+    options = campaign.RunOptions(runs, data, runner.value, ray, device.value)
+    executor, has_gpu = campaign.connect(options)
     chosen = artifacts.selection(entry, dataset, ipc, **axes)
-    found = artifacts.admit(campaign.open_campaign(suite, chosen, machine, has_gpu=has_gpu), artifact)
+    found = artifacts.admit(campaign.open_campaign(suite, chosen, options, has_gpu=has_gpu), artifact)
     board = display.Board(found.todo, found.store, found.seconds_left()[0])
     display.follow(found.run(executor), board, out)
     report = reporting.build(runs, found.plan.suite.name)

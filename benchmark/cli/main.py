@@ -89,16 +89,16 @@ def run(
     from leaderboards import report as reporting
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    machine = campaign.Machine(runs, data, runner.value, ray, device.value)
+    options = campaign.RunOptions(runs, data, runner.value, ray, device.value)
     # A cluster elsewhere says itself whether it has graphics cards; a local one starts only if there is work for it.
     elsewhere = runner == RunnerName.ray and ray != "local"
-    executor, has_gpu = campaign.connect(machine) if elsewhere else (None, None)
-    found = campaign.open_campaign(suite, selection, machine, has_gpu=has_gpu)
+    executor, has_gpu = campaign.connect(options) if elsewhere else (None, None)
+    found = campaign.open_campaign(suite, selection, options, has_gpu=has_gpu)
     failed = 0
     if todo := found.todo:
         _say_corrupt(found)
         board = display.Board(todo, found.store, found.seconds_left()[0])
-        display.follow(found.run(executor or campaign.connect(machine)[0]), board, out)
+        display.follow(found.run(executor or campaign.connect(options)[0]), board, out)
         failed = board.counts["failed"].total()
     else:
         found.write_manifest()
@@ -126,8 +126,8 @@ def plan(
     from benchmark.run import campaign
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    machine = campaign.Machine(runs, data, device=device.value)
-    found = campaign.open_campaign(suite, selection, machine, need_data=False)
+    options = campaign.RunOptions(runs, data, device=device.value)
+    found = campaign.open_campaign(suite, selection, options, need_data=False)
     out.print(display.matrix(found.plan, found.todo))
     if sets := foreseen(found.plan, data):
         out.print(display.labels(sets))

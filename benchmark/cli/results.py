@@ -109,7 +109,7 @@ def _check() -> None:
     from leaderboards.publish import publication, readme, verify
 
     found = _all_published()
-    faults = [fault for each in found.values() for fault in verify.strangers(each.records)]
+    faults = [fault for each in found.values() for fault in verify.mismatches(each.records)]
     for suite, each in found.items():
         differing = publication.differing(suite, publication.files(each))
         faults += [f"leaderboards/published/{suite}/{name}: not what the records make" for name in differing]
@@ -136,13 +136,13 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
 
 def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:
     """Return what is published of a suite with what a run adds to it."""
-    from benchmark.run.store import Store
+    from benchmark.files import Folder
     from leaderboards.publish import publication, verify
 
     name = _known(suite, runs) if runs else suite
     earlier = publication.read(name)
     if runs:
-        found = verify.verified(Store(runs), publication.done(runs, name, datasets))
+        found = verify.verified(Folder(runs), publication.done(runs, name, datasets))
         return publication.merged(earlier, publication.of_run(runs, name, found, datasets), note)
     if earlier is None:
         raise BenchmarkError(f"nothing is published of suite '{name}'; add --runs DIR to publish what a run has of it")

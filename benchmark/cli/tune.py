@@ -33,13 +33,13 @@ def tune(
     from benchmark.run import campaign, tune
     from benchmark.run.runner import RayRunner
 
-    found, machine = load_search(search), campaign.Machine(runs, data, runner.value, ray, device.value)
-    executor, has_gpu = campaign.connect(machine)
-    tuning = tune.open_tuning(found, machine, has_gpu=has_gpu)
+    found, options = load_search(search), campaign.RunOptions(runs, data, runner.value, ray, device.value)
+    executor, has_gpu = campaign.connect(options)
+    tuning = tune.open_tuning(found, options, has_gpu=has_gpu)
     tuning.store.open()
     if shared := tuning.shared:
         out.print(f"{len(shared)} nodes that several trials share:")
-        display.follow(executor.run(shared, tuning.settings), display.Board(shared, tuning.store, 0), out)
+        display.follow(executor.run(shared, tuning.node_options), display.Board(shared, tuning.store, 0), out)
     if isinstance(executor, RayRunner):
         tune.run_by_tune(tuning, max(machine.cpus for machine in executor.machines), _say)
     else:

@@ -6,7 +6,7 @@ can be computed again from its record. Nodes are shared: one teacher serves ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.identity import STAGES
+from benchmark.identity import STAGES, ancestors
 from benchmark.plan.discovery import load_measure, resolve_method
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import load_protocol
@@ -77,18 +77,9 @@ def build(suite: Suite, place: Place) -> Plan:
     if faults:
         raise Faults(faults)
     order = sorted(builder.nodes.values(), key=lambda node: STAGES.index(node.stage))
-    wanted = _closure(builder.nodes, (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values())))
+    keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
+    wanted = ancestors(keys, lambda key: builder.nodes[key].parents)
     return Plan(suite, tuple(cells), {node.key: node for node in order if node.key in wanted})
-
-
-def _closure(nodes: Mapping[str, Node], keys: Iterable[str]) -> set[str]:
-    """Return the keys and those of all that they stand on."""
-    wanted, open_ = set[str](), list(keys)
-    while open_:
-        if (key := open_.pop()) not in wanted:
-            wanted.add(key)
-            open_ += nodes[key].parents
-    return wanted
 
 
 class _Builder:

@@ -10,7 +10,7 @@ from benchmark import identity
 from benchmark.api import Component, DatasetInfo, Distiller, Evaluator, LabelRegime, Measure, Preparation, TeacherSpec
 from benchmark.identity import Stage
 from benchmark.plan.suite import Cell
-from benchmark.vision.datasets import DatasetConfig, DataView
+from benchmark.vision.datasets import DatasetConfig, TrainPart
 
 TEACHER_VERSION = 1  # raised when the training of teachers changes
 Params = Mapping[str, Any]
@@ -39,7 +39,7 @@ class Node:
     @property
     def parents(self) -> tuple[str, ...]:
         """Keys of the nodes whose results it reads."""
-        return tuple(key for keys in self.identity["parents"].values() for key in keys)
+        return identity.parents_of(self.identity)
 
 
 class CellNodes:
@@ -50,7 +50,7 @@ class CellNodes:
     """
 
     def __init__(
-        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, view: DataView = "full"
+        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, view: TrainPart = "full"
     ) -> None:
         self.cell, self.config, self.info, self.on_gpu, self.view = cell, config, info, on_gpu, view
         self.made: list[Node] = []

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import DatasetInfo, Frozen
-from benchmark.config_files import load, names, read_yaml, shown, validated
+from benchmark.config_files import display_path, load, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.plan.discovery import resolve_method
 from benchmark.plan.nodes import CellNodes, Node
@@ -150,7 +150,7 @@ def load_search(name: str) -> Search:
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return validated(Search, {"name": path.stem, **read_yaml(path)}, shown(path))
+        return validated(Search, {"name": path.stem, **read_yaml(path)}, display_path(path))
     if name not in names("searches"):
         raise Faults([unknown("search", name, names("searches"))])
     return load(Search, "searches", name)

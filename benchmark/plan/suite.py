@@ -14,7 +14,7 @@ import timm
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
-from benchmark.config_files import load, names, read_yaml, shown, validated
+from benchmark.config_files import display_path, load, names, read_yaml, validated
 from benchmark.errors import Faults, unknown
 from benchmark.plan.discovery import load_method, method_names
 from benchmark.vision.datasets import list_datasets
@@ -195,7 +195,7 @@ def load_suite(name: str) -> Suite:
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return validated(Suite, {"name": path.stem, **read_yaml(path)}, shown(path))
+        return validated(Suite, {"name": path.stem, **read_yaml(path)}, display_path(path))
     if name not in names("suites"):
         raise Faults([unknown("suite", name, names("suites"))])
     return load(Suite, "suites", name)

@@ -1,4 +1,4 @@
-"""One campaign: a selection of a suite at a place; what is done, what is to do, and running the rest."""
+"""A campaign is one selection of a suite with its store: which nodes are done, and running the others."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from benchmark.plan.graph import Place, Plan, build
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
-from benchmark.run.stages import Settings
+from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where and by whom nodes are run, as the command line says it."""
+class RunOptions:
+    """The options of the command line that say how nodes are run.
+
+    Attributes:
+        runs: the store, a folder or an address.
+        data: the data directory.
+        runner: runs the nodes.
+        ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
+        device: ``auto`` takes a graphics card where there is one.
+    """
 
     runs: str = "runs"
     data: Path = Path("data")
@@ -35,32 +43,41 @@ class Machine:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A plan beside a store: `whole` is the suite as it stands in its file, `plan` what was selected of it."""
+    """A selection of a suite and the state of its nodes in a store.
+
+    Attributes:
+        plan: the plan of the selected cells.
+        full_plan: the plan of the whole suite.
+        store: where results are read and written.
+        node_options: how nodes are run.
+        done: keys of the selected nodes with a sound result.
+        corrupt: keys of the selected nodes whose files are damaged.
+    """
 
     plan: Plan
-    whole: Plan
+    full_plan: Plan
     store: Store
-    settings: Settings
+    node_options: NodeOptions
     done: frozenset[str]
     corrupt: frozenset[str]
 
     @property
     def todo(self) -> dict[str, Node]:
-        """The selected nodes that the store does not hold, parents first."""
+        """The selected nodes that are not done, parents first."""
         return {key: node for key, node in self.plan.nodes.items() if key not in self.done}
 
     def run(self, runner: Runner) -> Iterator[Event]:
-        """Compute what is to do and yield events; the manifest comes first, so that a report can always be made."""
+        """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
         self.store.open()
         self.write_manifest()
         for key in self.corrupt:
             self.store.discard(key)
-        yield from runner.run(self.todo, self.settings)
+        yield from runner.run(self.todo, self.node_options)
 
     def write_manifest(self) -> None:
-        """Write what the leaderboard expects: every cell of the suite, selected now or not, and what joined it."""
+        """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
         name = f"leaderboards/{self.plan.suite.name}/manifest.json"
-        manifest = merged([self.whole, self.plan], self.store.read_json(name) or {})
+        manifest = merged([self.full_plan, self.plan], self.store.read_json(name) or {})
         self.store.write_text(name, json.dumps(manifest, indent=1) + "\n")
 
     def selection(self) -> dict[str, set[Any]]:
@@ -70,29 +87,31 @@ class Campaign:
         return {name: {getattr(cell, name) for cell in cells} for name in axes}
 
     def seconds_left(self) -> tuple[float, int]:
-        """Estimate the work that is left from the store's records.
+        """Estimate from the store's records how long the nodes that are not done will take, one after the other.
 
         Returns:
-            The seconds of the nodes whose like has run before (the same stage, dataset and component, or else the same
-            stage and dataset), one after the other, and the number of nodes that nothing is known of.
+            The sum of the estimates in seconds, and the number of nodes without an estimate. A node's estimate is the
+            median of similar nodes: of the same stage, dataset, component, student and IPC, else of the same stage,
+            dataset and component, else of the same stage and dataset.
         """
-        known = defaultdict[tuple[str, ...], list[float]](list)
+        times = defaultdict[tuple[str, ...], list[float]](list)
         for record in self.store.records():
-            for like in _likes(record["stage"], record["identity"]):
-                if "seconds" in record["cost"]:  # not known of what was made elsewhere
-                    known[like].append(float(record["cost"]["seconds"]))
+            for group in _similarity_groups(record["stage"], record["identity"]):
+                if "seconds" in record["cost"]:  # the record of an external set has none
+                    times[group].append(float(record["cost"]["seconds"]))
         total, unknown = 0.0, 0
         for node in self.todo.values():
-            past = next((known[like] for like in _likes(node.stage, node.identity) if like in known), None)
-            total += statistics.median(past) if past else 0.0
-            unknown += past is None
+            groups = _similarity_groups(node.stage, node.identity)
+            seconds = next((times[group] for group in groups if group in times), None)
+            total += statistics.median(seconds) if seconds else 0.0
+            unknown += seconds is None
         return total, unknown
 
 
 def open_campaign(
     suite_name: str,
     selection: Selection,
-    machine: Machine,
+    options: RunOptions,
     *,
     has_gpu: bool | None = None,
     need_data: bool = True,
@@ -101,40 +120,40 @@ def open_campaign(
 
     Args:
         suite_name: name of a suite, or the path of its file.
-        selection: what of it is wanted.
-        machine: where it would run.
-        has_gpu: whether the runner has a graphics card; None: whether this machine has one.
-        need_data: whether a dataset that was asked for by name must be here; else its cells are skipped.
+        selection: which cells of it to run.
+        options: how they are run.
+        has_gpu: whether the runner has a graphics card; None: look for one on this machine.
+        need_data: True: a selected dataset that is not on disk is an error; False: its cells are skipped.
 
     Raises:
-        Faults: everything that is wrong with the command and the files, at once.
+        Faults: all faults of the command and the files at once.
     """
     suite = load_suite(suite_name)
     _check_names(selection, suite)
     gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-    if machine.device == "cuda" and not gpu:
+    if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
-    device: Literal["cpu", "cuda"] = "cuda" if gpu and machine.device != "cpu" else "cpu"
-    place = Place(machine.data, device, machine.device != "auto", selection.datasets if need_data else ())
+    device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
+    place = Place(options.data, device, options.device != "auto", selection.datasets if need_data else ())
     plan = build(selection.apply(suite), place)
-    whole = build(suite, replace(place, wanted=()))
-    store = Store(machine.runs)
+    full_plan = build(suite, replace(place, wanted=()))
+    store = Store(options.runs)
     states = {key: store.state(key) for key in plan.nodes}
     return Campaign(
         plan,
-        whole,
+        full_plan,
         store,
-        Settings(machine.runs, str(machine.data), device),
+        NodeOptions(options.runs, str(options.data), device),
         frozenset(key for key, state in states.items() if state == "done"),
         frozenset(key for key, state in states.items() if state == "corrupt"),
     )
 
 
-def connect(machine: Machine) -> tuple[Runner, bool]:
-    """Return the runner that a command asks for, and whether it has a graphics card."""
-    if machine.runner == "serial":
+def connect(options: RunOptions) -> tuple[Runner, bool]:
+    """Return the runner that the options name, and whether it has a graphics card."""
+    if options.runner == "serial":
         return SerialRunner(), torch.cuda.is_available()
-    runner = RayRunner(machine.ray, machine.device)
+    runner = RayRunner(options.ray, options.device)
     return runner, runner.has_gpu
 
 
@@ -160,7 +179,8 @@ def _axes(cell: Mapping[str, Any]) -> str:
     )
 
 
-def _likes(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of similar nodes that a node belongs to, the most similar first."""
     student = identity.get("student", {}).get("arch", "")
     component, dataset = identity["component"]["name"], identity["dataset"]["name"]
     ipc = str(identity.get("ipc", ""))
@@ -170,8 +190,8 @@ def _likes(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ..
 def _check_names(selection: Selection, suite: Suite) -> None:
     faults = []
     for axis in ("datasets", "methods", "students", "protocols"):
-        wanted = getattr(selection, axis)
-        faults += [f"--{axis}: {fault}" for name in wanted if (fault := name_fault(axis, name, suite))]
+        selected = getattr(selection, axis)
+        faults += [f"--{axis}: {fault}" for name in selected if (fault := name_fault(axis, name, suite))]
     faults += [f"--ipc: {ipc} is impossible; images per class are 1 or more" for ipc in selection.ipc if ipc < 1]
     if faults:
         raise Faults(faults)

@@ -67,7 +67,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         identity = [VERSION, *keys_of(cell, "distill")]
         end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
         start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
-        axes = axis_values(cell, METHOD)
+        axes = (cell["dataset"], cell["ipc"], cell["method"])
         pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
         there = [picture for picture in pictures if picture.name in known]
         if there:  # a strip is only drawn together with its sheet
@@ -124,9 +124,9 @@ def _read_unit(
     folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
     """Add the images of some classes of one unit; False where its file is missing or too large to fetch."""
-    path = folder.local(name)
+    path = folder.local_path(name)
     if path is None:
-        data = folder.read([name]).get(name) if folder.size(name) <= REMOTE else None
+        data = folder.read([name]).get(name) if (folder.size(name) or 0) <= REMOTE else None
         if data is None:
             return False
         return _take(load(data), wanted, rows, snapshots)

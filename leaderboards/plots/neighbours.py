@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.files import Folder, file_name
 from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
-from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.distances import measured
 from leaderboards.results.records import Stored
 from leaderboards.results.text import ipc_text
@@ -34,7 +33,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
     """
     seen = set()
     for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
-        axes = axis_values(cell, METHOD)
+        axes = (cell["dataset"], cell["ipc"], cell["method"])
         if axes in seen:
             continue
         seen.add(axes)

@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
+from benchmark.identity import ancestors, parents_of
 from leaderboards import report
 from leaderboards.results import leaderboard, records
 from leaderboards.results.axes import CELL, axis_values
@@ -161,17 +162,8 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
 
 def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
     """Return the records of some keys and of all that they stand on, sorted by key."""
-    wanted, open_ = set[str](), [key for key in keys if key in pool]
-    while open_:
-        if (key := open_.pop()) not in wanted:
-            wanted.add(key)
-            open_ += [parent for parent in parents(pool[key]) if parent in pool]
-    return {key: pool[key] for key in sorted(wanted)}
-
-
-def parents(record: Record) -> list[str]:
-    """Return the keys of the nodes that a record's node has read."""
-    return [key for keys in record["identity"].get("parents", {}).values() for key in keys]
+    wanted = ancestors(keys, lambda key: parents_of(pool[key]["identity"]) if key in pool else ())
+    return {key: pool[key] for key in sorted(wanted & pool.keys())}
 
 
 def disagreements(earlier: Records, new: Records) -> Iterator[str]:

@@ -112,7 +112,7 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     try:
         rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
     except (KeyError, TypeError, AttributeError) as error:
-        name = stored.folder.shown(_manifest_name(stored.suite))
+        name = stored.folder.address(_manifest_name(stored.suite))
         raise BenchmarkError(f"{name}: a cell is malformed: {error!r}") from error
     frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
@@ -163,12 +163,12 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
         others = suites(folder.root)
         hint = f" ({unknown('suite', suite, others)})" if others else ""
         raise BenchmarkError(
-            f"{folder.shown(name)} is not there: suite '{suite}' has not been run into this store{hint}; "
+            f"{folder.address(name)} is not there: suite '{suite}' has not been run into this store{hint}; "
             f"run `python -m benchmark run --suite {suite}` first"
         )
     manifest = _json(found[name])
     if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):
-        raise BenchmarkError(f"{folder.shown(name)} is damaged: run `python -m benchmark run --suite {suite}` again")
+        raise BenchmarkError(f"{folder.address(name)} is damaged: run `python -m benchmark run --suite {suite}` again")
     return manifest
 
 
@@ -183,7 +183,7 @@ def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
         if isinstance(record, dict):
             records[key] = record
         else:
-            errors[key] = {"message": f"{folder.shown(name)} is damaged; the next run computes it anew"}
+            errors[key] = {"message": f"{folder.address(name)} is damaged; the next run computes it anew"}
     failures = folder.read(f"{key}/error.json" for key in keys if key not in records and key not in errors)
     for name, data in failures.items():
         error = _json(data)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Preparation, TrainData
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
-from benchmark.vision.dsa import draw
+from benchmark.vision.dsa import sample_augmentation
 from benchmark.vision.models import create_model
 from benchmark.vision.training import from_data
 from methods.parts import scratch
@@ -57,7 +57,7 @@ class Experts(Preparation):
         for epoch in range(self.epochs):
             generator = context.generator("expert", expert, epoch)
             for indices in torch.randperm(len(data), generator=generator).split(self.batch_size):
-                view = draw(len(indices), generator, flip=data.info.flip)
+                view = sample_augmentation(len(indices), generator, flip=data.info.flip)
                 with context.autocast():
                     logits = network(view.apply(read(indices)))
                 loss = F.cross_entropy(logits.float(), labels[indices.to(context.device)])

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
 from benchmark.identity import seed_of
 from benchmark.vision.augment import denormalize
-from benchmark.vision.dsa import draw
+from benchmark.vision.dsa import sample_augmentation
 from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import from_data
 from methods.parts.descent import descend
@@ -93,7 +93,7 @@ class Matching(Distiller):
         """Return what is seen in images of given classes: by one new network, under one draw for each class."""
         network = self._network(info, iteration, context)
         # drawn for all classes, so that under one seed (every unit has its own) a class fares the same in any company
-        view = draw(info.classes, context.generator("view", iteration), flip=info.flip)
+        view = sample_augmentation(info.classes, context.generator("view", iteration), flip=info.flip)
         view = view.rows(torch.tensor(unit.classes))
 
         def look(images: Tensor, classes: Tensor) -> Features:

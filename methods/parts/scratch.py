@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmark.files import write_atomically
 
 
 def save(value: Any, path: Path) -> None:
@@ -14,6 +15,5 @@ def save(value: Any, path: Path) -> None:
 
     Two drivers that share a store may compute the same node in the same folder, so each writes beside it on its own.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    torch.save(value, beside)
-    beside.replace(path)
+    with write_atomically(path) as temporary:
+        torch.save(value, temporary)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
-from benchmark.vision.training import Batch, Stream, TrainRecipe, fit, from_data, make_optimizer, train_classifier
+from benchmark.vision.training import Batch, Stream, TeacherTraining, fit, from_data, make_optimizer, train_classifier
 
 WIDTH = 128  # of the space in which views are compared
 
@@ -43,7 +43,7 @@ class SelfSupervised(Preparation):
         """Return the state of the trained network."""
         network = untrained(context.teachers[0], context.generator("weights")).to(context.device)
         self._pretrain(network, data, context)
-        recipe = TrainRecipe(
+        recipe = TeacherTraining(
             arch="probe",
             epochs=self.probe_epochs,
             batch_size=self.batch_size,

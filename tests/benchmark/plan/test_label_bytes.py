@@ -68,7 +68,7 @@ def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
 def held(view: View) -> int:
     """Return the bytes of what a view draws."""
     if view.siamese is not None:
-        return view.indices.nbytes + view.siamese.draws.nbytes + 1  # which of six groups
+        return view.indices.nbytes + view.siamese.samples.nbytes + 1  # which of six groups
     mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
     swapped = 0 if view.swaps is None else view.swaps.nbytes
     return view.indices.nbytes + view.boxes.nbytes + view.flips.nbytes + mixed + swapped

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from toy_folder import draw
+from toy_folder import write_image
 
 from benchmark.cli import main
 from benchmark.config_files import names, validated
@@ -19,7 +19,7 @@ from benchmark.plan.protocol import Protocol, load_protocol
 from benchmark.plan.search import LogGrid, Search, Trial, load_search, plan
 from benchmark.plan.suite import MethodEntry, Suite
 from benchmark.run import tune
-from benchmark.run.campaign import Machine
+from benchmark.run.campaign import RunOptions
 from benchmark.vision import datasets, layouts
 
 TINY = {
@@ -40,7 +40,7 @@ def search(**changes: Any) -> Search:
 
 
 def opened(folder: Path, found: Search, data: Path = Path("data")) -> tune.Tuning:
-    return tune.open_tuning(found, Machine(str(folder / "runs"), data, "serial", device="cpu"), has_gpu=False)
+    return tune.open_tuning(found, RunOptions(str(folder / "runs"), data, "serial", device="cpu"), has_gpu=False)
 
 
 def finish(tuning: tune.Tuning) -> list[tune.Result]:
@@ -134,7 +134,7 @@ def photos(tmp_path) -> Path:
     """A dataset in files whose test images are gone."""
     for label in range(10):
         for i in range(12):
-            draw(tmp_path / "data" / "imagenette" / "train" / f"class{label}" / f"{i:02d}.png", 20 * label + i)
+            write_image(tmp_path / "data" / "imagenette" / "train" / f"class{label}" / f"{i:02d}.png", 20 * label + i)
         (tmp_path / "data" / "imagenette" / "val" / f"class{label}").mkdir(parents=True)
     return tmp_path / "data"
 
@@ -147,21 +147,21 @@ class TestTestSplit:
             datasets.info(datasets.load_dataset("imagenette64"), photos)
 
     def test_it_is_neither_listed_nor_opened(self, tmp_path, photos, monkeypatch):
-        views, splits = [], []
-        real_test, real_split = datasets.open_test, layouts.read_split
+        parts, splits = [], []
+        real_open, real_list = datasets.open_test, layouts.list_split
 
-        def open_test(config, root, cache, view="full"):
-            views.append(view)
-            return real_test(config, root, cache, view)
+        def open_test(config, root, cache, part="full"):
+            parts.append(part)
+            return real_open(config, root, cache, part)
 
-        def read_split(folder, split):
+        def list_split(folder, split):
             splits.append(split)
-            return real_split(folder, split)
+            return real_list(folder, split)
 
         monkeypatch.setattr(datasets, "open_test", open_test)
-        monkeypatch.setattr(layouts, "read_split", read_split)
+        monkeypatch.setattr(layouts, "list_split", list_split)
         finish(opened(tmp_path, search(dataset="imagenette64", methods=["random_real"]), photos))
-        assert views == ["holdout"] * 2
+        assert parts == ["holdout"] * 2
         assert set(splits) == {"train"}
 
 
@@ -174,7 +174,7 @@ class TestResults:
         assert list(winners) == ["random_real", "noise"]
         for name, winner in winners.items():
             assert winner.top1 == max(result.top1 for result in results if result.trial.method.method == name)
-        assert not opened(tmp_path, search(seeds=2)).left
+        assert not opened(tmp_path, search(seeds=2)).unfinished
         written = json.loads((tmp_path / "runs" / "tuning" / "tiny.json").read_text())
         assert [trial["top1"] for trial in written["trials"]] == [result.top1 for result in results]
 

@@ -233,27 +233,27 @@ class TestVerification:
     def test_a_sound_node_and_its_parents(self, store):
         parent = self.put(store, "parent")
         key = self.put(store, parents=[parent])
-        assert verify.verified(store, [key]).keys() == {key, parent}
+        assert verify.verified(store.files, [key]).keys() == {key, parent}
 
     def test_files_may_be_gone_but_not_changed(self, store, tmp_path):
         key = self.put(store)
         path = tmp_path / "store" / key / "images"
         path.unlink()
-        assert verify.verified(store, [key]).keys() == {key}
+        assert verify.verified(store.files, [key]).keys() == {key}
         path.write_text("PIXELS")
         with pytest.raises(Faults, match=f"{key}/images: not what was recorded"):
-            verify.verified(store, [key])
+            verify.verified(store.files, [key])
 
     def test_an_identity_that_is_not_its_keys(self, store, tmp_path):
         key = self.put(store)
         path = tmp_path / "store" / key / "record.json"
         path.write_text(path.read_text().replace('"pixels"', '"pixels2"'))
-        with pytest.raises(Faults, match=f"{key}: its record says another identity than its key"):
-            verify.verified(store, [key])
+        with pytest.raises(Faults, match=f"{key}: the key does not belong to the identity in its record"):
+            verify.verified(store.files, [key])
 
     def test_a_missing_parent(self, store):
-        with pytest.raises(Faults, match="nowhere: is missing, and what stands on it cannot be published"):
-            verify.verified(store, [self.put(store, parents=["nowhere"])])
+        with pytest.raises(Faults, match="nowhere: is missing; results that depend on it cannot be published"):
+            verify.verified(store.files, [self.put(store, parents=["nowhere"])])
 
 
 class TestReadme:
