@@ -55,6 +55,7 @@ TITLES = {  # of plots, by the start of their names
     "accuracy_against_bytes": "Accuracy against the bytes of a set",
     "accuracy_against_seconds": "Accuracy against the time to make a set",
     "accuracy_against": "Accuracy against what a measure finds",
+    "numbers": "Further numbers of an evaluator",
     "critical_difference": "Mean ranks, and which methods cannot be told apart",
     "ablation": "Variants of a method",
     "pairs": "Pairs of methods that differ in one idea",

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
-from leaderboards.results.standings import FULL, RANDOM
+from leaderboards.results.roles import BOUND, CONTROL
 from leaderboards.results.text import difference_text, mean_text
 from leaderboards.results.units import duration
 
@@ -57,10 +57,8 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
         yield f"{'After these' if tied else 'Next'} comes {behind[0]['method']}, {gap} points behind."
     if not pd.isna(best["distill_seconds"]):
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
-    random = [row for row in block if row["method"] == RANDOM and row is not best]
-    full = [row for row in dataset if row["method"] == FULL]
-    controls = [f"random real images reach {row['top1_mean']:.1f} %" for row in random]
-    controls += [f"the full training set reaches {row['top1_mean']:.1f} %" for row in full]
-    if controls:
-        text = ", ".join(controls)
-        yield f"{text[0].upper()}{text[1:]}."
+    beside = [row for row in block if row["role"] == CONTROL and row is not best]
+    beside += [row for row in dataset if row["role"] == BOUND]
+    if beside:
+        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %" for row in beside]
+        yield f"For comparison: {', '.join(texts)}."

@@ -8,16 +8,16 @@ declare their columns, so that a new one shows up here without an edit.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import distances, scores
+from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC, METHOD, SCORED, STUDENT, axis_values
-from leaderboards.results.measures import Column
+from leaderboards.results.columns import Column
+from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import Mark, ipc_text, marks, mean_text, rank_text, recovered_text
@@ -53,73 +53,55 @@ LABELS = "bytes of labels"  # the line with the bytes of the labels of a set
 FLOOR = "real images"  # the line with the values that random real images reach
 
 
-Values = Mapping[str, Any]
 Shown = tuple[str, dict[str, Cell]]  # the heading of a column, and its cells by line
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known beside the leaderboard.
-
-    Attributes:
-        columns: what evaluators and measures declare, in the order of the manifest.
-        by_student: scores, costs and further accuracies, by `axes.SCORED`.
-        by_set: what measures found, by `axes.METHOD`.
-        repeated: protocols whose students are trained as under another protocol; their top-1 has no column.
-    """
-
-    columns: Sequence[Column]
-    by_student: Mapping[Any, Values]
-    by_set: Mapping[Any, Values]
-    repeated: Collection[str] = ()
-
-    def of(self, row: Values) -> dict[str, Any]:
-        """Return the values of a row of the leaderboard by the names of the columns."""
-        sets, students = self.by_set.get(axis_values(row, METHOD), {}), self.by_student
-        return {**students.get(axis_values(row, SCORED), {}), **sets}
-
-
-def overviews(board: pd.DataFrame, facts: Facts, pairwise: Pairwise) -> list[Sheet]:
+def overviews(
+    board: pd.DataFrame, pairwise: Pairwise, declared: Declared, further: Iterable[pd.DataFrame]
+) -> list[Sheet]:
     """Return a table per dataset, IPC and student of which more is known than one accuracy per method.
+
+    A protocol whose evaluator declares further numbers, such as accuracies under attack, repeats the training of another
+    protocol. It has no column of top-1 accuracy where there is another protocol.
 
     Args:
         board: a leaderboard with standings.
-        facts: what is known beside it.
         pairwise: the differences between its rows.
+        declared: the values of the columns that evaluators and measures declare.
+        further: scores and costs, each with a row per dataset, IPC, method and student.
     """
-    measured = board[board["top1_mean"].notna()]
-    rest = measured[~measured["protocol"].isin(facts.repeated)]
-    measured = rest if len(rest) else measured
+    scored: dict[Any, dict[str, Any]] = {}
+    for row in (row for table in further for row in rows_of(table)):
+        scored.setdefault(axis_values(row, SCORED), {}).update(row)
+    board = board[board["top1_mean"].notna()]
+    measured = board[~board["protocol"].isin(declared.protocols)]
+    measured = measured if len(measured) else board
     sheets = []
     for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
-        dataset, _, student = axes
-        whole = measured[(measured[STUDENT] == [dataset, EVERY_IPC, student]).all(axis=1)]
-        rows = rows_of(pd.concat([own, whole]))
-        values = {row["method"]: facts.of(row) for row in rows}
-        declare = partial(_declared, values=values, competing=set(own["method"]))
-        solvers, declared = list(map(declare, SOLVER)), list(map(declare, facts.columns))
-        declared += solvers if len({cell.text for cell in solvers[0][1].values()}) > 1 else []
-        if own["protocol"].nunique() > 1 or any(cells for _, cells in declared):
-            sheets.append(_sheet(axes, rows, [*map(declare, SCORES), *declared], pairwise))
+        dataset, ipc, student = axes
+        values: dict[str, dict[str, Any]] = {}
+        for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
+            known = {**scored.get(axis_values(row, SCORED), {}), **declared.values(row)}
+            values.setdefault(row["method"], {}).update(known)
+        columns = _known_columns(declared.columns, values, set(own["method"]))
+        if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
+            rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
+            sheets.append(_sheet(axes, rows_of(rows), columns, pairwise))
     return sheets
 
 
-def facts(
-    sets: pd.DataFrame, tables: Iterable[pd.DataFrame], columns: Sequence[Column], repeated: Collection[str]
-) -> Facts:
-    """Return what is known beside a leaderboard.
+def _at(rows: pd.DataFrame, dataset: str, ipcs: Sequence[int], student: str) -> pd.DataFrame:
+    return rows[(rows["dataset"] == dataset) & rows["ipc"].isin(ipcs) & (rows["student"] == student)]
 
-    Args:
-        sets: what measures found, a row per distilled set.
-        tables: scores, costs and further accuracies, each with a row per dataset, IPC, method and student.
-        columns: what evaluators and measures declare.
-        repeated: protocols whose students are trained as under another protocol.
-    """
-    by_set = {axis_values(row, METHOD): row for row in rows_of(distances.methods_of(sets))}
-    by_student: dict[Any, dict[str, Any]] = {}
-    for row in (row for table in tables for row in rows_of(table)):
-        by_student.setdefault(axis_values(row, SCORED), {}).update(row)
-    return Facts(columns, by_student, by_set, repeated)
+
+def _known_columns(
+    declared: Iterable[Column], values: Mapping[str, Values], competing: Collection[str]
+) -> list[Shown]:
+    """Return the scores, the declared columns that have a value, and the costs of solvers where these differ."""
+    show = partial(_declared, values=values, competing=competing)
+    solvers = list(map(show, SOLVER))
+    differ = len({cell.text for cell in solvers[0][1].values()}) > 1
+    return [*map(show, SCORES), *(column for column in map(show, declared) if column[1]), *(solvers if differ else [])]
 
 
 def files(sheets: Iterable[Sheet]) -> dict[str, bytes]:
@@ -191,5 +173,4 @@ def _declared(column: Column, values: Mapping[str, Values], competing: Collectio
     }
     floors = [known[column.floor] for known in values.values() if not pd.isna(known.get(column.floor))]
     floor = {FLOOR: Cell(value_text(floors[0], column.unit, column.digits))} if floors else {}
-    unit = "" if column.unit in ("", "s", "B") else f", {column.unit}"
-    return f"{column.heading}{unit}{ARROWS[column.better]}", {**cells, **floor}
+    return f"{column.title}{ARROWS[column.better]}", {**cells, **floor}

@@ -18,7 +18,7 @@ from leaderboards.results.leaderboard import absent
 from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
-from leaderboards.results.standings import RANDOM
+from leaderboards.results.roles import CONTROL
 from leaderboards.results.text import Mark, ipc_text, marks
 
 MAIN, ABLATION, SENSITIVITY, NETWORKS, PAIRS = "main", "ablation", "sensitivity", "networks", "pairs"
@@ -72,10 +72,19 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise) -> list[Table]:
-    """Return every table that a leaderboard can fill, in the order of `ORDER`."""
+def tables(
+    leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> list[Table]:
+    """Return every table that a leaderboard can fill, in the order of `ORDER`.
+
+    Args:
+        leaderboard: with or without standings.
+        references: published accuracies.
+        pairwise: the differences between the rows of every block.
+        pairs: the pairs of methods that the suite declares.
+    """
     made: list[Table] = []
-    make = partial(_table, references=references, pairwise=pairwise)
+    make = partial(_table, references=references, pairwise=pairwise, pairs=pairs)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
         varied = [*make(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
@@ -84,12 +93,12 @@ def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise:
             caption = f"{base} by {name.replace('_', ' ')}: top-1 accuracy (%). {facts}"
             with_control = pd.concat([series, variants.control_of(series, rows)])
             varied += make(SENSITIVITY, f"{base}_{name}_{end}", caption, with_control, order=order)
-        main = variants.plain(rows)
+        main = variants.main(rows)
         if not any(set(main["method"]) <= set(table.entries) for table in varied):
             made += make(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
         caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
-        made += [*varied, *make(PAIRS, end, caption, variants.distances(rows))]
-    for (protocol, dataset), rows in variants.plain(leaderboard).groupby(["protocol", "dataset"], sort=False):
+        made += [*varied, *make(PAIRS, end, caption, variants.pairs(rows, pairs))]
+    for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Top-1 accuracy (%) of every student. Dataset {dataset}, protocol {protocol}."
             made += make(NETWORKS, f"{protocol}_{dataset}", caption, rows)
@@ -104,6 +113,7 @@ def _table(
     *,
     references: Sequence[Reference],
     pairwise: Pairwise,
+    pairs: Sequence[tuple[str, str]],
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
     """Yield the table of some rows, or nothing where the rows that it compares have no number.
@@ -111,7 +121,7 @@ def _table(
     Methods stand in the given order, then those without a place in it, the most accurate first.
     """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["base"]) == {RANDOM}):
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["role"]) == {CONTROL}):
         return
     columns = _columns(kind, measured)
     listed = rows[rows["dataset"].isin(measured["dataset"])]  # a dataset without any number stands among the absent
@@ -125,7 +135,7 @@ def _table(
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
     reasons = tuple(f"{title}. {line}" for title, lines in absent(rows, rows.iloc[0]["suite"]) for line in lines)
     table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), reasons)
-    yield replace(table, differences=tuple(_differences(table, pairwise))) if kind == PAIRS else table
+    yield replace(table, differences=tuple(_differences(table, pairwise, pairs))) if kind == PAIRS else table
 
 
 def _columns(kind: str, measured: pd.DataFrame) -> tuple[Column, ...]:
@@ -148,8 +158,9 @@ def _columns_of(kind: str, row: Mapping[str, Any], columns: Sequence[Column]) ->
     heading = _heading(kind, row)
     if row["ipc"] != EVERY_IPC or heading in columns:
         return [heading]
-    level = 1 if kind == NETWORKS else 0
-    return [column for column in columns if column[level] in (row["student"], row["dataset"])]
+    if kind == NETWORKS:
+        return [column for column in columns if column[1] == row["student"]]
+    return [column for column in columns if column[0] == row["dataset"]]
 
 
 def _published(row: Mapping[str, Any], references: Sequence[Reference]) -> tuple[Reference, ...]:
@@ -157,8 +168,10 @@ def _published(row: Mapping[str, Any], references: Sequence[Reference]) -> tuple
     return tuple(comparable(references, *axes))
 
 
-def _differences(table: Table, pairwise: Pairwise) -> Iterator[tuple[str, dict[Column, Gap]]]:
-    for one, other in variants.DISTANCES.items():
+def _differences(
+    table: Table, pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, dict[Column, Gap]]]:
+    for one, other in pairs:
         if {one, other} <= set(table.entries):
             gaps = {}
             for column, entry in table.entries[one].items():
