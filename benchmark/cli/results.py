@@ -35,7 +35,7 @@ def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
     from benchmark.run.store import Store
     from leaderboards import report as reporting
 
-    report = reporting.look(runs, _known(suite, runs))
+    report = reporting.summarise(runs, _known(suite, runs))
     out.print(display.tally(report.cells, Store(runs).heartbeats()))
 
 
@@ -78,8 +78,8 @@ def publish(
         changed = publication.write(found.suite, publication.files(found))
         counts = f"{found.done} cells, {len(found.records)} records; {len(changed)} files changed"
         out.print(f"{found.suite}: {counts}", markup=False)
-    text = readme.PLACE.read_text(encoding="utf-8")
-    readme.PLACE.write_text(readme.filled(text, _all_published()), encoding="utf-8")
+    text = readme.PATH.read_text(encoding="utf-8")
+    readme.PATH.write_text(readme.filled(text, _all_published()), encoding="utf-8")
 
 
 @results_app.command()
@@ -113,7 +113,7 @@ def _check() -> None:
     for suite, each in found.items():
         differing = publication.differing(suite, publication.files(each))
         faults += [f"leaderboards/published/{suite}/{name}: not what the records make" for name in differing]
-    text = readme.PLACE.read_text(encoding="utf-8")
+    text = readme.PATH.read_text(encoding="utf-8")
     if readme.filled(text, found) != text:
         faults.append("README.md: its results are not the published ones")
     for fault in faults:

@@ -19,8 +19,8 @@ KEYS = 4  # keys of a set's units that a page names; the record of the next stag
 def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
     """Return where every number comes from.
 
-    ``rows`` has the cells of every row of the leaderboard by its permalink. Cells refer to ``nodes`` by number, and nodes
-    refer to long ``texts`` by number.
+    ``rows`` has the cells of every row of the leaderboard by its permalink. Cells refer to ``nodes`` by number, and
+    nodes refer to long ``texts`` by number.
     """
     numbers: dict[tuple[str, ...], int] = {}  # the keys of a stage's nodes -> their number
     nodes: list[dict[str, Any]] = []

@@ -52,7 +52,9 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             figure, axes = style.panels([title for title, _ in panels], height)
             for ax, (_, grid) in zip(axes, panels, strict=True):
                 _heat(ax, grid)
-            style.note(figure, f"protocol {protocol}; top-1 accuracy (%); shades per student; the best is the darkest{words}")
+            style.note(
+                figure, f"protocol {protocol}; top-1 accuracy (%); shades per student; the best is the darkest{words}"
+            )
             figures[f"networks_{file_name(str(protocol))}"] = figure
     return figures
 
@@ -67,7 +69,9 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
         for (base, parameter), series in variants.series(_by_ipc(leaderboard)).items():
             for protocol, group in series.groupby("protocol"):
                 group, words = style.fewer(group)
-                panels = [(n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["value"].nunique() > 1]
+                panels = [
+                    (n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["value"].nunique() > 1
+                ]
                 figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.3)
                 for ax, (_, panel) in zip(axes, panels, strict=True):
                     control = variants.control_of(panel, leaderboard)

@@ -80,7 +80,10 @@ def accuracy_by_protocol(leaderboard: pd.DataFrame) -> dict[str, Figure]:
         for axes, panel in parts:
             _protocols(axes, panel, methods)
         style.legend(figure, methods)
-        style.note(figure, f"largest IPC; protocols in the order of the bytes of their labels; mean ± one standard deviation{words}")
+        style.note(
+            figure,
+            f"largest IPC; protocols in the order of the bytes of their labels; mean ± one standard deviation{words}",
+        )
     return {"accuracy_by_protocol": figure}
 
 

@@ -24,7 +24,8 @@ DECADES = 30  # ratio of the values from which on their axis is logarithmic
 def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence[Column]]) -> dict[str, Figure]:
     """Plot accuracy against what a measure found: a figure per measure, dataset and protocol, a panel per column.
 
-    A figure has the first `style.PANELS` columns that have a correlation, the largest IPC, and the suite's first student.
+    A figure has the first `style.PANELS` columns that have a correlation, at the largest IPC and with the first student
+    of the suite.
 
     Args:
         sets: what measures found, a row per distilled set (`measures.table`).
@@ -52,8 +53,8 @@ def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence
 def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Figure]:
     """Plot the numbers that an evaluator returns beside top-1 accuracy: a figure per dataset and protocol.
 
-    A panel is a column, a row of dots a method, the best on top. A figure has the first `style.PANELS` columns that have
-    two values, the largest IPC, and the suite's first student.
+    A panel is a column, a row of dots a method, the best on top. A figure has the first `style.PANELS` columns that
+    have two values, at the largest IPC and with the first student of the suite.
 
     Args:
         evaluated: the means and deviations of the numbers (`evaluations.table`).

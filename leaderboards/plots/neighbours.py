@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.files import Folder, file_name
 from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
-from leaderboards.results.distances import measured
+from leaderboards.results.measures import measured
 from leaderboards.results.records import Stored
 from leaderboards.results.text import ipc_text
 
@@ -32,11 +32,11 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
         known: names of the pictures that exist.
     """
     seen = set()
-    for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
+    for cell, key, measure, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
         axes = (cell["dataset"], cell["ipc"], cell["method"])
-        if axes in seen:
+        if (axes, measure) in seen:
             continue
-        seen.add(axes)
+        seen.add((axes, measure))
         end = hashlib.sha256(repr([VERSION, key]).encode()).hexdigest()[:8]
         start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
         for kind, file in FILES.items():

@@ -183,4 +183,3 @@ def limits(panel: pd.DataFrame) -> tuple[float, float]:
     low, high = (panel["top1_mean"] - error).min(), (panel["top1_mean"] + error).max()
     margin = max(0.07 * (high - low), 1.0)
     return max(low - margin, -1.0), min(high + margin, 101.5)
-

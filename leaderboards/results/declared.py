@@ -35,10 +35,15 @@ class Declared:
         """Return the values of a row of the leaderboard by the names of the columns, and of their floors."""
         return {**self.evaluated.get(axis_values(row, ROW), {}), **self.measured.get(axis_values(row, METHOD), {})}
 
-    @property
-    def protocols(self) -> set[str]:
-        """The protocols whose evaluator returned more than top-1 and top-5 accuracy."""
-        return {row["protocol"] for row in self.evaluated.values()}
+    def without_repeats(self, board: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a leaderboard without protocols that only repeat the training of another.
+
+        A protocol does if its evaluator returns more than accuracies, such as accuracies under attack. If there is no
+        other protocol, all rows stay.
+        """
+        repeats = {row["protocol"] for row in self.evaluated.values()}
+        rows = board[~board["protocol"].isin(repeats)]
+        return rows if rows["top1_mean"].notna().any() else board
 
 
 def declared(columns: Columns, evaluated: pd.DataFrame, measured: pd.DataFrame) -> Declared:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import scores
-from leaderboards.results.axes import EVERY_IPC, METHOD, SCORED, STUDENT, axis_values
+from leaderboards.results.axes import EVERY_IPC, SCORED, STUDENT, axis_values
 from leaderboards.results.columns import Column
 from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Pairwise
@@ -61,9 +61,6 @@ def overviews(
 ) -> list[Sheet]:
     """Return a table per dataset, IPC and student of which more is known than one accuracy per method.
 
-    A protocol whose evaluator declares further numbers, such as accuracies under attack, repeats the training of another
-    protocol. It has no column of top-1 accuracy where there is another protocol.
-
     Args:
         board: a leaderboard with standings.
         pairwise: the differences between its rows.
@@ -74,8 +71,7 @@ def overviews(
     for row in (row for table in further for row in rows_of(table)):
         scored.setdefault(axis_values(row, SCORED), {}).update(row)
     board = board[board["top1_mean"].notna()]
-    measured = board[~board["protocol"].isin(declared.protocols)]
-    measured = measured if len(measured) else board
+    measured = declared.without_repeats(board)
     sheets = []
     for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
         dataset, ipc, student = axes
@@ -94,9 +90,7 @@ def _at(rows: pd.DataFrame, dataset: str, ipcs: Sequence[int], student: str) -> 
     return rows[(rows["dataset"] == dataset) & rows["ipc"].isin(ipcs) & (rows["student"] == student)]
 
 
-def _known_columns(
-    declared: Iterable[Column], values: Mapping[str, Values], competing: Collection[str]
-) -> list[Shown]:
+def _known_columns(declared: Iterable[Column], values: Mapping[str, Values], competing: Collection[str]) -> list[Shown]:
     """Return the scores, the declared columns that have a value, and the costs of solvers where these differ."""
     show = partial(_declared, values=values, competing=competing)
     solvers = list(map(show, SOLVER))

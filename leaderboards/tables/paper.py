@@ -84,7 +84,7 @@ def tables(
         pairs: the pairs of methods that the suite declares.
     """
     made: list[Table] = []
-    make = partial(_table, references=references, pairwise=pairwise, pairs=pairs)
+    make = partial(_table, references=references, pairwise=pairwise)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
         varied = [*make(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
@@ -97,7 +97,8 @@ def tables(
         if not any(set(main["method"]) <= set(table.entries) for table in varied):
             made += make(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
         caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
-        made += [*varied, *make(PAIRS, end, caption, variants.pairs(rows, pairs))]
+        paired = make(PAIRS, end, caption, variants.pairs(rows, pairs))
+        made += [*varied, *(replace(table, differences=_differences(table, pairwise, pairs)) for table in paired)]
     for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Top-1 accuracy (%) of every student. Dataset {dataset}, protocol {protocol}."
@@ -113,7 +114,6 @@ def _table(
     *,
     references: Sequence[Reference],
     pairwise: Pairwise,
-    pairs: Sequence[tuple[str, str]],
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
     """Yield the table of some rows, or nothing where the rows that it compares have no number.
@@ -134,8 +134,7 @@ def _table(
         entry = Entry(row, mark, _published(row, references))
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
     reasons = tuple(f"{title}. {line}" for title, lines in absent(rows, rows.iloc[0]["suite"]) for line in lines)
-    table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), reasons)
-    yield replace(table, differences=tuple(_differences(table, pairwise, pairs))) if kind == PAIRS else table
+    yield Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), reasons)
 
 
 def _columns(kind: str, measured: pd.DataFrame) -> tuple[Column, ...]:
@@ -170,11 +169,15 @@ def _published(row: Mapping[str, Any], references: Sequence[Reference]) -> tuple
 
 def _differences(
     table: Table, pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
-) -> Iterator[tuple[str, dict[Column, Gap]]]:
+) -> tuple[tuple[str, dict[Column, Gap]], ...]:
+    """Return a line per pair of which the table has both methods: its heading, and the difference by column."""
+    lines = []
     for one, other in pairs:
         if {one, other} <= set(table.entries):
-            gaps = {}
-            for column, entry in table.entries[one].items():
-                if gap := pairwise.difference(axis_values(entry.row, BLOCK), one, other):
-                    gaps[column] = gap
-            yield f"{one} \N{MINUS SIGN} {other}", gaps
+            gaps = {
+                column: gap
+                for column, entry in table.entries[one].items()
+                if (gap := pairwise.difference(axis_values(entry.row, BLOCK), one, other))
+            }
+            lines.append((f"{one} \N{MINUS SIGN} {other}", gaps))
+    return tuple(lines)

@@ -15,9 +15,9 @@ from leaderboards.results.text import difference_text, ipc_text, mean_text
 
 SHOWN = 3  # changes of an identity per row; the CSV file has all
 RULE = (
-    "Differences are B - A in percent points, over the cells (draw, seed) of both runs. A row moved beyond noise if the "
-    "95 % interval of its mean paired difference (Student's t) does not contain 0. A row with a single cell is compared "
-    "with the deviation within rows, pooled over both runs. One row in twenty moves beyond noise by chance."
+    "Differences are B - A in percent points, over the cells (draw, seed) of both runs. A row moved beyond noise if "
+    "the 95 % interval of its mean paired difference (Student's t) does not contain 0. A row with a single cell is "
+    "compared with the deviation within rows, pooled over both runs. One row in twenty moves beyond noise by chance."
 )
 
 

@@ -19,7 +19,16 @@ from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
 from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
-from leaderboards.results.text import Mark, ipc_text, marks, mean_text, missing_text, part_text, rank_text, recovered_text
+from leaderboards.results.text import (
+    Mark,
+    ipc_text,
+    marks,
+    mean_text,
+    missing_text,
+    part_text,
+    rank_text,
+    recovered_text,
+)
 from leaderboards.results.units import duration, size, value_text
 
 Row = Mapping[str, Any]

@@ -26,7 +26,7 @@ COLUMNS = {
     },
 }
 METHODS = ("random_real", "sre2l", "mmd", "wmdd")  # from the worst to the best
-SHORT = "Line \"real images\": the same for as many random real images."
+SHORT = 'Line "real images": the same for as many random real images.'
 
 
 def fill(store: FakeStore) -> None:

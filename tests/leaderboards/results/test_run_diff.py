@@ -46,8 +46,7 @@ class Run:
         self.store.cell(method=method, seed=seed, nodes={stage: [name] for stage, name in keys.items()})
 
     def stored(self) -> records.Stored:
-        manifest = {"suite": "main", "version": 1, "cells": self.store.cells}
-        self.store.write("leaderboards/main/manifest.json", manifest)
+        self.store.write_manifest()
         return records.read(self.root, "main")
 
 

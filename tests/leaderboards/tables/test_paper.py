@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_store import FakeStore, measured, paper
+from fake_store import PAIRS, FakeStore, measured, paper
 
 from leaderboards.report import Report, build
 from leaderboards.results import references, variants
@@ -37,7 +37,7 @@ def found(built) -> dict[str, Table]:
 
 
 def made(built: Report) -> list[Table]:
-    return tables(built.leaderboard, references.load(), Pairwise(built.pairwise))
+    return tables(built.leaderboard, references.load(), Pairwise(built.pairwise), PAIRS)
 
 
 def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
