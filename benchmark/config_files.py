@@ -1,4 +1,4 @@
-"""Configuration files: flat YAML, read into validated values, every fault named by file and key."""
+"""Configuration files: flat YAML, read into validated values. Every fault names its file and its key."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file's mapping.
+    """Return the keys and values of a YAML file.
 
     Raises:
-        BenchmarkError: the file cannot be read, is not YAML, or holds no mapping.
+        BenchmarkError: the file cannot be read, is not YAML, or is no mapping.
     """
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BenchmarkError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+        raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{shown(path)}: not YAML ({' '.join(str(error).split())})") from error
+        raise BenchmarkError(f"{display_path(path)}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(value, dict):
-        raise BenchmarkError(f"{shown(path)}: expected keys and values at the top")
+        raise BenchmarkError(f"{display_path(path)}: expected keys and values at the top")
     return value
 
 
@@ -38,24 +38,24 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
     """Return ``model(**values)``.
 
     Args:
-        model: what the values should make.
-        values: as read from a file or a command.
-        where: the place that a fault names, e.g. "configs/suites/main.yaml".
+        model: the pydantic class.
+        values: the values of its fields, from a file or a command.
+        where: what a fault starts with, e.g. "configs/suites/main.yaml".
 
     Raises:
-        Faults: every unknown key and wrong value, each with its place.
+        Faults: every unknown key and every wrong value.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        items = [dict(item) for item in error.errors() if not _follows(dict(item), error)]
-        raise Faults(f"{where}: {_fault(model, item)}" for item in items) from error
+        details = [dict(detail) for detail in error.errors() if not _is_consequence(dict(detail), error)]
+        raise Faults(f"{where}: {_fault(model, detail)}" for detail in details) from error
 
 
 def load(model: type[Model], kind: str, name: str) -> Model:
-    """Return ``configs/KIND/NAME.yaml`` as validated values; its stem becomes the field ``name``."""
+    """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``."""
     path = CONFIGS / kind / f"{name}.yaml"
-    return validated(model, {"name": name, **read_yaml(path)}, shown(path))
+    return validated(model, {"name": name, **read_yaml(path)}, display_path(path))
 
 
 def names(kind: str) -> list[str]:
@@ -63,42 +63,45 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
 
 
-def shown(path: Path) -> str:
-    """Return a path as messages show it: relative to the project where it lies inside."""
+def display_path(path: Path) -> str:
+    """Return a path for messages: relative to the project if it lies inside the project."""
     root = CONFIGS.parent
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _fault(model: type[BaseModel], item: dict[str, Any]) -> str:
-    place, parts = "", [part for part in item["loc"] if not str(part).startswith("function-")]
+def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:
+    """Return one fault of pydantic as "KEY: MESSAGE"."""
+    key, parts = "", [part for part in detail["loc"] if not str(part).startswith("function-")]
     for part in parts:
-        place += f"[{part}]" if isinstance(part, int) else f"{'.' if place else ''}{part}"
-    if item["type"] == "extra_forbidden":
+        key += f"[{part}]" if isinstance(part, int) else f"{'.' if key else ''}{part}"
+    if detail["type"] == "extra_forbidden":
         fields = _fields(model, parts[:-1])
         near = difflib.get_close_matches(str(parts[-1]), fields, n=1, cutoff=0.5)
-        return f"{place}: unknown key." + (f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(fields)}")
-    if item["type"] == "missing":
-        return f"{place}: is missing"
-    given = item.get("input")
-    text = item["msg"].removeprefix("Value error, ")
-    at = f"{place}: " if place else ""  # a fault of the whole has no key
-    return f"{at}{text[:1].lower()}{text[1:]}" + (f" (given: {given!r})" if _short(given) else "")
+        return f"{key}: unknown key." + (f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(fields)}")
+    if detail["type"] == "missing":
+        return f"{key}: is missing"
+    value = detail.get("input")
+    text = detail["msg"].removeprefix("Value error, ")
+    start = f"{key}: " if key else ""  # a fault of several fields together has no key
+    return f"{start}{text[:1].lower()}{text[1:]}" + (f" (given: {value!r})" if _is_short(value) else "")
 
 
-def _follows(item: dict[str, Any], error: ValidationError) -> bool:
-    """Whether a list is too short only because of the faults of its items."""
-    inner = [other["loc"][: len(item["loc"])] for other in error.errors() if len(other["loc"]) > len(item["loc"])]
-    return item["type"] == "too_short" and item["loc"] in inner
+def _is_consequence(detail: dict[str, Any], error: ValidationError) -> bool:
+    """Return whether pydantic calls a list too short only because its items have faults."""
+    location = detail["loc"]
+    prefixes = [other["loc"][: len(location)] for other in error.errors() if len(other["loc"]) > len(location)]
+    return detail["type"] == "too_short" and location in prefixes
 
 
 def _fields(model: type[BaseModel], parts: list[Any]) -> list[str]:
+    """Return the keys of the model at a location inside ``model``."""
     for part in parts:
         if isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
-            inner = [annotation, *getattr(annotation, "__args__", ())]
-            model = next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), model)
+            types = [annotation, *getattr(annotation, "__args__", ())]
+            model = next((t for t in types if isinstance(t, type) and issubclass(t, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _short(value: Any) -> bool:
+def _is_short(value: Any) -> bool:
     return isinstance(value, str | int | float | bool) and len(str(value)) < 60

@@ -1,4 +1,4 @@
-"""Errors that are shown to the user as one message, without a traceback."""
+"""Errors that the command line prints as a message, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class BenchmarkError(Exception):
-    """A mistake in a command, a file or an environment; the text names the thing and the remedy."""
+    """A mistake in a command, a file or an environment; the message names what is wrong and the remedy."""
 
 
 class Faults(BenchmarkError):
-    """Several faults found at once, one per line."""
+    """Several faults in one error, one per line."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(dict.fromkeys(faults))
@@ -19,15 +19,15 @@ class Faults(BenchmarkError):
 
 
 class DataMissing(BenchmarkError):
-    """A dataset that is not on disk; the text says how to get it."""
+    """A dataset is not on disk; the message says how to get it."""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """Return "unknown KIND 'NAME'. Did you mean 'X'? Available: ...".
 
     Args:
-        kind: what the name should denote, in the singular ("method").
-        name: what was given.
+        kind: what the name should be a name of, in the singular ("method").
+        name: the name that does not exist.
         available: the names that exist.
     """
     names = sorted(set(available))

@@ -1,126 +1,236 @@
-"""Files below a root that may be a local folder or an address that fsspec understands (``s3://bucket/runs``)."""
+"""Reading and writing files below a root: a local folder, or an address of fsspec (``s3://bucket/runs``).
+
+No other module imports fsspec.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from benchmark.errors import BenchmarkError
 
-CONNECTIONS = 32  # files of a bucket read at once
+CONNECTIONS = 32  # files of a bucket that are read at the same time
+ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def file_name(text: str) -> str:
-    """Return a text as part of a file's name."""
+    """Return a text with every character that is unusual in a file name replaced by ``_``."""
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
+
+    A reader therefore sees the old file or the whole new one. Several processes may write one file at the same time:
+    each has its own temporary path, ``.NAME.RANDOM.part``, and the last rename wins. After an error the temporary file
+    is removed and ``path`` is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a local file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_object(data: bytes | None) -> dict[str, Any] | None:
+    """Return the JSON object in a file's bytes, or None where there is no file or it is damaged."""
+    try:
+        value = json.loads(data) if data is not None else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 class Folder:
-    """Reads and writes files by their names relative to a root."""
+    """Reads and writes files by their names relative to a root.
+
+    Attributes:
+        root: the root as the user typed it.
+        path: the root as its file system names it; absolute for a local folder.
+        is_local: whether the root lies on this machine's disk.
+    """
 
     def __init__(self, root: str) -> None:
-        """Open a root; nothing is created before something is written.
+        """Open a root; no folder is created before the first file is written.
 
         Raises:
-            BenchmarkError: an address that fsspec cannot open here.
+            BenchmarkError: fsspec does not know this kind of address, or lacks the package for it.
         """
         self.root = str(root).rstrip("/") or "/"
         try:
-            self._fs, self._base = fsspec.core.url_to_fs(self.root)
+            self._system, path = fsspec.core.url_to_fs(self.root)
         except (ValueError, ImportError) as error:
-            raise BenchmarkError(f"cannot open the store {root}: {error}") from error
-        self._local = isinstance(self._fs, LocalFileSystem)
+            raise BenchmarkError(f"{root}: cannot be opened ({error})") from error
+        self.path = path.rstrip("/")
+        self.is_local = isinstance(self._system, LocalFileSystem)
 
-    def shown(self, name: str) -> str:
-        """Return a file's path or address as a user would type it."""
+    def address(self, name: str) -> str:
+        """Return a file's path or address as the user would type it."""
         return f"{self.root}/{name}"
+
+    # Reading
 
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return the contents of those files that exist, in the order of the names.
 
         Raises:
-            BenchmarkError: a file that is there but cannot be read.
+            BenchmarkError: a file exists but cannot be read.
         """
-        wanted = list(dict.fromkeys(names))
-        if self._local:  # a disk gains nothing from many connections
-            contents = [self._read(name) for name in wanted]
+        unique = list(dict.fromkeys(names))
+        if self.is_local:  # a disk gains nothing from many connections
+            contents = [self.read_file(name) for name in unique]
         else:
             with ThreadPoolExecutor(CONNECTIONS) as pool:
-                contents = list(pool.map(self._read, wanted))
-        return {name: data for name, data in zip(wanted, contents, strict=True) if data is not None}
+                contents = list(pool.map(self.read_file, unique))
+        return {name: data for name, data in zip(unique, contents, strict=True) if data is not None}
 
-    def local(self, name: str) -> Path | None:
-        """Return the path of a file that lies on this machine's disk, or None."""
-        path = Path(self._path(name))
-        return path if self._local and path.is_file() else None
-
-    def size(self, name: str) -> int:
-        """Return how many bytes a file has, 0 where it does not exist."""
-        try:
-            return int(self._fs.size(self._path(name)) or 0)
-        except FileNotFoundError:
-            return 0
-
-    def files(self, name: str) -> list[str]:
-        """Return the names of the files directly below a folder, sorted; [] where it does not exist."""
-        return self._listed(name, "file")
-
-    def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        try:
-            self._fs.rm_file(self._path(name))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise BenchmarkError(f"cannot remove {self.shown(name)}: {error.strerror or error}") from error
-
-    def folders(self, name: str) -> list[str]:
-        """Return the names of the folders directly below a folder, sorted; [] where it does not exist."""
-        return self._listed(name, "directory")
-
-    def _listed(self, name: str, kind: str) -> list[str]:
-        try:
-            found = self._fs.ls(self._path(name), detail=True, refresh=True)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise BenchmarkError(f"cannot read {self.shown(name)}: {error.strerror or error}") from error
-        return sorted(Path(entry["name"]).name for entry in found if entry["type"] == kind)
-
-    def write(self, name: str, data: bytes) -> str:
-        """Write a file whole or not at all, and return its path as shown.
+    def read_file(self, name: str) -> bytes | None:
+        """Return the content of a file, or None where it does not exist.
 
         Raises:
-            BenchmarkError: no room, or no permission.
+            BenchmarkError: the file exists but cannot be read.
         """
-        path = self._path(name)
-        try:
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            if self._local:
-                part = Path(f"{path}.{os.getpid()}.part")
-                part.write_bytes(data)
-                part.replace(path)
-            else:  # an object appears when its upload is complete
-                self._fs.pipe_file(path, data)
-        except OSError as error:
-            raise BenchmarkError(f"cannot write {self.shown(name)}: {error.strerror or error}") from error
-        return self.shown(name)
+        with self._explained("read", name):
+            try:
+                if self.is_local:
+                    return Path(self._full(name)).read_bytes()
+                return bytes(self._system.cat_file(self._full(name)))
+            except ABSENT:
+                return None
 
-    def _path(self, name: str) -> str:
-        return f"{self._base.rstrip('/')}/{name}"
+    def local_path(self, name: str) -> Path | None:
+        """Return the path of a file on this machine's disk; None for a file of a bucket or one that does not exist."""
+        path = Path(self._full(name))
+        return path if self.is_local and path.is_file() else None
 
-    def _read(self, name: str) -> bytes | None:
+    def size(self, name: str) -> int | None:
+        """Return the number of bytes of a file, or None where it does not exist."""
         try:
-            if self._local:
-                return Path(self._path(name)).read_bytes()
-            return bytes(self._fs.cat_file(self._path(name)))
-        except (FileNotFoundError, NotADirectoryError):
+            return int(self._system.size(self._full(name)) or 0)
+        except ABSENT:
             return None
+
+    def checksum(self, name: str) -> str | None:
+        """Return the SHA-256 of a file, or None where it does not exist.
+
+        Raises:
+            BenchmarkError: the file exists but cannot be read.
+        """
+        with self._explained("read", name):
+            try:
+                with self._system.open(self._full(name), "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except ABSENT:
+                return None
+
+    def files(self, name: str) -> list[str]:
+        """Return the names of the files directly below a folder, sorted; [] where the folder does not exist."""
+        return self._children(name, "file")
+
+    def folders(self, name: str) -> list[str]:
+        """Return the names of the folders directly below a folder, sorted; [] where the folder does not exist."""
+        return self._children(name, "directory")
+
+    # Writing
+
+    def write(self, name: str, data: bytes) -> str:
+        """Write a whole file, replacing an older one, and return its address; after an error the older one stays.
+
+        Raises:
+            BenchmarkError: the disk is full, or writing is not permitted.
+        """
+        path = self._full(name)
+        with self._explained("written", name):
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if self.is_local:
+                with write_atomically(Path(path)) as temporary:
+                    temporary.write_bytes(data)
+            else:  # a bucket shows an object only when its upload is complete
+                self._system.pipe_file(path, data)
+        return self.address(name)
+
+    def upload(self, path: Path, name: str) -> None:
+        """Copy a local file to a name below the root.
+
+        Raises:
+            BenchmarkError: the copy cannot be written.
+        """
+        with self._explained("written", name):
+            self._system.put_file(str(path), self._full(name))
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to a local path; nothing happens where the file does not exist.
+
+        Raises:
+            BenchmarkError: the file cannot be read, or the copy cannot be written.
+        """
+        with self._explained("copied", name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with write_atomically(path) as temporary:
+                    self._system.get_file(self._full(name), str(temporary))
+            except ABSENT:
+                return
+
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing happens where it does not exist.
+
+        Raises:
+            BenchmarkError: removing is not permitted.
+        """
+        with self._explained("removed", name):
+            try:
+                self._system.rm_file(self._full(name))
+            except FileNotFoundError:
+                return
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and everything in it; nothing happens where it does not exist.
+
+        Raises:
+            BenchmarkError: removing is not permitted.
+        """
+        with self._explained("removed", name):
+            if self._system.exists(self._full(name)):
+                self._system.rm(self._full(name), recursive=True)
+
+    # Helpers
+
+    def _full(self, name: str) -> str:
+        """Return a file's path as the file system names it."""
+        return f"{self.path}/{name}" if name else self.path or "/"
+
+    def _children(self, name: str, kind: str) -> list[str]:
+        with self._explained("read", name):
+            try:
+                entries = self._system.ls(self._full(name), detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+        return sorted(Path(entry["name"]).name for entry in entries if entry["type"] == kind)
+
+    @contextmanager
+    def _explained(self, done: str, name: str) -> Iterator[None]:
+        """Turn an error of the file system into "FILE: cannot be DONE (REASON)"."""
+        try:
+            yield
         except OSError as error:
-            raise BenchmarkError(f"cannot read {self.shown(name)}: {error.strerror or error}") from error
+            raise BenchmarkError(f"{self.address(name)}: cannot be {done} ({error.strerror or error})") from error

@@ -1,7 +1,7 @@
-"""Names for things: canonical JSON, content keys and seeds.
+"""Keys and seeds: both are hashes of canonical JSON.
 
-A key is the SHA-256 of the canonical JSON of everything that can change a number. A seed is the hash of named axes,
-so two runs that share an axis (the evaluation seed, say) share its random numbers whatever else differs between them.
+A key hashes an identity: everything that can change a result. A seed hashes named axes (stage, dataset, IPC, ...), so
+nodes with equal axes get equal random numbers, whatever else differs between them.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate", "measure"]
 STAGES: tuple[Stage, ...] = ("teacher", "prepare", "distill", "relabel", "evaluate", "measure")  # parents first
-VERSION = 1  # raised when keys change their meaning
+VERSION = 1  # raised when the way from an identity to its key changes
 
 
 def canonical(value: Any) -> str:
-    """Return JSON text that is the same for equal values: sorted keys, no spaces, integral floats as integers.
+    """Return JSON text that is the same for equal values: keys sorted, no spaces, whole floats written as integers.
 
     Raises:
-        TypeError: a value that JSON cannot hold, or a mapping key that is not a string.
-        ValueError: a float that is not finite.
+        TypeError: JSON cannot hold a value, or a mapping key is not a string.
+        ValueError: a float is not finite.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(_jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"keys of an identity are strings, not {key!r}")
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_jsonable(item) for item in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} has no identity")
@@ -52,6 +52,21 @@ def key_of(identity: Mapping[str, Any]) -> str:
 def seed_of(*axes: object) -> int:
     """Return a seed in [0, 2**63) from named axes, e.g. ``seed_of("evaluate", "digits", 10, 0)``."""
     return int(digest([str(axis) for axis in axes])[:16], 16) >> 1
+
+
+def parents_of(identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of the nodes whose results a node reads."""
+    return tuple(key for keys in identity.get("parents", {}).values() for key in keys)
+
+
+def ancestors(keys: Iterable[str], parents: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return some keys together with all keys that they depend on; ``parents`` is called once for each key."""
+    known, waiting = set[str](), list(keys)
+    while waiting:
+        if (key := waiting.pop()) not in known:
+            known.add(key)
+            waiting += parents(key)
+    return known
 
 
 def digest(value: Any) -> str:

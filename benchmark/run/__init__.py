@@ -1,1 +1,1 @@
-"""What happens: stages, runners, the store and what is recorded."""
+"""Running nodes: stages, runners, campaigns, tuning, the store and the facts in a record."""

@@ -1,11 +1,11 @@
-"""One campaign: a selection of a suite at a place; what is done, what is to do, and running the rest."""
+"""A campaign is one selection of a suite with its store: which nodes are done, and running the others."""
 
 from __future__ import annotations
 
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +14,27 @@ import torch
 
 from benchmark.errors import Faults
 from benchmark.identity import canonical
-from benchmark.plan.graph import Place, Plan, build
+from benchmark.plan.graph import Plan, PlanOptions, build
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
-from benchmark.run.stages import Settings
+from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
+
+AXES = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")  # of a cell
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where and by whom nodes are run, as the command line says it."""
+class RunOptions:
+    """The options of the command line that say how nodes are run.
+
+    Attributes:
+        runs: the store, a folder or an address.
+        data: the data directory.
+        runner: runs the nodes.
+        ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
+        device: ``auto`` takes a graphics card where there is one.
+    """
 
     runs: str = "runs"
     data: Path = Path("data")
@@ -35,32 +45,41 @@ class Machine:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A plan beside a store: `whole` is the suite as it stands in its file, `plan` what was selected of it."""
+    """A selection of a suite and the state of its nodes in a store.
+
+    Attributes:
+        plan: the plan of the selected cells.
+        full_plan: the plan of the whole suite.
+        store: where results are read and written.
+        node_options: how nodes are run.
+        done: keys of the selected nodes with a sound result.
+        corrupt: keys of the selected nodes whose files are damaged.
+    """
 
     plan: Plan
-    whole: Plan
+    full_plan: Plan
     store: Store
-    settings: Settings
+    node_options: NodeOptions
     done: frozenset[str]
     corrupt: frozenset[str]
 
     @property
     def todo(self) -> dict[str, Node]:
-        """The selected nodes that the store does not hold, parents first."""
+        """The selected nodes that are not done, parents first."""
         return {key: node for key, node in self.plan.nodes.items() if key not in self.done}
 
     def run(self, runner: Runner) -> Iterator[Event]:
-        """Compute what is to do and yield events; the manifest comes first, so that a report can always be made."""
+        """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
         self.store.open()
         self.write_manifest()
         for key in self.corrupt:
             self.store.discard(key)
-        yield from runner.run(self.todo, self.settings)
+        yield from runner.run(self.todo, self.node_options)
 
     def write_manifest(self) -> None:
-        """Write what the leaderboard expects: every cell of the suite, selected now or not, and what joined it."""
+        """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
         name = f"leaderboards/{self.plan.suite.name}/manifest.json"
-        manifest = merged([self.whole, self.plan], self.store.read_json(name) or {})
+        manifest = merged([self.full_plan, self.plan], self.store.read_json(name) or {})
         self.store.write_text(name, json.dumps(manifest, indent=1) + "\n")
 
     def selection(self) -> dict[str, set[Any]]:
@@ -70,29 +89,31 @@ class Campaign:
         return {name: {getattr(cell, name) for cell in cells} for name in axes}
 
     def seconds_left(self) -> tuple[float, int]:
-        """Estimate the work that is left from the store's records.
+        """Estimate from the store's records how long the nodes that are not done will take, one after the other.
 
         Returns:
-            The seconds of the nodes whose like has run before (the same stage, dataset and component, or else the same
-            stage and dataset), one after the other, and the number of nodes that nothing is known of.
+            The sum of the estimates in seconds, and the number of nodes without an estimate. A node's estimate is the
+            median of similar nodes: of the same stage, dataset, component, student and IPC, else of the same stage,
+            dataset and component, else of the same stage and dataset.
         """
-        known = defaultdict[tuple[str, ...], list[float]](list)
+        times = defaultdict[tuple[str, ...], list[float]](list)
         for record in self.store.records():
-            for like in _likes(record["stage"], record["identity"]):
-                if "seconds" in record["cost"]:  # not known of what was made elsewhere
-                    known[like].append(float(record["cost"]["seconds"]))
+            for group in _similarity_groups(record["stage"], record["identity"]):
+                if "seconds" in record["cost"]:  # the record of an external set has none
+                    times[group].append(float(record["cost"]["seconds"]))
         total, unknown = 0.0, 0
         for node in self.todo.values():
-            past = next((known[like] for like in _likes(node.stage, node.identity) if like in known), None)
-            total += statistics.median(past) if past else 0.0
-            unknown += past is None
+            groups = _similarity_groups(node.stage, node.identity)
+            seconds = next((times[group] for group in groups if group in times), None)
+            total += statistics.median(seconds) if seconds else 0.0
+            unknown += seconds is None
         return total, unknown
 
 
 def open_campaign(
     suite_name: str,
     selection: Selection,
-    machine: Machine,
+    options: RunOptions,
     *,
     has_gpu: bool | None = None,
     need_data: bool = True,
@@ -101,66 +122,77 @@ def open_campaign(
 
     Args:
         suite_name: name of a suite, or the path of its file.
-        selection: what of it is wanted.
-        machine: where it would run.
-        has_gpu: whether the runner has a graphics card; None: whether this machine has one.
-        need_data: whether a dataset that was asked for by name must be here; else its cells are skipped.
+        selection: which cells of it to run.
+        options: how they are run.
+        has_gpu: whether the runner has a graphics card; None: look for one on this machine.
+        need_data: True: a selected dataset that is not on disk is an error; False: its cells are skipped.
 
     Raises:
-        Faults: everything that is wrong with the command and the files, at once.
+        Faults: all faults of the command and the files at once.
     """
     suite = load_suite(suite_name)
     _check_names(selection, suite)
     gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-    if machine.device == "cuda" and not gpu:
+    if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
-    device: Literal["cpu", "cuda"] = "cuda" if gpu and machine.device != "cpu" else "cpu"
-    place = Place(machine.data, device, machine.device != "auto", selection.datasets if need_data else ())
-    plan = build(selection.apply(suite), place)
-    whole = build(suite, replace(place, wanted=()))
-    store = Store(machine.runs)
+    device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
+    required = selection.datasets if need_data else ()
+    plan_options = PlanOptions(options.data, device, options.device != "auto", required)
+    plan = build(selection.apply(suite), plan_options)
+    full_plan = build(suite, replace(plan_options, required_datasets=()))
+    store = Store(options.runs)
     states = {key: store.state(key) for key in plan.nodes}
     return Campaign(
         plan,
-        whole,
+        full_plan,
         store,
-        Settings(machine.runs, str(machine.data), device),
+        NodeOptions(options.runs, str(options.data), device),
         frozenset(key for key, state in states.items() if state == "done"),
         frozenset(key for key, state in states.items() if state == "corrupt"),
     )
 
 
-def connect(machine: Machine) -> tuple[Runner, bool]:
-    """Return the runner that a command asks for, and whether it has a graphics card."""
-    if machine.runner == "serial":
+def connect(options: RunOptions) -> tuple[Runner, bool]:
+    """Return the runner that the options name, and whether it has a graphics card."""
+    if options.runner == "serial":
         return SerialRunner(), torch.cuda.is_available()
-    runner = RayRunner(machine.ray, machine.device)
+    runner = RayRunner(options.ray, options.device)
     return runner, runner.has_gpu
 
 
 def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of several plans of one suite, a later one winning, over an earlier manifest.
+    """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
 
-    What an earlier selection added to the suite stays, as long as the suite's version does; so do the keys of cells
-    that cannot be planned at the moment, because their data are not at hand.
+    Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
+    are kept, and so are the keys of cells whose dataset is not on disk any more. An earlier manifest of another version
+    of the suite, and cells in an older format (with ``label``), are ignored.
     """
-    manifest = plans[0].manifest()
-    same = earlier.get("version") == manifest["version"]
-    cells = {_axes(cell): cell for cell in (earlier.get("cells", []) if same else [])}
-    planned: dict[str, Any] = {}
-    for cell in [cell for plan in plans for cell in plan.manifest()["cells"]]:
-        known = cells.pop(_axes(cell), {}) or planned.get(_axes(cell), {})
-        planned[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
-    return {**manifest, "cells": [*planned.values(), *cells.values()]}
+    manifests = [plan.manifest() for plan in plans]
+    same_version = earlier.get("version") == manifests[0]["version"]
+    kept = {_axes(cell): cell for cell in earlier.get("cells", []) if same_version and "label" not in cell}
+    cells: dict[str, Any] = {}
+    for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
+        known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
+        cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
+    columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
+    return {
+        **manifests[0],
+        "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
+        "cells": [*cells.values(), *kept.values()],
+    }
 
 
 def _axes(cell: Mapping[str, Any]) -> str:
-    return canonical(
-        {name: value for name, value in cell.items() if name not in ("nodes", "skipped", "base", "overrides")}
-    )
+    """Return what tells a cell from the other cells of a suite."""
+    return canonical([cell[name] for name in AXES])
 
 
-def _likes(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: value for mapping in mappings for name, value in mapping.items()}
+
+
+def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of similar nodes that a node belongs to, the most similar first."""
     student = identity.get("student", {}).get("arch", "")
     component, dataset = identity["component"]["name"], identity["dataset"]["name"]
     ipc = str(identity.get("ipc", ""))
@@ -170,8 +202,8 @@ def _likes(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ..
 def _check_names(selection: Selection, suite: Suite) -> None:
     faults = []
     for axis in ("datasets", "methods", "students", "protocols"):
-        wanted = getattr(selection, axis)
-        faults += [f"--{axis}: {fault}" for name in wanted if (fault := name_fault(axis, name, suite))]
+        selected = getattr(selection, axis)
+        faults += [f"--{axis}: {fault}" for name in selected if (fault := name_fault(axis, name, suite))]
     faults += [f"--ipc: {ipc} is impossible; images per class are 1 or more" for ipc in selection.ipc if ipc < 1]
     if faults:
         raise Faults(faults)

@@ -1,4 +1,4 @@
-"""How far a node is, where a driver on any machine can read it; and whether the node has its machine to itself."""
+"""Heartbeats: a node writes its progress into the store, and checks whether it is alone on its machine."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ from collections.abc import Mapping
 from benchmark.errors import BenchmarkError
 from benchmark.run.store import Store
 
-LOOK_EVERY = 30.0  # seconds between looks for other nodes
-SILENT = 60.0  # seconds after which a node that says nothing counts as gone
-CROWDED = 1.5  # processes per core; a node alone keeps every core and a reader busy
+CHECK_INTERVAL = 30.0  # seconds between two checks for other nodes
+TIMEOUT = 60.0  # seconds without a heartbeat after which another node counts as ended
+LOAD_PER_CORE = 1.5  # a higher load means other work: one node alone stays below it
 
 
 class Heartbeat:
-    """Writes how far a node is, once a second at most; lossy.
+    """Writes the progress of a node at most once a second; a heartbeat that cannot be written is dropped.
 
-    It also looks, first and last and now and then, whether this machine has other work: a node of the store that has
-    spoken within the last minute, or more that wants to run than there are cores. Less of other work goes unnoticed.
+    It also checks, at the first step, every 30 seconds and at the end, whether the machine does other work: another
+    node of the store had a heartbeat within the last minute, or the load is above 1.5 per core. A smaller load of other
+    programs is not noticed.
     """
 
     def __init__(self, store: Store, key: str) -> None:
         self.store, self.key, self.host = store, key, socket.gethostname()
-        self.spoke, self.looked, self.alone = -math.inf, -math.inf, True
+        self.written_at, self.checked_at, self.alone = -math.inf, -math.inf, True
 
     def __call__(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
-        """Report a step."""
+        """Report a step; ``scalars`` are written with it."""
         now = time.monotonic()
-        if now - self.spoke >= 1.0:
-            self.spoke = now
-            word = {"step": step, "total": total, "when": time.time(), "host": self.host, **scalars}
+        if now - self.written_at >= 1.0:
+            self.written_at = now
+            heartbeat = {"step": step, "total": total, "when": time.time(), "host": self.host, **scalars}
             with contextlib.suppress(BenchmarkError):
-                self.store.write_text(f".progress/{self.key}.json", json.dumps(word))
-        if now - self.looked >= LOOK_EVERY:
-            self.look_around()
+                self.store.write_text(f".progress/{self.key}.json", json.dumps(heartbeat))
+        if now - self.checked_at >= CHECK_INTERVAL:
+            self.check_alone()
 
-    def look_around(self) -> bool:
-        """Return whether the node has been alone on its machine whenever it looked, now included."""
-        self.looked = time.monotonic()
+    def check_alone(self) -> bool:
+        """Check for other work; return whether no check so far, this one included, has found any."""
+        self.checked_at = time.monotonic()
         with contextlib.suppress(BenchmarkError):
-            words = [word for key, word in self.store.heartbeats().items() if key != self.key]
-            here = [word for word in words if word.get("host", self.host) == self.host]
-            beside = any(time.time() - word.get("when", 0) < SILENT for word in here)
-            self.alone = self.alone and not beside and not crowded()
+            others = [heartbeat for key, heartbeat in self.store.heartbeats().items() if key != self.key]
+            here = [heartbeat for heartbeat in others if heartbeat.get("host", self.host) == self.host]
+            active = any(time.time() - heartbeat.get("when", 0) < TIMEOUT for heartbeat in here)
+            self.alone = self.alone and not active and not overloaded()
         return self.alone
 
 
-def crowded() -> bool:
-    """Return whether clearly more processes want to run than this machine has cores; False where it does not tell."""
+def overloaded() -> bool:
+    """Return whether the load of the machine is above `LOAD_PER_CORE`; False where the system does not tell."""
     if not hasattr(os, "getloadavg"):
         return False
-    return os.getloadavg()[0] > CROWDED * (os.cpu_count() or 1)
+    return os.getloadavg()[0] > LOAD_PER_CORE * (os.cpu_count() or 1)

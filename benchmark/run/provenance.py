@@ -1,4 +1,4 @@
-"""What is recorded beside a number but is not part of its identity: versions, commit, device, seconds, peak memory."""
+"""Facts in a record that are not part of the identity: versions, commit, device, seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can move a number."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed packages that can change a number."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @functools.cache
 def commit() -> str:
-    """Return the checkout's commit, with "+" when files differ from it; "unknown" outside a checkout."""
+    """Return the commit of this code, with "+" if files differ from it; "unknown" where it is not a git checkout."""
 
-    def git(*words: str) -> str:
-        where = Path(__file__).parent
-        return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
         return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
@@ -47,7 +47,7 @@ def commit() -> str:
 
 @functools.cache
 def device_name(device: str) -> str:
-    """Return the model of a device: the graphics card's name, or the processor's with its number of threads."""
+    """Return the model name of the graphics card or of the processor."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     try:
@@ -60,10 +60,10 @@ def device_name(device: str) -> str:
 
 @contextmanager
 def measured(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Measure a block; the yielded mapping is filled at its end.
+    """Measure a block; when it ends, the yielded mapping holds the cost.
 
-    It then holds ``seconds``, ``peak_memory_mb`` (allocated on the graphics card, or resident on the CPU, in 10**6
-    bytes), ``device`` and ``threads``.
+    The keys are ``seconds``, ``peak_memory_mb`` (10**6 bytes: allocated on the graphics card, or resident on the CPU),
+    ``device`` and ``threads``.
     """
     cost: dict[str, Any] = {"device": device_name(str(device)), "threads": torch.get_num_threads()}
     if device.type == "cuda":
@@ -80,18 +80,20 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 def now() -> str:
-    """Return the time in UTC, to the second."""
+    """Return the time in UTC, rounded to seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _reset_peak() -> None:
+    """Reset the peak of resident memory, where the system can."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the kernel's high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # Linux then measures a new peak
     except OSError:
         return
 
 
 def _peak() -> float:
+    """Return the peak of resident memory in bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024.0 * next(float(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -1,7 +1,7 @@
-"""Running a graph: one process after the other, or by Ray on a machine or a cluster, behind one generator of events.
+"""Runners compute the nodes of a graph, in this process or by Ray, and yield an event for every change of a node.
 
-Ray serves as an executor of tasks and nothing more: keys are passed, never tensors, and what is durable is the store.
-Resuming is therefore the same for both runners and needs neither of them: what the store holds is not run.
+Ray only executes tasks. A task gets keys, never tensors, and writes its results into the store. Both runners therefore
+resume in the same way: nodes whose results are in the store are not run.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import os
 import secrets
 import socket
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
-from benchmark.run.stages import Outcome, Settings, execute
+from benchmark.run.stages import NodeOptions, Outcome, execute
 
-RETRIES = 2  # of a node after a transient fault: its worker or machine died, or memory ran out
+RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
 INSTALL = "pip install 'ray[tune]', or use --runner serial"
 
 
 @dataclass(frozen=True)
 class Event:
-    """What became of a node just now."""
+    """A change of a node's status."""
 
     node: Node
     status: Literal["started", "retried", "done", "failed", "blocked"]
@@ -37,54 +38,54 @@ class Event:
 
 
 class Runner(Protocol):
-    """Runs nodes, parents first, and yields what becomes of each, in any order."""
+    """Runs nodes, parents first, and yields events."""
 
-    def run(self, nodes: Mapping[str, Node], settings: Settings) -> Iterator[Event]:
+    def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """Yield events until every node is done, failed or blocked; parents outside ``nodes`` count as done."""
         ...
 
 
 class Queue:
-    """Which nodes may run: those whose parents are done; what depends on a failure is blocked, all else goes on."""
+    """The nodes that can run now: those whose parents are done. A failure blocks its dependants and no other node."""
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
-        """Order the nodes: early stages first, so that what many wait for is not kept waiting."""
-        self.nodes, self.attempts = nodes, defaultdict[str, int](int)
-        self.waits = {key: {p for p in node.parents if p in nodes} for key, node in nodes.items()}
+        """Start with the nodes that have no parent in ``nodes``; nodes of early stages come first."""
+        parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
+        self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
         self.children = defaultdict[str, list[str]](list)
-        for key, parents in self.waits.items():
-            for parent in parents:
+        for key, keys in parents.items():
+            for parent in dict.fromkeys(keys):
                 self.children[parent].append(key)
-        self.count, self.blocked = itertools.count(), set[str]()
-        self.ready: list[tuple[int, int, str]] = []
-        for key, parents in self.waits.items():
-            if not parents:
-                self._push(key)
+        self.sorter = TopologicalSorter(parents)
+        self.sorter.prepare()
+        self.heap: list[tuple[int, int, str]] = []  # (stage, order of arrival, key)
+        self.arrivals = itertools.count()
+        self._push(self.sorter.get_ready())
 
     def pop(self) -> Node | None:
-        """Return the next node that may run, or None for now."""
-        return self.nodes[heapq.heappop(self.ready)[2]] if self.ready else None
+        """Return the next node to run, or None where every other node waits for a parent."""
+        return self.nodes[heapq.heappop(self.heap)[2]] if self.heap else None
 
     def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
-        """Take note of how a node ended; yield that, and what follows from it."""
-        if outcome.transient and self.attempts[node.key] < RETRIES:
-            self.attempts[node.key] += 1
-            self._push(node.key)
+        """Record how a node ended; yield its event and the events of the nodes that it blocks."""
+        if outcome.transient and self.retries[node.key] < RETRIES:
+            self.retries[node.key] += 1
+            self._push([node.key])
             yield Event(node, "retried", outcome.message, outcome.seconds)
             return
         yield Event(node, outcome.status, outcome.message, outcome.seconds)
         if outcome.status == "done":
-            for child in self.children[node.key]:
-                self.waits[child].discard(node.key)
-                if not self.waits[child]:
-                    self._push(child)
+            self.sorter.done(node.key)
+            self._push(self.sorter.get_ready())
         else:
             yield from self._block(node)
 
-    def _push(self, key: str) -> None:
-        heapq.heappush(self.ready, (STAGES.index(self.nodes[key].stage), next(self.count), key))
+    def _push(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            heapq.heappush(self.heap, (STAGES.index(self.nodes[key].stage), next(self.arrivals), key))
 
     def _block(self, node: Node) -> Iterator[Event]:
+        """Block every node that depends on a failed or blocked one."""
         for child in self.children[node.key]:
             if child not in self.blocked:
                 self.blocked.add(child)
@@ -93,28 +94,28 @@ class Queue:
 
 
 class SerialRunner:
-    """Runs everything in this process: for debugging, for tests, and where Ray is not wanted."""
+    """Runs every node in this process: for debugging, for tests, and where Ray is not installed."""
 
-    def run(self, nodes: Mapping[str, Node], settings: Settings) -> Iterator[Event]:
+    def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """See `Runner.run`."""
         queue = Queue(nodes)
         while (node := queue.pop()) is not None:
             yield Event(node, "started")
-            cpus = min(node.needs.cpus, os.cpu_count() or 1)  # as by Ray: sums depend on the number of threads
-            where = _placed(settings, replace(node.needs, cpus=cpus))
-            yield from queue.finish(node, execute(node.key, node.identity, where))
+            # As many threads as under Ray: the rounding of sums depends on their number.
+            needs = replace(node.needs, cpus=min(node.needs.cpus, os.cpu_count() or 1))
+            yield from queue.finish(node, execute(node.key, node.identity, _options_for(needs, options)))
 
 
 class RayRunner:
-    """Runs nodes as Ray tasks on a private local cluster or on a running one."""
+    """Runs nodes as Ray tasks, on a private cluster on this machine or on a cluster that is running."""
 
     def __init__(self, address: str, device: Literal["auto", "cpu", "cuda"]) -> None:
-        """Connect.
+        """Connect to a cluster.
 
         Args:
-            address: ``local`` for a private cluster on this machine, ``auto`` for the one that is running here, or the
-                address of one elsewhere.
-            device: ``cpu`` keeps a private cluster off the graphics cards.
+            address: ``local`` starts a private cluster on this machine, ``auto`` takes the cluster that is running on
+                this machine, and HOST:PORT is the address of a cluster elsewhere.
+            device: ``cpu`` lets a private cluster use no graphics card.
 
         Raises:
             BenchmarkError: Ray is not installed, or no cluster answers.
@@ -124,7 +125,7 @@ class RayRunner:
         self.machines = [
             Needs(int(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0)) / 2**30) for r in nodes
         ]
-        # On a GPU the process must end with the task, or its memory stays taken: only the decorator can say so.
+        # A process keeps its GPU memory until it ends, so it must end with its task; `options` takes no max_calls.
         self.cpu_task = self.ray.remote(num_cpus=1, max_retries=0)(execute)
         self.gpu_task = self.ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(execute)
 
@@ -134,21 +135,21 @@ class RayRunner:
         return any(machine.gpus for machine in self.machines)
 
     def close(self) -> None:
-        """Leave the cluster; a private one ends."""
+        """Disconnect from the cluster; a private cluster ends."""
         self.ray.shutdown()
 
-    def run(self, nodes: Mapping[str, Node], settings: Settings) -> Iterator[Event]:
+    def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """See `Runner.run`.
 
         Raises:
-            BenchmarkError: what no machine of the cluster can satisfy, before anything starts.
+            BenchmarkError: no machine of the cluster has what a node needs; no node has started then.
         """
-        needs = {key: self._fitted(node) for key, node in nodes.items()}
+        needs = {key: self._needs_here(node) for key, node in nodes.items()}
         queue, running = Queue(nodes), dict[Any, Node]()
         window = 2 * sum(max(machine.cpus, 1) for machine in self.machines)
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
-                running[self._submit(node, needs[node.key], settings)] = node
+                running[self._submit(node, needs[node.key], options)] = node
                 yield Event(node, "started")
             if not running:
                 return
@@ -157,58 +158,67 @@ class RayRunner:
                 node = running.pop(reference)
                 yield from queue.finish(node, self._result(reference, node))
 
-    def _submit(self, node: Node, needs: Needs, settings: Settings) -> Any:
+    def _submit(self, node: Node, needs: Needs, options: NodeOptions) -> Any:
         task = self.gpu_task if needs.gpus else self.cpu_task
-        options: dict[str, Any] = {"num_cpus": needs.cpus, "name": f"{node.stage} {node.title}"}
+        resources: dict[str, Any] = {"num_cpus": needs.cpus}
         if needs.gpus:
-            options["num_gpus"] = needs.gpus
+            resources["num_gpus"] = needs.gpus
         if needs.memory_gb:
-            options["memory"] = int(needs.memory_gb * 2**30)
-        return task.options(**options).remote(node.key, dict(node.identity), _placed(settings, needs))
+            resources["memory"] = int(needs.memory_gb * 2**30)
+        named = task.options(name=f"{node.stage} {node.title}", **resources)
+        return named.remote(node.key, dict(node.identity), _options_for(needs, options))
 
     def _result(self, reference: Any, node: Node) -> Outcome:
         try:
             outcome: Outcome = self.ray.get(reference)
             return outcome
-        except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so it was never reached
+        except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so the worker could not start it
             return Outcome(node.key, "failed", f"the worker cannot run it: {_line(error.cause)}")
-        except self.ray.exceptions.RayError as error:  # the worker, its machine or its memory
+        except self.ray.exceptions.RayError as error:  # the worker or its machine died, or memory ran out
             return Outcome(node.key, "failed", f"{type(error).__name__}: {_line(error)}", transient=True)
 
-    def _fitted(self, node: Node) -> Needs:
-        """Return what a node asks for, with no more processors than the largest machine has; else say what is short."""
-        most = max((machine.cpus for machine in self.machines), default=1)
-        fitted = replace(node.needs, cpus=max(1, min(node.needs.cpus, most)))
-        if any(_holds(machine, fitted) for machine in self.machines):
-            return fitted
-        asked = f"{fitted.cpus} CPUs, {fitted.gpus:g} GPUs and {fitted.memory_gb:g} GB of memory"
+    def _needs_here(self, node: Node) -> Needs:
+        """Return what a node needs, with at most as many processors as the largest machine of the cluster has.
+
+        Raises:
+            BenchmarkError: no machine of the cluster has that.
+        """
+        largest = max((machine.cpus for machine in self.machines), default=1)
+        needs = replace(node.needs, cpus=max(1, min(node.needs.cpus, largest)))
+        if any(_satisfies(machine, needs) for machine in self.machines):
+            return needs
+        resources = f"{needs.cpus} CPUs, {needs.gpus:g} GPUs and {needs.memory_gb:g} GB of memory"
         where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
-        raise BenchmarkError(f"{where}: no machine of the cluster has {asked}; lower them or add a machine")
+        raise BenchmarkError(f"{where}: no machine of the cluster has {resources}; lower them or add a machine")
 
 
-def _placed(settings: Settings, needs: Needs) -> Settings:
-    """Return where a node runs: what takes no share of a graphics card, from which Ray hides them all, on the CPU."""
-    return replace(settings, threads=needs.cpus, device=settings.device if needs.gpus else "cpu")
+def _options_for(needs: Needs, options: NodeOptions) -> NodeOptions:
+    """Return the options of one node; a node that needs no graphics card runs on the CPU, since Ray hides the cards."""
+    return replace(options, threads=needs.cpus, device=options.device if needs.gpus else "cpu")
 
 
-def _holds(machine: Needs, asked: Needs) -> bool:
-    return machine.cpus >= asked.cpus and machine.gpus >= asked.gpus and machine.memory_gb >= asked.memory_gb
+def _satisfies(machine: Needs, needs: Needs) -> bool:
+    return machine.cpus >= needs.cpus and machine.gpus >= needs.gpus and machine.memory_gb >= needs.memory_gb
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
+def _check_port(address: str) -> None:
+    """Raise OSError where no program listens at HOST:PORT; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _connect(address: str, device: str) -> Any:
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
-    for name, value in quiet.items():
+    environment = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SCHEDULER_EVENTS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    }
+    for name, value in environment.items():
         os.environ.setdefault(name, value)
     if address == "local" and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-        # A token of its own, for this process and its workers: a private cluster writes nothing below the home folder.
-        # Ray reads it when it is imported; set later, it would lock out the process that set it.
+        # With a token from the environment, a private cluster writes none below the home folder. Ray reads the
+        # environment when it is imported; a token that is set later would lock out this process.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
@@ -216,13 +226,13 @@ def _connect(address: str, device: str) -> Any:
         options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
         options |= {"num_gpus": 0} if device == "cpu" else {}
     try:
-        _knock(address)
+        _check_port(address)
         import ray
 
         ray.init(**options)
     except ImportError as error:
         raise BenchmarkError(f"--runner ray: Ray is not installed ({error}); {INSTALL}") from error
-    except Exception as error:  # of many kinds, and a bare Exception where a private cluster does not start in time
+    except Exception as error:  # Ray raises many kinds, and a bare Exception where a private cluster is late
         raise BenchmarkError(f"--ray {address}: {_unreachable(address, error)}") from error
     return ray
 

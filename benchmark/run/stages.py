@@ -1,4 +1,4 @@
-"""What each stage does, in this process and without Ray: read the parents, compute, write, commit."""
+"""Computing one node in this process: read the results of its parents, run its stage, commit the files to the store."""
 
 from __future__ import annotations
 
@@ -19,88 +19,95 @@ from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
-from benchmark.plan.label_bytes import account
+from benchmark.plan.label_bytes import label_bytes
 from benchmark.run import provenance
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.store import Store
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
-from benchmark.vision.training import TrainRecipe, accuracy, train_classifier
+from benchmark.vision.training import TeacherTraining, accuracy, train_classifier
 
 MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Where a stage runs; none of it is part of an identity."""
+class NodeOptions:
+    """How a node is run; no option is part of its identity.
+
+    Attributes:
+        runs: the store, a folder or an address.
+        data: the data directory.
+        device: ``cpu`` or ``cuda``.
+        threads: number of CPU threads; None: torch's own default.
+    """
 
     runs: str
     data: str
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = None  # of this process on the CPU; None: as torch finds them
+    threads: int | None = None
 
     @property
     def cache(self) -> Path:
-        """Where decoded datasets lie: beside the data, or in the user's cache folder where they are read-only."""
+        """The folder of decoded datasets: in the data directory, or in the user's cache folder if that is read-only."""
         data = Path(self.data)
-        home = next(place for place in (data, *data.absolute().parents) if place.exists())
-        if os.access(home, os.W_OK):
+        existing = next(path for path in (data, *data.absolute().parents) if path.exists())
+        if os.access(existing, os.W_OK):
             return data / ".cache"
         return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a node ended."""
+    """How the run of a node ended."""
 
     key: str
     status: Literal["done", "failed"]
     message: str = ""  # one line
-    transient: bool = False  # worth another try
+    transient: bool = False  # another attempt may succeed
     seconds: float = 0.0
 
 
-def execute(key: str, identity: Mapping[str, Any], settings: Settings) -> Outcome:
-    """Compute one node and commit it, or leave word of its failure; raises nothing but an interruption."""
-    store, start = Store(settings.runs), time.perf_counter()
+def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
+    """Compute one node and commit it, or record why it failed; only an interruption is raised."""
+    store, start = Store(options.runs), time.perf_counter()
     try:
-        _Work(key, identity, settings, store).run()
+        _NodeRun(key, identity, options, store).run()
         return Outcome(key, "done", seconds=time.perf_counter() - start)
-    except Exception as error:  # the boundary: whatever a method does wrong becomes a row with its reason
+    except Exception as error:  # every error of a component becomes a failed node with its reason
         message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
         line = " ".join(message.split())[:500]
-        word = {
+        failure = {
             "stage": identity["stage"],
             "message": line,
             "traceback": traceback.format_exc(),
             "when": provenance.now(),
         }
         try:
-            if store.state(key) == "done":  # another driver was first, and cleared the scratch folder of both
+            if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
-            store.fail(key, word)
-        except BenchmarkError as disk:
-            line += f" (and {disk})"
+            store.fail(key, failure)
+        except BenchmarkError as second:
+            line += f" (and {second})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
 
 
-class _Work:
-    """One node at work: what its identity names, loaded when it is asked for."""
+class _NodeRun:
+    """The run of one node; data and parents are loaded when a stage first uses them."""
 
-    def __init__(self, key: str, identity: Mapping[str, Any], settings: Settings, store: Store) -> None:
-        self.key, self.identity, self.settings, self.store = key, identity, settings, store
-        self.device = torch.device(settings.device)
+    def __init__(self, key: str, identity: Mapping[str, Any], options: NodeOptions, store: Store) -> None:
+        self.key, self.identity, self.options, self.store = key, identity, options, store
+        self.device = torch.device(options.device)
         self.params: Mapping[str, Any] = identity["component"]["params"]
         self.config = datasets.load_dataset(identity["dataset"]["name"])
-        self.view: datasets.DataView = identity["dataset"].get("view", "full")
+        self.train_part: datasets.TrainPart = identity["dataset"].get("view", "full")
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: Mapping[str, float] = {}
         self.heartbeat = Heartbeat(store, key)
 
     def run(self) -> None:
-        """Compute, measure and commit."""
+        """Run the stage, measure what it costs, and commit its files and its record."""
         stages: dict[str, Callable[[Path], None]] = {
             "teacher": self.teacher,
             "prepare": self.prepare,
@@ -109,8 +116,8 @@ class _Work:
             "evaluate": self.evaluate,
             "measure": self.measure,
         }
-        if self.settings.threads and self.device.type == "cpu":
-            torch.set_num_threads(self.settings.threads)
+        if self.options.threads and self.device.type == "cpu":
+            torch.set_num_threads(self.options.threads)
         started, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
@@ -125,7 +132,7 @@ class _Work:
                     **cost,
                     "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
                     "images_forwarded": images_forwarded() - forwarded,
-                    "exclusive": self.heartbeat.look_around(),
+                    "exclusive": self.heartbeat.check_alone(),
                     "bytes": self.bytes,
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
                     "precision": str(precision(self.device)).removeprefix("torch."),
@@ -138,26 +145,26 @@ class _Work:
     # The stages
 
     def teacher(self, folder: Path) -> None:
-        """Squeeze: train a network on the real training set; its test accuracy is read once, at the end."""
-        recipe, context = TrainRecipe(**self.params["recipe"]), self.context()
-        if recipe.pretrained:
-            model = load_pretrained(recipe.arch, recipe.pretrained, stem=Stem(**self.params["stem"]), **self._sizes)
+        """Train a teacher on the real training set (squeeze) and test it once, at the end."""
+        training, context = TeacherTraining(**self.params["recipe"]), self.context()
+        if training.pretrained:
+            model = load_pretrained(training.arch, training.pretrained, stem=Stem(**self.params["stem"]), **self._sizes)
             model = model.to(self.device)
         else:
-            model = self._network(recipe.arch, self.params["stem"], context.seed)
-            train_classifier(model, self.train, recipe, context)
+            model = self._network(training.arch, self.params["stem"], context.seed)
+            train_classifier(model, self.train, training, context)
         self.metrics |= accuracy(model, self.test(), context)
         state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
         save_file(state, folder / MODEL)
 
     def prepare(self, folder: Path) -> None:
-        """Run a preparation, which several methods may share."""
+        """Run a preparation, whose tensors several methods may share."""
         preparation = load_preparation(self._name)(**self.params)
         tensors = preparation.prepare(self.train, self.context())
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
 
     def distill(self, folder: Path) -> None:
-        """Recover: make one unit of a synthetic set."""
+        """Distill one unit of a synthetic set."""
         method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
         context = self.context()
         images = method.distill(self.train, unit, context)
@@ -166,15 +173,15 @@ class _Work:
         self.metrics |= {"images": len(images), **images.metadata}
 
     def relabel(self, folder: Path) -> None:
-        """Give the images their labels."""
+        """Label the images of a synthetic set."""
         regime = load_labels(self._name)(**self.params)
         images, context = self.images(), self.context()
         labels = regime.label(images, self.info, context, folder)
         labels.save(folder)
-        self.bytes |= account(regime, labels, len(images), self.info.classes, context.teachers)
+        self.bytes |= label_bytes(regime, labels, len(images), self.info.classes, context.teachers)
 
     def evaluate(self, _folder: Path) -> None:
-        """Train a student on the labelled set and judge it on the test split."""
+        """Train a student on the labelled set and test it on the test split."""
         context = self.context()
         train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
@@ -182,34 +189,34 @@ class _Work:
         self.metrics |= evaluator.evaluate(train, self.test(), student, context)
 
     def measure(self, folder: Path) -> None:
-        """Say what there is to say of the set without a student; the test split is not opened."""
-        found = load_measure(self._name)(**self.params)
-        self.metrics |= found.measure(self.images(), self.train, self.context(), folder)
+        """Measure the synthetic set without a student; the test split is not opened."""
+        measure = load_measure(self._name)(**self.params)
+        self.metrics |= measure.measure(self.images(), self.train, self.context(), folder)
 
-    # What they read
+    # What the stages use
 
     @cached_property
     def train(self) -> TrainData:
         """The real training split."""
-        train = datasets.open_train(self.config, Path(self.settings.data), self.settings.cache, self.view)
+        train = datasets.open_train(self.config, Path(self.options.data), self.options.cache, self.train_part)
         self._refuse_other_data(train.info)
         return train
 
     def test(self) -> TestData:
-        """Open the test split; only the stages teacher and evaluate do."""
-        test = datasets.open_test(self.config, Path(self.settings.data), self.settings.cache, self.view)
+        """Return the test split; only the stages teacher and evaluate open it."""
+        test = datasets.open_test(self.config, Path(self.options.data), self.options.cache, self.train_part)
         self._refuse_other_data(test.info)
         return test
 
     @cached_property
     def info(self) -> DatasetInfo:
-        """The dataset's facts."""
-        info = datasets.info(self.config, Path(self.settings.data), self.view)
+        """What is known of the dataset without decoding an image."""
+        info = datasets.info(self.config, Path(self.options.data), self.train_part)
         self._refuse_other_data(info)
         return info
 
     def parents(self, role: str) -> list[Path]:
-        """Return the verified folders of a node's parents in a role."""
+        """Return the folders of the parents in a role ("images", "labels", ...), every checksum verified."""
         return [self.store.folder(key) for key in self.identity["parents"].get(role, ())]
 
     def images(self) -> SyntheticSet:
@@ -217,9 +224,9 @@ class _Work:
         return SyntheticSet.merge([SyntheticSet.load(folder / IMAGES) for folder in self.parents("images")])
 
     def context(self) -> Context:
-        """Return what a component may use; its seed is a hash of named axes that leave out the method."""
+        """Return the context of a component; its seed is a hash of axes without the method, so methods share it."""
         identity = self.identity
-        # Distilled sets share their draws across IPC, so that a larger random subset extends a smaller one.
+        # Distilled sets share their random numbers across IPC, so that a larger random subset extends a smaller one.
         ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
         axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
@@ -257,7 +264,7 @@ class _Work:
 
 
 class _Teachers(Sequence[nn.Module]):
-    """Networks that are read when one is asked for: a student whose labels are all stored asks for none."""
+    """Teachers that are loaded at their first use: where all labels are stored, a student uses none."""
 
     def __init__(self, keys: Sequence[str], load: Callable[[str], nn.Module]) -> None:
         self._keys, self._load = keys, load
@@ -274,7 +281,7 @@ class _Teachers(Sequence[nn.Module]):
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """Return the autocast type of a device: bfloat16 where its hardware multiplies it, else float32."""
+    """Return the autocast type of a device: bfloat16 where its hardware has bfloat16 arithmetic, else float32."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:

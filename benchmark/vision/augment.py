@@ -1,8 +1,8 @@
-"""Batched augmentation on the device: crops, flips and CutMix of a whole batch in a few tensor expressions.
+"""Augmentation of a whole batch on the device: crops, flips and CutMix.
 
-What is drawn is kept apart from what is done with it. A `View` holds the draws of one batch and a `Schedule` yields the
-views of an epoch as a pure function of (schedule, seed, epoch, number of images): the labels of a view can therefore be
-computed in one run and replayed in another, on another device, without storing a single crop.
+Random numbers are sampled first and applied later. A `View` holds the random numbers of one batch. A `Schedule` yields
+the views of an epoch, which depend only on (schedule, seed, epoch, number of images). The labels of a view can thus be
+computed in one run and used in another run, on another device, without storing a crop.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
-from benchmark.vision.dsa import Augmentation, draw
+from benchmark.vision.dsa import Augmentation, sample_augmentation
 
-TRIES = 10  # of torchvision's RandomResizedCrop, before it falls back to the largest central crop
+TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
 
 
 def normalize(images: Tensor, info: DatasetInfo) -> Tensor:
@@ -55,16 +55,16 @@ def sample_boxes(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """Draw crops as torchvision's RandomResizedCrop does on a square image, without its rounding to whole pixels.
+    """Sample boxes like torchvision's RandomResizedCrop on a square image, without rounding to whole pixels.
 
-    The area is uniform in `scale` and the aspect ratio log-uniform in `ratio`; a box that does not fit is drawn again,
-    up to ten times, and then replaced by the largest central one.
+    The area is uniform in `scale` and the aspect ratio log-uniform in `ratio`. A box that does not fit is sampled
+    again; after ten samples that do not fit, the largest central box is taken.
 
     Args:
         n: number of boxes.
         generator: a CPU generator.
-        scale: least and greatest area, as parts of the image.
-        ratio: least and greatest width / height.
+        scale: smallest and largest area, as parts of the image.
+        ratio: smallest and largest width / height.
 
     Returns:
         [n, 4] float32 (x0, y0, w, h) as fractions of the image.
@@ -81,15 +81,16 @@ def sample_boxes(
     return boxes[first, torch.arange(n)]
 
 
-def _append(draws: Tensor, value: float) -> Tensor:
-    return torch.cat([draws, draws.new_full((1, draws.shape[1]), value)])
+def _append(samples: Tensor, value: float) -> Tensor:
+    """Return samples [TRIES, n] with one more row, filled with ``value``."""
+    return torch.cat([samples, samples.new_full((1, samples.shape[1]), value)])
 
 
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
     """Cut a box out of every image and resize it to ``size`` x ``size``, bilinearly and differentiably.
 
-    The same as torchvision's ``resized_crop(antialias=False)`` where the edges of a box lie between pixels: beyond its
-    box an image is continued by its edge pixels.
+    Where the edges of a box lie between pixels, the result is that of torchvision's ``resized_crop(antialias=False)``:
+    outside the box, the pixels at its edge are repeated.
 
     Args:
         images: [n, C, H, W] float.
@@ -118,17 +119,17 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """How one batch of images is seen once.
+    """The augmentation of one batch of images.
 
     Attributes:
         indices: [b] int64, the images of the batch.
         boxes: [b, 4] crops as fractions (x0, y0, w, h).
-        flips: [b] bool.
-        partner: [b] int64, the place in the batch of the image that each one is mixed with.
-        box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: unmixed.
-        share: the part of its own image that each mixed image keeps.
-        swaps: [b, 2] bool, whether the left and right and the upper and lower halves trade places first; None: none do.
-        siamese: draws of DSA, which take the place of all the others; None: those hold.
+        flips: [b] bool, whether an image is mirrored.
+        partner: [b] int64, for each image the row in the batch of the image that it is mixed with.
+        box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: no mixing.
+        share: the part of the area in which a mixed image shows its own pixels.
+        swaps: [b, 2] bool, whether the left and right and the upper and lower halves are swapped first; None: no swaps.
+        siamese: an augmentation of DSA, which replaces all others; None: the others apply.
     """
 
     indices: Tensor
@@ -141,36 +142,36 @@ class View:
     siamese: Augmentation | None = None
 
     def apply(self, images: Tensor) -> Tensor:
-        """Crop, flip and mix the images of the batch, [b, C, S, S] float, keeping their size."""
+        """Return the images of the batch, [b, C, S, S] float, cropped, flipped and mixed; their size is the same."""
         if self.siamese is not None:
             return self.siamese.apply(images)
         if self.swaps is not None:
             images = swap_halves(images, self.swaps)
-        seen = crop_resize(images, self.boxes, self.flips, images.shape[-1])
+        crops = crop_resize(images, self.boxes, self.flips, images.shape[-1])
         if self.box is None:
-            return seen
-        return torch.lerp(seen, seen[self.partner.to(seen.device)], _coverage(self.box, seen))
+            return crops
+        return torch.lerp(crops, crops[self.partner.to(crops.device)], _coverage(self.box, crops))
 
     def mix(self, values: Tensor) -> Tensor:
-        """Mix what belongs to the images, [b] or [b, K] float (targets, weights), as CutMix mixes their pixels."""
+        """Return values of the images, [b] or [b, K] float (targets, weights), mixed in the shares of the pixels."""
         if self.box is None:
             return values
         return self.share * values + (1 - self.share) * values[self.partner.to(values.device)]
 
 
 def swap_halves(images: Tensor, swaps: Tensor) -> Tensor:
-    """Return images [b, C, S, S] whose left and right, upper and lower halves trade places where ``swaps`` [b, 2] says.
+    """Return images [b, C, S, S] with left and right, upper and lower halves swapped where ``swaps`` [b, 2] is True.
 
-    RDED's patch shuffle for mosaics of 2 x 2.
+    This is RDED's patch shuffle for mosaics of 2 x 2.
     """
-    for place, axis in enumerate((3, 2)):
+    for column, axis in enumerate((3, 2)):
         swapped = images.roll(images.shape[axis] // 2, axis)
-        images = torch.where(swaps[:, place].view(-1, 1, 1, 1).to(images.device), swapped, images)
+        images = torch.where(swaps[:, column].view(-1, 1, 1, 1).to(images.device), swapped, images)
     return images
 
 
 def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
-    """Return the part of every pixel [S, S] that the box covers, so that the box has its exact area at any size."""
+    """Return the part of every pixel that the box covers, [S, S]; its mean is the exact area of the box at any size."""
     size = images.shape[-1]
     edges = torch.arange(size + 1, device=images.device, dtype=images.dtype)
     x0, y0, x1, y1 = (corner * size for corner in box)
@@ -180,18 +181,18 @@ def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
 
 
 class Schedule(Frozen):
-    """Everything that decides which views of a set of images are visited, and in which order, but the seed."""
+    """Which views a set of images gets, and in which order; together with a seed it determines all of them."""
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    mix: Literal["none", "cutmix", "swap_cutmix", "dsa"] = "cutmix"  # swap: halves first; dsa: in place of all else
+    mix: Literal["none", "cutmix", "swap_cutmix", "dsa"] = "cutmix"  # swap: halves first; dsa: nothing but dsa
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale is (least, greatest) with 0 < least <= greatest <= 1, not {self.crop_scale}")
+            raise ValueError(f"crop_scale is (smallest, largest), 0 < smallest <= largest <= 1, not {self.crop_scale}")
         return self
 
     def batches(self, n: int) -> int:
@@ -203,10 +204,10 @@ class Schedule(Frozen):
         return self.epochs * self.batches(n)
 
     def views(self, seed: int, epoch: int, n: int) -> Iterator[View]:
-        """Yield the views of one epoch, which together visit each of n images once.
+        """Yield the views of one epoch; together they contain each of n images once.
 
-        The images are shuffled and dealt into batches that differ by one image at most (so that no batch norm ever
-        meets a lone image at the end of an epoch), none larger than ``batch_size``.
+        The images are shuffled and divided into batches of at most ``batch_size`` images, whose sizes differ by at most
+        one: otherwise batch norm could get a single image at the end of an epoch.
         """
         generator = torch.Generator().manual_seed(seed_of(seed, "view", epoch))
         for indices in torch.randperm(n, generator=generator).tensor_split(self.batches(n)):
@@ -215,8 +216,9 @@ class Schedule(Frozen):
     def _view(self, indices: Tensor, generator: torch.Generator) -> View:
         b = len(indices)
         if self.mix == "dsa":
-            whole, unflipped = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1), torch.zeros(b, dtype=torch.bool)
-            return View(indices, whole, unflipped, torch.arange(b), siamese=draw(b, generator, flip=self.flip))
+            uncropped, unflipped = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1), torch.zeros(b, dtype=torch.bool)
+            siamese = sample_augmentation(b, generator, flip=self.flip)
+            return View(indices, uncropped, unflipped, torch.arange(b), siamese=siamese)
         boxes = sample_boxes(b, generator, scale=self.crop_scale)
         flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
         if self.mix == "none":
@@ -229,7 +231,7 @@ class Schedule(Frozen):
 
 
 def _cutmix_box(generator: torch.Generator) -> tuple[float, float, float, float]:
-    """Draw CutMix's rectangle: area 1 - lambda with lambda ~ Beta(1, 1), centre uniform, clipped to the image."""
+    """Sample CutMix's rectangle: area 1 - lambda with lambda ~ Beta(1, 1), centre uniform, clipped to the image."""
     lam, x, y = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     half = math.sqrt(1 - lam) / 2
     return max(0.0, x - half), max(0.0, y - half), min(1.0, x + half), min(1.0, y + half)

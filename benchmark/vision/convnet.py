@@ -19,13 +19,13 @@ class ConvNet(nn.Module):
 
     Args:
         depth: number of blocks; each halves the resolution.
-        classes: outputs.
+        classes: number of outputs.
         resolution: height and width of the input.
-        channels: of the input.
+        channels: number of channels of the input.
         norm: ``instance``, a group norm with as many groups as channels, or ``batch``.
 
     Raises:
-        BenchmarkError: nothing would be left of an image after `depth` poolings.
+        BenchmarkError: the image is smaller than one pixel after `depth` poolings.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ConvNet(nn.Module):
         return out
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return the logits [N, classes] of a feature map, or the flattened map [N, 128 s s] itself."""
+        """Return the logits [N, classes] of a feature map; with ``pre_logits``, the flattened map [N, 128 s s]."""
         flat = x.flatten(1)
         return flat if pre_logits else self.classifier(flat)
 

@@ -1,8 +1,8 @@
-"""Datasets: what ``configs/datasets/NAME.yaml`` says, where the files lie, and their two splits.
+"""Datasets: their descriptions in ``configs/datasets/NAME.yaml``, where their files lie, and their two splits.
 
-A training set never leads to its test split: what `open_train` returns holds the training images alone, and of the test
-split it knows a hash. Under the view "holdout", for all that is tuned, the test split is a tenth of the real training
-set and the real test split is not even listed.
+No path leads from a training set to its test split: `open_train` returns the training images and a hash of the test
+split, nothing else. Tuning uses the hold-out: a tenth of the training set is the test split, and the real test split is
+not even listed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from benchmark.identity import digest
 from benchmark.vision import fetching, layouts, reading
 from benchmark.vision.layouts import Split
 from benchmark.vision.models import Stem
-from benchmark.vision.training import TrainRecipe
+from benchmark.vision.training import TeacherTraining
 
-DataView: TypeAlias = Literal["full", "holdout"]
+TrainPart: TypeAlias = Literal["full", "holdout"]  # holdout: train on nine tenths, test on the other tenth
 Report: TypeAlias = Callable[[int, int], None]  # (done, total)
 
 
 class Budget(Frozen):
-    """How long a student trains."""
+    """How long a student is trained."""
 
     epochs: int = Field(ge=1)  # on a synthetic set
     batch_size: int = Field(ge=1)
@@ -37,11 +37,11 @@ class Budget(Frozen):
 
 
 class Resources(Frozen):
-    """What one task on this dataset takes."""
+    """What one node on this dataset needs of a machine."""
 
     cpus: int = Field(ge=1)  # processor cores
-    teacher_cpus: int = Field(1, ge=1)  # for what all else waits for: teachers, and preparations
-    gpus: float = Field(0, ge=0)  # where there are graphics cards, the share of one; 0: on the CPU even there
+    teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
+    gpus: float = Field(0, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
     memory_gb: float = Field(gt=0)  # main memory, in gigabytes
 
 
@@ -53,31 +53,31 @@ class Archive(Frozen):
 
 
 class DatasetConfig(Frozen):
-    """A dataset as ``configs/datasets/NAME.yaml`` describes it."""
+    """The description of a dataset in ``configs/datasets/NAME.yaml``."""
 
     name: str  # the file's stem
-    title: str  # as tables print it
+    title: str  # its name in tables
     description: str
     source: Literal["digits", "folder"]  # scikit-learn's digits, or files below the data directory
     folder: str = Field("", validate_default=True)  # below the data directory; two datasets may share one
-    unpacked: tuple[str, ...] = ()  # what archives call the folder; looked for below `folder` and beside it
+    unpacked: tuple[str, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
     classes: int = Field(ge=2)  # number of classes
     class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders
     resize: int = Field(ge=1)  # the short side, in pixels
-    resolution: int = Field(ge=1)  # of the central square that is kept
+    resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
     std: tuple[float, float, float]  # of pixels in [0, 1], per channel
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
-    stem: Stem = Stem()  # how networks take in images of this size
-    teacher: TrainRecipe  # the network that gives features and labels, and how it is trained
-    neutral: str = "mobilenetv2"  # a network, trained as the teacher is, that measures look through beside it
-    student: Budget  # how long a student trains
-    needs_gpu: bool = False  # its recipes are out of reach of a CPU
-    streaming: bool = False  # decode on every read, where a cache would be too large
-    resources: Resources  # what one task takes of a machine
+    stem: Stem = Stem()  # the first layer of networks, which depends on the resolution
+    teacher: TeacherTraining  # the network that gives features and labels, and its training
+    neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher
+    student: Budget  # how long a student is trained
+    needs_gpu: bool = False  # its methods and teachers are too slow on a CPU
+    streaming: bool = False  # decode at every read, because a cache would be too large
+    resources: Resources  # what one node needs of a machine
     fetch: Archive | None = None  # what `benchmark data fetch` downloads
-    by_hand: str = ""  # how to get it where nothing may be downloaded; DATA stands for the data directory
+    by_hand: str = ""  # how to get a dataset that cannot be downloaded; DATA stands for the data directory
 
     @field_validator("folder")
     @classmethod
@@ -88,8 +88,8 @@ class DatasetConfig(Frozen):
 
     @field_validator("teacher")
     @classmethod
-    def _trains(cls, teacher: TrainRecipe) -> TrainRecipe:
-        if teacher.epochs < 1:  # also where its own weights are published: other networks are trained by it
+    def _trains(cls, teacher: TeacherTraining) -> TeacherTraining:
+        if teacher.epochs < 1:  # even if its weights are published: other networks are trained with it
             raise ValueError("epochs: 1 or more; a network of another architecture would stay untrained")
         return teacher
 
@@ -103,7 +103,7 @@ class DatasetConfig(Frozen):
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found: images per class folder of each split, and one line for every file that cannot be read."""
+    """The result of `check`: images per class folder of each split, and a line for every file that cannot be read."""
 
     train: dict[str, int]
     test: dict[str, int]
@@ -127,7 +127,7 @@ class _Test(_Images, TestData):
 
 
 def list_datasets() -> list[str]:
-    """Return the names of all described datasets."""
+    """Return the names of all datasets that have a description."""
     return names("datasets")
 
 
@@ -135,7 +135,7 @@ def load_dataset(name: str) -> DatasetConfig:
     """Return the description of a dataset.
 
     Raises:
-        BenchmarkError: no such dataset, or faults in its file, each with its key.
+        BenchmarkError: there is no such dataset, or its file has faults; each fault names its key.
     """
     if name not in list_datasets():
         raise BenchmarkError(unknown("dataset", name, list_datasets()))
@@ -143,7 +143,7 @@ def load_dataset(name: str) -> DatasetConfig:
 
 
 def status(config: DatasetConfig, root: Path) -> str | None:
-    """Return None where the data can be read, else why not and what to do about it.
+    """Return None if the dataset is on disk, else the reason with the remedy.
 
     Args:
         config: the dataset.
@@ -156,53 +156,53 @@ def status(config: DatasetConfig, root: Path) -> str | None:
     return f"not on disk: {config.by_hand.replace('DATA', str(root))}"
 
 
-def info(config: DatasetConfig, root: Path, view: DataView = "full") -> DatasetInfo:
-    """Return what is known of a dataset from its file listing; no image is decoded.
+def info(config: DatasetConfig, root: Path, part: TrainPart = "full") -> DatasetInfo:
+    """Return the facts of a dataset from the list of its files; no image is decoded.
 
     Raises:
-        DataMissing: not on disk; the text says how to get it.
-        Faults: classes that are missing, empty or too many.
+        DataMissing: the dataset is not on disk; the message says how to get it.
+        Faults: classes are missing, empty or too many.
     """
-    return _info(config, *_splits(config, root, view))
+    return _info(config, *_splits(config, root, part))
 
 
-def open_train(config: DatasetConfig, root: Path, cache: Path, view: DataView = "full") -> TrainData:
+def open_train(config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full") -> TrainData:
     """Return the training split.
 
     Args:
         config: the dataset.
         root: the data directory.
         cache: directory for memory-mapped caches.
-        view: "holdout" leaves out the tenth that `open_test` then returns.
+        part: "holdout" leaves out the tenth that `open_test` then returns.
 
     Raises:
-        DataMissing: not on disk; the text says how to get it.
-        BenchmarkError: unreadable images, a wrong layout, or no room for the cache.
+        DataMissing: the dataset is not on disk; the message says how to get it.
+        BenchmarkError: an image cannot be read, the layout is wrong, or the disk has no room for the cache.
     """
-    train, test = _splits(config, root, view)
+    train, test = _splits(config, root, part)
     return _Train(_info(config, train, test), train.labels, _pixels(config, train, cache))
 
 
-def open_test(config: DatasetConfig, root: Path, cache: Path, view: DataView = "full") -> TestData:
-    """Return the test split; under the view "holdout", a tenth of every class of the real training set.
+def open_test(config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full") -> TestData:
+    """Return the test split; for the part "holdout", a tenth of every class of the real training set.
 
-    Arguments and errors are those of `open_train`.
+    The arguments and errors are the same as for `open_train`.
     """
-    train, test = _splits(config, root, view)
+    train, test = _splits(config, root, part)
     return _Test(_info(config, train, test), test.labels, _pixels(config, test, cache))
 
 
 def fetch(config: DatasetConfig, root: Path, report: Report = lambda done, total: None) -> None:
-    """Download and unpack a dataset below the data directory; an interrupted download goes on where it stopped.
+    """Download and unpack a dataset into the data directory; an interrupted download continues where it stopped.
 
     Args:
         config: the dataset.
         root: the data directory.
-        report: called with bytes done and bytes in all.
+        report: called with the bytes done and the bytes in total.
 
     Raises:
-        BenchmarkError: it must be got by hand, the server or the connection failed, the checksum is wrong, or the disk
-            is full.
+        BenchmarkError: the dataset must be downloaded by hand, the server or the connection failed, the checksum is
+            wrong, or the disk is full.
     """
     if status(config, root) is None:
         return
@@ -220,10 +220,10 @@ def check(config: DatasetConfig, root: Path, report: Report = lambda done, total
     Args:
         config: the dataset.
         root: the data directory.
-        report: called with images done and images in all.
+        report: called with the images done and the images in total.
 
     Raises:
-        DataMissing, Faults: as `info`.
+        DataMissing, Faults: as for `info`.
     """
     train, test = _splits(config, root, "full")
     unreadable: list[str] = []
@@ -239,22 +239,22 @@ def check(config: DatasetConfig, root: Path, report: Report = lambda done, total
 def _location(config: DatasetConfig, root: Path) -> Path | None:
     """Return the first folder that holds the dataset."""
     home = root / config.folder
-    places = [home, *(home / name for name in config.unpacked), *(root / name for name in config.unpacked)]
-    return next((place for place in places if layouts.is_dataset(place)), None)
+    folders = [home, *(home / name for name in config.unpacked), *(root / name for name in config.unpacked)]
+    return next((folder for folder in folders if layouts.is_dataset(folder)), None)
 
 
-def _splits(config: DatasetConfig, root: Path, view: DataView) -> tuple[Split, Split]:
-    """List what `view` trains on and what it tests on."""
+def _splits(config: DatasetConfig, root: Path, part: TrainPart) -> tuple[Split, Split]:
+    """Return the training and the test images of a part, not decoded."""
     if config.source == "digits":
-        train, test = layouts.read_digits()
+        train, test = layouts.list_digits()
     else:
-        place = _location(config, root)
-        if place is None:
+        folder = _location(config, root)
+        if folder is None:
             raise DataMissing(f"dataset '{config.name}' is {status(config, root)}")
-        train = layouts.read_split(place, "train")
-        test = layouts.read_split(place, "val") if view == "full" else train
-    if view == "holdout":
-        train, test = layouts.carve(train)
+        train = layouts.list_split(folder, "train")
+        test = layouts.list_split(folder, "val") if part == "full" else train
+    if part == "holdout":
+        train, test = layouts.hold_out(train)
     _refuse_faults(config, root, train, test)
     return train, test
 
@@ -273,13 +273,13 @@ def _refuse_faults(config: DatasetConfig, root: Path, train: Split, test: Split)
         raise Faults(faults)
 
 
-def _some(words: Sequence[str]) -> str:
-    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
-    return ("class " if len(words) == 1 else "the classes ") + ", ".join(words[:5]) + more
+def _some(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - 5} more" if len(classes) > 5 else ""
+    return ("class " if len(classes) == 1 else "the classes ") + ", ".join(classes[:5]) + more
 
 
 def _info(config: DatasetConfig, train: Split, test: Split) -> DatasetInfo:
-    decisive = config.model_dump(include={"resize", "resolution", "mean", "std", "flip"})
+    preprocessing = config.model_dump(include={"resize", "resolution", "mean", "std", "flip"})
     splits = {"train": train.fingerprint(), "test": test.fingerprint()}
     return DatasetInfo(
         name=config.name,
@@ -289,7 +289,7 @@ def _info(config: DatasetConfig, train: Split, test: Split) -> DatasetInfo:
         mean=config.mean,
         std=config.std,
         flip=config.flip,
-        fingerprint=digest({"preprocessing": reading.VERSION, **decisive, **splits})[:32],
+        fingerprint=digest({"preprocessing": reading.VERSION, **preprocessing, **splits})[:32],
     )
 
 

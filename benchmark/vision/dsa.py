@@ -1,6 +1,6 @@
 """Differentiable siamese augmentation (Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259), batched.
 
-What is drawn is kept apart from what is done with it: siamese batches (real and synthetic) apply the same draws.
+Random numbers are sampled first and applied later, so that two siamese batches (real and synthetic) use the same ones.
 """
 
 from __future__ import annotations
@@ -22,89 +22,89 @@ DEGREES = 15.0
 
 @dataclass(frozen=True, eq=False)
 class Augmentation:
-    """One of the six groups, with the parameters of every image.
+    """One of the six groups of augmentations, with random numbers for every image.
 
     Attributes:
-        group: a name of `GROUPS`.
-        draws: [n, 3] in [0, 1), what the parameters are computed from.
+        group: one of `GROUPS`.
+        samples: [n, 3], uniform in [0, 1); the parameters of the augmentation are computed from them.
     """
 
     group: str
-    draws: Tensor
+    samples: Tensor
 
     def rows(self, index: Tensor) -> Augmentation:
-        """Return the draws at ``index`` [m]: those of each image's class, say, for a siamese pair of batches."""
-        return Augmentation(self.group, self.draws[index.to(self.draws.device)])
+        """Return the augmentation with the random numbers at ``index`` [m], e.g. at the class of each image."""
+        return Augmentation(self.group, self.samples[index.to(self.samples.device)])
 
     def apply(self, images: Tensor) -> Tensor:
-        """Return the augmented images [n, C, S, S], normalised as they came; what is cut away becomes 0, the mean."""
-        draws = self.draws.to(images.device, images.dtype)
-        result: Tensor = _APPLY[self.group](images, draws)
+        """Return augmented normalised images [n, C, S, S]; pixels that are cut away become 0, the dataset's mean."""
+        samples = self.samples.to(images.device, images.dtype)
+        result: Tensor = _APPLY[self.group](images, samples)
         return result
 
 
-def draw(n: int, generator: torch.Generator, *, flip: bool = True) -> Augmentation:
-    """Draw one group for the whole call, uniformly, and parameters for n images (or classes) on their own.
+def sample_augmentation(n: int, generator: torch.Generator, *, flip: bool = True) -> Augmentation:
+    """Sample one group for all images, uniformly, and random numbers for each of n images (or classes).
 
     Args:
-        n: number of parameter sets.
+        n: number of images or classes.
         generator: a CPU generator.
-        flip: whether mirroring is among the groups.
+        flip: whether mirroring is one of the groups.
     """
     groups = [group for group in GROUPS if flip or group != "flip"]
     group = groups[int(torch.randint(len(groups), (), generator=generator))]
     return Augmentation(group, torch.rand(n, 3, generator=generator))
 
 
-def _color(images: Tensor, draws: Tensor) -> Tensor:
-    """Shift the brightness, then stretch about each pixel's grey value, then about the image's mean."""
-    u = draws[:, :, None, None, None]
+def _color(images: Tensor, samples: Tensor) -> Tensor:
+    """Shift the brightness, then scale the distance to each pixel's grey value, then to the image's mean."""
+    u = samples[:, :, None, None, None]
     images = images + (u[:, 0] - 0.5) * BRIGHTNESS
     images = torch.lerp(images.mean(1, keepdim=True), images, u[:, 1] * SATURATION)
     return torch.lerp(images.mean((1, 2, 3), keepdim=True), images, u[:, 2] + CONTRAST)
 
 
-def _crop(images: Tensor, draws: Tensor) -> Tensor:
-    """Shift by whole pixels."""
+def _crop(images: Tensor, samples: Tensor) -> Tensor:
+    """Shift each image by whole pixels."""
     side = images.shape[-1]
     most = int(side * SHIFT + 0.5)
-    shift = (draws[:, :2] * (2 * most + 1)).floor() - most
+    shift = (samples[:, :2] * (2 * most + 1)).floor() - most
     x, y = (shift * 2 / (side - 1)).unbind(1)  # in the coordinates of `_affine`
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     return _affine(images, (one, zero, x), (zero, one, y), mode="nearest")
 
 
-def _cutout(images: Tensor, draws: Tensor) -> Tensor:
-    """Blank a square, as much of it as lies within the image."""
+def _cutout(images: Tensor, samples: Tensor) -> Tensor:
+    """Set a square of each image to 0; the square may reach beyond the border."""
     side = images.shape[-1]
     width = int(side * CUTOUT + 0.5)
-    first = (draws[:, :2] * (side + 1 - width % 2)).floor() - width // 2  # [n, 2]
-    place = torch.arange(side, device=images.device)
-    hidden = (place >= first.unsqueeze(-1)) & (place < first.unsqueeze(-1) + width)  # [n, 2, S]
+    first = (samples[:, :2] * (side + 1 - width % 2)).floor() - width // 2  # [n, 2]
+    position = torch.arange(side, device=images.device)
+    hidden = (position >= first.unsqueeze(-1)) & (position < first.unsqueeze(-1) + width)  # [n, 2, S]
     return images.masked_fill((hidden[:, 0].unsqueeze(1) & hidden[:, 1].unsqueeze(2)).unsqueeze(1), 0.0)
 
 
-def _flip(images: Tensor, draws: Tensor) -> Tensor:
-    return torch.where(draws[:, :1, None, None] < 0.5, images.flip(3), images)
+def _flip(images: Tensor, samples: Tensor) -> Tensor:
+    return torch.where(samples[:, :1, None, None] < 0.5, images.flip(3), images)
 
 
-def _scale(images: Tensor, draws: Tensor) -> Tensor:
-    """Zoom in and out, width and height on their own."""
-    x, y = (1 / SCALE + draws[:, :2] * (SCALE - 1 / SCALE)).unbind(1)
+def _scale(images: Tensor, samples: Tensor) -> Tensor:
+    """Zoom in or out; width and height have different factors."""
+    x, y = (1 / SCALE + samples[:, :2] * (SCALE - 1 / SCALE)).unbind(1)
     zero = torch.zeros_like(x)
     return _affine(images, (x, zero, zero), (zero, y, zero))
 
 
-def _rotate(images: Tensor, draws: Tensor) -> Tensor:
-    angle = (draws[:, 0] * 2 - 1) * math.radians(DEGREES)
+def _rotate(images: Tensor, samples: Tensor) -> Tensor:
+    angle = (samples[:, 0] * 2 - 1) * math.radians(DEGREES)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return _affine(images, (cos, -sin, zero), (sin, cos, zero))
 
 
 def _affine(images: Tensor, row_x: tuple[Tensor, ...], row_y: tuple[Tensor, ...], mode: str = "bilinear") -> Tensor:
-    """Look up every pixel at ``(row_x . (x, y, 1), row_y . (x, y, 1))``, 0 outside the image.
+    """Return images whose pixel (x, y) is the input at ``(row_x . (x, y, 1), row_y . (x, y, 1))``; 0 outside the input.
 
-    Coordinates are -1 and 1 at the centres of the outermost pixels, as torch had it when the method was published.
+    The centres of the outermost pixels have the coordinates -1 and 1, torch's convention when the method was published.
     """
     theta = torch.stack([torch.stack(row_x, 1), torch.stack(row_y, 1)], 1)  # [n, 2, 3]
     grid = F.affine_grid(theta, list(images.shape), align_corners=True)

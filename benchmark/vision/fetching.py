@@ -1,4 +1,4 @@
-"""Downloads that survive an interruption, and archives unpacked whole or not at all."""
+"""Download files, continuing after an interruption, and unpack archives completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,56 +14,58 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+from humanize import naturalsize
+
 from benchmark.errors import BenchmarkError
 from benchmark.vision.reading import make_room
 
-ATTEMPTS = 5  # in a row that bring no new byte, before a download is given up
+ATTEMPTS = 5  # a download is given up after so many attempts in a row without a new byte
 PAUSE = 2.0  # seconds between two attempts
-TIMEOUT = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without an answer, after which an attempt has failed
 BLOCK = 1 << 18  # bytes written at a time
 
 
 class _Broken(Exception):
-    """A transfer that stopped early; it may be tried again."""
+    """A transfer stopped early; another attempt may succeed."""
 
 
 def download(url: str, folder: Path, md5: str, report: Callable[[int, int], None]) -> Path:
-    """Download a file, going on where an earlier attempt stopped.
+    """Download a file; continue where an earlier attempt stopped.
 
     Args:
-        url: of the file.
-        folder: where it is put, under the last part of the URL; unfinished, it ends in ``.part``.
-        md5: checksum, 32 hexadecimal digits; a file in place has passed it.
-        report: called with bytes done and bytes in all.
+        url: address of the file.
+        folder: where the file is written. Its name is the last part of the URL, with ``.part`` until it is complete.
+        md5: checksum, 32 hexadecimal digits; it is not checked again for a file that is complete already.
+        report: called with the bytes done and the bytes in total.
 
     Returns:
         The path of the file.
 
     Raises:
-        BenchmarkError: no connection, an answer that is not the file, a wrong checksum, or no room.
+        BenchmarkError: no connection, an error of the server, a wrong checksum, or no room on the disk.
     """
     make_room(folder, 0)
     target = folder / url.rpartition("/")[2]
     part = target.with_name(f"{target.name}.part")
     if target.exists():
         return target
-    _insist(url, part, report)
+    _transfer_all(url, part, report)
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
+        actual = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual != md5:
         part.unlink()
         raise BenchmarkError(
-            f"{url}: the file's checksum is {found}, not {md5}; it was deleted. Run the command again; "
-            "if that does not help, the server holds another file than it did"
+            f"{url}: the file's checksum is {actual}, not {md5}; the file was deleted. Run the command again; "
+            "if that does not help, the file on the server has changed"
         )
     return part.replace(target)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a ``.zip`` or a ``.tar.*`` file into a folder, where its content appears only when all is unpacked.
+    """Unpack a ``.zip`` or a ``.tar.*`` file into a folder; its content appears there when all of it is unpacked.
 
     Raises:
-        BenchmarkError: not an archive, a member that would land outside, or no room.
+        BenchmarkError: the file is no archive, it would write outside the folder, or the disk has no room.
     """
     make_room(folder, 2 * archive.stat().st_size)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
@@ -82,8 +84,8 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _insist(url: str, part: Path, report: Callable[[int, int], None]) -> None:
-    """Transfer until the file is whole; give up when several attempts in a row bring nothing."""
+def _transfer_all(url: str, part: Path, report: Callable[[int, int], None]) -> None:
+    """Transfer until the file is complete; give up after `ATTEMPTS` attempts in a row without a new byte."""
     idle, reason = 0, ""
     while idle < ATTEMPTS:
         before = _size(part)
@@ -94,21 +96,21 @@ def _insist(url: str, part: Path, report: Callable[[int, int], None]) -> None:
         idle = 0 if _size(part) > before else idle + 1
         time.sleep(PAUSE)
     raise BenchmarkError(
-        f"{url}: {reason}. {_size(part) / 1e6:,.0f} MB are in {part}; the same command goes on from there. "
+        f"{url}: {reason}. {naturalsize(_size(part))} are in {part}; the same command continues from there. "
         "Without a connection, put the unpacked files there by hand"
     )
 
 
 def _transfer(url: str, part: Path, report: Callable[[int, int], None]) -> None:
-    """Append what is missing; start anew where the server cannot send a part."""
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    """Append the missing bytes; start again from the first byte if the server cannot send a range."""
+    start = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
-            _append(reply, part, have if reply.status == http.client.PARTIAL_CONTENT else 0, report)
+            _append(reply, part, start if reply.status == http.client.PARTIAL_CONTENT else 0, report)
     except HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing; the checksum has the last word
+            return  # no byte is missing; the checksum is compared next
         if error.code >= 500:
             raise _Broken(f"the server answered {error.code} {error.reason}") from error
         raise BenchmarkError(f"{url}: the server answered {error.code} {error.reason}") from error
@@ -126,7 +128,7 @@ def _append(reply: http.client.HTTPResponse, part: Path, start: int, report: Cal
             file.write(block)
             report(file.tell(), total)
     if _size(part) < total:
-        raise _Broken(f"the connection was closed after {_size(part) / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+        raise _Broken(f"the connection was closed after {naturalsize(_size(part))} of {naturalsize(total)}")
 
 
 def _size(path: Path) -> int:

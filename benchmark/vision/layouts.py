@@ -1,4 +1,4 @@
-"""Where the images of a dataset lie: known layouts, listed without decoding an image."""
+"""Layouts of image folders: list the images of a split without decoding them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 
 CIFAR = "cifar-10-batches-py"  # the folder that torchvision unpacks CIFAR-10 to
-IGNORED = {".txt", ".csv", ".db", ".ini"}  # notes and droppings of file managers
-HELD_OUT = 0.1  # share of a class that `carve` puts aside
+IGNORED = {".txt", ".csv", ".db", ".ini"}  # files that are no images, some of them written by file managers
+HELD_OUT = 0.1  # share of a class that `hold_out` leaves out of training
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -29,9 +29,9 @@ class Split:
 
     Attributes:
         classes: names of the class folders, sorted.
-        labels: int64 [N], positions in ``classes``.
+        labels: int64 [N], indices into ``classes``.
         items: [N] the path of a file, or its pixels: uint8 [H, W] or [H, W, 3].
-        keys: [N] what tells an image from others without decoding it: class, file name and bytes, or a hash of pixels.
+        keys: [N] a text that identifies an image: its class, file name and number of bytes, or a hash of its pixels.
     """
 
     classes: tuple[str, ...]
@@ -40,59 +40,57 @@ class Split:
     keys: Sequence[str]
 
     def select(self, indices: Tensor) -> Split:
-        """Return the split with only the images at ``indices`` [n]."""
-        chosen = indices.tolist()
-        return Split(
-            self.classes, self.labels[indices], [self.items[i] for i in chosen], [self.keys[i] for i in chosen]
-        )
+        """Return a split with the images at ``indices`` [n] only."""
+        rows = indices.tolist()
+        return Split(self.classes, self.labels[indices], [self.items[i] for i in rows], [self.keys[i] for i in rows])
 
     def counts(self) -> dict[str, int]:
         """Return the number of images of each class."""
         return dict(zip(self.classes, torch.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
 
     def fingerprint(self) -> str:
-        """Return a hash of the images' keys in their order."""
+        """Return a hash of the keys of all images, in their order."""
         return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a training and a test split lie in a folder, in a layout that `read_split` knows."""
+    """Return whether a folder has a training and a test split in a layout that `list_split` knows."""
     return ((folder / "train").is_dir() and (folder / "val").is_dir()) or _is_cifar(folder)
 
 
-def read_split(folder: Path, split: Literal["train", "val"]) -> Split:
-    """List one split without decoding it.
+def list_split(folder: Path, split: Literal["train", "val"]) -> Split:
+    """Return the images of one split, not decoded.
 
     Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
     ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR-10's ``cifar-10-batches-py``.
 
     Raises:
-        BenchmarkError: a damaged layout.
+        BenchmarkError: files of the layout are damaged or missing.
     """
     if _is_cifar(folder):
         return _cifar(folder, split)
-    below = folder / split
-    if (below / "val_annotations.txt").is_file() and (below / "images").is_dir():
-        return _annotated(below)
-    classes = sorted(entry.name for entry in _entries(below) if entry.is_dir())
-    return _files({name: _images(below / name) for name in classes})
+    root = folder / split
+    if (root / "val_annotations.txt").is_file() and (root / "images").is_dir():
+        return _annotated(root)
+    classes = sorted(entry.name for entry in _entries(root) if entry.is_dir())
+    return _files({name: _images(root / name) for name in classes})
 
 
-def read_digits() -> tuple[Split, Split]:
-    """Return scikit-learn's digits as (train, test): of each class, in the order of the file, every fifth is test."""
-    from sklearn.datasets import load_digits  # slow to import, and needed for this set only
+def list_digits() -> tuple[Split, Split]:
+    """Return scikit-learn's digits as (train, test): every fifth image of a class, in file order, is a test image."""
+    from sklearn.datasets import load_digits  # slow to import, and needed for digits only
 
     data = load_digits()
     labels = torch.from_numpy(data.target).long()
-    rank = (labels[:, None] == labels[None]).tril().sum(1) - 1  # [N] position among the images of the own class
+    rank = (labels[:, None] == labels[None]).tril().sum(1) - 1  # [N] position among the images of the same class
     pixels = (data.images * (255 / 16)).round().astype(np.uint8)  # [N, 8, 8], from 0..16
-    whole = _arrays(tuple(str(digit) for digit in range(10)), labels, pixels)
+    digits = _arrays(tuple(str(digit) for digit in range(10)), labels, pixels)
     is_test = rank % 5 == 4
-    return whole.select((~is_test).nonzero()[:, 0]), whole.select(is_test.nonzero()[:, 0])
+    return digits.select((~is_test).nonzero()[:, 0]), digits.select(is_test.nonzero()[:, 0])
 
 
-def carve(split: Split) -> tuple[Split, Split]:
-    """Divide a split, class by class with a fixed seed, into nine tenths and one tenth (of an image at least)."""
+def hold_out(split: Split) -> tuple[Split, Split]:
+    """Divide every class with a fixed seed: nine tenths to train on, and one tenth (at least one image) to test on."""
     held = torch.zeros(len(split.labels), dtype=torch.bool)
     for label in range(len(split.classes)):
         members = (split.labels == label).nonzero()[:, 0]
@@ -116,7 +114,7 @@ def _images(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _files(by_class: dict[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str]]]) -> Split:
-    """Make a split of the files of each class, sorted by path."""
+    """Return a split of the files of each class; the files of a class are sorted by path."""
     labels, items, keys = [], [], []
     for label, (name, entries) in enumerate(by_class.items()):
         for entry in sorted(entries, key=lambda entry: entry.path):
@@ -127,20 +125,19 @@ def _files(by_class: dict[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str
 
 
 def _annotated(folder: Path) -> Split:
-    """List Tiny ImageNet's ``val``: images in one folder, classes in ``val_annotations.txt``."""
-    note = folder / "val_annotations.txt"
-    class_of = dict(line.split("\t")[:2] for line in note.read_text().splitlines() if line.count("\t"))
+    """Return Tiny ImageNet's ``val``: the images lie in one folder, their classes in ``val_annotations.txt``."""
+    annotations = folder / "val_annotations.txt"
+    class_of = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines() if line.count("\t"))
     by_class: dict[str, list[os.DirEntry[str]]] = {name: [] for name in sorted(set(class_of.values()))}
-    strangers = []
+    unknown = []
     for entry in _images(folder / "images"):
         if entry.name in class_of:
             by_class[class_of[entry.name]].append(entry)
         else:
-            strangers.append(entry.name)
-    if strangers:
-        raise BenchmarkError(
-            f"{note}: no class for {len(strangers)} images, {', '.join(sorted(strangers)[:5])} among them"
-        )
+            unknown.append(entry.name)
+    if unknown:
+        some = ", ".join(sorted(unknown)[:5])
+        raise BenchmarkError(f"{annotations}: has no class for {len(unknown)} images, {some} among them")
     return _files(dict(by_class))
 
 
@@ -149,7 +146,7 @@ def _is_cifar(folder: Path) -> bool:
 
 
 def _cifar(folder: Path, split: str) -> Split:
-    """Read CIFAR-10 as torchvision lays it down."""
+    """Return CIFAR-10 from the files that torchvision unpacks."""
     from torchvision.datasets import CIFAR10  # slow to import, and needed for this layout only
 
     try:
@@ -165,4 +162,5 @@ def _arrays(classes: tuple[str, ...], labels: Tensor, pixels: Pixels) -> Split:
     keys = [
         f"{classes[c]} {hashlib.sha256(p.tobytes()).hexdigest()}" for c, p in zip(labels.tolist(), pixels, strict=True)
     ]
-    return Split(classes, labels, [image.copy() for image in pixels], keys)  # a view would keep all others reachable
+    # Each image is a copy: a slice of ``pixels`` would keep all other images reachable, those of the other split too.
+    return Split(classes, labels, [image.copy() for image in pixels], keys)

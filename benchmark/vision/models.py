@@ -1,4 +1,4 @@
-"""Teachers and students by name: timm's networks, with stems for small images, and the ConvNets of the field."""
+"""Networks by name: timm's, with stems for small images, and the ConvNets that papers on distillation use."""
 
 from __future__ import annotations
 
@@ -36,43 +36,42 @@ _TIMM_NAMES = {
     "vit_small": "vit_small_patch16_224",
 }
 
-
-_forwarded = {"images": 0}  # of this process
+_forwarded = {"images": 0}  # images that the networks of this process have taken in
 
 
 class Stem(Frozen):
-    """How a network takes in images of a dataset's size: small images would be gone after a stem made for 224 px."""
+    """The first layers of a network: a stem for 224 px reduces small images to too few pixels."""
 
     resnet: Literal["imagenet", "small"] = "imagenet"  # small: stride 1 (ResNets: 3x3, no max-pool)
-    patch: int | None = None  # side of a vision transformer's patches; None: see `default_patch`
-    norm: Literal["instance", "batch"] = "instance"  # of ConvNets
+    patch: int | None = None  # side of the patches of a vision transformer; None: see `default_patch`
+    norm: Literal["instance", "batch"] = "instance"  # norm of ConvNets
 
 
 def list_models() -> dict[str, str]:
-    """Return the networks with a name of their own and a few words on each; any other timm name works as well."""
+    """Return the names of our networks with a short description of each; every other name of timm works too."""
     return dict(_MODELS)
 
 
 def create_model(
     arch: str, *, classes: int, resolution: int, channels: int = 3, stem: Stem | None = None, seed: int = 0
 ) -> nn.Module:
-    """Return a network with random weights, channels-last, on the CPU; the global generator is left as it was.
+    """Return a network with random weights, channels-last, on the CPU; the global generator does not change.
 
     Args:
-        arch: a name of `list_models`, or timm's.
-        classes: outputs.
+        arch: a name of `list_models` or of timm.
+        classes: number of outputs.
         resolution: height and width of the images.
-        channels: of the images.
-        stem: how small images are taken in.
-        seed: of the weights.
+        channels: number of channels of the images.
+        stem: the first layers; None: for large images.
+        seed: seed of the weights.
 
     Raises:
-        BenchmarkError: no such network, or one that cannot take images of this size.
+        BenchmarkError: there is no such network, or it cannot take images of this size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _build(arch, stem or Stem(), classes=classes, resolution=resolution, channels=channels)
-    # Every image passes the first convolution once, whichever method of the network it was handed to.
+    # Every image passes the first convolution once, whichever method of the network is called.
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), model)
     first.register_forward_pre_hook(_count_images)
     return model.to(memory_format=torch.channels_last)
@@ -84,47 +83,47 @@ def load_pretrained(
     """Return a network with published weights, channels-last, on the CPU.
 
     Args:
-        arch: a name of `list_models`, or timm's.
+        arch: a name of `list_models` or of timm.
         weights: ``torchvision:NAME`` ("torchvision:IMAGENET1K_V1", residual networks only) or ``timm:TAG``
-            ("timm:a1_in1k"); downloaded once into the libraries' caches.
-        classes: outputs; as many as the weights have.
+            ("timm:a1_in1k"); the library downloads them once into its cache.
+        classes: number of outputs; the same as that of the weights.
         resolution: height and width of the images.
-        channels: of the images.
-        stem: must be the one that the weights were trained with.
+        channels: number of channels of the images.
+        stem: the first layers; the same as those that the weights were trained with.
 
     Raises:
-        BenchmarkError: no such weights, no network connection, or weights that do not fit.
+        BenchmarkError: there are no such weights, they do not fit the network, or they cannot be downloaded.
     """
     model = create_model(arch, classes=classes, resolution=resolution, channels=channels, stem=stem)
     try:
         model.load_state_dict(_published(arch, weights))
-    except Exception as error:  # the libraries raise whatever their transport raises
+    except Exception as error:  # the libraries raise errors of many kinds
         raise BenchmarkError(
-            f"network '{arch}': cannot load the weights '{weights}': {error}. Name them torchvision:NAME or timm:TAG, "
-            "see that classes and stem are those of the weights, and that they can be downloaded or are cached"
+            f"network '{arch}': cannot load the weights '{weights}': {error}. Name them torchvision:NAME or timm:TAG; "
+            "classes and stem must be those of the weights, and the weights must be in the cache or can be downloaded"
         ) from error
     return model
 
 
 def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pooled features of the last layer but one, [N, D], and logits, [N, classes], of normalised images."""
+    """Return the pooled features [N, D] before the last layer and the logits [N, classes] of normalised images."""
     network: Any = model
     maps = network.forward_features(x)
     return network.forward_head(maps, pre_logits=True), network.forward_head(maps)
 
 
 def images_forwarded() -> int:
-    """Return how many images the networks of this process have taken in so far, the same image counted every time."""
+    """Return how many images passed through the networks of this process so far; an image counts at every pass."""
     return _forwarded["images"]
 
 
 def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    """Return the batch norms of a network in the order in which an image meets them."""
+    """Return the batch norms of a network in the order in which an image passes them."""
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def default_patch(resolution: int) -> int:
-    """Return the largest patch, at most 16, that cuts an image into 8 x 8 patches or more: 16 at 224 px, 4 at 32 px."""
+    """Return the largest patch side, at most 16, that gives at least 8 x 8 patches: 16 at 224 px, 4 at 32 px."""
     return next((p for p in (16, 8, 4, 2) if resolution % p == 0 and resolution // p >= 8), 1)
 
 
@@ -146,7 +145,7 @@ def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: in
 
 
 def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:
-    """Return what a network of fixed input size must be told."""
+    """Return the options of timm that a network of fixed input size needs."""
     if not timm.models.get_pretrained_cfg(name).fixed_input_size:
         return {}
     if not re.match(r"(test_)?(vit|deit)", name):
@@ -158,7 +157,7 @@ def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:
 
 
 def _shrink_stem(model: Any, channels: int) -> None:
-    """Let a convolutional stem keep the resolution; other networks have none and stay as they are."""
+    """Change a convolutional stem so that it keeps the resolution; other networks do not change."""
     if isinstance(model, timm.models.ResNet):
         model.conv1 = nn.Conv2d(channels, model.bn1.num_features, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")

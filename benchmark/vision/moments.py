@@ -1,4 +1,4 @@
-"""Means and variances of what every batch norm of a network is given: per image, and of groups of images."""
+"""Means and variances of the inputs of every batch norm of a network: per image, and for groups of images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmark.vision.models import batch_norms
 class Moments(torch.autograd.Function):
     """Mean and biased variance over the pixels of each channel of each image: [N, C, H, W] -> [N, C] twice, float32.
 
-    As ``torch.var_mean(x, (2, 3), correction=0)``, ten times faster on a CPU; its gradient is one fused pass. The
-    variance is ``E[x^2] - E[x]^2``, whose relative error is below 1e-4 for means up to 10 standard deviations.
+    It computes ``torch.var_mean(x, (2, 3), correction=0)``, ten times faster on a CPU and with a gradient in one pass.
+    The variance is ``E[x^2] - E[x]^2``; its relative error is below 1e-4 for means up to 10 standard deviations.
     """
 
     @staticmethod
@@ -41,20 +41,20 @@ class Moments(torch.autograd.Function):
 
 
 class InputRecorder(ABC):
-    """Looks at what layers are given while it is entered as a context manager.
+    """Records the inputs of layers inside a ``with`` block.
 
     Attributes:
-        seen: what `record` has kept; empty again at the end.
+        seen: what `record` has stored; it is cleared at the end of the block.
     """
 
     def __init__(self, layers: Mapping[str, nn.Module]) -> None:
-        """Take the layers, each with the key that `record` gets."""
+        """Take the layers by the keys that `record` gets."""
         self._watched = layers
         self.seen: dict[str, Any] = {}
 
     @abstractmethod
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
-        """Keep what is wanted of a layer's input."""
+        """Store in ``seen`` what is needed of a layer's input ``x``."""
 
     def __enter__(self) -> Self:
         self._hooks = [layer.register_forward_pre_hook(self._hook(key)) for key, layer in self._watched.items()]
@@ -72,28 +72,29 @@ class InputRecorder(ABC):
 
 
 class BatchNormInputs(InputRecorder):
-    """Records the moments of every batch norm's input.
+    """Records the moments of the input of every batch norm.
 
     Attributes:
-        channels: channels of every batch norm, in the order of the network.
+        layers: the batch norms, in the order of the network.
+        channels: the number of channels of each.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = batch_norms(model)
         self.channels = [layer.num_features for layer in self.layers]
-        super().__init__({str(place): layer for place, layer in enumerate(self.layers)})
+        super().__init__({str(index): layer for index, layer in enumerate(self.layers)})
 
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
-        """Keep the moments of every image."""
+        """Store the moments of every image."""
         self.seen[key] = Moments.apply(x)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return per-image means and variances of the last forward pass, each [N, all channels], layer after layer."""
-        seen = [self.seen[str(place)] for place in range(len(self.layers))]
-        return torch.cat([mean for mean, _ in seen], 1), torch.cat([variance for _, variance in seen], 1)
+        moments = [self.seen[str(index)] for index in range(len(self.layers))]
+        return torch.cat([mean for mean, _ in moments], 1), torch.cat([variance for _, variance in moments], 1)
 
     def running(self) -> tuple[Tensor, Tensor]:
-        """Return the statistics that the batch norms keep themselves, each [1, all channels]."""
+        """Return the running means and variances of the batch norms, each [1, all channels]."""
         means, variances = [], []
         for layer in self.layers:
             if layer.running_mean is None or layer.running_var is None:
@@ -109,9 +110,9 @@ def pooled(mean: Tensor, variance: Tensor, weights: Tensor) -> tuple[Tensor, Ten
     """Return mean and variance of groups of images from those of the images, by the law of total variance.
 
     Args:
-        mean: [groups, n, channels] of each image.
-        variance: likewise.
-        weights: [groups, n], of the images within their group; every group sums to 1.
+        mean: [groups, n, channels], the means of the images.
+        variance: [groups, n, channels], the variances of the images.
+        weights: [groups, n], the weights of the images; those of a group sum to 1.
 
     Returns:
         Mean and variance, each [groups, channels].

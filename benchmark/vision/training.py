@@ -1,7 +1,7 @@
-"""Training and testing classifiers: one loop for teachers on real images and for students on synthetic ones.
+"""Train and test classifiers, with one loop for teachers on real images and students on synthetic images.
 
-A `Stream` says which views are visited in which order, `fit` takes one optimiser step for each of them, and the loss is
-a function of the logits and the batch. All that is random is decided by seeds, never by global state.
+A `Stream` yields the augmented batches in order, `fit` takes one optimiser step for each of them, and the loss is a
+function of the logits and the batch. Seeds determine all random numbers; global state determines none.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 OptimizerName = Literal["sgd", "adamw"]
 
-RESIDENT_BYTES = 2 << 30  # training sets up to this size are kept on the device, larger ones are read batch by batch
+RESIDENT_BYTES = 2 << 30  # larger training sets are not kept on the device; they are read batch by batch
 TEST_BATCH = 256
 
 
-class TrainRecipe(Frozen):
-    """How a network is trained on real images."""
+class TeacherTraining(Frozen):
+    """How a teacher is trained on real images."""
 
     arch: str
     epochs: int = Field(ge=0)
@@ -56,9 +56,9 @@ class Batch:
     """One augmented batch.
 
     Attributes:
-        epoch: counted from 0.
-        rows: the places of its images in the epoch's order of visits.
-        view: which images it shows, and how.
+        epoch: number of the epoch, from 0.
+        rows: the positions of its images in the order of the epoch.
+        view: the indices of its images and their augmentation.
         images: [b, C, S, S] float32, normalised, augmented, on the device, channels-last.
     """
 
@@ -70,11 +70,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stream:
-    """The batches of all epochs of a schedule over n images, in order: the same in every pass.
+    """The batches of all epochs of a schedule over n images, in order; every iteration yields the same batches.
 
     Attributes:
-        schedule: of the views.
-        seed: of the views.
+        schedule: determines the views, with the seed.
+        seed: seed of the views.
         n: number of images.
         read: returns normalised float32 images [b, C, S, S] on the device for indices [b].
     """
@@ -90,9 +90,9 @@ class Stream:
             start = 0
             views = self.schedule.views(self.seed, epoch, self.n)
             for view, images in read_ahead(lambda view: (view, self.read(view.indices)), views):
-                seen = view.apply(images).contiguous(memory_format=torch.channels_last)
-                yield Batch(epoch, slice(start, start + len(seen)), view, seen)
-                start += len(seen)
+                augmented = view.apply(images).contiguous(memory_format=torch.channels_last)
+                yield Batch(epoch, slice(start, start + len(augmented)), view, augmented)
+                start += len(augmented)
 
     def __len__(self) -> int:
         """Return the number of batches of all epochs."""
@@ -100,20 +100,20 @@ class Stream:
 
 
 def from_pixels(pixels: Tensor, info: DatasetInfo, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a reader of images [N, C, H, W] in pixel space: kept on the device as they are, normalised per batch."""
+    """Return a function that returns normalised images by index; the pixels [N, C, H, W] are kept on the device."""
     resident = pixels.to(device)
     return lambda indices: normalize(resident[indices.to(device)], info)
 
 
 def from_data(data: ImageData, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a reader of a dataset: resident on the device where it is small enough, else read batch by batch."""
+    """Return a function that returns a dataset's normalised images by index; a large dataset is read in batches."""
     if len(data) * data.info.channels * data.info.resolution**2 <= RESIDENT_BYTES:
         return from_pixels(data.read(torch.arange(len(data))), data.info, device)
     return lambda indices: normalize(data.read(indices).to(device), data.info)
 
 
 def read_ahead(read: Callable[[T], R], requests: Iterable[T]) -> Iterator[R]:
-    """Yield ``read(request)`` for every request, in order; one thread reads the next while this one is used."""
+    """Yield ``read(request)`` for every request, in order; a thread reads the next one while the caller works."""
     with ThreadPoolExecutor(1) as reader:
         pending: Future[R] | None = None
         for request in requests:
@@ -134,7 +134,7 @@ def make_optimizer(
     momentum: float = 0.9,
     nesterov: bool = False,
 ) -> Optimizer:
-    """Return an optimiser of a network's weights that lets only those with two or more dimensions decay."""
+    """Return an optimiser of a network; weight decay applies only to weights with two or more dimensions."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
@@ -146,7 +146,7 @@ def make_optimizer(
 
 
 def cosine(step: int, total: int, warmup: int = 0) -> float:
-    """Return the learning rate of step 0, 1, ... as a part of the peak: linear warm-up, then a cosine down to 0."""
+    """Return the learning rate of step 0, 1, ... relative to its peak: linear warm-up, then a cosine down to 0."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
@@ -162,22 +162,22 @@ def fit(
     warmup_epochs: float = 0.0,
     rate: Callable[[int, int], float] | None = None,
 ) -> list[float]:
-    """Train a network in place, one step for each batch, by a cosine schedule that ends at 0 unless told otherwise.
+    """Train a network in place, one step for each batch; by default the learning rate falls to 0 as a cosine.
 
     Args:
-        model: on the device, with float32 weights.
-        stream: what it is shown.
-        loss: a scalar from float32 logits [b, classes] and the batch.
-        optimizer: of the network's weights.
+        model: network on the device, with float32 weights.
+        stream: the batches.
+        loss: returns a scalar from float32 logits [b, classes] and the batch.
+        optimizer: optimiser of the network's weights.
         context: gives device, precision, the seed of dropout, and progress.
-        warmup_epochs: epochs in which the learning rate rises linearly.
-        rate: gives the learning rate of a step as a part of the peak, from (step, steps in all), in place of `cosine`.
+        warmup_epochs: number of epochs in which the learning rate rises linearly.
+        rate: replaces `cosine`: returns the learning rate relative to its peak from (step, number of steps).
 
     Returns:
         The mean loss of every epoch.
 
     Raises:
-        BenchmarkError: the loss is no longer finite.
+        BenchmarkError: the loss is infinite or not a number.
     """
     warmup = round(warmup_epochs * stream.schedule.batches(stream.n))
     shape = rate or partial(cosine, warmup=warmup)
@@ -193,9 +193,9 @@ def fit(
             value.backward()
             optimizer.step()
             scheduler.step()
-            sums[batch.epoch] += value.detach() * len(batch.images)  # stays on the device: no wait in the loop
-            last = batch.rows.stop == stream.n  # of its epoch
-            scalars = {"loss": _finite(sums[batch.epoch] / stream.n, batch.epoch)} if last else {}
+            sums[batch.epoch] += value.detach() * len(batch.images)  # on the device: the loop does not wait for it
+            ends_epoch = batch.rows.stop == stream.n
+            scalars = {"loss": _finite(sums[batch.epoch] / stream.n, batch.epoch)} if ends_epoch else {}
             context.progress(step, len(stream), **scalars)
     return [total / stream.n for total in sums.tolist()]
 
@@ -209,45 +209,45 @@ def _finite(loss: Tensor, epoch: int) -> float:
 
 @contextmanager
 def _seeded(context: Context) -> Iterator[None]:
-    """Seed dropout and drop path, which take no generator, and give the global generators back as they were."""
+    """Seed dropout and drop path, which take no generator; restore the global generators at the end."""
     devices = range(torch.cuda.device_count()) if context.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(context.seed)
         yield
 
 
-def train_classifier(model: nn.Module, data: TrainData, recipe: TrainRecipe, context: Context) -> list[float]:
-    """Train a network in place on real images with crops and flips (teachers, experts); return each epoch's mean loss.
+def train_classifier(model: nn.Module, data: TrainData, training: TeacherTraining, context: Context) -> list[float]:
+    """Train a network in place on real images with crops and flips; return the mean loss of every epoch.
 
     Args:
-        model: on the device.
-        data: the training split; mirrored only if recipe and dataset both allow it.
-        recipe: epochs, optimiser, augmentation.
+        model: network on the device.
+        data: the training split; images are mirrored only if both ``training`` and the dataset allow it.
+        training: epochs, optimiser, augmentation.
         context: gives device, precision, seed and progress.
     """
     schedule = Schedule(
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        crop_scale=recipe.crop_scale,
-        flip=recipe.flip and data.info.flip,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        crop_scale=training.crop_scale,
+        flip=training.flip and data.info.flip,
         mix="none",
     )
     labels = data.labels.to(context.device)
     optimizer = make_optimizer(
         model,
-        recipe.optimizer,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
+        training.optimizer,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        momentum=training.momentum,
+        nesterov=training.nesterov,
     )
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         targets = labels[batch.view.indices.to(context.device)]
-        return F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        return F.cross_entropy(logits, targets, label_smoothing=training.label_smoothing)
 
     stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
-    return fit(model, stream, loss, optimizer, context, warmup_epochs=recipe.warmup_epochs)
+    return fit(model, stream, loss, optimizer, context, warmup_epochs=training.warmup_epochs)
 
 
 def predict(model: nn.Module, images: Tensor, context: Context) -> Tensor:
@@ -258,7 +258,7 @@ def predict(model: nn.Module, images: Tensor, context: Context) -> Tensor:
 
 
 def accuracy(model: nn.Module, test: ImageData, context: Context) -> dict[str, float]:
-    """Return top-1 and top-5 accuracy in percent, reading every image once; the network is left in eval mode."""
+    """Return top-1 and top-5 accuracy in percent; every image is read once, and the network stays in eval mode."""
     model.eval()
     chunks = torch.arange(len(test)).split(TEST_BATCH)
     hits = torch.zeros(2, dtype=torch.int64)

@@ -21,9 +21,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from leaderboards.plots.images import Picture, thumbnail
-from leaderboards.results.leaderboard import WORDS, absent, ipc_text
+from leaderboards.results.axes import CELL, ROW, axis_values
+from leaderboards.results.leaderboard import absent
 from leaderboards.results.records import STAGES, Record, Stored, keys_of, rows_of
-from leaderboards.results.standings import rank_text, recovered_text
+from leaderboards.results.text import WORDS, ipc_text, missing_text, rank_text, recovered_text
 from leaderboards.tables import overview, typeset
 from leaderboards.tables.overview import Overview
 from leaderboards.tables.paper import Table
@@ -39,9 +40,7 @@ KINDS = {  # of pictures, those first that find room first
 }
 KEYS = 4  # of a set's parts that are named; the record of what was made from them names all
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
-ORDER = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")
 OPTIONAL = ("recovered", "rank", "published")  # columns that are shown where any row has something there
-AXES = ["dataset", "ipc", "method", "protocol", "student"]
 
 
 def render(
@@ -97,7 +96,7 @@ def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
     facts: list[dict[str, Any]] = []
     pool: dict[str, int] = {}
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for cell in sorted(stored.cells, key=lambda cell: [str(cell[name]) for name in ORDER]):
+    for cell in sorted(stored.cells, key=lambda cell: [str(value) for value in axis_values(cell, CELL)]):
         found = []
         for stage in STAGES:
             keys, records = tuple(keys_of(cell, stage)), stored.records(cell, stage)
@@ -106,10 +105,9 @@ def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
                 facts.append(_facts(stage, keys, records, pool))
             found += [nodes[keys]] if keys in nodes else []
         metrics = (stored.records(cell, "evaluate") or [{}])[0].get("metrics", {})
-        axes = (cell["dataset"], cell["ipc"], cell["method"], cell["protocol"], cell["student"])
         number = {"draw": cell["draw"], "seed": cell["seed"], "top1": metrics.get("top1"), "nodes": found}
-        cells.setdefault(axes, []).append(number)
-    named = zip(_ids(leaderboard), leaderboard[AXES].itertuples(index=False, name=None), strict=True)
+        cells.setdefault(axis_values(cell, ROW), []).append(number)
+    named = zip(_ids(leaderboard), leaderboard[ROW].itertuples(index=False, name=None), strict=True)
     return {"rows": {name: cells[axes] for name, axes in named}, "nodes": facts, "texts": list(pool)}
 
 
@@ -154,8 +152,8 @@ def _ids(leaderboard: pd.DataFrame) -> list[str]:
     """Return a readable name for every row, the same on every page that has it."""
     seen = Counter[str]()
     found = []
-    for axes in leaderboard[AXES].itertuples(index=False, name=None):
-        texts = [ipc_text(value) if name == "ipc" else str(value) for name, value in zip(AXES, axes, strict=True)]
+    for axes in leaderboard[ROW].itertuples(index=False, name=None):
+        texts = [ipc_text(value) if name == "ipc" else str(value) for name, value in zip(ROW, axes, strict=True)]
         plain = re.sub(r"[^\w.+-]+", "_", "-".join(["row", *texts]))
         seen[plain] += 1
         found.append(plain if seen[plain] == 1 else f"{plain}-{seen[plain]}")
@@ -168,12 +166,12 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     published = "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}"
     costs = {name: row[name] for name in ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")}
     return {
-        **{name: row[name] for name in AXES},
+        **{name: row[name] for name in ROW},
         "ipc": ipc_text(row["ipc"]),
         "ipc_order": row["ipc"] or 10**9,
         "status": row["status"],
         "reason": row["reason"],
-        "mean": f"{row['top1_mean']:.1f}" if known else WORDS.get(row["status"], "no number"),
+        "mean": f"{row['top1_mean']:.1f}" if known else missing_text(row["status"]),
         "std": f"{row['top1_std']:.1f}" if known and not pd.isna(row["top1_std"]) else "",
         "order": row["top1_mean"] if known else -1,
         "recovered": recovered_text(row["recovered"]),

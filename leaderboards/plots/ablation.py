@@ -18,8 +18,9 @@ from leaderboards.plots import style
 from leaderboards.plots.palette import look
 from leaderboards.plots.style import ERROR, style_of
 from leaderboards.results import variants
-from leaderboards.results.records import EVERY_IPC, rows_of
-from leaderboards.results.standings import RANDOM
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.records import rows_of
+from leaderboards.results.roles import CONTROL, WORDS
 
 HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # bn, pcbn
 OTHER_HATCH = "xxxxx"
@@ -32,15 +33,15 @@ def ablation(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     return _bars(variants.ablation(_by_ipc(leaderboard)), "ablation")
 
 
-def distances(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw Wasserstein against MMD as bars, a panel per dataset and student."""
-    return _bars(variants.distances(_by_ipc(leaderboard)), "wasserstein_against_mmd")
+def pairs(leaderboard: pd.DataFrame, declared: Sequence[tuple[str, str]]) -> dict[str, Figure]:
+    """Draw the pairs of methods that a suite compares as bars, a panel per dataset and student."""
+    return _bars(variants.pairs(_by_ipc(leaderboard), declared), "pairs")
 
 
 def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     """Draw a heat map of methods and students, a panel per dataset and IPC, a figure per protocol."""
     found = {}
-    rows = variants.plain(_by_ipc(leaderboard))
+    rows = variants.main(_by_ipc(leaderboard))
     with style.drawing():
         for protocol, every in rows.sort_values("ipc", ascending=False, kind="stable").groupby("protocol"):
             group, words = style.fewer(every, "ipc", most=9)
@@ -75,7 +76,7 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _line_per_ipc(ax, panel, dict(zip(control["ipc"], control["top1_mean"], strict=True)))
                     ax.set_xlabel(parameter.replace("_", " "))
                 recipe = "; filled: the recipe's own value" if (group["overrides"] == "").any() else ""
-                dotted = f"; dotted: {RANDOM}" if len(variants.control_of(group, leaderboard)) else ""
+                dotted = f"; dotted: {WORDS[CONTROL]}" if len(variants.control_of(group, leaderboard)) else ""
                 facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
                 style.note(figure, f"{facts}{recipe}{dotted}{words}")
                 found[file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure

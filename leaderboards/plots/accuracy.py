@@ -14,7 +14,8 @@ from benchmark.files import file_name
 from leaderboards.plots import style
 from leaderboards.plots.palette import look
 from leaderboards.plots.style import ERROR, style_of
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.records import rows_of
 
 SPREAD = 1.2  # ratio of the last method's IPC to the first's, where points of one IPC stand side by side
 DECADES = 30  # ratio of costs from which on powers of ten are ticks enough

@@ -18,7 +18,7 @@ from benchmark.files import file_name
 from leaderboards.plots import style
 from leaderboards.plots.palette import look
 from leaderboards.results import variants
-from leaderboards.results.records import EVERY_IPC
+from leaderboards.results.axes import EVERY_IPC, STUDENT
 
 METHODS, BLOCKS = 3, 3  # fewer are not worth a test
 LEVEL = 0.05
@@ -28,11 +28,10 @@ INCHES = 0.17  # that a line of text takes
 
 def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return, by protocol, the mean accuracies [complete blocks, methods] of the methods as their recipes make them."""
-    rows = variants.plain(leaderboard)
+    rows = variants.main(leaderboard)
     rows = rows[rows["top1_mean"].notna() & (rows["ipc"] != EVERY_IPC)]
-    axes = ["dataset", "ipc", "student"]
     return {
-        str(protocol): group.pivot(index=axes, columns="method", values="top1_mean").dropna()
+        str(protocol): group.pivot(index=STUDENT, columns="method", values="top1_mean").dropna()
         for protocol, group in rows.groupby("protocol", sort=False)
     }
 

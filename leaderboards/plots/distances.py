@@ -17,7 +17,8 @@ from leaderboards.plots import style
 from leaderboards.plots.images import class_name
 from leaderboards.plots.palette import look
 from leaderboards.plots.style import style_of
-from leaderboards.results.distances import ACCURACY, FLOOR, POINTS, correlations, methods_of
+from leaderboards.results.columns import Column
+from leaderboards.results.measures import ACCURACY, POINTS, correlations, methods_of
 from leaderboards.results.records import rows_of
 
 SHOWN = {"w2": "exact W2", "mmd_rbf": "MMD², RBF kernel", "statistics_error": "statistics error"}
@@ -27,16 +28,17 @@ TYPICAL = 0.95  # share of the real images that lie no farther off the plane of 
 DECADES = 30  # ratio of distances from which on their axis is logarithmic
 
 
-def accuracy_against_distance(sets: pd.DataFrame) -> dict[str, Figure]:
+def accuracy_against_distance(sets: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Figure]:
     """Draw accuracy against the distances `SHOWN`, a panel each, a figure per dataset and protocol.
 
     The IPC is the largest with `POINTS` methods or more, the student the suite's first.
 
     Args:
-        sets: as `distances.table` returns them.
+        sets: as `measures.table` returns them.
+        columns: those that measures declare.
     """
     found = {}
-    rho = {tuple(map(str, row[:-2])): row[-2] for row in correlations(sets).itertuples(index=False, name=None)}
+    rho = {tuple(map(str, row[:-2])): row[-2] for row in correlations(sets, columns).itertuples(index=False, name=None)}
     points = methods_of(sets)
     with style.drawing():
         for accuracy in [name for name in map(str, points) if name.startswith(ACCURACY)]:
@@ -75,7 +77,7 @@ def _figure(points: pd.DataFrame, accuracy: str, axes: tuple[str, ...], rho: dic
 def _panel(axes: Axes, points: pd.DataFrame, column: str, accuracy: str) -> None:
     for row in rows_of(points):
         axes.plot(row[column], row[accuracy], **{**style_of(row["method"]), "linestyle": ""})
-    floor = points[f"{column}{FLOOR}"].mean()
+    floor = points[f"{column}_floor"].mean()
     axes.axvline(floor, color="#555555", linestyle=":", linewidth=0.9, zorder=1)
     values = pd.concat([points[column].dropna(), pd.Series([floor])])
     if values.min() > 0 and values.max() / values.min() > DECADES:

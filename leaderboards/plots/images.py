@@ -22,8 +22,9 @@ from safetensors import safe_open
 from safetensors.numpy import load
 
 from benchmark.files import Folder, file_name
-from leaderboards.results.leaderboard import ipc_text
+from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
+from leaderboards.results.text import ipc_text
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 VERSION = 1  # raised when sheets look different
@@ -98,7 +99,7 @@ def _sets(stored: Stored) -> list[Record]:
     found: dict[Any, Record] = {}
     for cell in sorted(stored.cells, key=lambda cell: int(cell["draw"])):
         if stored.records(cell, "distill"):
-            found.setdefault((cell["dataset"], cell["ipc"], cell["method"]), cell)
+            found.setdefault(axis_values(cell, METHOD), cell)
     return list(found.values())
 
 
@@ -123,9 +124,9 @@ def _read_unit(
     folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
     """Add the images of some classes of one unit; False where its file is missing or too large to fetch."""
-    path = folder.local(name)
+    path = folder.local_path(name)
     if path is None:
-        data = folder.read([name]).get(name) if folder.size(name) <= REMOTE else None
+        data = folder.read([name]).get(name) if (folder.size(name) or 0) <= REMOTE else None
         if data is None:
             return False
         return _take(load(data), wanted, rows, snapshots)

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.files import Folder, file_name
 from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
-from leaderboards.results.distances import measured
-from leaderboards.results.leaderboard import ipc_text
+from leaderboards.results.measures import measured
 from leaderboards.results.records import Stored
+from leaderboards.results.text import ipc_text
 
 VERSION = 1  # raised when pictures look different
 FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # what a picture is made of, beside the set's record
@@ -32,11 +32,11 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         known: names of the files that exist.
     """
     seen = set()
-    for cell, key, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
+    for cell, key, measure, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
         axes = (cell["dataset"], cell["ipc"], cell["method"])
-        if axes in seen:
+        if (axes, measure) in seen:
             continue
-        seen.add(axes)
+        seen.add((axes, measure))
         end = hashlib.sha256(repr([VERSION, key]).encode()).hexdigest()[:8]
         start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
         for kind, file in FILES.items():

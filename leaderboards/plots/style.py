@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from leaderboards.plots.palette import look
-from leaderboards.results.records import EVERY_IPC
+from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.variants import ranked
 
 PANELS = 6  # of a figure, at most, where they can be chosen

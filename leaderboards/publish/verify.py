@@ -1,59 +1,61 @@
-"""What makes a record fit to be published: it is whole, it is its key's, and its files are what it says."""
+"""Checks before a record is published: it exists, its key belongs to its identity, its files have their checksums."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from benchmark.errors import Faults
-from benchmark.identity import key_of
-from benchmark.run.store import Store
+from benchmark.files import Folder, parse_object
+from benchmark.identity import ancestors, key_of, parents_of
 
 Record = Mapping[str, Any]
 
 
-def verified(store: Store, keys: Iterable[str]) -> dict[str, Record]:
-    """Return the records of some nodes and of all that they stand on.
+def verified(folder: Folder, keys: Iterable[str]) -> dict[str, Record]:
+    """Return the records of some nodes and of all nodes that these depend on.
 
     Args:
-        store: where they lie. Files that are no longer there, such as labels that were removed to make room, are no
-            fault; files that are there must have the checksums that their records give.
-        keys: of finished nodes.
+        folder: the root of the store. Files that no longer exist, such as labels that were removed to make room, are no
+            fault; files that exist must have the checksums in their records.
+        keys: keys of finished nodes.
 
     Raises:
-        Faults: every record that is missing or is not its key's, and every file that is not what was recorded.
+        Faults: every missing record, every key that does not belong to its identity, every file that has changed.
     """
-    found, faults, open_ = dict[str, Record](), list[str](), list(keys)
-    seen = set[str]()
-    while open_:
-        if (key := open_.pop()) in seen:
-            continue
-        seen.add(key)
-        record = store.record(key)
+    records, faults = dict[str, Record](), list[str]()
+
+    def check(key: str) -> Iterable[str]:
+        """Check one record and return the keys of its parents."""
+        record = parse_object(folder.read_file(f"{key}/record.json"))
         if record is None:
-            faults.append(f"{store.root}/{key}: is missing, and what stands on it cannot be published; run it again")
-            continue
-        found[key] = record
-        faults += [*strangers({key: record}), *_damaged(store, record)]
-        open_ += [parent for keys in record["identity"].get("parents", {}).values() for parent in keys]
+            faults.append(
+                f"{folder.address(key)}: is missing; results that depend on it cannot be published; run it again"
+            )
+            return ()
+        records[key] = record
+        faults.extend([*mismatches({key: record}), *_damaged(folder, record)])
+        return parents_of(record["identity"])
+
+    ancestors(keys, check)
     if faults:
         raise Faults(faults)
-    return found
+    return records
 
 
-def strangers(found: Mapping[str, Record]) -> Iterator[str]:
-    """Yield what is wrong with records whose key is not that of their identity."""
-    for key, record in found.items():
+def mismatches(records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield a line for every record whose key is not the key of its identity."""
+    for key, record in records.items():
         if record.get("key") != key or key_of(record["identity"]) != key:
-            yield f"{key}: its record says another identity than its key; it was changed by hand, or by another version"
+            yield (
+                f"{key}: the key does not belong to the identity in its record; "
+                "the record was changed by hand, or written by another version"
+            )
 
 
-def _damaged(store: Store, record: Record) -> Iterator[str]:
+def _damaged(folder: Folder, record: Record) -> Iterator[str]:
+    """Yield a line for every file of a record that exists and has another checksum."""
     for name, facts in record.get("files", {}).items():
-        path = f"{store.root}/{record['key']}/{name}"
-        if store.fs.exists(path):
-            with store.fs.open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != facts["sha256"]:
-                yield f"{path}: not what was recorded; run it again before it is published"
+        path = f"{record['key']}/{name}"
+        if folder.checksum(path) not in (None, facts["sha256"]):
+            yield f"{folder.address(path)}: not what was recorded; run it again before it is published"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import distances, scores
-from leaderboards.results.leaderboard import ipc_text
-from leaderboards.results.records import EVERY_IPC, rows_of
-from leaderboards.results.standings import rank_text, recovered_text
+from leaderboards.results import measures, scores
+from leaderboards.results.axes import EVERY_IPC, METHOD, SCORED, STUDENT, axis_values
+from leaderboards.results.records import rows_of
+from leaderboards.results.text import ipc_text, mean_text, rank_text, recovered_text
 from leaderboards.tables.typeset import HTML, LATEX, MARKDOWN, Markup, latex, markdown_grid
 from leaderboards.tables.units import duration, size
 
@@ -90,25 +90,27 @@ def overviews(
 
     Args:
         board: a leaderboard with standings.
-        sets: as `distances.table` returns them.
-        attacked: as `robustness.table` returns it; its protocols are shown by what it holds, not by their top-1.
+        sets: as `measures.table` returns them.
+        attacked: as `evaluations.table` returns it; its protocols are shown by what it holds, not by their top-1.
         spent: as `costs.table` returns it.
         scored: as `scores.table` returns it.
     """
     measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
-    sized = {(row["dataset"], row["ipc"], row["method"]): row for row in rows_of(distances.methods_of(sets))}
+    sized = {axis_values(row, METHOD): row for row in rows_of(measures.methods_of(sets))}
     known: dict[Any, dict[str, Any]] = {}
     for row in [*rows_of(spent), *rows_of(scored), *rows_of(attacked)]:
-        known.setdefault((row["dataset"], row["ipc"], row["student"], row["method"]), {}).update(row)
+        known.setdefault(axis_values(row, SCORED), {}).update(row)
     found = []
-    for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(["dataset", "ipc", "student"], sort=False):
+    for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
         dataset, _, student = axes
-        whole = measured[(measured[["dataset", "ipc", "student"]] == [dataset, EVERY_IPC, student]).all(axis=1)]
+        whole = measured[(measured[STUDENT] == [dataset, EVERY_IPC, student]).all(axis=1)]
         rows = pd.concat([own, whole])
         facts = {}
         for row in rows_of(rows):
-            at, method = (dataset, row["ipc"]), row["method"]
-            facts[method] = {**known.get((*at, student, method), {}), **sized.get((*at, method), {})}
+            facts[row["method"]] = {
+                **known.get(axis_values(row, SCORED), {}),
+                **sized.get(axis_values(row, METHOD), {}),
+            }
         measured_sets = any("teacher.w2" in values for values in facts.values())
         spreads = {
             f"{values['transport_cost']:.3g}" for values in facts.values() if not pd.isna(values.get("transport_cost"))
@@ -195,16 +197,19 @@ def _below(rows: pd.DataFrame, facts: Iterable[Mapping[str, Any]]) -> dict[str, 
     """Return the lines below the methods: the bytes of labels by protocol, and what chance reaches."""
     stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
     found = {LABELS: {str(protocol): Cell(size(count)) for protocol, count in stored.items()}}
-    floors = [{name: values.get(f"{name}{distances.FLOOR}") for name in NUMBERS} for values in facts]
+    floors = [{name: values.get(f"{name}_floor") for name in NUMBERS} for values in facts]
     chance = [line for line in map(dict, map(_numbers, floors)) if line]
     return {**found, FLOOR: chance[0]} if chance else found
 
 
 def _accuracy(row: Mapping[str, Any], best: Any) -> Cell:
-    spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
     competes = row["ipc"] != EVERY_IPC
     is_best = competes and row["top1_mean"] == best[row["protocol"]]
-    return Cell(f"{row['top1_mean']:.1f}{spread}", is_best, competes and not is_best and row["tied_with_best"] is True)
+    return Cell(
+        mean_text(row["top1_mean"], row["top1_std"]),
+        is_best,
+        competes and not is_best and row["tied_with_best"] is True,
+    )
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:

@@ -13,15 +13,17 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import variants
-from leaderboards.results.leaderboard import absent, ipc_text
-from leaderboards.results.pairwise import BLOCK, Block, Comparisons
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import BLOCK, EVERY_IPC, Block, axis_values
+from leaderboards.results.leaderboard import absent
+from leaderboards.results.pairwise import Pairwise
+from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
-from leaderboards.results.standings import RANDOM
+from leaderboards.results.roles import CONTROL
+from leaderboards.results.text import ipc_text
 
 MAIN, ABLATION, SENSITIVITY = "main", "ablation", "sensitivity"
-NETWORKS, DISTANCES = "networks", "distances"
-ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, DISTANCES)
+NETWORKS, PAIRS = "networks", "pairs"
+ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, PAIRS)
 Column = tuple[str, str]  # heading over several columns, heading of one
 
 
@@ -40,7 +42,7 @@ class Entry:
     @property
     def block(self) -> Block:
         """Where it competes."""
-        return tuple(self.row[name] for name in BLOCK)
+        return axis_values(self.row, BLOCK)
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], compared: Comparisons) -> list[Table]:
+def tables(
+    leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> list[Table]:
     """Return every table that a leaderboard can fill, in the order of a paper."""
     found: list[Table] = []
-    made = partial(_one, references=references, compared=compared)
+    made = partial(_one, references=references, pairwise=pairwise)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
         varied = [*made(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
@@ -80,12 +84,13 @@ def tables(leaderboard: pd.DataFrame, references: Sequence[Reference], compared:
             caption = f"{module} by {parameter.replace('_', ' ')}: top-1 accuracy (%). {facts}"
             together = pd.concat([series, variants.control_of(series, rows)])
             varied += made(SENSITIVITY, f"{module}_{parameter}_{end}", caption, together, order=order)
-        main = variants.plain(rows)
+        main = variants.main(rows)
         if not any(set(main["method"]) <= set(table.entries) for table in varied):
             found += made(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
-        caption = f"Wasserstein against MMD: top-1 accuracy (%). {facts}"
-        found += [*varied, *made(DISTANCES, end, caption, variants.distances(rows))]
-    for (protocol, dataset), rows in variants.plain(leaderboard).groupby(["protocol", "dataset"], sort=False):
+        caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
+        compared = made(PAIRS, end, caption, variants.pairs(rows, pairs))
+        found += [*varied, *(replace(t, differences=tuple(_differences(t, pairwise, pairs))) for t in compared)]
+    for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Across networks: top-1 accuracy (%) of each student. Dataset {dataset}, protocol {protocol}."
             found += made(NETWORKS, f"{protocol}_{dataset}", caption, rows)
@@ -99,7 +104,7 @@ def _one(
     rows: pd.DataFrame,
     *,
     references: Sequence[Reference],
-    compared: Comparisons,
+    pairwise: Pairwise,
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
     """Yield the table of some rows, unless nothing of what it compares is measured.
@@ -107,7 +112,7 @@ def _one(
     Methods stand in the order that is given, then the most accurate first.
     """
     measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["base"]) == {RANDOM}):
+    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["role"]) == {CONTROL}):
         return
     shown = rows[rows["dataset"].isin(measured["dataset"])]  # of a dataset without any number only the reason is shown
     columns = _columns(kind, shown)
@@ -120,11 +125,10 @@ def _one(
             entries[row["method"]][column] = _entry(row, references)
     for column in columns:
         line = {method: cells[column] for method, cells in entries.items() if column in cells and method not in footer}
-        for method, entry in _ranked(line, compared).items():
+        for method, entry in _ranked(line, pairwise).items():
             entries[method][column] = entry
     lines = tuple(f"{title}. {line}" for title, found in absent(rows, rows.iloc[0]["suite"]) for line in found)
-    table = Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
-    yield replace(table, differences=tuple(_differences(table, compared))) if kind == DISTANCES else table
+    yield Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), lines)
 
 
 def _columns(kind: str, rows: pd.DataFrame) -> tuple[Column, ...]:
@@ -158,7 +162,7 @@ def _entry(row: Any, references: Sequence[Reference]) -> Entry:
     return Entry(row, mean, std, int(row["seeds"]), published=tuple(comparable(references, *axes)))
 
 
-def _ranked(line: dict[str, Entry], compared: Comparisons) -> dict[str, Entry]:
+def _ranked(line: dict[str, Entry], pairwise: Pairwise) -> dict[str, Entry]:
     """Return the entries of one column that compete, the best, the second and the tied ones marked."""
     means = {method: entry.mean for method, entry in line.items() if entry.mean is not None}
     if len(means) < 2:
@@ -168,16 +172,18 @@ def _ranked(line: dict[str, Entry], compared: Comparisons) -> dict[str, Entry]:
     found = {}
     for method, value in means.items():
         place = places.index(round(value, 2)) + 1
-        tied = method != best and compared.tied(line[method].block, best, method)
+        tied = method != best and pairwise.tied(line[method].block, best, method)
         found[method] = replace(line[method], rank=place if place <= 2 else 0, tied=tied)
     return found
 
 
-def _differences(table: Table, compared: Comparisons) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
-    for ours, theirs in variants.DISTANCES.items():
+def _differences(
+    table: Table, pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, dict[Column, tuple[float, float | None]]]]:
+    for ours, theirs in pairs:
         if {ours, theirs} <= set(table.entries):
             line = {}
             for column, entry in table.entries[ours].items():
-                if gap := compared.difference(entry.block, ours, theirs):
+                if gap := pairwise.difference(entry.block, ours, theirs):
                     line[column] = gap
             yield f"{ours} \N{MINUS SIGN} {theirs}", line

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from leaderboards.results.leaderboard import ipc_text
-from leaderboards.results.run_diff import BEYOND, SAME, Change, Comparison, Row
+from leaderboards.results.run_diff import BEYOND, SAME, Change, Row, RunDiff
+from leaderboards.results.text import ipc_text
 
 SHOWN = 3  # changes of an identity; the CSV has all
 RULE = (
@@ -21,7 +21,7 @@ RULE = (
 )
 
 
-def render(found: Comparison, a: str, b: str) -> RenderableType:
+def render(found: RunDiff, a: str, b: str) -> RenderableType:
     """Return which rows moved, what changed around all of them, and what only one of the runs has.
 
     Args:

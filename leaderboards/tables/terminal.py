@@ -15,9 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from leaderboards.results.leaderboard import WORDS, Report, absent, ipc_text
-from leaderboards.results.records import EVERY_IPC, rows_of
-from leaderboards.results.standings import rank_text, recovered_text
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.leaderboard import Report, absent
+from leaderboards.results.records import rows_of
+from leaderboards.results.text import ipc_text, mean_text, missing_text, part_text, rank_text, recovered_text
 from leaderboards.tables.units import duration, size
 
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
@@ -147,10 +148,8 @@ def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _accuracy(row: Mapping[str, Any]) -> str:
     if pd.isna(row["top1_mean"]):
-        return WORDS.get(row["status"], "no number")
-    spread = "" if pd.isna(row["top1_std"]) else f" ± {row['top1_std']:.1f}"
-    part = f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
-    return f"{row['top1_mean']:.1f}{spread}{part}"
+        return missing_text(row["status"])
+    return mean_text(row["top1_mean"], row["top1_std"]) + part_text(row)
 
 
 def _refusals(rows: pd.DataFrame) -> list[str]:

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results.leaderboard import WORDS, ipc_text
+from leaderboards.results.axes import ROW
 from leaderboards.results.references import Reference
+from leaderboards.results.text import difference_text, ipc_text, mean_text, missing_text, part_text
 from leaderboards.tables.paper import Entry, Table
 
 CSV_COLUMNS = [
-    *("dataset", "ipc", "method", "protocol", "student", "status", "reason"),
+    *(*ROW, "status", "reason"),
     *("top1_mean", "top1_std", "seeds", "rank", "tied_with_best"),
     *("published_top1", "published_std", "difference", "source"),
 ]
@@ -211,32 +212,24 @@ def _measured(entry: Entry | None, markup: Markup) -> str:
     if entry is None:
         return "\N{EN DASH}"
     if entry.mean is None:
-        return WORDS.get(entry.row["status"], "no number")
-    spread = "" if entry.std is None else f" {markup.plus_minus} {entry.std:.1f}"
-    number = f"{entry.mean:.1f}{spread}"
+        return missing_text(entry.row["status"])
+    number = mean_text(entry.mean, entry.std, markup.plus_minus)
     marked = {1: markup.bold, 2: markup.underline}.get(entry.rank, str)(number)
-    part = f" ({entry.seeds}/{entry.row['cells']})" if entry.row["status"] == "partial" else ""
-    return f"{marked}{markup.about if entry.tied else ''}{part}"
+    return f"{marked}{markup.about if entry.tied else ''}{part_text(entry.row)}"
 
 
 def _published(entry: Entry | None, origin: tuple[str, str], markup: Markup) -> str:
     found = [row for row in entry.published if _origin(row) == origin] if entry else []
     if not entry or not found:
         return ""
-    gap = "" if entry.mean is None else f" ({_signed(entry.mean - found[0].top1, markup)})"
+    gap = "" if entry.mean is None else f" ({difference_text(entry.mean - found[0].top1, minus=markup.minus)})"
     return f"{found[0].top1:.1f}{gap}"
 
 
 def _difference(value: tuple[float, float | None] | None, markup: Markup) -> str:
     if value is None:
         return ""
-    spread = "" if value[1] is None else f" {markup.plus_minus} {value[1]:.1f}"
-    return f"{_signed(value[0], markup)}{spread}"
-
-
-def _signed(value: float, markup: Markup) -> str:
-    rounded = round(value, 1)
-    return f"{markup.minus if rounded < 0 else '+'}{abs(rounded):.1f}"
+    return difference_text(*value, markup.plus_minus, markup.minus)
 
 
 def _plain(entry: Entry) -> Iterator[Mapping[str, Any]]:

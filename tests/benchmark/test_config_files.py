@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from benchmark import config_files
 from benchmark.api import Frozen
-from benchmark.config_files import names, read_yaml, shown, validated
+from benchmark.config_files import display_path, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults
 
 
@@ -102,5 +102,5 @@ def test_a_name_is_the_files_stem(tmp_path, monkeypatch):
 
 
 def test_paths_are_shown_from_the_project():
-    assert shown(config_files.CONFIGS / "suites" / "main.yaml") == "configs/suites/main.yaml"
-    assert shown(Path("/elsewhere/a.yaml")) == "/elsewhere/a.yaml"
+    assert display_path(config_files.CONFIGS / "suites" / "main.yaml") == "configs/suites/main.yaml"
+    assert display_path(Path("/elsewhere/a.yaml")) == "/elsewhere/a.yaml"

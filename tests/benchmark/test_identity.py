@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmark.identity import canonical, key_of, seed_of
+from benchmark.identity import ancestors, canonical, key_of, parents_of, seed_of
 
 leaves = st.none() | st.booleans() | st.integers(-(2**52), 2**52) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -70,6 +70,19 @@ def test_keys_and_seeds_never_change():
 def test_what_has_no_canonical_form_is_refused(value):
     with pytest.raises((TypeError, ValueError)):
         canonical(value)
+
+
+def test_ancestors_are_the_keys_and_all_that_they_depend_on():
+    parents = {"a": ("b", "c"), "b": ("d",), "c": ("d",), "d": (), "e": ("d",)}
+    visited: list[str] = []
+    assert ancestors(["a"], lambda key: visited.append(key) or parents[key]) == {"a", "b", "c", "d"}
+    assert sorted(visited) == ["a", "b", "c", "d"], "every key is visited once"
+    assert ancestors([], parents.__getitem__) == set()
+
+
+def test_parents_of_all_roles_are_parents():
+    assert parents_of({"parents": {"teachers": ["a"], "images": ("b", "c")}}) == ("a", "b", "c")
+    assert parents_of({"stage": "teacher"}) == ()
 
 
 @given(st.lists(st.text(max_size=4) | st.integers(0, 99), min_size=1, max_size=4))

@@ -16,6 +16,7 @@ from benchmark.errors import BenchmarkError
 from leaderboards import report
 from leaderboards.plots import ablation, accuracy, palette
 from leaderboards.results import leaderboard, records, variants
+from leaderboards.results.cells import cells_table, curves_table
 
 
 @pytest.fixture
@@ -33,19 +34,30 @@ def test_without_a_manifest_the_remedy_is_named(store):
         report.build(store.root, "mian")
 
 
-def test_a_look_writes_nothing_and_says_the_same(store):
+def test_a_summary_has_the_same_tables_and_writes_nothing(store):
     measured(store, ipcs=(10,), datasets=("digits",))
     built = store.build()
     before = {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")}
-    looked = report.look(store.root, "main")
+    summary = report.summarise(store.root, "main")
     assert {path: path.stat().st_mtime_ns for path in Path(built.folder).rglob("*")} == before
-    assert looked.leaderboard.equals(built.leaderboard)
-    assert report.text(looked) in report.text(built)
+    assert summary.leaderboard.equals(built.leaderboard)
+    assert report.text(summary) in report.text(built)
 
 
 def test_a_damaged_manifest_is_named(store):
     store.write("leaderboards/main/manifest.json", "{")
     with pytest.raises(BenchmarkError, match=r"manifest\.json is damaged"):
+        report.build(store.root, "main")
+
+
+@pytest.mark.parametrize("old", [{"label": "wmdd", "method": "wmdd"}, {"role": None}])
+def test_a_manifest_of_an_earlier_version_says_to_run_the_suite_again(store, old):
+    cell = store.cell()
+    earlier = {name: value for name, value in cell.items() if name not in ("base", *old)} | {
+        name: value for name, value in old.items() if value
+    }
+    store.write_manifest(cells=[earlier])
+    with pytest.raises(BenchmarkError, match=r"earlier version .*: run `python -m benchmark run --suite main` again"):
         report.build(store.root, "main")
 
 
@@ -118,7 +130,7 @@ def test_texts_of_a_plot_do_not_overlap(store):
 def test_texts_of_no_other_plot_overlap(store):
     paper(store, seeds=2)
     stored = records.read(store.root, store.build().suite)
-    board = leaderboard.leaderboard(records.cells_table(stored), ())
+    board = leaderboard.leaderboard(cells_table(stored), ())
     main = variants.contestants(board)
     for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
         kept = frame.index.intersection(main.index)
@@ -130,7 +142,7 @@ def test_texts_of_no_other_plot_overlap(store):
         assert len(drawn) >= 5
         for _, figure in drawn:
             readable(figure)
-    (training,) = ablation.training(records.curves_table(stored)).values()
+    (training,) = ablation.training(curves_table(stored)).values()
     readable(training)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: a suite of one cell that needs no teacher, and ways to plan and to run it."""
+"""Helpers for the tests of the engine: a suite of one cell that needs no teacher; plan it, open it, run it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from benchmark.plan.graph import Place, Plan, build
+from benchmark.plan.graph import Plan, PlanOptions, build
 from benchmark.plan.suite import Selection, Suite
-from benchmark.run.campaign import Campaign, Machine, open_campaign
+from benchmark.run.campaign import Campaign, RunOptions, open_campaign
 from benchmark.run.runner import Event, SerialRunner
 
 BLOCK = {
@@ -23,30 +23,30 @@ BLOCK = {
 
 
 def suite(*blocks: dict[str, Any], **changes: Any) -> Suite:
-    """Return a suite of the tiny block with changes, one for each of ``blocks``."""
-    whole = [{**BLOCK, **block} for block in blocks or ({},)]
-    return Suite.model_validate({"name": "tiny", "version": 1, "title": "Tiny", "blocks": whole, **changes})
+    """Return a suite with one block for each of ``blocks``: `BLOCK` with these changes."""
+    complete = [{**BLOCK, **block} for block in blocks or ({},)]
+    return Suite.model_validate({"name": "tiny", "version": 1, "title": "Tiny", "blocks": complete, **changes})
 
 
 def suite_file(folder: Path, *blocks: dict[str, Any], **changes: Any) -> str:
-    """Write such a suite as ``tiny.yaml`` and return its path."""
-    whole = [{**BLOCK, **block} for block in blocks or ({},)]
+    """Write the same suite as ``tiny.yaml`` and return its path."""
+    complete = [{**BLOCK, **block} for block in blocks or ({},)]
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"version": 1, "title": "Tiny", "blocks": whole, **changes}))
+    path.write_text(yaml.safe_dump({"version": 1, "title": "Tiny", "blocks": complete, **changes}))
     return str(path)
 
 
-def plan(*blocks: dict[str, Any], place: Place | None = None, **changes: Any) -> Plan:
-    """Return the plan of such a suite where no dataset is on disk."""
-    return build(suite(*blocks, **changes), place or Place(Path("nowhere"), "cpu"))
+def plan(*blocks: dict[str, Any], options: PlanOptions | None = None, **changes: Any) -> Plan:
+    """Return the plan of the same suite where no dataset is on disk; digits need no files."""
+    return build(suite(*blocks, **changes), options or PlanOptions(Path("nowhere"), "cpu"))
 
 
 def campaign(folder: Path, *blocks: dict[str, Any], selection: Selection | None = None, **changes: Any) -> Campaign:
-    """Return the campaign of such a suite, everything of it below a folder."""
-    machine = Machine(str(folder / "runs"), folder / "data", "serial", device="cpu")
-    return open_campaign(suite_file(folder, *blocks, **changes), selection or Selection(), machine)
+    """Return the campaign of the same suite, with its store and its data below a folder."""
+    options = RunOptions(str(folder / "runs"), folder / "data", "serial", device="cpu")
+    return open_campaign(suite_file(folder, *blocks, **changes), selection or Selection(), options)
 
 
-def finish(found: Campaign) -> list[Event]:
-    """Run what is to do in this process."""
-    return list(found.run(SerialRunner()))
+def finish(opened: Campaign) -> list[Event]:
+    """Run a campaign in this process and return its events."""
+    return list(opened.run(SerialRunner()))

@@ -1,4 +1,4 @@
-"""Runners: what may run, what a failure blocks, what is tried again, and that Ray does as a plain loop does."""
+"""Runners: which nodes run, which a failure blocks, which are tried again; Ray writes the serial runner's records."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import runner as running
 from benchmark.run.runner import RETRIES, Event, Queue, RayRunner, SerialRunner
-from benchmark.run.stages import Outcome, Settings
+from benchmark.run.stages import NodeOptions, Outcome
 
-NOWHERE = Settings("nowhere", "nowhere")
+NOWHERE = NodeOptions("nowhere", "nowhere")
 
 
 def node(key: str, stage: str = "distill", parents: tuple[str, ...] = (), needs: Needs | None = None) -> Node:
@@ -41,9 +41,9 @@ def words(events: list[Event]) -> list[str]:
 
 
 def scripted(**outcomes: list[str]):
-    """Return an `execute` that ends each node as told, one word per attempt; "done" when nothing is told."""
+    """Return a substitute for `execute`: ``outcomes`` has one word per attempt of a node; without one, it is done."""
 
-    def run(key: str, _identity: object, _settings: object) -> Outcome:
+    def run(key: str, _identity: object, _options: object) -> Outcome:
         word = outcomes.get(key, []).pop(0) if outcomes.get(key) else "done"
         return Outcome(key, "done" if word == "done" else "failed", word, transient=word == "transient")
 
@@ -88,10 +88,10 @@ class TestSerialRunner:
         self.script(b=["broken"], c=["broken"])
         nodes = {**DIAMOND, **graph(node("e"), node("f", "evaluate", ("d",)))}
         events = list(SerialRunner().run(nodes, NOWHERE))
-        found = words(events)
-        assert {"e done", "b failed", "c failed", "d blocked", "f blocked"} <= set(found)
-        assert found.count("d blocked") == found.count("f blocked") == 1
-        assert "d started" not in found
+        statuses = words(events)
+        assert {"e done", "b failed", "c failed", "d blocked", "f blocked"} <= set(statuses)
+        assert statuses.count("d blocked") == statuses.count("f blocked") == 1
+        assert "d started" not in statuses
         (blocked,) = [event for event in events if words([event]) == ["d blocked"]]
         assert blocked.message in ("waits for distill number b", "waits for distill number c")
 
@@ -101,9 +101,9 @@ class TestSerialRunner:
 
     def test_but_not_for_ever(self):
         self.script(a=["transient"] * 99)
-        found = self.run(DIAMOND)
-        assert found.count("a started") == RETRIES + 1
-        assert found[-4:] == ["a failed", "b blocked", "d blocked", "c blocked"]
+        statuses = self.run(DIAMOND)
+        assert statuses.count("a started") == RETRIES + 1
+        assert statuses[-4:] == ["a failed", "b blocked", "d blocked", "c blocked"]
 
     def test_a_lasting_fault_is_not_tried_again(self):
         self.script(a=["broken"])
@@ -112,41 +112,41 @@ class TestSerialRunner:
     def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, monkeypatch):
         devices = {}
 
-        def note(key: str, _identity: object, settings: Settings) -> Outcome:
-            devices[key] = settings.device
+        def note(key: str, _identity: object, options: NodeOptions) -> Outcome:
+            devices[key] = options.device
             return Outcome(key, "done")
 
         monkeypatch.setattr(running, "execute", note)
         nodes = graph(node("a", needs=Needs(gpus=0.5)), node("b", needs=Needs(gpus=0)))
-        list(SerialRunner().run(nodes, Settings("nowhere", "nowhere", "cuda")))
+        list(SerialRunner().run(nodes, NodeOptions("nowhere", "nowhere", "cuda")))
         assert devices == {"a": "cuda", "b": "cpu"}
 
 
-def seen_device():
-    """Return what stands for `execute` in a worker and says on which device it was told to run."""
-    return lambda key, _identity, settings: Outcome(key, "done", settings.device)
+def report_device():
+    """Return a substitute for `execute` in a worker: its message is the device it was told to use."""
+    return lambda key, _identity, options: Outcome(key, "done", options.device)
 
 
 def deadly():
-    """Return what stands for `execute` in a worker: "dies" kills it, "dies once" does so in the first attempt alone."""
+    """Return a substitute for `execute` in a worker: "dies" kills the worker, "dies once" only in its first attempt."""
 
-    def run(key: str, identity: dict, settings: Settings) -> Outcome:
-        mark = Path(settings.runs) / key
+    def run(key: str, identity: dict, options: NodeOptions) -> Outcome:
+        mark = Path(options.runs) / key
         if key == "dies" or (key == "dies once" and not mark.exists()):
             mark.touch()
             os._exit(1)
         return Outcome(key, "done")
 
-    return run  # a function within a function travels whole: workers cannot import this file
+    return run  # Ray pickles an inner function by value: workers cannot import this file
 
 
 @pytest.fixture(scope="module")
 def cluster():
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    found = RayRunner("local", "cpu")
-    yield found
-    found.close()
+    runner = RayRunner("local", "cpu")
+    yield runner
+    runner.close()
 
 
 @pytest.mark.ray
@@ -169,18 +169,18 @@ class TestRayRunner:
     def test_a_worker_that_dies_becomes_a_row_and_the_others_finish(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(deadly()))
         nodes = graph(node("dies", "teacher"), node("child", parents=("dies",)), node("lives"), node("dies once"))
-        events = list(cluster.run(nodes, Settings(str(tmp_path), str(tmp_path))))
-        found = words(events)
-        assert found.count("dies retried") == RETRIES
-        assert found.count("dies failed") == found.count("child blocked") == 1
-        assert {"lives done", "dies once retried", "dies once done"} <= set(found)
+        events = list(cluster.run(nodes, NodeOptions(str(tmp_path), str(tmp_path))))
+        statuses = words(events)
+        assert statuses.count("dies retried") == RETRIES
+        assert statuses.count("dies failed") == statuses.count("child blocked") == 1
+        assert {"lives done", "dies once retried", "dies once done"} <= set(statuses)
         (failed,) = [event for event in events if event.status == "failed"]
         assert "WorkerCrashedError" in failed.message
         assert "\n" not in failed.message
 
     def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, cluster, monkeypatch):
-        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(seen_device()))
-        *_, done = cluster.run(graph(node("a")), Settings("nowhere", "nowhere", "cuda"))
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(report_device()))
+        *_, done = cluster.run(graph(node("a")), NodeOptions("nowhere", "nowhere", "cuda"))
         assert (done.status, done.message) == ("done", "cpu")
 
     def test_a_worker_that_lacks_the_code_fails_once_and_says_so(self, cluster, monkeypatch):
@@ -199,7 +199,7 @@ class TestRayRunner:
 
     def test_more_processors_than_there_are_is_as_many_as_there_are(self, cluster):
         most = max(machine.cpus for machine in cluster.machines)
-        assert cluster._fitted(node("a", needs=Needs(cpus=999))).cpus == most
+        assert cluster._needs_here(node("a", needs=Needs(cpus=999))).cpus == most
 
     def test_tasks_on_a_graphics_card_end_their_process(self, cluster):
         assert cluster.gpu_task._default_options["max_calls"] == 1

@@ -19,7 +19,7 @@ from benchmark.plan.graph import Plan
 from benchmark.plan.nodes import Node
 from benchmark.run import heartbeat, stages
 from benchmark.run.heartbeat import Heartbeat
-from benchmark.run.stages import Settings, execute
+from benchmark.run.stages import NodeOptions, execute
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
@@ -30,16 +30,16 @@ DONE = "done"
 
 
 @pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(str(tmp_path / "runs"), str(tmp_path / "data"))
+def options(tmp_path) -> NodeOptions:
+    return NodeOptions(str(tmp_path / "runs"), str(tmp_path / "data"))
 
 
-def of(found: Plan, stage: str) -> Node:
-    return next(node for node in found.nodes.values() if node.stage == stage)
+def node_of(planned: Plan, stage: str) -> Node:
+    return next(node for node in planned.nodes.values() if node.stage == stage)
 
 
-def run(node: Node, settings: Settings) -> str:
-    outcome = execute(node.key, node.identity, settings)
+def run(node: Node, options: NodeOptions) -> str:
+    outcome = execute(node.key, node.identity, options)
     return outcome.message or outcome.status
 
 
@@ -54,26 +54,26 @@ def quick_digits(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update=quick))
 
 
-def test_an_identity_is_enough_in_another_process(settings):
-    node = of(plan(), "distill")
+def test_an_identity_is_enough_in_another_process(options):
+    node = node_of(plan(), "distill")
     script = (
-        "import json, sys; from benchmark.run.stages import Settings, execute\n"
+        "import json, sys; from benchmark.run.stages import NodeOptions, execute\n"
         "key, identity, runs, data = sys.argv[1:]\n"
-        "print(execute(key, json.loads(identity), Settings(runs, data)).status)"
+        "print(execute(key, json.loads(identity), NodeOptions(runs, data)).status)"
     )
-    words = [node.key, json.dumps(node.identity), f"{settings.runs}-2", settings.data]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    arguments = [node.key, json.dumps(node.identity), f"{options.runs}-2", options.data]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == DONE
-    assert run(node, settings) == DONE
-    here, there = (Store(root).record(node.key) for root in (settings.runs, f"{settings.runs}-2"))
+    assert run(node, options) == DONE
+    here, there = (Store(root).record(node.key) for root in (options.runs, f"{options.runs}-2"))
     assert here["files"] == there["files"], "the same bytes"
     assert key_of(there["identity"]) == node.key
 
 
-def test_a_record_says_what_it_cost_and_where_it_comes_from(settings):
-    node = of(plan(), "distill")
-    assert run(node, settings) == DONE
-    record = Store(settings.runs).record(node.key)
+def test_a_record_says_what_it_cost_and_where_it_comes_from(options):
+    node = node_of(plan(), "distill")
+    assert run(node, options) == DONE
+    record = Store(options.runs).record(node.key)
     assert (record["key"], record["stage"], record["metrics"]["images"]) == (node.key, "distill", 10)
     assert record["cost"]["bytes"] == {"images": 10 * 3 * 32 * 32}
     assert record["cost"]["seconds"] > 0
@@ -83,7 +83,7 @@ def test_a_record_says_what_it_cost_and_where_it_comes_from(settings):
     assert record["provenance"]["commit"]
 
 
-def test_a_record_says_what_the_parts_of_a_method_cost(settings, monkeypatch):
+def test_a_record_says_what_the_parts_of_a_method_cost(options, monkeypatch):
     whole = RandomReal.distill
 
     def distill(self, data, unit, context):
@@ -93,32 +93,32 @@ def test_a_record_says_what_the_parts_of_a_method_cost(settings, monkeypatch):
         return whole(self, data, unit, context)
 
     monkeypatch.setattr(RandomReal, "distill", distill)
-    node = of(plan(), "distill")
-    assert run(node, settings) == DONE
-    cost = Store(settings.runs).record(node.key)["cost"]
+    node = node_of(plan(), "distill")
+    assert run(node, options) == DONE
+    cost = Store(options.runs).record(node.key)["cost"]
     assert list(cost["parts"]) == ["sleep"]
     assert 0.02 <= cost["parts"]["sleep"] < cost["seconds"]
 
 
-def test_only_judges_open_the_test_split(settings, monkeypatch, quick_digits):
+def test_only_teachers_and_students_open_the_test_split(options, monkeypatch, quick_digits):
     def refuse(*_args, **_options):
         raise AssertionError("the test split was opened")
 
-    found = plan({"methods": [{"base": "wmdd", "method": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
-    assert run(of(found, "teacher"), settings) == DONE
+    planned = plan({"methods": [{"base": "wmdd", "method": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
+    assert run(node_of(planned, "teacher"), options) == DONE
     monkeypatch.setattr(datasets, "open_test", refuse)
     for stage in ("prepare", "distill", "relabel"):
-        assert run(of(found, stage), settings) == DONE
-    assert "the test split was opened" in run(of(found, "evaluate"), settings)
+        assert run(node_of(planned, stage), options) == DONE
+    assert "the test split was opened" in run(node_of(planned, "evaluate"), options)
 
 
-def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_digits):
-    node = of(plan({"protocols": ["standard"]}), "teacher")
-    assert run(node, settings) == DONE
-    metrics = Store(settings.runs).record(node.key)["metrics"]
+def test_a_teacher_is_judged_and_read_back_as_it_was(options, quick_digits):
+    node = node_of(plan({"protocols": ["standard"]}), "teacher")
+    assert run(node, options) == DONE
+    metrics = Store(options.runs).record(node.key)["metrics"]
     assert 10 < metrics["top1"] <= metrics["top5"] <= 100
-    work = stages._Work(
-        "0" * 32, of(plan({"protocols": ["standard"]}), "relabel").identity, settings, Store(settings.runs)
+    work = stages._NodeRun(
+        "0" * 32, node_of(plan({"protocols": ["standard"]}), "relabel").identity, options, Store(options.runs)
     )
     teacher = work._teacher(node.key)
     assert not teacher.training
@@ -129,99 +129,99 @@ def test_a_teacher_is_judged_and_read_back_as_it_was(settings, quick_digits):
 
 
 @pytest.mark.parametrize(("protocol", "asks"), [("standard", False), ("online", True)])
-def test_a_student_needs_the_teacher_only_where_labels_are_not_stored(settings, quick_digits, protocol, asks):
-    found = plan({"protocols": [protocol]})
+def test_a_student_needs_the_teacher_only_where_labels_are_not_stored(options, quick_digits, protocol, asks):
+    planned = plan({"protocols": [protocol]})
     for stage in ("teacher", "distill", "relabel"):
-        assert run(of(found, stage), settings) == DONE
-    Store(settings.runs).discard(of(found, "teacher").key)
-    said = run(of(found, "evaluate"), settings)
-    assert ("is missing; run the command again to compute it" in said) if asks else said == DONE
+        assert run(node_of(planned, stage), options) == DONE
+    Store(options.runs).discard(node_of(planned, "teacher").key)
+    message = run(node_of(planned, "evaluate"), options)
+    assert ("is missing; run the command again to compute it" in message) if asks else message == DONE
 
 
-def test_seeds_do_not_depend_on_the_method(settings):
-    found = plan({"methods": ["random_real", "noise"], "seeds": 2})
+def test_seeds_do_not_depend_on_the_method(options):
+    planned = plan({"methods": ["random_real", "noise"], "seeds": 2})
     seeds: dict[str, set[int]] = {}
-    for node in found.nodes.values():
+    for node in planned.nodes.values():
         if node.stage == "distill":
-            work = stages._Work(node.key, node.identity, settings, Store(settings.runs))
+            work = stages._NodeRun(node.key, node.identity, options, Store(options.runs))
             seeds.setdefault(node.identity["component"]["name"], set()).add(work.context().seed)
     assert len(seeds["noise"]) == 2, "one for each draw"
     assert seeds["noise"] == seeds["random_real"]
 
 
-def test_a_larger_random_subset_extends_a_smaller_one(settings):
+def test_a_larger_random_subset_extends_a_smaller_one(options):
     sets = {}
     for node in plan({"ipc": [1, 3]}).nodes.values():
         if node.stage == "distill":
-            assert run(node, settings) == DONE
-            images = SyntheticSet.load(Store(settings.runs).folder(node.key) / stages.IMAGES).images
+            assert run(node, options) == DONE
+            images = SyntheticSet.load(Store(options.runs).folder(node.key) / stages.IMAGES).images
             sets[node.identity["ipc"]] = images.unflatten(0, (10, -1))  # [classes, IPC, C, H, W]
     assert torch.equal(sets[1], sets[3][:, :1])
 
 
 @pytest.mark.parametrize("stage", ["distill", "relabel", "evaluate"])
-def test_every_stage_refuses_data_that_changed(settings, stage):
-    found = plan()
-    assert [run(of(found, before), settings) for before in ("distill", "relabel")] == [DONE, DONE]
-    identity = {**of(found, stage).identity, "dataset": {"name": "digits", "fingerprint": "of yesterday"}}
-    outcome = execute("1" * 32, identity, settings)
+def test_every_stage_refuses_data_that_changed(options, stage):
+    planned = plan()
+    assert [run(node_of(planned, before), options) for before in ("distill", "relabel")] == [DONE, DONE]
+    identity = {**node_of(planned, stage).identity, "dataset": {"name": "digits", "fingerprint": "of yesterday"}}
+    outcome = execute("1" * 32, identity, options)
     assert outcome.message == "dataset digits: its files changed after the run was planned; run again"
 
 
-def test_a_failure_leaves_its_reason_and_its_traceback(settings, monkeypatch):
+def test_a_failure_leaves_its_reason_and_its_traceback(options, monkeypatch):
     def fail(*_args, **_options):
         raise ZeroDivisionError("nothing\nleft")
 
-    node = of(plan(), "distill")
+    node = node_of(plan(), "distill")
     monkeypatch.setattr(datasets, "open_train", fail)
-    outcome = execute(node.key, node.identity, settings)
+    outcome = execute(node.key, node.identity, options)
     assert (outcome.status, outcome.transient) == ("failed", False)
     assert outcome.message == "ZeroDivisionError: nothing left"
-    store = Store(settings.runs)
+    store = Store(options.runs)
     assert store.state(node.key) == "absent"
     error = store.read_json(f"{node.key}/error.json")
     assert error["message"] == outcome.message
     assert "Traceback" in error["traceback"]
     monkeypatch.undo()
-    assert run(node, settings) == DONE
+    assert run(node, options) == DONE
     assert store.read_json(f"{node.key}/error.json") is None
 
 
-def test_memory_that_ran_out_is_worth_another_try(settings, monkeypatch):
+def test_memory_that_ran_out_is_worth_another_try(options, monkeypatch):
     def fail(*_args, **_options):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(datasets, "open_train", fail)
-    node = of(plan(), "distill")
-    assert execute(node.key, node.identity, settings).transient
+    node = node_of(plan(), "distill")
+    assert execute(node.key, node.identity, options).transient
 
 
-def test_a_node_that_another_driver_finished_meanwhile_is_done(settings, monkeypatch):
-    node, distill = of(plan(), "distill"), RandomReal.distill
+def test_a_node_that_another_driver_finished_meanwhile_is_done(options, monkeypatch):
+    node, distill = node_of(plan(), "distill"), RandomReal.distill
 
     def overtaken(self, data, unit, context):
         monkeypatch.setattr(RandomReal, "distill", distill)
-        assert run(node, settings) == DONE  # the other driver, which clears the scratch folder of both
+        assert run(node, options) == DONE  # the other driver, which clears the scratch folder of both
         (context.scratch / "state").write_text("step 500")
 
     monkeypatch.setattr(RandomReal, "distill", overtaken)
-    assert run(node, settings) == DONE
+    assert run(node, options) == DONE
 
 
-def test_a_missing_parent_is_named(settings):
-    assert "is missing; run the command again to compute it" in run(of(plan(), "relabel"), settings)
+def test_a_missing_parent_is_named(options):
+    assert "is missing; run the command again to compute it" in run(node_of(plan(), "relabel"), options)
 
 
 def test_a_store_that_cannot_be_written_is_a_failure_in_words(tmp_path):
     (tmp_path / "file").write_text("")
-    node = of(plan(), "distill")
-    outcome = execute(node.key, node.identity, Settings(str(tmp_path / "file"), str(tmp_path)))
+    node = node_of(plan(), "distill")
+    outcome = execute(node.key, node.identity, NodeOptions(str(tmp_path / "file"), str(tmp_path)))
     assert outcome.status == "failed"
     assert "cannot be written" in outcome.message
 
 
-def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(settings, monkeypatch):
-    store = Store(settings.runs)
+def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(options, monkeypatch):
+    store = Store(options.runs)
     beat, written = Heartbeat(store, "k"), []
     monkeypatch.setattr(store, "write_text", lambda name, text: written.append(json.loads(text)))
     for step in range(100):
@@ -233,7 +233,7 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(set
         raise BenchmarkError("no space")
 
     monkeypatch.setattr(store, "write_text", refuse)
-    beat.spoke = 0.0
+    beat.written_at = 0.0
     beat(1, 2, {})
 
 
@@ -242,34 +242,34 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(set
     [({}, False), ({"host": "elsewhere"}, True), ({"when": 0}, True)],
     ids=["beside", "on another machine", "long gone"],
 )
-def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(settings, monkeypatch, word, alone):
-    monkeypatch.setattr(heartbeat, "crowded", lambda: False)
-    store = Store(settings.runs)
+def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(options, monkeypatch, word, alone):
+    monkeypatch.setattr(heartbeat, "overloaded", lambda: False)
+    store = Store(options.runs)
     ours = Heartbeat(store, "ours")
     ours(0, 1, {})
-    assert ours.look_around()
+    assert ours.check_alone()
     theirs = {"step": 0, "when": time.time(), "host": ours.host, **word}
     store.write_text(".progress/theirs.json", json.dumps(theirs))
-    assert ours.look_around() is alone
+    assert ours.check_alone() is alone
     store.clear_scratch("theirs")
-    assert ours.look_around() is alone  # that it is alone again undoes nothing
+    assert ours.check_alone() is alone  # that it is alone again undoes nothing
 
 
 @pytest.mark.parametrize(("load", "alone"), [(4.5, True), (9.0, False)])
-def test_a_node_is_not_exclusive_where_more_wants_to_run_than_there_are_cores(settings, monkeypatch, load, alone):
+def test_a_node_is_not_exclusive_where_more_wants_to_run_than_there_are_cores(options, monkeypatch, load, alone):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    assert Heartbeat(Store(settings.runs), "ours").look_around() is alone
+    assert Heartbeat(Store(options.runs), "ours").check_alone() is alone
 
 
-def test_a_record_counts_the_images_that_networks_took_in(settings, monkeypatch):
-    monkeypatch.setattr(heartbeat, "crowded", lambda: False)
-    found = plan()
-    for node in found.nodes.values():
-        assert run(node, settings) == DONE
-    student, distilled = (Store(settings.runs).record(of(found, stage).key) for stage in ("evaluate", "distill"))
+def test_a_record_counts_the_images_that_networks_took_in(options, monkeypatch):
+    monkeypatch.setattr(heartbeat, "overloaded", lambda: False)
+    planned = plan()
+    for node in planned.nodes.values():
+        assert run(node, options) == DONE
+    student, distilled = (Store(options.runs).record(node_of(planned, stage).key) for stage in ("evaluate", "distill"))
     trained = student["identity"]["component"]["params"]["schedule"]["epochs"] * 10  # ten classes at IPC 1
-    tested = datasets.open_test(datasets.load_dataset("digits"), Path(settings.data), settings.cache)
+    tested = datasets.open_test(datasets.load_dataset("digits"), Path(options.data), options.cache)
     assert student["cost"]["images_forwarded"] == trained + len(tested)
     assert distilled["cost"]["images_forwarded"] == 0  # random images need no network
     assert student["cost"]["exclusive"] is True
@@ -277,8 +277,8 @@ def test_a_record_counts_the_images_that_networks_took_in(settings, monkeypatch)
 
 
 def test_caches_lie_beside_the_data_or_where_the_user_may_write(tmp_path, monkeypatch):
-    assert Settings("runs", str(tmp_path / "new" / "data")).cache == tmp_path / "new" / "data" / ".cache"
+    assert NodeOptions("runs", str(tmp_path / "new" / "data")).cache == tmp_path / "new" / "data" / ".cache"
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    assert Settings("runs", str(tmp_path)).cache == tmp_path / "mine" / "distillation-benchmark"
-    assert isinstance(Settings("runs", "data").cache, Path)
+    assert NodeOptions("runs", str(tmp_path)).cache == tmp_path / "mine" / "distillation-benchmark"
+    assert isinstance(NodeOptions("runs", "data").cache, Path)

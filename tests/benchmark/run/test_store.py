@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.run.store import ERROR, HASHED_AT_SCAN, RECORD, Store
+from benchmark.run.store import ERROR, RECORD, SCAN_LIMIT, Store
 
 KEY = "0" * 32
 
@@ -40,8 +40,8 @@ def put(store: Store, key: str = KEY, text: str = "artifact", **record) -> None:
 
 
 def damage(store: Store, name: str, data: bytes | None) -> None:
-    path = f"{store.root}/{KEY}/{name}"
-    store.fs.rm_file(path) if data is None else store.fs.pipe_file(path, data)
+    path = f"{KEY}/{name}"
+    store.files.remove(path) if data is None else store.files.write(path, data)
 
 
 def test_what_is_committed_is_read_back(store):
@@ -78,8 +78,8 @@ def test_damage_is_found_and_discarded(store, name, data):
 
 
 def test_damage_that_a_scan_misses_is_found_at_use_and_computed_anew(store, monkeypatch):
-    monkeypatch.setattr("benchmark.run.store.HASHED_AT_SCAN", 0)
-    assert HASHED_AT_SCAN > 0
+    monkeypatch.setattr("benchmark.run.store.SCAN_LIMIT", 0)
+    assert SCAN_LIMIT > 0
     put(store)
     damage(store, "a.txt", b"artifacT")
     assert store.state(KEY) == "done"
@@ -113,7 +113,6 @@ def test_a_writer_that_is_killed_before_the_record_leaves_nothing_that_counts(tm
 
 
 def test_a_folder_without_a_record_is_absent_and_replaced(store):
-    store.fs.makedirs(f"{store.root}/{KEY}", exist_ok=True)
     damage(store, "a.txt", b"half of an upload")
     assert store.state(KEY) == "absent"
     with pytest.raises(BenchmarkError, match="is missing; run the command again"):
@@ -174,6 +173,7 @@ def test_no_space_is_said(tmp_path, monkeypatch):
 
     with store.writing(KEY) as folder:
         monkeypatch.setattr(Path, "write_text", full)
+        monkeypatch.setattr(Path, "write_bytes", full)
         for write in (store.open, lambda: store.fail(KEY, {}), lambda: store.commit(KEY, folder, {})):
             with pytest.raises(BenchmarkError, match=r"\(No space left on device\); free some space"):
                 write()
@@ -187,7 +187,7 @@ def test_a_store_that_cannot_be_read_is_said(tmp_path, monkeypatch):
     def refuse(_path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(store.fs, "cat_file", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(BenchmarkError, match=rf"{KEY}/{RECORD}: cannot be read \(Permission denied\)"):
         store.state(KEY)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_folder import draw, hashes, lay_down, toy, whole
+from toy_folder import all_images, hashes, lay_down, toy, write_image
 
 from benchmark import config_files
 from benchmark.api import TeacherSpec, TestData, TrainData
@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError, DataMissing, Faults
 from benchmark.plan.nodes import teacher_identity
 from benchmark.vision import layouts
 from benchmark.vision.datasets import (
-    DataView,
+    TrainPart,
     fetch,
     info,
     list_datasets,
@@ -48,15 +48,15 @@ def reachable(thing: object) -> list[object]:
     return list(seen.values())
 
 
-@pytest.mark.parametrize("view", ["full", "holdout"])
+@pytest.mark.parametrize("part", ["full", "holdout"])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_train_and_test_share_no_image(root: Path, tmp_path: Path, view: DataView, streaming: bool) -> None:
+def test_train_and_test_share_no_image(root: Path, tmp_path: Path, part: TrainPart, streaming: bool) -> None:
     config = toy(streaming=streaming)
-    train, test = (opener(config, root, tmp_path / "cache", view) for opener in (open_train, open_test))
+    train, test = (opener(config, root, tmp_path / "cache", part) for opener in (open_train, open_test))
     assert isinstance(train, TrainData) and isinstance(test, TestData)
     assert not set(hashes(train)) & set(hashes(test))
     assert torch.bincount(train.labels).tolist() == list(train.info.train_counts)
-    assert torch.bincount(test.labels).tolist() == ([4] * 3 if view == "full" else [2] * 3)
+    assert torch.bincount(test.labels).tolist() == ([4] * 3 if part == "full" else [2] * 3)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -70,17 +70,17 @@ def test_training_data_lead_to_no_test_image(root: Path, tmp_path: Path, streami
         assert len([item for item in reachable(train) if isinstance(item, np.memmap) and item.ndim == 4]) == 1
 
 
-@pytest.mark.parametrize("view", ["full", "holdout"])
-def test_no_array_holds_more_than_its_own_image(tmp_path: Path, view: DataView) -> None:
+@pytest.mark.parametrize("part", ["full", "holdout"])
+def test_no_array_holds_more_than_its_own_image(tmp_path: Path, part: TrainPart) -> None:
     config = load_dataset("digits").model_copy(update={"streaming": True})
-    arrays = [item for item in reachable(open_train(config, tmp_path, tmp_path, view)) if isinstance(item, np.ndarray)]
+    arrays = [item for item in reachable(open_train(config, tmp_path, tmp_path, part)) if isinstance(item, np.ndarray)]
     assert len(arrays) >= 1290 and all(array.base is None and array.shape == (8, 8) for array in arrays)
 
 
 def test_tuning_never_opens_the_test_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    listed = layouts.read_split
-    monkeypatch.setattr(layouts, "read_split", lambda folder, split: asked.append(split) or listed(folder, split))
+    listed = layouts.list_split
+    monkeypatch.setattr(layouts, "list_split", lambda folder, split: asked.append(split) or listed(folder, split))
     config, cache = toy(), tmp_path / "cache"
     real = hashes(open_train(config, root, cache))
     asked.clear()
@@ -96,20 +96,20 @@ def test_streaming_reads_the_pixels_of_the_cache(root: Path, tmp_path: Path) -> 
     streamed = open_train(toy(streaming=True), root, tmp_path / "other")
     assert torch.equal(cached.read(some), streamed.read(some))
     assert cached.read(some).shape == (4, 3, 16, 16) and cached.read(some).dtype == torch.uint8
-    assert torch.equal(cached.read(some), whole(cached)[some])
+    assert torch.equal(cached.read(some), all_images(cached)[some])
     assert cached.info == streamed.info and not (tmp_path / "other").exists()
 
 
 def test_what_is_read_cannot_change_the_cache(root: Path, tmp_path: Path) -> None:
     train = open_train(toy(), root, tmp_path / "cache")
-    before = whole(train)
+    before = all_images(train)
     train.read(torch.arange(5)).zero_()
-    assert torch.equal(whole(train), before) and before.any()
+    assert torch.equal(all_images(train), before) and before.any()
 
 
 def test_labels_belong_to_their_images(root: Path, tmp_path: Path) -> None:
     train = open_train(toy(), root, tmp_path / "cache")
-    brightness = whole(train).float().mean((1, 2, 3))
+    brightness = all_images(train).float().mean((1, 2, 3))
     for label in range(3):
         own = brightness[train.indices_of(label)]
         assert ((own > 60 * label) & (own < 60 * label + 40)).all()
@@ -122,9 +122,9 @@ def test_a_fingerprint_names_all_that_decides_the_pixels(root: Path) -> None:
     first = info(toy(), root).fingerprint
     changed = [toy(resize=30), toy(resolution=12), toy(mean=(0.5, 0.5, 0.5)), toy(std=(1, 1, 1)), toy(flip=False)]
     views = [info(config, root).fingerprint for config in changed] + [info(toy(), root, "holdout").fingerprint]
-    draw(root / "toy/val/cat/new.png", 199)
+    write_image(root / "toy/val/cat/new.png", 199)
     grown = info(toy(), root).fingerprint
-    draw(root / "toy/train/ant/train00.png", 1, size=(80, 80))
+    write_image(root / "toy/train/ant/train00.png", 1, size=(80, 80))
     assert len({first, *views, grown, info(toy(), root).fingerprint}) == 9
     assert info(toy(title="other", streaming=True), root).fingerprint == info(toy(), root).fingerprint
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from benchmark.vision.dsa import GROUPS, Augmentation, draw
+from benchmark.vision.dsa import GROUPS, Augmentation, sample_augmentation
 
 SIZE = 8
 CORNERS = [(0.0, 0.0, 0.0), (0.999, 0.999, 0.999), (0.0, 0.999, 0.5)]
@@ -19,9 +19,9 @@ def images():
 
 
 def augmentation(group: str, n: int) -> Augmentation:
-    draws = torch.rand(n, 3, generator=torch.Generator().manual_seed(2))
-    draws[: len(CORNERS)] = torch.tensor(CORNERS)[:n]
-    return Augmentation(group, draws)
+    samples = torch.rand(n, 3, generator=torch.Generator().manual_seed(2))
+    samples[: len(CORNERS)] = torch.tensor(CORNERS)[:n]
+    return Augmentation(group, samples)
 
 
 def color(image, u):
@@ -90,7 +90,7 @@ SLOW = {"color": color, "crop": crop, "cutout": cutout, "flip": flip, "scale": s
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_is_the_formula_image_by_image(group, images):
     chosen = augmentation(group, len(images))
-    expected = torch.stack([SLOW[group](*pair) for pair in zip(images, chosen.draws.double().tolist(), strict=True)])
+    expected = torch.stack([SLOW[group](*pair) for pair in zip(images, chosen.samples.double().tolist(), strict=True)])
     assert torch.allclose(chosen.apply(images), expected, atol=1e-6)
     assert not torch.allclose(expected, images, atol=1e-2)
 
@@ -126,17 +126,17 @@ def test_shape_type_and_input_are_kept(group, images):
 
 
 def test_equal_generators_give_equal_draws():
-    first, again = (draw(6, torch.Generator().manual_seed(3)) for _ in range(2))
-    other = draw(6, torch.Generator().manual_seed(4))
+    first, again = (sample_augmentation(6, torch.Generator().manual_seed(3)) for _ in range(2))
+    other = sample_augmentation(6, torch.Generator().manual_seed(4))
     assert first.group == again.group
-    assert torch.equal(first.draws, again.draws)
-    assert not torch.equal(first.draws, other.draws)
+    assert torch.equal(first.samples, again.samples)
+    assert not torch.equal(first.samples, other.samples)
 
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_groups_are_equally_likely_and_mirrors_can_be_forbidden(flip):
     generator, times = torch.Generator().manual_seed(5), 3000
-    groups = [draw(1, generator, flip=flip).group for _ in range(times)]
+    groups = [sample_augmentation(1, generator, flip=flip).group for _ in range(times)]
     allowed = [group for group in GROUPS if flip or group != "flip"]
     assert set(groups) == set(allowed)
     for group in allowed:
@@ -146,8 +146,8 @@ def test_groups_are_equally_likely_and_mirrors_can_be_forbidden(flip):
 def test_crops_shift_by_up_to_an_eighth_in_every_direction():
     image = torch.zeros(1, 1, 32, 32)
     image[0, 0, 16, 16] = 1
-    draws = torch.cartesian_prod(*[(torch.arange(9) + 0.5) / 9] * 2, torch.zeros(1))
-    seen = Augmentation("crop", draws).apply(image.expand(81, -1, -1, -1))
+    samples = torch.cartesian_prod(*[(torch.arange(9) + 0.5) / 9] * 2, torch.zeros(1))
+    seen = Augmentation("crop", samples).apply(image.expand(81, -1, -1, -1))
     places = {tuple(place[-2:]) for place in seen.nonzero().tolist()}
     assert torch.equal(seen.sum((1, 2, 3)), torch.ones(81)), "whole pixels: nothing is blurred"
     assert places == {(y, x) for y in range(12, 21) for x in range(12, 21)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
-from toy_folder import CLASSES, draw, hashes, lay_down, toy, whole
+from toy_folder import CLASSES, all_images, hashes, lay_down, toy, write_image
 
 from benchmark.errors import BenchmarkError
 from benchmark.vision.datasets import (
@@ -41,19 +41,19 @@ def test_tiny_imagenet_is_the_same_in_both_layouts(tmp_path: Path) -> None:
     notes = []
     for label, name in enumerate(CLASSES):
         for i in range(3):
-            draw(original / f"train/{name}/images/{name}_{i}.JPEG", 60 * label + i)
-            draw(flat / f"train/{name}/{name}_{i}.JPEG", 60 * label + i)
+            write_image(original / f"train/{name}/images/{name}_{i}.JPEG", 60 * label + i)
+            write_image(flat / f"train/{name}/{name}_{i}.JPEG", 60 * label + i)
         image = f"val_{2 - label}.JPEG"  # not in the order of the classes
-        draw(original / "val/images" / image, 100 + 60 * label)
-        draw(flat / "val" / name / image, 100 + 60 * label)
+        write_image(original / "val/images" / image, 100 + 60 * label)
+        write_image(flat / "val" / name / image, 100 + 60 * label)
         (original / f"train/{name}/{name}_boxes.txt").write_text("0 0 1 1")
         notes.append(f"{image}\t{name}\t0\t0\t1\t1\n")
     (original / "val/val_annotations.txt").write_text("".join(notes))
     config = toy(unpacked=["tiny-imagenet-200"])
     sets = [open_test(config, tmp_path / place, tmp_path / "cache" / place) for place in ("a", "b")]
     assert sets[0].info == sets[1].info and sets[0].labels.tolist() == [0, 1, 2]
-    assert torch.equal(whole(sets[0]), whole(sets[1]))
-    draw(original / "val/images/stranger.JPEG", 0)
+    assert torch.equal(all_images(sets[0]), all_images(sets[1]))
+    write_image(original / "val/images/stranger.JPEG", 0)
     with pytest.raises(BenchmarkError, match=r"stranger\.JPEG"):
         info(config, tmp_path / "a")
 
@@ -76,7 +76,7 @@ def test_cifar_is_read_as_torchvision_lays_it_down(tmp_path: Path, monkeypatch: 
 
     config = load_dataset("cifar10")
     train, test = (opener(config, tmp_path, tmp_path / "cache") for opener in (open_train, open_test))
-    assert np.array_equal(whole(train), pixels[:40]) and np.array_equal(whole(test), pixels[40:])
+    assert np.array_equal(all_images(train), pixels[:40]) and np.array_equal(all_images(test), pixels[40:])
     assert train.info.class_names == tuple(classes) and train.labels.tolist() == list(range(10)) * 4
     (folder / "test_batch").write_bytes(b"damaged")
     with pytest.raises(BenchmarkError, match="fetch it again"):
@@ -89,6 +89,6 @@ def test_digits_are_split_within_every_class(tmp_path: Path) -> None:
     assert (len(train), len(test)) == (1442, 355)
     assert torch.bincount(test.labels).min() >= 34
     assert not set(hashes(train)) & set(hashes(test))
-    pixels = whole(train).float() / 255
+    pixels = all_images(train).float() / 255
     torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(config.mean), atol=2e-3, rtol=0)
     torch.testing.assert_close(pixels.std((0, 2, 3)), torch.tensor(config.std), atol=2e-3, rtol=0)

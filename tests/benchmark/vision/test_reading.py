@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_folder import CLASSES, draw, lay_down, toy, whole
+from toy_folder import CLASSES, all_images, lay_down, toy, write_image
 
 from benchmark.errors import BenchmarkError
 from benchmark.vision import reading
@@ -54,13 +54,13 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -
 
 def test_a_cache_is_written_once_and_again_when_it_is_damaged(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    first = whole(open_train(toy(), root, cache))
+    first = all_images(open_train(toy(), root, cache))
     (path,) = cache.iterdir()
     written = path.stat().st_mtime_ns
     open_train(toy(mean=(0.1, 0.1, 0.1)), root, cache)
     assert [path] == list(cache.iterdir()) and path.stat().st_mtime_ns == written
     path.write_bytes(path.read_bytes()[:1000])
-    assert torch.equal(whole(open_train(toy(), root, cache)), first)
+    assert torch.equal(all_images(open_train(toy(), root, cache)), first)
 
 
 def test_two_writers_at_once_leave_one_sound_cache(root: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_two_writers_at_once_leave_one_sound_cache(root: Path, tmp_path: Path) -
 
     def work() -> None:
         barrier.wait()
-        results.append(whole(open_train(toy(), root, tmp_path / "cache")))
+        results.append(all_images(open_train(toy(), root, tmp_path / "cache")))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -82,7 +82,7 @@ def test_two_writers_at_once_leave_one_sound_cache(root: Path, tmp_path: Path) -
 
 def test_a_full_disk_is_said_and_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 10}))
-    with pytest.raises(BenchmarkError, match="are free"):
+    with pytest.raises(BenchmarkError, match="10 Bytes are free"):
         open_train(toy(), root, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -108,7 +108,7 @@ def test_what_a_killed_writer_left_is_removed_after_a_day(root: Path, tmp_path: 
 
 def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) -> None:
     ant = root / "toy/train/ant"
-    draw(ant / "whole.jpg", 3, size=(300, 300))
+    write_image(ant / "whole.jpg", 3, size=(300, 300))
     (ant / "cut.jpg").write_bytes((ant / "whole.jpg").read_bytes()[:2000])
     (ant / "text.png").write_text("no image")
     (ant / "empty.png").touch()
@@ -123,10 +123,10 @@ def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) 
     assert len(found.unreadable) == 3 and found.train == {"ant": 24, "bee": 20, "cat": 20}
     assert found.test == dict.fromkeys(CLASSES, 4)
     with pytest.raises(BenchmarkError, match=r"cut\.jpg"):
-        whole(open_train(toy(streaming=True), root, tmp_path / "cache"))
+        all_images(open_train(toy(streaming=True), root, tmp_path / "cache"))
 
 
 def test_only_the_first_bad_files_are_listed() -> None:
     with pytest.raises(BenchmarkError, match="and 5 more") as caught:
-        reading.refuse([f"file{i}: bad" for i in range(25)])
+        reading.raise_if_unreadable([f"file{i}: bad" for i in range(25)])
     assert "file19:" in str(caught.value) and "file20:" not in str(caught.value)

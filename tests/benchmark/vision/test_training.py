@@ -13,7 +13,7 @@ from benchmark.vision.augment import Schedule
 from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import (
     Stream,
-    TrainRecipe,
+    TeacherTraining,
     accuracy,
     cosine,
     fit,
@@ -34,7 +34,7 @@ INFO = DatasetInfo(
     fingerprint="0",
 )
 CONTEXT = Context(torch.device("cpu"), torch.float32, seed=3, scratch=Path("unused"))
-RECIPE = TrainRecipe(arch="convnet_d3", epochs=6, batch_size=20, optimizer="adamw", learning_rate=0.003)
+TRAINING = TeacherTraining(arch="convnet_d3", epochs=6, batch_size=20, optimizer="adamw", learning_rate=0.003)
 
 
 class Colours:
@@ -70,8 +70,8 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 def test_a_separable_set_is_learnt():
     model = student()
-    losses = train_classifier(model, TrainColours(), RECIPE, CONTEXT)
-    assert len(losses) == RECIPE.epochs and losses[-1] < 0.5 * losses[0]
+    losses = train_classifier(model, TrainColours(), TRAINING, CONTEXT)
+    assert len(losses) == TRAINING.epochs and losses[-1] < 0.5 * losses[0]
     assert accuracy(model, TestColours(seed=1), CONTEXT)["top1"] > 95
 
 
@@ -80,7 +80,7 @@ def test_training_is_decided_by_the_seed_alone():
     for model, seed in zip(models, (3, 3, 4), strict=True):
         torch.rand(1)  # the global generator plays no part
         context = Context(torch.device("cpu"), torch.float32, seed, Path("unused"))
-        train_classifier(model, TrainColours(), RECIPE.model_copy(update={"epochs": 1}), context)
+        train_classifier(model, TrainColours(), TRAINING.model_copy(update={"epochs": 1}), context)
     assert same_weights(models[0], models[1])
     assert not same_weights(models[0], models[2])
 
@@ -91,18 +91,18 @@ def test_dropout_is_seeded_and_the_global_generator_left_alone():
     models = [nn.Sequential(nn.Dropout(0.5), student()) for _ in range(2)]
     torch.manual_seed(5)
     for model in models:
-        train_classifier(model, TrainColours(), RECIPE.model_copy(update={"epochs": 1}), CONTEXT)
+        train_classifier(model, TrainColours(), TRAINING.model_copy(update={"epochs": 1}), CONTEXT)
     assert torch.equal(torch.rand(3), expected)
     assert same_weights(*models)
 
 
 def test_images_read_batch_by_batch_train_as_resident_ones_do(monkeypatch):
     resident, streamed = student(), student()
-    recipe = RECIPE.model_copy(update={"epochs": 2})
-    train_classifier(resident, TrainColours(), recipe, CONTEXT)
+    two_epochs = TRAINING.model_copy(update={"epochs": 2})
+    train_classifier(resident, TrainColours(), two_epochs, CONTEXT)
     monkeypatch.setattr(training, "RESIDENT_BYTES", 0)
     data = TrainColours()
-    train_classifier(streamed, data, recipe, CONTEXT)
+    train_classifier(streamed, data, two_epochs, CONTEXT)
     assert same_weights(resident, streamed)
     assert (data.reads == 2).all()
 
@@ -110,21 +110,21 @@ def test_images_read_batch_by_batch_train_as_resident_ones_do(monkeypatch):
 def test_bfloat16_learns_with_float32_weights():
     model = student()
     context = Context(torch.device("cpu"), torch.bfloat16, 3, Path("unused"))
-    train_classifier(model, TrainColours(), RECIPE, context)
+    train_classifier(model, TrainColours(), TRAINING, context)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert accuracy(model, TestColours(seed=1), context)["top1"] > 95
 
 
 def test_divergence_is_an_error_that_names_the_epoch():
-    recipe = RECIPE.model_copy(update={"learning_rate": 1e30, "optimizer": "sgd"})
+    diverging = TRAINING.model_copy(update={"learning_rate": 1e30, "optimizer": "sgd"})
     with pytest.raises(BenchmarkError, match="diverged in epoch 1"):
-        train_classifier(student(), TrainColours(), recipe, CONTEXT)
+        train_classifier(student(), TrainColours(), diverging, CONTEXT)
 
 
 def test_progress_counts_every_step():
     seen = []
     context = Context(torch.device("cpu"), torch.float32, 0, Path("unused"), report=lambda *report: seen.append(report))
-    train_classifier(student(), TrainColours(), RECIPE.model_copy(update={"epochs": 2}), context)
+    train_classifier(student(), TrainColours(), TRAINING.model_copy(update={"epochs": 2}), context)
     assert [step for step, _, _ in seen] == list(range(1, 13)) and {total for _, total, _ in seen} == {12}
     assert [step for step, _, scalars in seen if "loss" in scalars] == [6, 12]
 

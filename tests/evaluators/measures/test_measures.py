@@ -14,6 +14,7 @@ from engine import campaign, finish, plan
 import evaluators
 from benchmark.api import Context, Measure, SyntheticSet, TeacherSpec, TrainData
 from leaderboards.results import records
+from leaderboards.results.cells import cells_table
 
 
 class Brightness(Measure):
@@ -90,5 +91,5 @@ def test_a_cell_is_fine_without_its_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "BROKEN", True)
     found = campaign(tmp_path, measures=["brightness"])
     assert [event.status for event in finish(found)].count("failed") == 1
-    (cell,) = records.rows_of(records.cells_table(records.read(str(tmp_path / "runs"), "tiny")))
+    (cell,) = records.rows_of(cells_table(records.read(str(tmp_path / "runs"), "tiny")))
     assert cell["status"] == "ok"

@@ -14,10 +14,10 @@ from benchmark.api import Component, Unit
 from benchmark.identity import key_of
 from benchmark.plan import discovery, nodes
 from benchmark.vision.models import Stem
-from benchmark.vision.training import TrainRecipe
-from leaderboards.publish.publication import PLACE
+from benchmark.vision.training import TeacherTraining
+from leaderboards.publish.publication import FOLDER
 
-RECORDS = sorted(PLACE.glob("*/records.jsonl"))
+RECORDS = sorted(FOLDER.glob("*/records.jsonl"))
 LOADERS: dict[str, Callable[[str], type[Component]]] = {
     "prepare": cache(discovery.load_preparation),
     "distill": cache(discovery.load_method),
@@ -32,7 +32,7 @@ def component_today(stage: str, component: dict[str, Any]) -> dict[str, Any]:
     params = component["params"]
     if stage != "teacher":
         return LOADERS[stage](component["name"])(**params).identity()
-    recipe, stem = TrainRecipe(**params["recipe"]), Stem(**params["stem"])
+    recipe, stem = TeacherTraining(**params["recipe"]), Stem(**params["stem"])
     params = {"recipe": recipe.model_dump(mode="json"), "stem": stem.model_dump()}
     return {"name": recipe.arch, "version": nodes.TEACHER_VERSION, "params": params}
 

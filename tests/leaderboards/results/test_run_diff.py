@@ -46,8 +46,7 @@ class Run:
         self.store.cell(method=method, seed=seed, nodes={stage: [name] for stage, name in keys.items()})
 
     def stored(self) -> records.Stored:
-        manifest = {"suite": "main", "version": 1, "cells": self.store.cells}
-        self.store.write("leaderboards/main/manifest.json", manifest)
+        self.store.write_manifest()
         return records.read(self.root, "main")
 
 
@@ -56,11 +55,11 @@ def runs(tmp_path):
     return Run(str(tmp_path / "a")), Run(str(tmp_path / "b"))
 
 
-def compared(runs) -> run_diff.Comparison:
+def compared(runs) -> run_diff.RunDiff:
     return compare(*(run.stored() for run in runs))
 
 
-def only(found: run_diff.Comparison) -> run_diff.Change:
+def only(found: run_diff.RunDiff) -> run_diff.Change:
     (change,) = found.changes
     return change
 
@@ -135,7 +134,7 @@ class TestIdentity:
         assert "of which a record is not at hand" in only(compared(runs)).identity[0]
 
 
-def shown(found: run_diff.Comparison) -> str:
+def shown(found: run_diff.RunDiff) -> str:
     console = Console(file=io.StringIO(), width=160)
     console.print(run_diff_table.render(found, "runs_a", "runs_b"))
     return console.file.getvalue()

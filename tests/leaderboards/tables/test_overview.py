@@ -32,7 +32,7 @@ def fill(store: FakeStore, protocols=("standard", "hard"), seeds=3) -> None:
 
 def tables(store: FakeStore) -> list[overview.Overview]:
     built = store.build()
-    return report.plain(records.read(store.root, built.suite)).overviews
+    return report.results_of(records.read(store.root, built.suite)).overviews
 
 
 def column(table: overview.Overview, name: str) -> dict[str, str]:
@@ -58,7 +58,7 @@ def test_a_row_per_method_the_best_first_and_the_full_set_last(store):
 def test_what_is_judged_stands_beside_the_accuracies(store):
     fill(store)
     (table,) = tables(store)
-    board = report.look(store.root, "main").leaderboard
+    board = report.summarise(store.root, "main").leaderboard
     scored = scores.table(board).set_index("method").loc["wmdd"]
     assert column(table, "HLR")["wmdd"] == f"{scored['hlr']:.2f}" == "0.44"
     assert column(table, "IOR")["wmdd"] == f"{scored['ior']:.2f}" == "0.10"
@@ -96,8 +96,8 @@ def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
     (table,) = tables(store)
     assert "robust" not in table.columns
     assert {method: text for method, text in column(table, "FGSM").items() if text} == {"wmdd": "40.5"}
-    (row,) = csv.DictReader((Path(store.build().folder) / "robustness.csv").open())
-    assert (row["method"], row["seeds"], row["jpeg_top1"], row["fgsm_std"]) == ("wmdd", "2", "60.0", "0.7071")
+    (row,) = csv.DictReader((Path(store.build().folder) / "evaluations.csv").open())
+    assert (row["method"], row["seeds"], row["jpeg_top1"], row["fgsm_top1_std"]) == ("wmdd", "2", "60.0", "0.7071")
 
 
 def test_what_no_row_has_is_left_out(store):

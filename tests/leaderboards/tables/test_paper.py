@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_store import FakeStore, measured, paper
+from fake_store import PAIRS, FakeStore, measured, paper
 
 from leaderboards.report import Report, build
 from leaderboards.results import references, variants
-from leaderboards.results.pairwise import Comparisons
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import typeset
 from leaderboards.tables.paper import Table, tables
 
@@ -37,7 +37,7 @@ def found(built) -> dict[str, Table]:
 
 
 def made(built: Report) -> list[Table]:
-    return tables(built.leaderboard, references.load(), Comparisons(built.compared))
+    return tables(built.leaderboard, references.load(), Pairwise(built.pairwise), PAIRS)
 
 
 def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
@@ -84,7 +84,7 @@ def test_a_full_set_stands_last_at_every_ipc_and_competes_with_nobody(found):
 
 
 def test_every_kind_of_table_is_made(found):
-    assert {table.kind for table in found.values()} == {"main", "ablation", "sensitivity", "networks", "distances"}
+    assert {table.kind for table in found.values()} == {"main", "ablation", "sensitivity", "networks", "pairs"}
     assert "wasserstein+bn" not in found["main_standard_resnet18"].entries
     assert {"wasserstein+bn", "wmdd", "ce+pcbn"} <= set(found["ablation_standard_resnet18"].entries)
     assert "ablation_standard_vit_tiny" not in found  # nothing was varied there
@@ -137,7 +137,7 @@ def test_no_table_repeats_a_part_of_another(tmp_path):
 
 
 def test_differences_of_distances_are_those_of_the_means_paired(found, built):
-    table = found["distances_standard_resnet18"]
+    table = found["pairs_standard_resnet18"]
     heading, line = table.differences[0]
     assert heading == "wmdd \N{MINUS SIGN} mmd"
     for column, (gap, error) in line.items():

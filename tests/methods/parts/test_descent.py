@@ -45,18 +45,18 @@ def test_the_momentum_of_a_method_counts_from_its_second_iteration(make, toy_dat
 
 
 def test_every_iteration_of_matching_draws_images_views_and_networks_anew(toy_data, toy_context, monkeypatch):
-    seeds, draw = [], matching.draw
+    seeds, sample = [], matching.sample_augmentation
 
     def recording(n, generator, **options):
         seeds.append(generator.initial_seed())
-        return draw(n, generator, **options)
+        return sample(n, generator, **options)
 
-    monkeypatch.setattr(matching, "draw", recording)
+    monkeypatch.setattr(matching, "sample_augmentation", recording)
     method = DM(batch_real=5)
     (unit,) = method.units(toy_data.info, 1)
     batches, weights = [], []
     for iteration in (0, 1, 1):
-        method._look(toy_data.info, unit, iteration, toy_context)
+        method._extractor(toy_data.info, unit, iteration, toy_context)
         batches.append(method._real_batch(toy_data, unit, iteration, toy_context)[0].tolist())
         network = method._network(toy_data.info, iteration, toy_context)
         weights.append(next(iter(network.parameters())).flatten().tolist())

@@ -12,7 +12,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
-from benchmark.vision.dsa import draw
+from benchmark.vision.dsa import sample_augmentation
 from benchmark.vision.models import Stem, create_model
 from methods.datadam import DataDAM, attention
 from methods.dm import DM
@@ -34,7 +34,7 @@ class Reference:
         (unit,) = method.units(data.info, ipc)
         start = data.read(random_indices(data, unit.classes, unit.slots, context))
         self.images = normalize(start, data.info).double().requires_grad_()
-        view = draw(3, context.generator("view", 0), flip=data.info.flip)
+        view = sample_augmentation(3, context.generator("view", 0), flip=data.info.flip)
         self.network = create_model(
             "convnet_d3",
             classes=3,
@@ -158,8 +158,8 @@ def test_images_do_not_depend_on_how_the_work_is_cut(method, toy_data, toy_conte
 
 @BOTH
 def test_the_loss_falls_where_nothing_is_drawn_anew(method, toy_data, toy_context, monkeypatch):
-    still = draw(3, torch.Generator().manual_seed(0))
-    monkeypatch.setattr(matching, "draw", lambda *args, **options: still)
+    still = sample_augmentation(3, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(matching, "sample_augmentation", lambda *args, **options: still)
     monkeypatch.setattr(matching, "seed_of", lambda *axes: 0)
     first, last = (run(method(iterations=n), toy_data, toy_context, ipc=1).metadata["loss"] for n in (1, 12))
     assert last < 0.7 * first

@@ -1,4 +1,4 @@
-"""From the records of measured sets to tables, a plot and pictures."""
+"""From the records of measures to tables, a plot and pictures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_store import FakeStore, measure
+from fake_store import COLUMNS, FakeStore, measure
 from PIL import Image
 
+from benchmark.errors import BenchmarkError
 from leaderboards.plots import distances as distance_plots
 from leaderboards.plots import images, neighbours
-from leaderboards.results import distances, records
+from leaderboards.results import measures, records
+from leaderboards.results.cells import cells_table
+from leaderboards.results.columns import declared_columns, parse_columns
 
 METHODS = {"random_real": 1.0, "wmdd": 2.0, "rded": 3.0, "sre2l": 4.0, "noise": 9.0}  # distance in either network
 
@@ -32,9 +35,12 @@ def store(tmp_path: Path) -> FakeStore:
 
 
 def table_of(store: FakeStore) -> pd.DataFrame:
-    store.write("leaderboards/main/manifest.json", {"suite": "main", "version": 1, "cells": store.cells})
+    store.write_manifest()
     stored = records.read(store.root, "main")
-    return distances.table(stored, records.cells_table(stored))
+    return measures.table(stored, cells_table(stored))
+
+
+DECLARED = declared_columns(parse_columns(COLUMNS), "measure")
 
 
 class TestTable:
@@ -55,26 +61,44 @@ class TestTable:
         (top1,) = table_of(store)["top1.standard.test_resnet"]
         assert top1 == 50
 
-    def test_other_measures_and_stores_without_any_leave_no_file(self, store):
-        cell = store.cell()
-        store.done(cell)
-        node = measure(store, cell, 1.0)
-        record = {"key": node, "identity": {"component": {"name": "brightness"}}, "metrics": {"mean": 3}}
+    def brightness(self, store, cell: dict, node: str, **numbers: float) -> None:
+        """Record a second measure of a cell's set."""
+        record = {"key": node, "identity": {"component": {"name": "brightness"}}, "metrics": numbers}
         store.write(f"{node}/record.json", record)
+        cell["nodes"]["measure"].append(node)
+
+    def test_a_store_without_measures_has_no_file_of_them(self, store):
+        store.done(store.cell())
         assert table_of(store).empty
         store.build()
-        assert not list(Path(store.root).glob("leaderboards/main/distance*"))
+        assert not list(Path(store.root).glob("leaderboards/main/measure*"))
+
+    def test_all_measures_of_a_set_stand_in_one_row(self, store):
+        cell = store.cell()
+        store.done(cell)
+        measure(store, cell, 2.0)
+        self.brightness(store, cell, "b" * 32, brightness_gap=0.25)
+        (row,) = table_of(store).to_dict("records")
+        assert (row["teacher.w2"], row["brightness_gap"]) == (2.0, 0.25)
+
+    def test_two_measures_with_one_name_are_refused(self, store):
+        cell = store.cell()
+        store.done(cell)
+        measure(store, cell, 2.0)
+        self.brightness(store, cell, "b" * 32, **{"teacher.w2": 3.0})
+        with pytest.raises(BenchmarkError, match=r"'distances' and 'brightness' both return 'teacher\.w2'"):
+            table_of(store)
 
     def test_the_report_writes_both_tables(self, store):
         measured(store)
         folder = Path(store.build().folder)
-        assert len(pd.read_csv(folder / "distances.csv")) == 20
-        assert set(pd.read_csv(folder / "distance_correlation.csv")["n"]) == {5, 10}
+        assert len(pd.read_csv(folder / "measures.csv")) == 20
+        assert set(pd.read_csv(folder / "measure_correlation.csv")["n"]) == {5, 10}
 
 
 class TestCorrelations:
     def rho(self, store, distance="teacher.w2", dataset="digits", ipc="10"):
-        found = distances.correlations(table_of(store)).set_index(["distance", "dataset", "ipc"])
+        found = measures.correlations(table_of(store), DECLARED).set_index(["column", "dataset", "ipc"])
         return found.loc[(distance, dataset, ipc), ["rho", "n"]].tolist()
 
     def test_an_order_that_is_reversed(self, store):
@@ -96,17 +120,19 @@ class TestCorrelations:
             cell = store.cell(method=method)
             store.done(cell, METHODS.get(method, 1.5))
             measure(store, cell, 1.0 + len(method))
-        assert distances.correlations(table_of(store)).empty
+        assert measures.correlations(table_of(store), DECLARED).empty
 
-    def test_floors_are_no_distances(self, store):
+    def test_only_declared_columns_with_a_direction_are_correlated(self, store):
         measured(store)
-        assert set(distances.correlations(table_of(store))["distance"]) == {"teacher.w2", "neutral.w2"}
+        assert set(measures.correlations(table_of(store), DECLARED)["column"]) == {"teacher.w2", "neutral.w2"}
+        undirected = [column._replace(better="") if column.name == "teacher.w2" else column for column in DECLARED]
+        assert set(measures.correlations(table_of(store), undirected)["column"]) == {"neutral.w2"}
 
 
 class TestPlot:
     def test_a_point_per_method_and_the_floor(self, store):
         measured(store)
-        ((name, figure),) = distance_plots.accuracy_against_distance(table_of(store)).items()
+        ((name, figure),) = distance_plots.accuracy_against_distance(table_of(store), DECLARED).items()
         assert name == "accuracy_against_distance_digits_standard"
         assert [axes.get_title(loc="left") for axes in figure.axes] == [
             "teacher's features, rho = -1.00",
@@ -121,7 +147,8 @@ class TestPlot:
     def test_three_methods_are_not_drawn(self, store):
         measured(store)
         table = table_of(store)
-        assert distance_plots.accuracy_against_distance(table[table["method"].isin(["wmdd", "rded", "noise"])]) == {}
+        three = table[table["method"].isin(["wmdd", "rded", "noise"])]
+        assert distance_plots.accuracy_against_distance(three, DECLARED) == {}
 
 
 def neighbour_arrays(side: int = 32) -> dict[str, np.ndarray]:
