@@ -25,16 +25,16 @@ freedom. Out of the pool stay
 * copies: rows with the same number in every unit count once.
 
 **When spreads differ.** If Bartlett's test rejects equal spreads at `SPREADS_DIFFER`, no variance is pooled: every row
-has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth), and
-keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at three
-seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost: when
-the control alone scatters three times as much as nine equal rows, some verdict is wrong in 18 % of blocks of three seeds
-and 14 % of five, instead of 6 %; when one other row does, in 11 % and 8 %.
+has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
+and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
+three seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost:
+when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 18 % of blocks of three
+seeds and 14 % of five, instead of 6 %; when one other row does, in 11 % and 8 %.
 
 **Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
 test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
-residual, which makes intervals of differences longer, never shorter. The level is low because the test looks at the same
-numbers as the verdicts. The interval of a mean holds b always.
+residual, which makes intervals of differences longer, never shorter. The level is low because the test looks at the
+same numbers as the verdicts. The interval of a mean holds b always.
 
 **Test images.** All cells see the same images, so the variance between units holds none of their sampling error, except
 for the part that is different in every unit. With the bits of correctness ``d_jx`` (unit j, image x; of a row, or of

@@ -26,7 +26,7 @@ class Setting:
         seeds: cells per row.
         common: deviation of what seed j adds to every row.
         random: deviations are multiplied by the root of ``random / chi2(random)``, anew in every block.
-        draws: of ten random distributions: "normal", "uniform" or "laplace", standardised.
+        draws: distribution of the errors: "normal", "uniform" or "laplace", of variance 1.
     """
 
     means: Sequence[float]
