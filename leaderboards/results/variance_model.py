@@ -28,8 +28,8 @@ freedom. Out of the pool stay
 has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
 and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
 three seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost:
-when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 18 % of blocks of three
-seeds and 14 % of five, instead of 6 %; when one other row does, in 11 % and 8 %.
+when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three
+seeds and 14 % of five, instead of 6 %; when one other row does, in 12 % and 8 %.
 
 **Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
 test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
