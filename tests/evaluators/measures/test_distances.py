@@ -276,6 +276,8 @@ class TestMeasure:
             for key in (f"teacher.{name}", f"neutral.overall.{name}"):
                 assert isinstance(found[key], float)
                 assert isinstance(found[f"{key}_floor"], float)
+        declared = [name for column in Distances.columns for name in (column.name, column.floor)]
+        assert sorted(declared) == sorted(found), "every number has a column or is the floor of one"
 
     def test_one_image_per_class(self, context, toy_data, tmp_path):
         found = Distances().measure(real_set(toy_data, 1), toy_data, context, tmp_path)
