@@ -194,7 +194,7 @@ class Context:
         return torch.Generator(device).manual_seed(seed_of(self.seed, *axes))
 
     def autocast(self) -> torch.autocast:
-        """Return the context manager for mixed-precision forward passes. Compute losses and statistics outside of it."""
+        """Return the context manager of mixed-precision forward passes; compute losses and statistics outside of it."""
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
     @contextmanager
