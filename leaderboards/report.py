@@ -1,33 +1,35 @@
-"""A suite's report beside its manifest, made from records alone and the same from equal records."""
+"""The report of a suite: made from its manifest and records alone, so that equal records give equal files."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     costs,
-    distances,
+    evaluations,
     leaderboard,
+    measures,
     pairwise,
     records,
     references,
-    robustness,
     scores,
     standings,
     variants,
 )
+from leaderboards.results.cells import cells_table, curves_table
+from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
-from leaderboards.tables import overview, paper, typeset
+from leaderboards.results.pairwise import Pairwise
+from leaderboards.tables import layout, overview, paper, typeset
+from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
-__all__ = ["Report", "available", "build", "look", "render", "text"]
-FOLDERS = ("tables", "plots", "pictures")  # of a report; they belong to it alone
+__all__ = ["Report", "available", "build", "render", "summarise", "text"]
+FOLDERS = ("tables", "plots", "pictures")  # of a report; all files in them are its own
 
 
 def available(root: str) -> list[str]:
@@ -35,141 +37,140 @@ def available(root: str) -> list[str]:
     return records.suites(root)
 
 
-def look(root: str, suite: str) -> Report:
-    """Return what a suite's records say and write nothing; arguments and errors as those of `build`."""
-    stored = records.read(root, suite)
-    return _report(stored, references.load())
+def summarise(root: str, suite: str) -> Report:
+    """Return the tables of a suite and write no file; arguments and errors as in `build`."""
+    return _report(records.read(root, suite), references.load())
 
 
 def build(root: str, suite: str) -> Report:
-    """Write a suite's report to ``ROOT/leaderboards/SUITE`` and return what it says.
+    """Write the report of a suite to ``ROOT/leaderboards/SUITE`` and return its tables.
 
-    ``leaderboard.csv`` and ``cells.csv``; ``scores.csv``, ``ablation.csv``, ``variance.csv`` and ``costs.csv``;
-    ``distances.csv`` and ``distance_correlation.csv`` where sets were measured, ``robustness.csv`` where students were
-    attacked; ``tables/`` as in a paper, each as CSV,
-    Markdown and LaTeX; ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; ``index.html`` with all of it.
-    What an earlier report left in these three folders and this one does not have is removed.
+    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv`` and
+    ``costs.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv`` where
+    evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG;
+    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
+    three folders are removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
-        suite: the name of a suite that has been run into it, wholly or in part.
+        suite: the name of a suite that has been run into the store, completely or in part.
 
     Raises:
-        BenchmarkError: the suite has no manifest there, or something cannot be read or written.
+        BenchmarkError: the suite has no manifest in the store, or a file cannot be read or written.
     """
     stored = records.read(root, suite)
-    said, folder = plain(stored), f"leaderboards/{suite}"
-    drawn, notes = _plots(said, records.curves_table(stored))
-    sheets = _pictures(stored, folder)
-    files = {**said.files, **drawn, **{f"pictures/{picture.name}": png for picture, png in sheets}}
-    files["index.html"] = page.render(stored, said.report.leaderboard, said.overviews, said.tables, drawn, sheets)
+    results, folder = results_of(stored), f"leaderboards/{suite}"
+    plots, notes = _plots(stored, results)
+    pictures = _pictures(stored, folder)
+    files = {**results.files, **plots, **{f"pictures/{picture.name}": png for picture, png in pictures}}
+    board = results.report.leaderboard
+    files["index.html"] = page.render(stored, board, results.overviews, results.tables, plots, pictures)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
     _remove_stale(stored.folder, folder, files)
-    return replace(said.report, paths=paths, notes=notes)
+    return replace(results.report, paths=paths, notes=notes)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a suite's records say in numbers.
+class Results:
+    """The results of a suite, without plots and pictures.
 
     Attributes:
-        report: its rows.
-        sets: distances of distilled sets (`distances.table`).
+        report: the leaderboard and the tables that belong to it.
         tables: as in a paper.
-        attacked: accuracies under attack (`robustness.table`).
-        overviews: tables of everything that judges a set.
-        files: all of this as plain text, by name.
+        overviews: tables of all that is known of the sets of a dataset at an IPC.
+        files: all tables as CSV, Markdown and LaTeX, by name of the file.
     """
 
     report: Report
-    sets: pd.DataFrame
     tables: list[paper.Table]
-    attacked: pd.DataFrame
-    overviews: list[overview.Overview]
+    overviews: list[Sheet]
     files: dict[str, bytes]
 
 
-def plain(stored: records.Stored) -> Said:
-    """Return what a suite's records say in numbers."""
+def results_of(stored: records.Stored) -> Results:
+    """Return the results of a suite, without plots and pictures."""
     published = references.load()
     report = _report(stored, published)
-    board, sets = report.leaderboard, distances.table(stored, report.cells)
-    paper_tables = paper.tables(board, published, pairwise.Comparisons(report.compared))
-    attacked = robustness.table(stored)
-    spent, scored = costs.table(stored, board), scores.table(board)
-    everything = overview.overviews(board, sets, attacked, spent, scored)
+    board, differences = report.leaderboard, Pairwise(report.pairwise)
+    costs_of_rows, scores_of_rows = costs.table(stored, board), scores.table(board)
+    paper_tables = paper.tables(board, published, differences, stored.pairs)
+    overviews = overview.overviews(board, differences, report.declared, [costs_of_rows, scores_of_rows])
     frames = {
         "leaderboard": board,
         "cells": report.cells,
-        "scores": scored,
-        "comparisons": report.compared,
+        "scores": scores_of_rows,
+        "pairwise": report.pairwise,
         "variance": pairwise.variances(report.cells),
-        "costs": spent,
+        "costs": costs_of_rows,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
-        **distances.files(sets),
-        **robustness.files(attacked),
-        **overview.files(everything),
+        **measures.files(stored, report.sets),
+        **evaluations.files(report.evaluations),
+        **overview.files(overviews),
+        **typeset.files(overviews),
         **_typeset(paper_tables),
     }
-    return Said(report, sets, paper_tables, attacked, everything, files)
+    return Results(report, paper_tables, overviews, files)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
-    cells = records.cells_table(stored)
-    folder = stored.folder.address(f"leaderboards/{stored.suite}")
-    compared = pairwise.comparisons(cells)
+    cells = cells_table(stored)
+    differences = pairwise.table(cells)
     board = leaderboard.leaderboard(cells, published)
-    board = standings.with_standings(board, cells, pairwise.Comparisons(compared))
-    return Report(stored.suite, folder, (), cells, board, compared)
+    board = standings.with_standings(board, cells, Pairwise(differences))
+    folder = stored.folder.address(f"leaderboards/{stored.suite}")
+    sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
+    values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
+    return Report(stored.suite, folder, (), cells, board, differences, sets, evaluated, values)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:
-    """Return the pictures of a suite's sets; those that exist are read, not drawn."""
-    known = stored.folder.files(f"{folder}/pictures")
-    found = [*images.draw(stored, known), *neighbours.draw(stored, known)]
-    there = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in found if png is None)
-    return [(picture, png or there[f"{folder}/pictures/{picture.name}"]) for picture, png in found]
+    """Return the pictures of the distilled sets; a picture whose file exists is read and not painted again."""
+    names = stored.folder.files(f"{folder}/pictures")
+    pictures = [*images.paint(stored, names), *neighbours.paint(stored, names)]
+    earlier = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in pictures if png is None)
+    return [(picture, png or earlier[f"{folder}/pictures/{picture.name}"]) for picture, png in pictures]
 
 
 def _remove_stale(store: Folder, folder: str, files: Collection[str]) -> None:
-    """Remove what an earlier report left and this one does not have, from the folders that hold nothing else."""
+    """Remove the files of an earlier report that this one does not have, from the folders that are its own."""
     for part in FOLDERS:
         for name in store.files(f"{folder}/{part}"):
             if f"{part}/{name}" not in files:
                 store.remove(f"{folder}/{part}/{name}")
 
 
-def _typeset(found: Sequence[paper.Table]) -> dict[str, bytes]:
-    writers = {"csv": typeset.to_csv, "md": typeset.to_markdown, "tex": typeset.to_latex}
-    return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
+def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
+    numbers = {f"tables/{table.name}.csv": layout.to_csv(table) for table in tables}
+    return {**numbers, **typeset.files(map(layout.to_sheet, tables))}
 
 
-def _plots(said: Said, curves: pd.DataFrame) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Return the files of all plots, and why some are not drawn."""
-    # takes seconds, which a look need not pay
-    from leaderboards.plots import ablation, accuracy, critical_difference, style
-    from leaderboards.plots import distances as distance_plots
+def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the files of all plots, and the reasons why some are missing."""
+    # imported here, because the import takes seconds and `summarise` plots nothing
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, style
 
-    board = said.report.leaderboard
-    board = board[~board["protocol"].isin(said.attacked["protocol"])]  # trained as under a protocol beside them
+    curves = curves_table(stored)
+    board = results.report.leaderboard
+    board = results.report.declared.without_repeats(board)
     main = variants.contestants(board)
-    main = main if main["method"].nunique() > 1 else main[:0]  # one method alone is compared with nothing
-    named = {
+    main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
+    figures = {
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),
         **accuracy.accuracy_against_seconds(main),
         **critical_difference.critical_difference(board),
         **ablation.ablation(board),
-        **ablation.distances(board),
+        **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **distance_plots.accuracy_against_distance(said.sets),
+        **declared.accuracy_against_measures(results.report.sets, stored.columns.get(measures.STAGE, {})),
+        **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }
     files: dict[str, bytes] = {}
-    for name, figure in named.items():
+    for name, figure in figures.items():
         files |= {f"plots/{name}.{kind}": data for kind, data in style.images(figure).items()}
-    return files, critical_difference.not_drawn(board)
+    return files, critical_difference.not_plotted(board)

@@ -35,7 +35,7 @@ def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
     from benchmark.run.store import Store
     from leaderboards import report as reports
 
-    report = reports.look(runs, _suite_name(suite, runs))
+    report = reports.summarise(runs, _suite_name(suite, runs))
     out.print(display.status_table(report.cells, Store(runs).heartbeats()))
 
 
@@ -89,8 +89,8 @@ def publish(
         changed = publication.write(published.suite, publication.files(published))
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
-    text = readme.PLACE.read_text(encoding="utf-8")
-    readme.PLACE.write_text(readme.filled(text, _all_published()), encoding="utf-8")
+    text = readme.PATH.read_text(encoding="utf-8")
+    readme.PATH.write_text(readme.filled(text, _all_published()), encoding="utf-8")
 
 
 @results_app.command()
@@ -127,7 +127,7 @@ def _check() -> None:
     for suite, published in all_published.items():
         differing = publication.differing(suite, publication.files(published))
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
-    text = readme.PLACE.read_text(encoding="utf-8")
+    text = readme.PATH.read_text(encoding="utf-8")
     if readme.filled(text, all_published) != text:
         faults.append("README.md: its results differ from the published ones")
     for fault in faults:

@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
-
-from benchmark.api import as_array
 
 
 def _noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -62,3 +61,8 @@ CORRUPTIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "pixelate": _pixelate,  # to half the resolution
     "jpeg": _jpeg,  # quality 25
 }
+
+
+def as_array(images: Tensor) -> NDArray[np.uint8]:
+    """Return uint8 images [N, C, H, W] as an array [N, H, W, C], the layout of image libraries."""
+    return images.permute(0, 2, 3, 1).contiguous().numpy()

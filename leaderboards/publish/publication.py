@@ -1,134 +1,153 @@
-"""Published results: the records that stand behind a suite's numbers, committed, and what is made from them.
+"""Publications: the committed records of a suite, and the tables that are made from them.
 
 ``leaderboards/published/SUITE/`` holds
 
-* ``manifest.json``  the suite, notes, and its cells, one per line: all that are done, and the gaps between them;
-* ``records.jsonl``  the record of every node that a done cell stands on, one per line, sorted by key; no tensors, and
-  without training curves;
-* ``*.csv`` and ``tables/``  made from these two files alone, as from a run.
+* ``manifest.json``  the suite, notes, columns, pairs and cells, one cell per line, finished or not;
+* ``records.jsonl``  the records of all nodes that finished cells depend on, one per line, sorted by key, without
+  training curves;
+* ``*.csv``, ``tables/`` and ``README.md``  made from these two files alone.
 
-Datasets of which nothing is measured are left out.
+Datasets without a finished cell are left out.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
 from leaderboards import report
+from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records
+from leaderboards.results.axes import CELL, axis_values
+from leaderboards.results.columns import Columns, columns_json, merged_columns, parse_columns
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
 
-PLACE = Path(__file__).parents[1] / "published"
+FOLDER = Path(__file__).parents[1] / "published"
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
-CURVES = ("curve_loss",)  # metrics that stay in the run
+CURVES = ("curve_loss",)  # metrics that are not published
 PAGE = "README.md"
-LEFT_OUT = ("comparisons.csv",)  # grows with the square of the methods
-TOLERANCE = 0.02  # relative, of one metric computed twice: what rounding on another machine may do to an accuracy
-PATHS = re.compile(r"(?:^|[\s'\"=(:,])(?:/(?!/)|~/|[A-Za-z]:\\|file:)\S")
+LEFT_OUT = ("pairwise.csv",)  # not published, because its size grows with the square of the number of methods
 Records = Mapping[str, Record]
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published of a suite.
+    """The published results of a suite.
 
     Attributes:
         suite: its name.
         version: of the suite; results of different versions are not mixed.
         title: of the suite.
-        notes: what whoever published says.
-        cells: as in a run's manifest; those that are not done have no nodes.
-        records: by key, all that done cells stand on.
+        notes: sentences that the person who published added.
+        columns: what the evaluators and measures of the suite declare.
+        pairs: the methods that the suite compares two by two.
+        cells: as in the manifest of a run; cells that are not finished have no nodes.
+        records: of all nodes that finished cells depend on, by key.
     """
 
     suite: str
     version: int
     title: str
     notes: tuple[str, ...]
+    columns: Columns
+    pairs: tuple[tuple[str, str], ...]
     cells: tuple[Record, ...]
     records: Records
 
     def stored(self) -> Stored:
-        """Return the same as what is read from a run."""
-        return Stored(Folder(str(PLACE)), self.suite, self.title, self.cells, Nodes(self.records, {}))
+        """Return the suite as if it had been read from a store."""
+        nodes = Nodes(self.records, {})
+        folder = Folder(str(FOLDER))
+        return Stored(folder, self.suite, self.version, self.title, self.cells, nodes, self.pairs, self.columns)
 
     @cached_property
-    def said(self) -> report.Said:
-        """What its records say."""
-        return report.plain(self.stored())
+    def results(self) -> report.Results:
+        """The tables that its records give."""
+        return report.results_of(self.stored())
 
     @property
     def done(self) -> int:
-        """The number of cells that have a number."""
+        """The number of finished cells."""
         return sum(bool(keys_of(cell, "evaluate")) for cell in self.cells)
 
 
-def suites(place: Path | None = None) -> list[str]:
-    """Return the suites of which something is published."""
-    return sorted(path.parent.name for path in (place or PLACE).glob(f"*/{MANIFEST}"))
+def suites(folder: Path | None = None) -> list[str]:
+    """Return the suites that have published results."""
+    return sorted(path.parent.name for path in (folder or FOLDER).glob(f"*/{MANIFEST}"))
 
 
-def read(suite: str, place: Path | None = None) -> Publication | None:
-    """Return what is published of a suite, or None.
+def read(suite: str, folder: Path | None = None) -> Publication | None:
+    """Return the published results of a suite, or None where there are none.
 
     Raises:
-        BenchmarkError: a file that cannot be understood.
+        BenchmarkError: a file is damaged, or of an earlier version of the benchmark.
     """
-    folder = (place or PLACE) / suite
-    if not (folder / MANIFEST).exists():
+    root = (folder or FOLDER) / suite
+    if not (root / MANIFEST).exists():
         return None
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()
-        found = {record["key"]: record for record in map(json.loads, lines)}
-        lists = {name: tuple(manifest[name]) for name in ("notes", "cells")}
-        return Publication(**{**manifest, **lists}, records=found)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        lines = (root / RECORDS).read_text(encoding="utf-8").splitlines()
+        by_key = {record["key"]: record for record in map(json.loads, lines)}
+        if lacking := records.lacking_field(manifest["cells"]):
+            raise BenchmarkError(
+                f"{root / MANIFEST} was written by an earlier version of the benchmark (its cells have no "
+                f"'{lacking}'): run suite '{suite}' again, remove {root} and publish the run"
+            )
+        return Publication(
+            **{
+                **manifest,
+                "notes": tuple(manifest["notes"]),
+                "columns": parse_columns(manifest["columns"]),
+                "pairs": tuple((one, other) for one, other in manifest["pairs"]),
+                "cells": tuple(manifest["cells"]),
+            },
+            records=by_key,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise BenchmarkError(
-            f"{folder}: damaged ({error!r}); restore it by `git checkout {folder}`, or remove it and publish again"
+            f"{root}: damaged ({error!r}); restore it by `git checkout {root}`, or remove it and publish again"
         ) from error
 
 
-def of_run(runs: str, suite: str, found: Records, datasets: Collection[str] = ()) -> Publication:
-    """Return what a run has to publish.
+def of_run(runs: str, suite: str, verified: Records, datasets: Collection[str] = ()) -> Publication:
+    """Return the publication of a run.
 
     Args:
         runs: the store.
-        suite: a suite that was run into it.
-        found: the verified records of its done cells, as `done` lists their keys, and of all that these stand on.
+        suite: a suite that was run into the store.
+        verified: the records of the nodes that `done` lists and of their ancestors.
         datasets: those to publish; () for all.
     """
     stored = records.read(runs, suite)
-    manifest = json.loads(stored.folder.read([f"leaderboards/{suite}/manifest.json"]).popitem()[1])
-    slim = {key: _slim(record) for key, record in found.items()}
+    slim = {key: _without_curves(record) for key, record in verified.items()}
     cells = tuple(_published_cell(cell, slim) for cell in _of(datasets, stored.cells))
-    return Publication(suite, int(manifest["version"]), stored.title, (), cells, slim)
+    return Publication(suite, stored.version, stored.title, (), stored.columns, stored.pairs, cells, slim)
 
 
 def done(runs: str, suite: str, datasets: Collection[str] = ()) -> list[str]:
-    """Return the keys of the nodes of all cells of a run that are done, of some datasets or () for all.
+    """Return the keys of the finished nodes of all finished cells of a run.
+
+    Args:
+        runs: the store.
+        suite: a suite that was run into the store.
+        datasets: those to publish; () for all.
 
     Raises:
-        BenchmarkError: none is.
+        BenchmarkError: no cell is finished.
     """
     stored = records.read(runs, suite)
-    known = stored.nodes.records
     cells = [cell for cell in _of(datasets, stored.cells) if stored.records(cell, "evaluate")]
     if not cells:
-        raise BenchmarkError(f"{runs}: no cell of suite '{suite}' is done; run it first, then publish")
+        raise BenchmarkError(f"{runs}: no cell of suite '{suite}' is finished; run it first, then publish")
     keys = [key for cell in cells for keys in (cell.get("nodes") or {}).values() for key in keys]
-    return [key for key in dict.fromkeys(keys) if key in known]
+    return [key for key in dict.fromkeys(keys) if key in stored.nodes.records]
 
 
 def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
@@ -136,18 +155,19 @@ def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
 
 
 def merged(earlier: Publication | None, new: Publication, note: str = "") -> Publication:
-    """Return an earlier publication with a run's results added.
+    """Return an earlier publication with the results of a run added.
 
-    A cell that both have is the run's; a record that both have is the earlier one, with which the run's must agree.
+    Of a cell that both have, the run's is kept; of a record that both have, the earlier one, with which the run's must
+    agree. An earlier publication of another version of the suite is dropped.
 
     Raises:
-        Faults: results that do not agree, and records that name a path or the host of a machine.
+        Faults: the results do not agree, or records name a path or the host of a machine.
     """
-    same = earlier is not None and earlier.version == new.version
-    old = earlier if earlier and same else replace(new, notes=(), cells=(), records={})
-    known = {_axes(cell): cell for cell in old.cells}
-    cells = [_better(cell, known.pop(_axes(cell), None)) for cell in new.cells]
-    cells += known.values()
+    same_version = earlier is not None and earlier.version == new.version
+    old = earlier if earlier and same_version else replace(new, notes=(), cells=(), records={})
+    old_cells = {axis_values(cell, CELL): cell for cell in old.cells}
+    cells = [_better(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in new.cells]
+    cells += old_cells.values()
     measured = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
     cells = [cell for cell in cells if cell["dataset"] in measured]
     pool = {**new.records, **old.records}
@@ -156,60 +176,39 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     if faults:
         raise Faults(faults)
     notes = tuple(dict.fromkeys([*old.notes, *([note] if note else [])]))
-    return replace(new, notes=notes, cells=tuple(cells), records=needed)
+    columns = merged_columns(old.columns, new.columns)
+    return replace(new, notes=notes, columns=columns, cells=tuple(cells), records=needed)
 
 
 def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
-    """Return the records of some keys and of all that they stand on, sorted by key."""
-    wanted = ancestors(keys, lambda key: parents_of(pool[key]["identity"]) if key in pool else ())
-    return {key: pool[key] for key in sorted(wanted & pool.keys())}
+    """Return the records of some keys and of their ancestors, as far as the pool has them, sorted by key."""
+    needed = ancestors(keys, lambda key: parents_of(pool[key]["identity"]) if key in pool else ())
+    return {key: pool[key] for key in sorted(needed & pool.keys())}
 
 
-def disagreements(earlier: Records, new: Records) -> Iterator[str]:
-    """Yield every metric that was published under a key and that a run computed anew to be something else."""
-    for key in sorted(earlier.keys() & new.keys()):
-        old, found = earlier[key], new[key]
-        for name in sorted(old["metrics"].keys() & found["metrics"].keys()):
-            one, two = old["metrics"][name], found["metrics"][name]
-            if not _close(one, two):
-                what = f"{old['stage']} {old['identity']['component']['name']} ({key})"
-                yield (
-                    f"{what}: {name} is published as {one}, and here it is {two}, of the same identity; find out why, "
-                    f"or remove its line from {RECORDS} to publish this one"
-                )
+def files(publication: Publication) -> dict[str, bytes]:
+    """Return all files of a publication by name, made from its cells and records alone."""
+    cells = publication.results.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has these
+    made = {**publication.results.files, "cells.csv": leaderboard.to_csv(cells)}
+    made = {name: data for name, data in made.items() if name not in LEFT_OUT}
+    tables = [made.pop(name).decode() for name in list(made) if name.endswith(".md")]
+    lines = (
+        json.dumps(record, sort_keys=True, separators=(",", ":")) for _, record in sorted(publication.records.items())
+    )
+    data = "".join(f"{line}\n" for line in lines).encode()
+    return {MANIFEST: _manifest(publication), RECORDS: data, **made, PAGE: _page(publication, tables)}
 
 
-def leaks(found: Records) -> Iterator[str]:
-    """Yield what of some records names a path or the host of a machine."""
-    for key, record in found.items():
-        for place, text in _texts(record):
-            if _of_a_machine(text):
-                yield f"{key}: {place} holds {text!r}, a path or a host; it cannot be published, run it again without"
+def _page(publication: Publication, tables: Sequence[str]) -> bytes:
+    """Return a page of Markdown with all tables of a publication; code hosts show it beside the files."""
+    facts = f"Suite `{publication.suite}`, version {publication.version}. {' '.join(publication.notes)}".strip()
+    return "\n".join([f"# {publication.title}\n", f"{facts}\n", *tables]).encode()
 
 
-def files(found: Publication) -> dict[str, bytes]:
-    """Return every file of a publication by name, made from its cells and records alone."""
-    made = found.said.files
-    slim = found.said.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has the recipes
-    kept = {
-        name: data for name, data in {**made, "cells.csv": leaderboard.to_csv(slim)}.items() if name not in LEFT_OUT
-    }
-    shown = [kept.pop(name).decode() for name in list(kept) if name.endswith(".md")]
-    kept[PAGE] = _page(found, shown)
-    lines = [json.dumps(found.records[key], sort_keys=True, separators=(",", ":")) for key in sorted(found.records)]
-    return {MANIFEST: _manifest(found), RECORDS: "".join(f"{line}\n" for line in lines).encode(), **kept}
-
-
-def _page(found: Publication, shown: Sequence[str]) -> bytes:
-    """Return all tables of a publication, as Markdown, on one page, which code hosts show beside its files."""
-    facts = f"Suite `{found.suite}`, version {found.version}. {' '.join(found.notes)}".strip()
-    return "\n".join([f"# {found.title}\n", f"{facts}\n", *shown]).encode()
-
-
-def write(suite: str, made: Mapping[str, bytes], place: Path | None = None) -> list[str]:
-    """Write the files of a publication, remove what else lies there, and return the names of those that changed."""
-    root = (place or PLACE) / suite
-    changed = differing(suite, made, place)
+def write(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
+    """Write the files of a publication, remove all other files in its folder, and return the names that changed."""
+    root = (folder or FOLDER) / suite
+    changed = differing(suite, made, folder)
     for name in changed:
         path = root / name
         if name in made:
@@ -220,61 +219,39 @@ def write(suite: str, made: Mapping[str, bytes], place: Path | None = None) -> l
     return changed
 
 
-def differing(suite: str, made: Mapping[str, bytes], place: Path | None = None) -> list[str]:
-    """Return the names of files that are not as they were made, are not there, or do not belong there."""
-    root = (place or PLACE) / suite
-    there = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-    return [name for name in sorted({*made, *there}) if name not in there or there[name].read_bytes() != made.get(name)]
+def differing(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
+    """Return the names of the files in a publication's folder that are changed, missing, or not part of it."""
+    root = (folder or FOLDER) / suite
+    paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    return [name for name in sorted({*made, *paths}) if name not in paths or paths[name].read_bytes() != made.get(name)]
 
 
-def _manifest(found: Publication) -> bytes:
-    head = {"suite": found.suite, "version": found.version, "title": found.title, "notes": list(found.notes)}
+def _manifest(publication: Publication) -> bytes:
+    head = {
+        **{name: getattr(publication, name) for name in ("suite", "version", "title", "notes")},
+        "columns": columns_json(publication.columns),
+        "pairs": publication.pairs,
+    }
     lines = [f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)},\n" for name, value in head.items()]
-    cells = ",\n".join(f"  {json.dumps(cell, ensure_ascii=False)}" for cell in found.cells)
+    cells = ",\n".join(f"  {json.dumps(cell, ensure_ascii=False)}" for cell in publication.cells)
     return f'{{\n{"".join(lines)} "cells": [\n{cells}\n ]\n}}\n'.encode()
 
 
-def _slim(record: Record) -> Record:
+def _without_curves(record: Record) -> Record:
     metrics = {name: value for name, value in record["metrics"].items() if name not in CURVES}
     return {**record, "metrics": metrics}
 
 
-def _published_cell(cell: Record, known: Records) -> Record:
-    """Return a cell with the nodes that are known if it is done, else as a gap."""
+def _published_cell(cell: Record, verified: Records) -> Record:
+    """Return a cell with those of its nodes that are verified, or without nodes where it is not finished."""
     nodes = {stage: keys_of(cell, stage) for stage in cell.get("nodes") or {}}
-    if nodes.get("evaluate") and all(key in known for stage in STAGES[:5] for key in nodes.get(stage, [])):
-        return {**cell, "skipped": None, "nodes": {s: [k for k in keys if k in known] for s, keys in nodes.items()}}
+    if nodes.get("evaluate") and all(key in verified for stage in STAGES for key in nodes.get(stage, [])):
+        nodes = {stage: [key for key in keys if key in verified] for stage, keys in nodes.items()}
+        return {**cell, "skipped": None, "nodes": nodes}
     reason = cell.get("skipped")
-    return {**cell, "skipped": None if reason is None or _of_a_machine(reason) else reason, "nodes": {}}
+    return {**cell, "skipped": None if reason is None or names_machine(reason) else reason, "nodes": {}}
 
 
 def _better(new: Record, old: Record | None) -> Record:
-    """Return the newer of two cells, but never a gap in place of a number."""
+    """Return the newer of two cells, but never a cell without a number in place of one with a number."""
     return old if old and not keys_of(new, "evaluate") else new
-
-
-def _axes(cell: Record) -> tuple[Any, ...]:
-    return tuple(cell[name] for name in ("dataset", "ipc", "method", "protocol", "student", "draw", "seed"))
-
-
-def _close(one: Any, two: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(two, int | float):
-        return math.isclose(one, two, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return True  # what is no number is no result
-
-
-def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text inside plain values, with its place."""
-    if isinstance(value, str):
-        yield place, value
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _texts(item, f"{place}.{name}".lstrip("."))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        for item in value:
-            yield from _texts(item, place)
-
-
-def _of_a_machine(text: str) -> bool:
-    host = socket.gethostname()
-    return bool(PATHS.search(text)) or (len(host) > 3 and host != "localhost" and host in text)

@@ -1,8 +1,8 @@
-"""What every row cost, stage by stage, and which of these numbers may be compared.
+"""The costs of every row by stage, and with which rows they may be compared.
 
-Seconds of a stage are sums over its nodes, means over the row's cells. Teachers and preparations are *shared*: they
-stand in full, and amortised, divided by the number of distilled sets of the suite that use them. Timings compare only
-between rows of one device model whose nodes had their machine to themselves.
+The seconds of a stage are summed over its nodes and averaged over the cells of the row. Teachers and preparations are
+*shared*: their seconds are given in full, and amortised, that is divided by the number of distilled sets of the suite
+that use them. Seconds may be compared between rows of one device model whose nodes had the machine to themselves.
 """
 
 from __future__ import annotations
@@ -14,44 +14,47 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results.records import SHARED, STAGES, Record, Stored, joined, keys_of
+from leaderboards.results.axes import ROW, axis_values
+from leaderboards.results.cells import joined
+from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
 
-ROW = ["suite", "dataset", "ipc", "method", "protocol", "student"]
 COLUMNS = [
-    *(*ROW, "cells"),
+    *("suite", *ROW, "cells"),
     *(f"{stage}_seconds" for stage in STAGES),
     *(f"{stage}_{what}" for stage in SHARED for what in ("amortised_seconds", "shared_by")),
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
-    *("transport_cost", "barycenter_seconds"),  # of a barycenter: what its solver reached, and took
+    *("transport_cost", "barycenter_seconds"),  # that the solver of a barycenter reached and took
 ]
-TEXTS = [*ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
+TEXTS = ["suite", *ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
 INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
 
 
 def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
-    """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in its order.
+    """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in the order of the leaderboard.
 
-    Totals are a row's own stages and its share of the shared ones; what is not recorded is empty, never 0. Peak memory,
-    device and exclusiveness are those of all stages but the teacher's.
+    A total is the sum of the row's own stages and its share of the shared ones. A number that is not recorded is empty,
+    never 0. Peak memory, device and ``exclusive`` are those of all stages but the teacher's.
     """
     users = _users(stored.cells)
     rows = defaultdict[tuple[Any, ...], list[dict[str, Any]]](list)
     for cell in stored.cells:
         done = {stage: stored.records(cell, stage) for stage in STAGES}
         if done["evaluate"]:
-            row = {**cell, "suite": stored.suite}
-            rows[tuple(row[name] for name in ROW)].append(_costs(done, users))
+            rows[axis_values(cell, ROW)].append(_costs(done, users))
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
-    found = [{**dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])} for axes in order]
-    frame = pd.DataFrame(found, columns=COLUMNS)
+    lines = [
+        {"suite": stored.suite, **dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])}
+        for axes in order
+    ]
+    frame = pd.DataFrame(lines, columns=COLUMNS)
     numbers = {name: pd.to_numeric(frame[name]) for name in COLUMNS if name not in TEXTS}
     counts = {name: numbers[name].round().astype("Int64") for name in INTEGERS}
     return frame.assign(**{**numbers, **counts})
 
 
 def _users(cells: Iterable[Record]) -> Counter[str]:
-    """Count, for every node that is shared, the distilled sets that use it."""
+    """Return for every shared node the number of distilled sets that use it."""
     pairs = {
         (key, tuple(keys_of(cell, "distill"))) for cell in cells for stage in SHARED for key in keys_of(cell, stage)
     }
@@ -59,24 +62,29 @@ def _users(cells: Iterable[Record]) -> Counter[str]:
 
 
 def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> dict[str, Any]:
-    """Return what one cell cost."""
-    every = [record for stage in STAGES for record in done[stage]]
+    """Return the costs of one cell.
+
+    Args:
+        done: the records of the cell by stage; [] for a stage that is not finished.
+        users: of every shared node, the number of distilled sets that use it.
+    """
+    records = [record for stage in STAGES for record in done[stage]]
     own = [record for stage in STAGES[1:] for record in done[stage]]
-    share = {record["key"]: 1 / users.get(record["key"], 1) for record in every}
-    found: dict[str, Any] = {f"{stage}_seconds": _sum(_each(done[stage], "seconds")) for stage in STAGES}
+    share = {record["key"]: 1 / users.get(record["key"], 1) for record in records}
+    by_stage: dict[str, Any] = {f"{stage}_seconds": _sum(_values(done[stage], "seconds")) for stage in STAGES}
     for stage in SHARED:
         parts = [_cost(record, "seconds", share) for record in done[stage]]
-        found[f"{stage}_amortised_seconds"] = _sum(parts)
-        found[f"{stage}_shared_by"] = " + ".join(str(users[record["key"]]) for record in done[stage])
+        by_stage[f"{stage}_amortised_seconds"] = _sum(parts)
+        by_stage[f"{stage}_shared_by"] = " + ".join(str(users[record["key"]]) for record in done[stage])
     return {
-        **found,
-        "total_seconds": _sum([_cost(record, "seconds", share) for record in every]),
-        "gpu_seconds": _sum([_gpu_seconds(record, share) for record in every]),
-        "peak_memory_mb": max((value for value in _each(own, "peak_memory_mb") if value is not None), default=None),
-        "images_forwarded": _sum([_cost(record, "images_forwarded", share) for record in every]),
+        **by_stage,
+        "total_seconds": _sum([_cost(record, "seconds", share) for record in records]),
+        "gpu_seconds": _sum([_gpu_seconds(record, share) for record in records]),
+        "peak_memory_mb": max((value for value in _values(own, "peak_memory_mb") if value is not None), default=None),
+        "images_forwarded": _sum([_cost(record, "images_forwarded", share) for record in records]),
         "images_bytes": _sum([_bytes(record, "images") for record in done["distill"]]),
         "labels_bytes": _sum([_bytes(record, "labels") for record in done["relabel"]]),
-        "teacher_bytes": _sum([_stored(record) for record in done["teacher"]]),
+        "teacher_bytes": _sum([_file_bytes(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
         "exclusive": _exclusive(own),
         "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in done["distill"]]),
@@ -85,7 +93,7 @@ def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> di
 
 
 def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the means over a row's cells, and whether its timings may be compared."""
+    """Return the means over the cells of a row, and with which rows its timings may be compared."""
     words = {name: joined(cell[name] for cell in cells) for name in cells[0] if name in TEXTS}
     words["exclusive"] = _worst(cell["exclusive"] for cell in cells)
     means = {name: _mean([cell[name] for cell in cells]) for name in cells[0] if name not in words}
@@ -93,22 +101,25 @@ def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _comparable(device: str, exclusive: str) -> str:
-    """Return with which rows the timings of a row may be compared, or why with none."""
+    """Return with which rows the timings of a row may be compared, or the reason why with no other row."""
     if " + " in device:
         return "no: more than one device"
-    reasons = {"no": "no: its machine had other work", "": "unknown: not recorded whether its machine had other work"}
+    reasons = {
+        "no": "no: other work ran on the machine",
+        "": "unknown: the records do not say whether other work ran on the machine",
+    }
     return reasons.get(exclusive, "with rows of the same device")
 
 
 def _exclusive(records: Sequence[Record]) -> str:
-    """Return "yes" if all nodes had their machine to themselves, "no" if one had not, "" if that is not recorded."""
+    """Return "yes" if no other work ran beside any node, "no" if some ran beside one, "" if that is not recorded."""
     words = {True: "yes", False: "no"}
     return _worst(words.get(record["cost"].get("exclusive"), "") for record in records)
 
 
 def _worst(words: Iterable[str]) -> str:
-    found = set(words)
-    return "no" if "no" in found else "" if "" in found else "yes"
+    different = set(words)
+    return "no" if "no" in different else "" if "" in different else "yes"
 
 
 def _gpu_seconds(record: Record, share: Mapping[str, float]) -> float | None:
@@ -121,12 +132,12 @@ def _cost(record: Record, name: str, share: Mapping[str, float]) -> float | None
     return None if value is None else value * share[record["key"]]
 
 
-def _each(records: Sequence[Record], name: str) -> list[Any]:
+def _values(records: Sequence[Record], name: str) -> list[Any]:
     return [record["cost"].get(name) for record in records]
 
 
 def _of_weights(record: Record, part: str, name: str, prefix: str = "") -> Any:
-    """Return the number that belongs to the weights by which a set was distilled, None where there is none."""
+    """Return the number that a record has for the weights of its method (``uniform``, ``learned``), or None."""
     weights = record.get("identity", {}).get("component", {}).get("params", {}).get("weights")
     return (record.get(part, {}).get(name) or {}).get(f"{prefix}{weights}")
 
@@ -135,14 +146,14 @@ def _bytes(record: Record, name: str) -> Any:
     return (record["cost"].get("bytes") or {}).get(name)
 
 
-def _stored(record: Record) -> int | None:
-    """Return the bytes of a node's files."""
+def _file_bytes(record: Record) -> int | None:
+    """Return the number of bytes of a node's files, None where they are not recorded."""
     files = record.get("files")
     return sum(file["bytes"] for file in files.values()) if files else None
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    """Return a sum, None where a part of it is unknown or there is none."""
+    """Return the sum of some values, None where one is unknown or there are no values."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 

@@ -1,9 +1,9 @@
-"""Who is ahead of whom, by how much, and whether that may be said: every pair of rows compared, ties, variances.
+"""The differences between every two methods of a block, with their intervals and ties; and variance components.
 
-Rows compete in a *block*: one dataset, IPC, protocol and student. Two rows *tie* when the 95 % interval of their mean
-difference includes 0: over the (draw, seed) pairs that both have, or, where these are fewer than two, by Welch's
-interval of two independent means. A single cell has no interval, so it ties with nothing but an equal number. The
-p values are not corrected for the number of pairs; those of the critical-difference diagram are.
+A *block* is one dataset, IPC, protocol and student. Two methods *tie* if the 95 % interval of their mean difference
+includes 0. The difference is paired over the (draw, seed) that both have; where these are fewer than two, the interval
+is Welch's for two independent means. A single cell has no interval, so it ties only with an equal number. The p values
+are not corrected for the number of comparisons; those of the critical-difference diagram are.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import statistics
+from leaderboards.results.axes import BLOCK, Block, axis_values
 from leaderboards.results.records import rows_of
 from leaderboards.results.statistics import Cells
 
-BLOCK = ["suite", "dataset", "ipc", "protocol", "student"]
-COMPARISON_COLUMNS = [
-    *(*BLOCK, "method", "other", "difference", "standard_error", "ci_low", "ci_high", "p_value", "tied"),
+COLUMNS = [
+    *("suite", *BLOCK, "method", "other", "difference", "standard_error", "ci_low", "ci_high", "p_value", "tied"),
     *("pairs", "rule"),  # paired, or welch
 ]
 VARIANCE_COLUMNS = [
-    *(*BLOCK, "method", "draws", "seeds"),
+    *("suite", *BLOCK, "method", "draws", "seeds"),
     *("draw_variance", "seed_variance", "residual_variance", "reason"),  # in squared percent points
 ]
-NOT_CROSSED = "several draws have to meet the same seeds: in the suite's block, draws: 2 and seeds: 2 or more"
-Block = tuple[Any, ...]  # values of `BLOCK`
-Rows = Mapping[str, Cells]  # method -> its cells
+NOT_CROSSED = "several draws have to meet the same seeds: set draws: 2 and seeds: 2, or more, in the suite's block"
+Rows = Mapping[str, Cells]  # accuracies by method
 
 
 def blocks(cells: pd.DataFrame) -> dict[Block, dict[str, dict[tuple[int, int], float]]]:
-    """Return the accuracies of all cells that are ok, by block, method, and (draw, seed)."""
-    found: dict[Block, dict[str, dict[tuple[int, int], float]]] = {}
+    """Return the accuracies of all cells with status ``ok``, by block, method, and (draw, seed)."""
+    by_block: dict[Block, dict[str, dict[tuple[int, int], float]]] = {}
     done = cells[(cells["status"] == "ok") & cells["top1"].notna()]
     for row in rows_of(done[[*BLOCK, "method", "draw", "seed", "top1"]]):
-        methods = found.setdefault(tuple(row[name] for name in BLOCK), {})
+        methods = by_block.setdefault(axis_values(row, BLOCK), {})
         methods.setdefault(row["method"], {})[row["draw"], row["seed"]] = float(row["top1"])
-    return found
+    return by_block
 
 
 def by_accuracy(methods: Rows) -> list[str]:
@@ -47,40 +46,44 @@ def by_accuracy(methods: Rows) -> list[str]:
     return sorted(methods, key=lambda name: (-statistics.mean(methods[name]).value, name))
 
 
-def comparisons(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return `COMPARISON_COLUMNS`: every pair of a block, the more accurate method first, in percent points.
+def table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return `COLUMNS`: a row for every two methods of a block, the more accurate one first, in percent points.
 
-    ``tied`` is empty where nothing is known of the noise and the numbers differ.
+    ``pairs`` counts the (draw, seed) of a paired difference. ``tied`` is empty where the numbers differ and there is no
+    interval.
+
+    Args:
+        cells: one row per cell, as `cells.cells_table` returns them.
     """
-    rows = []
+    rows, suite = [], cells["suite"].max()
     for block, methods in blocks(cells).items():
         for one, other in itertools.combinations(by_accuracy(methods), 2):
             gap, pairs = statistics.difference(methods[one], methods[other])
             low, high = gap.interval or (None, None)
             numbers = (gap.value, gap.error, low, high, gap.p_value, gap.includes_zero)
-            rows.append((*block, one, other, *numbers, pairs, "paired" if pairs else "welch"))
-    numeric = dict.fromkeys(COMPARISON_COLUMNS[7:12], "float64")
-    return pd.DataFrame(rows, columns=COMPARISON_COLUMNS).astype(numeric)
+            rows.append((suite, *block, one, other, *numbers, pairs, "paired" if pairs else "welch"))
+    numeric = dict.fromkeys(COLUMNS[7:12], "float64")
+    return pd.DataFrame(rows, columns=COLUMNS).astype(numeric)
 
 
 def variances(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return `VARIANCE_COLUMNS`: the variance components of every row, or why they cannot be told apart."""
-    rows = []
+    """Return `VARIANCE_COLUMNS`: the variance components of every row, or the reason why they cannot be separated."""
+    rows, suite = [], cells["suite"].max()
     for block, methods in blocks(cells).items():
         for name, row in methods.items():
             grid = statistics.crossed(row)
             parts = statistics.components(grid) if grid is not None else None
             numbers = (parts.draw, parts.seed, parts.residual, "") if parts else (None, None, None, NOT_CROSSED)
-            rows.append((*block, name, len({draw for draw, _ in row}), len({seed for _, seed in row}), *numbers))
+            rows.append((suite, *block, name, len({draw for draw, _ in row}), len({seed for _, seed in row}), *numbers))
     numeric = dict.fromkeys(VARIANCE_COLUMNS[8:11], "float64")
     return pd.DataFrame(rows, columns=VARIANCE_COLUMNS).astype(numeric)
 
 
-class Comparisons:
-    """What `comparisons` found, by block and pair in either order: the one place that says what a tie is."""
+class Pairwise:
+    """The rows of a `table`, found by block and two methods in either order. All ties of a report come from here."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
-        self._known = {(tuple(row[n] for n in BLOCK), row["method"], row["other"]): row for row in rows_of(table)}
+    def __init__(self, differences: pd.DataFrame) -> None:
+        self._rows = {(axis_values(row, BLOCK), row["method"], row["other"]): row for row in rows_of(differences)}
 
     def tied(self, block: Block, one: str, other: str) -> bool:
         """Whether two methods of a block tie."""
@@ -88,12 +91,12 @@ class Comparisons:
         return row is not None and row["tied"] is True
 
     def difference(self, block: Block, one: str, other: str) -> tuple[float, float | None] | None:
-        """Return how far one method is ahead of another with the standard error; None where a number is missing."""
+        """Return the difference ``one - other`` and its standard error; None where a method has no number."""
         row, sign = self._find(block, one, other)
         if row is None:
             return None
         return sign * row["difference"], None if pd.isna(row["standard_error"]) else row["standard_error"]
 
     def _find(self, block: Block, one: str, other: str) -> tuple[dict[str, Any] | None, int]:
-        found = self._known.get((block, one, other))
-        return (found, 1) if found is not None else (self._known.get((block, other, one)), -1)
+        row = self._rows.get((block, one, other))
+        return (row, 1) if row is not None else (self._rows.get((block, other, one)), -1)

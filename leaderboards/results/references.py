@@ -1,8 +1,8 @@
-"""Published numbers: the rows of ``reference/*.csv``, and which of them may stand beside a measured one.
+"""References: numbers from papers, the rows of ``reference/*.csv``, and which may stand beside a measured number.
 
-A new publication is a new file with the same columns. A number is only comparable under the same kind of labels:
-learning from a teacher's outputs and learning from hard labels differ by tens of points on the same images. What was
-published under the other kind is mentioned in words and never put in the column of numbers.
+To add a paper, add a file with the same columns. Two numbers are comparable only under the same kind of labels: a
+student that learns from a teacher's outputs and one that learns from hard labels differ by tens of points on the same
+images. A number under the other kind of labels is mentioned in words, and never stands in the column of numbers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark.errors import Faults
+from leaderboards.results.axes import EVERY_IPC
 
 FOLDER = Path(__file__).parents[1] / "reference"
 COLUMNS = ["dataset", "ipc", "method", "student", "top1", "std", "protocol", "source", "note"]
-PREFERRED = "WMDD poster, ICCV 2025, main table"  # whose number is shown where publications disagree
+PREFERRED = "WMDD poster, ICCV 2025, main table"  # the source whose number is shown where papers disagree
 
 
 class Reference(NamedTuple):
@@ -35,15 +36,15 @@ class Reference(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Who published it, under which protocol, and what to know about it."""
+        """The source, the protocol and the note."""
         return "; ".join(part for part in (self.source, self.protocol, self.note) if part)
 
 
 def load(folder: Path = FOLDER) -> tuple[Reference, ...]:
-    """Return every published number, files in alphabetical order.
+    """Return all published numbers, files in alphabetical order.
 
     Raises:
-        Faults: everything that is wrong, by file and line.
+        Faults: every wrong value, with its file and line.
     """
     rows: list[Reference] = []
     faults: list[str] = []
@@ -68,8 +69,8 @@ def comparable(
 ) -> list[Reference]:
     """Return the published accuracies that may stand beside a measured one, the preferred source first.
 
-    Dataset, IPC and method must be equal (`imagenette64` is not `imagenette`, a variant is not its method), and so must
-    the kind of labels; a published ``convnet`` stands for every ``convnet_d*``.
+    Dataset, IPC, method and kind of labels must be equal. So `imagenette64` is not `imagenette`, and a variant is not
+    its base. A published ``convnet`` is every ``convnet_d*``.
     """
     return [row for row in _published(references, dataset, ipc, method, student) if _same_labels(row, protocol)]
 
@@ -77,30 +78,33 @@ def comparable(
 def beside(
     references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
 ) -> tuple[float | None, str]:
-    """Return the first of the `comparable` numbers, and in words where it and all others come from."""
-    same = _published(references, dataset, ipc, method, student)
-    found = comparable(same, dataset, ipc, method, student, protocol)
-    if not found:
-        others = " | ".join(f"{row.top1:g} ({row.origin})" for row in same)
+    """Return the first of the `comparable` numbers, and in words its source and all other numbers."""
+    published = _published(references, dataset, ipc, method, student)
+    same_labels = comparable(published, dataset, ipc, method, student, protocol)
+    if not same_labels:
+        others = " | ".join(f"{row.top1:g} ({row.origin})" for row in published)
         return None, f"only under another protocol: {others}" if others else ""
-    first, *rest = found
+    first, *rest = same_labels
     return first.top1, " | ".join([first.origin, *(f"also {row.top1:g} ({row.origin})" for row in rest)])
 
 
 def _published(references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str) -> list[Reference]:
-    wanted = (dataset, ipc, method.casefold())
-    same = [r for r in references if (r.dataset, r.ipc, r.method) == wanted and _same_network(r, student)]
-    return sorted(same, key=lambda row: row.source != PREFERRED)  # stable: otherwise in the order of the files
+    axes = (dataset, ipc, method.casefold())
+    rows = [row for row in references if (row.dataset, row.ipc, row.method) == axes and _same_student(row, student)]
+    return sorted(rows, key=lambda row: row.source != PREFERRED)  # all other rows keep the order of the files
 
 
-def _same_network(row: Reference, student: str) -> bool:
+def _same_student(row: Reference, student: str) -> bool:
     return row.student == student or (row.student == "convnet" and re.fullmatch(r"convnet_d\d+", student) is not None)
 
 
 def _same_labels(row: Reference, protocol: str) -> bool:
-    """Whether both learn from hard labels or both from a teacher; ``native`` is whatever the paper did."""
-    whatever = protocol.startswith("native") or row.method == "full"
-    return whatever or ("hard" in row.protocol.casefold()) == ("hard" in protocol.casefold())
+    """Whether both students learn from hard labels, or both from a teacher.
+
+    Under protocol ``native`` a student learns as in the paper, and for the full training set every protocol counts.
+    """
+    always = protocol.startswith("native") or row.ipc == EVERY_IPC
+    return always or ("hard" in row.protocol.casefold()) == ("hard" in protocol.casefold())
 
 
 def _parse(row: dict[str, str]) -> Reference:

@@ -1,16 +1,15 @@
-"""Two runs of a suite compared: which rows moved, whether beyond noise, and what changed in what they are.
+"""The differences between two runs of a suite: which rows changed beyond noise, and what changed in their identities.
 
 Cells are matched by dataset, IPC, method, protocol, student, draw and seed; a *row* is all of these but draw and seed.
-Differences are B - A, in percent points. The rule for noise:
+Differences are B - A, in percent points. A row is beyond noise
 
-* a row with two matched draws or seeds: beyond noise if the 95 % interval of the mean difference (Student's t, paired,
-  for equal draws and seeds share their random numbers) leaves out 0;
-* a row with one matched cell: beyond noise if the difference exceeds ``t sqrt(2) s``, where s is the deviation between
-  the cells of one row of one run, pooled over all such rows of several cells, and t the 97.5 % quantile for its degrees
-  of freedom;
-* where no row has several cells, nothing is said.
+* with two matched cells or more: if the 95 % interval of the mean difference does not include 0 (Student's t, paired,
+  because cells with equal draw and seed share their random numbers);
+* with one matched cell: if the difference exceeds ``t sqrt(2) s``, where s is the deviation between the cells of a row
+  within one run, pooled over all rows with several cells, and t the 97.5 % quantile for its degrees of freedom;
+* if no row has several cells, the noise is unknown.
 
-By chance, one row in twenty that did not change is called beyond noise.
+By chance, one of twenty unchanged rows is called beyond noise.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results import statistics
+from leaderboards.results.axes import CELL, ROW, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.statistics import Mean
 
-ROW = ("dataset", "ipc", "method", "protocol", "student")
-WALK = ("labels", "images", "prepared", "teachers")  # roles of parents, in the order in which changes are named
-AROUND = ("distill", "relabel", "evaluate")  # stages whose device and versions are compared
+PARENTS = ("labels", "images", "prepared", "teachers")  # kinds of parents, in the order in which changes are named
+STAGES = ("distill", "relabel", "evaluate")  # whose device and versions are compared
 BEYOND, WITHIN, SAME, UNKNOWN = "beyond noise", "within noise", "the same", "noise unknown"
 COLUMNS = [
-    *("dataset", "ipc", "method", "protocol", "student", "draw", "seed", "top1_a", "top1_b", "difference"),
+    *(*CELL, "top1_a", "top1_b", "difference"),
     *("row_difference", "row_ci_low", "row_ci_high", "row_verdict", "identity", "surroundings"),
 ]
 Row = tuple[Any, ...]  # values of `ROW`
@@ -46,9 +45,9 @@ class Cell:
 
     Attributes:
         a: top-1 accuracy in run A, in percent.
-        b: the same in run B.
-        identity: what changed in what was measured, the evaluation's own part first; () where the keys are equal.
-        surroundings: what changed around it: device, precision, versions, commit.
+        b: top-1 accuracy in run B, in percent.
+        identity: the changes in the identities of its nodes, those of the evaluation first; () where keys are equal.
+        surroundings: the changes of device, precision, versions and commit.
     """
 
     a: float
@@ -59,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Change:
-    """A row that both runs have: its matched cells by draw and seed, their mean difference, and the verdict."""
+    """A row that both runs have: its matched cells by (draw, seed), their mean difference, and the verdict."""
 
     row: Row
     cells: Mapping[Pair, Cell]
@@ -68,7 +67,7 @@ class Change:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What changed in the identity of any of its cells."""
+        """The changes in the identities of all its cells, each once."""
         return tuple(dict.fromkeys(text for cell in self.cells.values() for text in cell.identity))
 
     def mean(self, run: str) -> float:
@@ -77,12 +76,12 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What became of a suite from run A to run B.
+class RunDiff:
+    """The differences between run A and run B of a suite.
 
     Attributes:
-        changes: a row each, in the order of A.
-        only: by run, the rows of which it has cells that the other has not, with their number.
+        changes: one for every row that both runs have, in the order of run A.
+        only: by run, the rows with cells that the other run does not have, and the number of these cells.
     """
 
     changes: tuple[Change, ...]
@@ -90,29 +89,28 @@ class Comparison:
 
     @property
     def surroundings(self) -> Counter[str]:
-        """What changed around the cells, with the number of cells."""
+        """The changes of device, precision, versions and commit, with the number of cells of each."""
         return Counter(text for change in self.changes for cell in change.cells.values() for text in cell.surroundings)
 
 
-def compare(a: Stored, b: Stored) -> Comparison:
-    """Return what changed from run A of a suite to run B of it."""
-    ours, theirs = _rows(a), _rows(b)
-    noise = _pooled([*ours.values(), *theirs.values()])
-    found = []
-    for row, cells in ours.items():
-        both = {
-            pair: _cell(a, b, cell, theirs[row][pair]) for pair, cell in cells.items() if pair in theirs.get(row, {})
-        }
-        if both:
-            gap = _gap(both, noise)
-            found.append(Change(row, both, gap, _verdict(both, gap)))
-    return Comparison(tuple(found), {"A": _only(ours, theirs), "B": _only(theirs, ours)})
+def compare(a: Stored, b: Stored) -> RunDiff:
+    """Return the differences between run A and run B of a suite."""
+    rows_a, rows_b = _rows(a), _rows(b)
+    noise = _pooled([*rows_a.values(), *rows_b.values()])
+    changes = []
+    for row, cells in rows_a.items():
+        others = rows_b.get(row, {})
+        matched = {pair: _cell(a, b, cell, others[pair]) for pair, cell in cells.items() if pair in others}
+        if matched:
+            gap = _gap(matched, noise)
+            changes.append(Change(row, matched, gap, _verdict(matched, gap)))
+    return RunDiff(tuple(changes), {"A": _only(rows_a, rows_b), "B": _only(rows_b, rows_a)})
 
 
-def table(found: Comparison) -> pd.DataFrame:
-    """Return `COLUMNS`: a row per cell that both runs have; texts of several changes are joined by semicolons."""
+def table(diff: RunDiff) -> pd.DataFrame:
+    """Return `COLUMNS`: a row per cell that both runs have; several changes are joined by semicolons."""
     rows = []
-    for change in found.changes:
+    for change in diff.changes:
         low, high = change.gap.interval or (None, None)
         verdict = (change.gap.value, low, high, change.verdict)
         for pair, cell in change.cells.items():
@@ -122,17 +120,17 @@ def table(found: Comparison) -> pd.DataFrame:
 
 
 def _rows(stored: Stored) -> dict[Row, dict[Pair, tuple[Record, float]]]:
-    """Return the cells of a run that are done, and their accuracies, by row, draw and seed."""
-    found = defaultdict[Row, dict[Pair, tuple[Record, float]]](dict)
+    """Return the evaluated cells of a run with their accuracies, by row and (draw, seed)."""
+    rows = defaultdict[Row, dict[Pair, tuple[Record, float]]](dict)
     for cell in stored.cells:
         for record in stored.records(cell, "evaluate"):
             top1 = float(record["metrics"]["top1"])
-            found[tuple(cell[name] for name in ROW)][cell["draw"], cell["seed"]] = cell, top1
-    return dict(found)
+            rows[axis_values(cell, ROW)][cell["draw"], cell["seed"]] = cell, top1
+    return dict(rows)
 
 
 def _pooled(rows: Sequence[Mapping[Pair, tuple[Record, float]]]) -> Mean:
-    """Return 0 with the standard error of the difference of two single cells; without one if no row has several."""
+    """Return a mean of 0 with the standard error of a difference of two cells; without error if no row has several."""
     squares, freedom = 0.0, 0
     for row in rows:
         values = [top1 for _, top1 in row.values()]
@@ -152,71 +150,79 @@ def _verdict(cells: Mapping[Pair, Cell], gap: Mean) -> str:
     return {True: WITHIN, False: BEYOND, None: UNKNOWN}[gap.includes_zero]
 
 
-def _only(ours: Mapping[Row, Mapping[Pair, object]], theirs: Mapping[Row, Mapping[Pair, object]]) -> dict[Row, int]:
-    counts = {row: len(cells.keys() - theirs.get(row, {}).keys()) for row, cells in ours.items()}
+def _only(rows: Mapping[Row, Mapping[Pair, object]], others: Mapping[Row, Mapping[Pair, object]]) -> dict[Row, int]:
+    """Return the number of cells of every row that the other run does not have."""
+    counts = {row: len(cells.keys() - others.get(row, {}).keys()) for row, cells in rows.items()}
     return {row: count for row, count in counts.items() if count}
 
 
-def _cell(a: Stored, b: Stored, ours: tuple[Record, float], theirs: tuple[Record, float]) -> Cell:
-    (mine, top1), (other, top1_b) = ours, theirs
-    changed: dict[str, str] = {}  # what changed -> the same with its stage, the first at which it shows
-    for one, two in zip(keys_of(mine, "evaluate"), keys_of(other, "evaluate"), strict=True):
-        for where, what in _walk(a, b, one, two):
-            changed.setdefault(what, f"{where} {what}")
-    around = (text for stage in AROUND for text in _surroundings(a.records(mine, stage), b.records(other, stage)))
-    return Cell(top1, top1_b, tuple(changed.values()), tuple(dict.fromkeys(around)))
+def _cell(a: Stored, b: Stored, one: tuple[Record, float], other: tuple[Record, float]) -> Cell:
+    """Return a matched cell from its cells and accuracies in both runs."""
+    (cell_a, top1_a), (cell_b, top1_b) = one, other
+    changes: dict[str, str] = {}  # change -> the change with the first stage at which it shows
+    for key_a, key_b in zip(keys_of(cell_a, "evaluate"), keys_of(cell_b, "evaluate"), strict=True):
+        for component, change in _identity_changes(a, b, key_a, key_b):
+            changes.setdefault(change, f"{component} {change}")
+    surroundings = dict.fromkeys(
+        change
+        for stage in STAGES
+        for change in _surroundings_changes(a.records(cell_a, stage), b.records(cell_b, stage))
+    )
+    return Cell(top1_a, top1_b, tuple(changes.values()), tuple(surroundings))
 
 
-def _walk(a: Stored, b: Stored, one: str, two: str) -> Iterator[tuple[str, str]]:
-    """Yield what differs between two nodes and those that they stand on, as (stage and component, difference)."""
-    if one == two:
+def _identity_changes(a: Stored, b: Stored, key_a: str, key_b: str) -> Iterator[tuple[str, str]]:
+    """Yield the differences between two nodes and between their ancestors, as (stage and component, difference)."""
+    if key_a == key_b:
         return
-    mine, other = a.nodes.records.get(one), b.nodes.records.get(two)
-    if mine is None or other is None:
-        yield "node", f"{one} -> {two}, of which a record is not at hand"
+    record_a, record_b = a.nodes.records.get(key_a), b.nodes.records.get(key_b)
+    if record_a is None or record_b is None:
+        yield "node", f"{key_a} -> {key_b}, of which a record is missing"
         return
-    ours, theirs = mine["identity"], other["identity"]
-    stage, name = mine["stage"], ours["component"]["name"]
-    if name != theirs["component"]["name"]:
-        yield stage, f"{name} -> {theirs['component']['name']}"
+    identity_a, identity_b = record_a["identity"], record_b["identity"]
+    stage, name = record_a["stage"], identity_a["component"]["name"]
+    if name != identity_b["component"]["name"]:
+        yield stage, f"{name} -> {identity_b['component']['name']}"
     else:
-        for field, values in _fields(ours, theirs):
-            yield f"{stage} {name}", f"{field} {values[0]} -> {values[1]}"
-    for role in WALK:
-        parents = [identity.get("parents", {}).get(role, []) for identity in (ours, theirs)]
-        if len(parents[0]) != len(parents[1]):
-            yield f"{stage} {name}", f"{role} {len(parents[0])} -> {len(parents[1])}"
-        for pair in zip(*parents, strict=False):
-            yield from _walk(a, b, *pair)
+        for field, (value_a, value_b) in _field_changes(identity_a, identity_b):
+            yield f"{stage} {name}", f"{field} {value_a} -> {value_b}"
+    for kind in PARENTS:
+        keys_a, keys_b = (identity.get("parents", {}).get(kind, []) for identity in (identity_a, identity_b))
+        if len(keys_a) != len(keys_b):
+            yield f"{stage} {name}", f"{kind} {len(keys_a)} -> {len(keys_b)}"
+        for parent_a, parent_b in zip(keys_a, keys_b, strict=False):
+            yield from _identity_changes(a, b, parent_a, parent_b)
 
 
-def _fields(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield the dotted names of all that differs in two identities but for their parents."""
-    one, two = ({k: v for k, v in _flat({**side, "parents": {}})} for side in (ours, theirs))
-    for name in dict.fromkeys([*one, *two]):
-        if one.get(name, "absent") != two.get(name, "absent"):
-            yield name.removeprefix("component."), (one.get(name, "absent"), two.get(name, "absent"))
+def _field_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yield the fields of two identities that differ, by dotted name, without their parents."""
+    fields_a, fields_b = (dict(_flat({**identity, "parents": {}})) for identity in (a, b))
+    for name in dict.fromkeys([*fields_a, *fields_b]):
+        values = fields_a.get(name, "absent"), fields_b.get(name, "absent")
+        if values[0] != values[1]:
+            yield name.removeprefix("component."), values
 
 
-def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values inside nested mappings with their dotted names."""
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _flat(item, f"{place}.{name}".lstrip("."))
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}".lstrip("."))
     else:
-        yield place, value
+        yield name, value
 
 
-def _surroundings(ours: Sequence[Record], theirs: Sequence[Record]) -> Iterator[str]:
-    """Yield what is recorded beside the numbers of two lists of nodes and differs."""
-    for mine, other in zip(ours, theirs, strict=False):
-        sides = [
+def _surroundings_changes(records_a: Sequence[Record], records_b: Sequence[Record]) -> Iterator[str]:
+    """Yield the differences in device, precision, versions and commit between two lists of nodes."""
+    for pair in zip(records_a, records_b, strict=False):
+        facts_a, facts_b = (
             {
                 **{name: record["cost"].get(name) for name in ("device", "precision")},
                 **record["provenance"]["versions"],
                 "commit": record["provenance"]["commit"],
             }
-            for record in (mine, other)
-        ]
-        for name in dict.fromkeys([*sides[0], *sides[1]]):
-            if sides[0].get(name) != sides[1].get(name):
-                yield f"{name} {sides[0].get(name)} -> {sides[1].get(name)}"
+            for record in pair
+        )
+        for name in dict.fromkeys([*facts_a, *facts_b]):
+            if facts_a.get(name) != facts_b.get(name):
+                yield f"{name} {facts_a.get(name)} -> {facts_b.get(name)}"

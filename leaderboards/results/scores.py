@@ -1,4 +1,4 @@
-"""DD-Ranking's scores, which ask what images are worth apart from labels and recipe (Li et al., arXiv 2505.13300).
+"""The scores of DD-Ranking: the worth of images apart from labels and recipe (Li et al., arXiv 2505.13300).
 
 * HLR, hard-label recovery, lower is better: ``Acc(full, hard) - Acc(syn, hard)``.
 * IOR, improvement over random, higher is better: ``Acc(syn, any) - Acc(random, any)``.
@@ -6,59 +6,69 @@
 * ARS, augmentation-robust score: ``N(g gain_augmented + (1 - g) gain_plain)``, where a gain is an IOR with or without
   the students' augmentation.
 
-``N(a) = (e^a - e^-1) / (e - e^-1)`` maps [-1, 1] onto [0, 1], and no advantage at all (a = 0) to 0.269. So accuracies
-are fractions: their code (version 0.2.0) puts in percent, and its scores leave the interval.
+``N(a) = (e^a - e^-1) / (e - e^-1)`` maps [-1, 1] onto [0, 1], and no advantage (a = 0) to 0.269. Accuracies are
+fractions here. The authors' code (version 0.2.0) uses percent, so that its scores leave [0, 1].
 
-``any`` is a method's own recipe there; here it is the protocol `standard`, the same for every method and for random
-images, and ARS comes from the protocols `soft` and `soft_plain`. The weights w and g are a choice: every score stands
-beside its components, and for three weights.
+In the paper ``any`` is each method's own recipe. Here it is the protocol `standard`, for all methods and for random
+real images; ARS compares the protocols `soft` and `soft_plain`. The weights w and g are a choice, so every score is
+given for three weights and beside its components.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results.records import EVERY_IPC, rows_of
+from leaderboards.results.axes import BLOCK, EVERY_IPC, SCORED, Block, axis_values
+from leaderboards.results.records import rows_of
+from leaderboards.results.roles import BOUND, CONTROL, rows_by_role
 
 WEIGHTS = (0.25, 0.5, 0.75)
 HARD, ANY, AUGMENTED, PLAIN = "hard", "standard", "soft", "soft_plain"  # protocols
-COMPONENTS = {  # column -> protocol, and the method that stands in for the synthetic images (None: the row's own)
-    "full_hard": (HARD, "full"),
+COMPONENTS = {  # column -> the protocol, and the role of the method whose accuracy it is (None: the method of the row)
+    "full_hard": (HARD, BOUND),
     "syn_hard": (HARD, None),
-    "random_any": (ANY, "random_real"),
+    "random_any": (ANY, CONTROL),
     "syn_any": (ANY, None),
-    "random_augmented": (AUGMENTED, "random_real"),
+    "random_augmented": (AUGMENTED, CONTROL),
     "syn_augmented": (AUGMENTED, None),
-    "random_plain": (PLAIN, "random_real"),
+    "random_plain": (PLAIN, CONTROL),
     "syn_plain": (PLAIN, None),
 }
 COLUMNS = [
-    *("suite", "dataset", "ipc", "method", "student"),
+    *("suite", *SCORED),
     *COMPONENTS,
     *("hlr", "ior", *(f"lrs_w{w}" for w in WEIGHTS), *(f"ars_g{g}" for g in WEIGHTS)),
-    "missing",  # components, without which scores are empty
+    "missing",  # components that have no number; the scores that need them are empty
 ]
 
 
+class Accuracies(NamedTuple):
+    """The accuracies of a leaderboard as fractions: by block and method, and by block and role."""
+
+    by_method: Mapping[tuple[Block, str], float]
+    by_role: Mapping[tuple[Block, str], float]
+
+
 def hlr(full_hard: float, syn_hard: float) -> float:
-    """Return hard-label recovery: what is lost against the full training set, both with hard labels; lower is better.
+    """Return hard-label recovery: the accuracy lost against the full training set; lower is better.
 
     Args:
-        full_hard: accuracy of the full training set in [0, 1].
-        syn_hard: of the synthetic images.
+        full_hard: accuracy of the full training set with hard labels, in [0, 1].
+        syn_hard: accuracy of the synthetic images with hard labels, in [0, 1].
 
     Raises:
-        BenchmarkError: an accuracy that is no fraction.
+        BenchmarkError: an accuracy is not in [0, 1].
     """
     return _fraction(full_hard) - _fraction(syn_hard)
 
 
 def ior(syn: float, random: float) -> float:
-    """Return the improvement over random real images under one protocol; accuracies and errors as those of `hlr`."""
+    """Return the improvement over random real images under one protocol; arguments and errors as in `hlr`."""
     return _fraction(syn) - _fraction(random)
 
 
@@ -77,58 +87,65 @@ def ars(gain_augmented: float, gain_plain: float, gamma: float = 0.5) -> float:
     """Return the augmentation-robust score in [0, 1], higher is better.
 
     Args:
-        gain_augmented: improvement over random of students that see augmented images, in [-1, 1].
-        gain_plain: of students that see the images as they are.
-        gamma: weight of the first, in [0, 1].
+        gain_augmented: improvement over random real images of students that see augmented images, in [-1, 1].
+        gain_plain: the same of students that see unchanged images.
+        gamma: weight of `gain_augmented`, in [0, 1].
     """
     return normalised(_weight(gamma) * gain_augmented + (1 - gamma) * gain_plain)
 
 
 def normalised(advantage: float) -> float:
-    """Map an advantage in [-1, 1] onto [0, 1], increasingly; 0 becomes 0.269."""
+    """Return the score in [0, 1] of an advantage in [-1, 1]; the score of 0 is 0.269.
+
+    Raises:
+        BenchmarkError: the advantage is not in [-1, 1].
+    """
     if not -1 <= advantage <= 1:
         raise BenchmarkError(f"an advantage of {advantage:g}: differences of accuracies as fractions lie in [-1, 1]")
     return (math.exp(advantage) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
 def table(board: pd.DataFrame) -> pd.DataFrame:
-    """Return `COLUMNS`: the scores of every dataset, IPC, method and student, and what they are made of, as fractions.
+    """Return `COLUMNS`: scores and components of every dataset, IPC, method and student, as fractions.
 
     Args:
-        board: as `tables.leaderboard` returns it.
+        board: as `leaderboard.leaderboard` returns it.
     """
-    known = {
-        (row["protocol"], row["dataset"], row["ipc"], row["method"], row["student"]): row["top1_mean"] / 100
-        for row in rows_of(board[board["top1_mean"].notna()])
-    }
-    measured = board[board["top1_mean"].notna() & (board["ipc"] != EVERY_IPC)]
-    axes = measured[["suite", "dataset", "ipc", "method", "student"]].drop_duplicates()
-    return pd.DataFrame([{**row, **_scores(_components(row, known))} for row in rows_of(axes)], columns=COLUMNS)
+    measured = board[board["top1_mean"].notna()]
+    rows = rows_of(measured)
+    accuracies = Accuracies(
+        {(axis_values(row, BLOCK), row["method"]): row["top1_mean"] / 100 for row in rows},
+        {block_and_role: row["top1_mean"] / 100 for block_and_role, row in rows_by_role(rows).items()},
+    )
+    axes = measured.loc[measured["ipc"] != EVERY_IPC, ["suite", *SCORED]].drop_duplicates()
+    return pd.DataFrame([{**row, **_scores(_components(row, accuracies))} for row in rows_of(axes)], columns=COLUMNS)
 
 
-def _components(row: dict[str, Any], known: dict[Any, float]) -> dict[str, float]:
-    found = {}
-    for column, (protocol, control) in COMPONENTS.items():
-        ipc = EVERY_IPC if control == "full" else row["ipc"]
-        value = known.get((protocol, row["dataset"], ipc, control or row["method"], row["student"]))
-        if value is not None:
-            found[column] = value
-    return found
+def _components(row: dict[str, Any], accuracies: Accuracies) -> dict[str, float]:
+    """Return the components of a row that have a number."""
+    components = {}
+    for column, (protocol, role) in COMPONENTS.items():
+        block = axis_values({**row, "protocol": protocol, "ipc": EVERY_IPC if role == BOUND else row["ipc"]}, BLOCK)
+        known = accuracies.by_role.get((block, role)) if role else accuracies.by_method.get((block, row["method"]))
+        if known is not None:
+            components[column] = known
+    return components
 
 
-def _scores(parts: dict[str, float]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(parts)
-    if "syn_hard" in parts and "full_hard" in parts:
-        found["hlr"] = hlr(parts["full_hard"], parts["syn_hard"])
-    if "syn_any" in parts and "random_any" in parts:
-        found["ior"] = ior(parts["syn_any"], parts["random_any"])
-    if "hlr" in found and "ior" in found:
-        found |= {f"lrs_w{w}": lrs(found["hlr"], found["ior"], w) for w in WEIGHTS}
-    if all(f"{side}_{kind}" in parts for side in ("syn", "random") for kind in ("augmented", "plain")):
-        augmented = ior(parts["syn_augmented"], parts["random_augmented"])
-        plain = ior(parts["syn_plain"], parts["random_plain"])
-        found |= {f"ars_g{g}": ars(augmented, plain, g) for g in WEIGHTS}
-    return {**found, "missing": " ".join(name for name in COMPONENTS if name not in parts)}
+def _scores(components: dict[str, float]) -> dict[str, Any]:
+    """Return the components of a row and the scores that they suffice for."""
+    scores: dict[str, Any] = dict(components)
+    if "syn_hard" in components and "full_hard" in components:
+        scores["hlr"] = hlr(components["full_hard"], components["syn_hard"])
+    if "syn_any" in components and "random_any" in components:
+        scores["ior"] = ior(components["syn_any"], components["random_any"])
+    if "hlr" in scores and "ior" in scores:
+        scores |= {f"lrs_w{w}": lrs(scores["hlr"], scores["ior"], w) for w in WEIGHTS}
+    if all(f"{side}_{kind}" in components for side in ("syn", "random") for kind in ("augmented", "plain")):
+        augmented = ior(components["syn_augmented"], components["random_augmented"])
+        plain = ior(components["syn_plain"], components["random_plain"])
+        scores |= {f"ars_g{g}": ars(augmented, plain, g) for g in WEIGHTS}
+    return {**scores, "missing": " ".join(name for name in COMPONENTS if name not in components)}
 
 
 def _fraction(accuracy: float) -> float:

@@ -1,8 +1,11 @@
-"""What a handful of cells allows one to say: how sure a mean is, where its noise comes from, and who beats whom.
+"""Statistics of a few cells: intervals of means and differences, variance components, intervals of ranks.
 
-A row of the leaderboard has one accuracy per *(draw, seed)*: the draw is the seed of the distilled set, the seed that
-of labels and student. Usually seed i judges its own draw i; where every draw meets every seed the row is *crossed*,
-and the two sources of noise can be told apart.
+A row of the leaderboard has one accuracy per *(draw, seed)*: the draw is the seed of the distilled set, the seed is
+that of labels and student. Usually seed i goes with draw i. A row where every draw meets every seed is *crossed*; it
+allows to separate the noise of draws from that of seeds.
+
+Student's and Welch's formulas are written out, because scipy's tests know no crossed rows and no draws with several
+seeds, and give NaN where all differences are equal; where both apply, they agree (tests).
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ REPLICATES = 2000  # of the bootstrap
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean, and how sure it is.
+    """A mean and its error.
 
     Attributes:
         value: the mean.
-        error: its standard error; None where a single unit tells nothing of it.
+        error: its standard error; None for a single unit.
         freedom: degrees of freedom of the error.
     """
 
@@ -39,7 +42,7 @@ class Mean:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval by Student's t, or None without an error."""
+        """The 95 % interval by Student's t; None without an error."""
         if self.error is None:
             return None
         half = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * self.error
@@ -47,7 +50,7 @@ class Mean:
 
     @property
     def p_value(self) -> float | None:
-        """Two-sided p value of the mean being 0, or None without an error."""
+        """The two-sided p value of a mean of 0; None without an error."""
         if self.error is None:
             return None
         if self.error == 0:
@@ -56,7 +59,7 @@ class Mean:
 
     @property
     def includes_zero(self) -> bool | None:
-        """Whether the interval includes 0; None without one, unless the mean is exactly 0."""
+        """Whether the interval includes 0; without an interval True for a mean of exactly 0, else None."""
         if self.interval is None:
             return True if self.value == 0 else None
         return self.interval[0] <= 0 <= self.interval[1]
@@ -64,7 +67,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of a crossed row: of the distilled sets, of the evaluations, and what neither explains."""
+    """Variances of a crossed row: between draws, between seeds, and the rest."""
 
     draw: float
     seed: float
@@ -72,11 +75,11 @@ class Components:
 
 
 def mean(cells: Cells) -> Mean:
-    """Return the mean of a row with the error of everything that was varied.
+    """Return the mean of a row; its error covers draws and seeds.
 
-    Crossed rows: the variance is ``draw / D + seed / S + residual / (D S)`` from the components, with ``min(D, S) - 1``
-    degrees of freedom (as for two-way clusters: Cameron, Gelbach and Miller, 2011). Otherwise the units are draws,
-    whose cells are averaged first, or, of a single draw, its seeds.
+    The variance of a crossed row is ``draw / D + seed / S + residual / (D S)`` from its components, with
+    ``min(D, S) - 1`` degrees of freedom (as for two-way clusters: Cameron, Gelbach and Miller, 2011). In other rows the
+    units are draws, whose cells are averaged first, or the seeds of a single draw.
     """
     grid = crossed(cells)
     if grid is None:
@@ -89,7 +92,7 @@ def mean(cells: Cells) -> Mean:
 
 
 def crossed(cells: Cells) -> Matrix | None:
-    """Return accuracies [draws, seeds] where several draws met the same several seeds, else None."""
+    """Return the accuracies [draws, seeds] of a crossed row (two draws and two seeds, at least), else None."""
     draws, seeds = sorted({draw for draw, _ in cells}), sorted({seed for _, seed in cells})
     if min(len(draws), len(seeds)) < 2 or len(cells) != len(draws) * len(seeds):
         return None
@@ -99,8 +102,8 @@ def crossed(cells: Cells) -> Matrix | None:
 def components(grid: Matrix) -> Components:
     """Return the variance components of accuracies [draws, seeds]: two-way random effects, by the method of moments.
 
-    ``E[MS_draw] = S draw + residual``, ``E[MS_seed] = D seed + residual``, ``E[MS_residual] = residual``; a negative
-    solution is set to 0.
+    ``E[MS_draw] = S draw + residual``, ``E[MS_seed] = D seed + residual``, ``E[MS_residual] = residual``. A negative
+    solution is replaced by 0.
     """
     draws, seeds = grid.shape
     rows, columns = grid.mean(1, keepdims=True), grid.mean(0, keepdims=True)
@@ -112,10 +115,10 @@ def components(grid: Matrix) -> Components:
 
 
 def difference(ours: Cells, theirs: Cells) -> tuple[Mean, int]:
-    """Return the difference of two rows, and the number of (draw, seed) pairs that it was taken over.
+    """Return the difference of two rows, and the number of (draw, seed) pairs that it is the mean of.
 
-    Cells of one draw and seed share their random numbers, so they are compared pair by pair where two units or more are
-    shared. Else the means are compared as if independent (Welch), and the number of pairs is 0.
+    Cells with the same draw and seed share their random numbers. So the difference is paired where the rows share two
+    units or more. Otherwise it is that of two independent means (Welch), and the number of pairs is 0.
     """
     shared = sorted(ours.keys() & theirs.keys())
     paired = mean({pair: ours[pair] - theirs[pair] for pair in shared}) if shared else Mean(0.0)
@@ -133,20 +136,20 @@ def difference(ours: Cells, theirs: Cells) -> tuple[Mean, int]:
 def rank_intervals(rows: Sequence[Cells], name: str) -> list[tuple[int, int]] | None:
     """Return the 95 % interval of the rank of every row among the rows, or None where they share too few cells.
 
-    A parametric bootstrap: the means of all rows together are drawn again and again from the multivariate t
-    distribution that the shared (draw, seed) pairs tell of, in which noise that rows have in common cancels. So the
-    intervals of two rows overlap where their paired difference is a tie (crossed rows: a little more often, for the
-    residual counts twice).
+    A parametric bootstrap: the means of all rows are sampled together from a multivariate t distribution, which is
+    estimated from the (draw, seed) pairs that all rows share, so that common noise cancels. Then the intervals of two
+    rows overlap where their paired difference is a tie (of crossed rows a little more often, because the residual
+    counts twice).
 
     Args:
-        rows: at least two, their cells by (draw, seed).
+        rows: two rows or more, their cells by (draw, seed).
         name: of what is ranked; decides the random numbers.
     """
     shared = set.intersection(*(set(row) for row in rows))
     if not shared:
         return None
-    same = [{pair: row[pair] for pair in shared} for row in rows]
-    parts = [_units(same)] if crossed(same[0]) is None else [_units(same, axis) for axis in (0, 1)]
+    paired = [{pair: row[pair] for pair in shared} for row in rows]
+    parts = [_units(paired)] if crossed(paired[0]) is None else [_units(paired, axis) for axis in (0, 1)]
     freedom = min(len(part) for part in parts) - 1
     if freedom < 1:
         return None
@@ -163,12 +166,12 @@ def rank_intervals(rows: Sequence[Cells], name: str) -> list[tuple[int, int]] | 
 
 
 def _units(rows: Sequence[Cells], axis: int = 0) -> Matrix:
-    """Return the means [units, rows] of what was drawn independently of rows with the same pairs.
+    """Return the means [units, rows] of the independent units of rows with the same (draw, seed) pairs.
 
-    Units are the draws (axis 0) or the seeds (axis 1); where there is but one of them, the single cells.
+    Units are the draws (axis 0) or the seeds (axis 1); where all cells have the same one, every cell is a unit.
     """
     pairs = sorted(rows[0])
     values = np.array([[row[pair] for row in rows] for pair in pairs], dtype=np.float64)
     labels = np.array([pair[axis] for pair in pairs])
-    found = np.unique(labels)
-    return values if len(found) < 2 else np.stack([values[labels == label].mean(0) for label in found])
+    units = np.unique(labels)
+    return values if len(units) < 2 else np.stack([values[labels == unit].mean(0) for unit in units])

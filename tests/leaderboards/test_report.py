@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from benchmark.errors import Faults
 from leaderboards import report
 from leaderboards.results import references
+from leaderboards.results.cells import CELL_COLUMNS
 from leaderboards.results.leaderboard import leaderboard
-from leaderboards.results.records import CELL_COLUMNS
 
 FIRST_COLUMNS = (
     "suite,dataset,ipc,method,protocol,student,status,reason,top1_mean,top1_std,top5_mean,seeds,reference_top1,"
@@ -45,7 +45,7 @@ def test_the_precision_of_every_cell_is_said(store):
     assert list(built.cells["precision"]) == list(built.leaderboard["precision"]) == ["bfloat16", "float32"]
 
 
-def test_every_expected_cell_is_one_row_whatever_became_of_it(store):
+def test_every_cell_is_one_row_with_its_status(store):
     ok, failed, blocked, missing = (store.cell(method=name) for name in ("wmdd", "mmd", "sre2l", "random_real"))
     store.cell("imagenette", skipped="not on disk: python -m benchmark data fetch imagenette", nodes={})
     store.done(ok, top1=61.25)

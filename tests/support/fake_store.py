@@ -1,4 +1,4 @@
-"""A store as the engine would leave it, for tests of what is made from records."""
+"""A store as the engine writes it, for tests of tables, plots and pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,39 @@ import numpy as np
 from leaderboards import report
 from leaderboards.results.records import STAGES
 
+ROLES = {"random_real": "control", "noise": "floor", "full": "bound"}  # of all other methods: method
+PAIRS = [["wmdd", "mmd"], ["wasserstein+bn", "mmd+bn"]]
+COLUMNS = {
+    "evaluate": {
+        "accuracy": [
+            {"name": "top1", "heading": "top-1", "unit": "%", "digits": 1},
+            {"name": "top5", "heading": "top-5", "unit": "%", "digits": 1},
+            {"name": "fgsm_top1", "heading": "FGSM", "unit": "%", "digits": 1},
+            {"name": "pgd_top1", "heading": "PGD", "unit": "%", "digits": 1},
+            {"name": "corruption_top1", "heading": "corrupted", "unit": "%", "digits": 1},
+            {"name": "jpeg_top1", "heading": "JPEG", "unit": "%", "digits": 1},
+        ]
+    },
+    "measure": {
+        "distances": [
+            {"name": name, "heading": heading, "better": "lower", "floor": f"{name}_floor"}
+            for name, heading in {
+                "teacher.w2": "W2, teacher",
+                "neutral.w2": "W2, neutral",
+                "teacher.mmd_rbf": "MMD², teacher",
+            }.items()
+        ]
+    },
+}
+
 
 class FakeStore:
-    """Writes what the engine writes: a manifest, and records or errors of nodes."""
+    """Writes the files of the engine: a manifest, and records or errors of nodes."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.cells: list[dict] = []
+        self.columns: dict = COLUMNS
 
     def cell(self, dataset="digits", ipc=10, method="wmdd", seed=0, **changes) -> dict:
         """Add a cell whose nodes have not run."""
@@ -28,6 +54,7 @@ class FakeStore:
             "method": method,
             "base": method,
             "overrides": {},
+            "role": ROLES.get(changes.get("base", method), "method"),
             "protocol": "standard",
             "student": "test_resnet",
             "draw": seed,
@@ -35,14 +62,14 @@ class FakeStore:
             "skipped": None,
             **changes,
         }
-        made = [cell["method"], dataset, ipc, cell["draw"]]
-        labelled = [*made, cell["protocol"], seed]
+        distilled = [cell["method"], dataset, ipc, cell["draw"]]
+        labelled = [*distilled, cell["protocol"], seed]
         cell.setdefault(
             "nodes",
             {
                 "teacher": [key("teacher", dataset)],
                 "prepare": [key("prepare", dataset, cell["base"])],
-                "distill": [key("distill", *made, unit) for unit in range(2)],
+                "distill": [key("distill", *distilled, unit) for unit in range(2)],
                 "relabel": [key("relabel", *labelled)],
                 "evaluate": [key("evaluate", *labelled, cell["student"])],
             },
@@ -58,13 +85,13 @@ class FakeStore:
         sizes = {"distill": {"images": 3000}, "relabel": {"labels": 1000}}
         for stage in stages:
             for node in cell["nodes"][stage]:
-                spent = {"seconds": 2.0, "peak_memory_mb": 100.0, "device": "a GPU", "bytes": sizes.get(stage, {})}
+                costs = {"seconds": 2.0, "peak_memory_mb": 100.0, "device": "a GPU", "bytes": sizes.get(stage, {})}
                 record = {
                     "key": node,
                     "stage": stage,
                     "identity": identity(cell, stage),
                     "metrics": metrics.get(stage, {}),
-                    "cost": {**spent, **cost},
+                    "cost": {**costs, **cost},
                     "provenance": PROVENANCE,
                 }
                 self.write(f"{node}/record.json", record)
@@ -82,9 +109,12 @@ class FakeStore:
             return json.load(file)
 
     def build(self, suite: str = "main") -> report.Report:
-        manifest = {"suite": suite, "version": 1, "cells": self.cells}
-        self.write(f"leaderboards/{suite}/manifest.json", manifest)
+        self.write_manifest(suite)
         return report.build(self.root, suite)
+
+    def write_manifest(self, suite: str = "main", **changes: object) -> None:
+        manifest = {"suite": suite, "version": 1, "columns": self.columns, "pairs": PAIRS, "cells": self.cells}
+        self.write(f"leaderboards/{suite}/manifest.json", {**manifest, **changes})
 
 
 PROVENANCE = {
@@ -96,12 +126,12 @@ PROVENANCE = {
 
 
 def identity(cell: dict, stage: str) -> dict:
-    """What a record says of the component that made it."""
-    recipes = {"distill": {"iterations": 1000, "regulariser_weight": 10.0, **cell["overrides"]}}
+    """Return the identity in the record of a cell's node."""
+    params = {"distill": {"iterations": 1000, "regulariser_weight": 10.0, **cell["overrides"]}}
     component = {
         "name": cell["base"] if stage == "distill" else "accuracy",
         "version": 1,
-        "params": recipes.get(stage, {"schedule": {"epochs": 300}}),
+        "params": params.get(stage, {"schedule": {"epochs": 300}}),
     }
     return {"stage": stage, "component": component, "dataset": {"name": cell["dataset"]}, "seed": cell["seed"]}
 
@@ -125,7 +155,7 @@ def measured(store: FakeStore, ipcs=(1, 10, 50), datasets=("digits", "imagenette
 
 
 def paper(store: FakeStore, seeds=3) -> None:
-    """Fill a store with what every table and plot of a paper needs: three datasets, networks, variants, gaps."""
+    """Fill a store for every table and plot of a paper: three datasets, two students, variants, skipped cells."""
     noise = np.random.default_rng(1)
     levels = {"random_real": 52, "sre2l": 40, "mmd": 55, "wmdd": 62, "rded": 61.5}
     variants = {
@@ -163,7 +193,7 @@ WEIGHTS = (0.1, 1.0, 5.0, 50.0, 500.0)
 
 
 def measure(store: FakeStore, cell: dict, w2: float, **metrics) -> str:
-    """Record a measure of a cell's set, of which other cells may ask as well."""
+    """Record a measure of a cell's set, and return the key of its node."""
     node = key("measure", cell["dataset"], cell["method"], cell["ipc"], cell["draw"])
     cell["nodes"]["measure"] = [node]
     numbers = {"teacher.w2": w2, "teacher.w2_floor": 1.1, "neutral.w2": -w2, "neutral.w2_floor": 1.1, **metrics}

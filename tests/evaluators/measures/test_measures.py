@@ -1,4 +1,4 @@
-"""Measures: nodes of their own beside the students', shared by all who ask, and never a reason for a cell to fail."""
+"""Measures have nodes of their own, which all students of a set share, and never make a cell fail."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from engine import campaign, finish, plan
 
-import evaluators
+import evaluators.measures
 from benchmark.api import Context, Measure, SyntheticSet, TeacherSpec, TrainData
 from leaderboards.results import records
+from leaderboards.results.cells import cells_table
 
 
 class Brightness(Measure):
@@ -41,10 +42,10 @@ BROKEN = False
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch, tmp_path):
-    """Both as files of ``evaluators/``."""
-    monkeypatch.setattr(evaluators, "__path__", [*evaluators.__path__, str(tmp_path)])
+    """Both as files of ``evaluators/measures/``."""
+    monkeypatch.setattr(evaluators.measures, "__path__", [*evaluators.measures.__path__, str(tmp_path)])
     for kind in (Brightness, Opinion):
-        name = f"evaluators.{kind.__name__.lower()}"
+        name = f"evaluators.measures.{kind.__name__.lower()}"
         module = types.ModuleType(name)
         monkeypatch.setattr(kind, "__module__", name)
         setattr(module, kind.__name__, kind)
@@ -90,5 +91,5 @@ def test_a_cell_is_fine_without_its_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "BROKEN", True)
     found = campaign(tmp_path, measures=["brightness"])
     assert [event.status for event in finish(found)].count("failed") == 1
-    (cell,) = records.rows_of(records.cells_table(records.read(str(tmp_path / "runs"), "tiny")))
+    (cell,) = records.rows_of(cells_table(records.read(str(tmp_path / "runs"), "tiny")))
     assert cell["status"] == "ok"

@@ -15,9 +15,9 @@ from benchmark.identity import key_of
 from benchmark.plan import discovery, nodes
 from benchmark.vision.models import Stem
 from benchmark.vision.training import TeacherTraining
-from leaderboards.publish.publication import PLACE
+from leaderboards.publish.publication import FOLDER
 
-RECORDS = sorted(PLACE.glob("*/records.jsonl"))
+RECORDS = sorted(FOLDER.glob("*/records.jsonl"))
 LOADERS: dict[str, Callable[[str], type[Component]]] = {
     "prepare": cache(discovery.load_preparation),
     "distill": cache(discovery.load_method),

@@ -25,9 +25,8 @@ class Run(FakeStore):
         self.version = version
 
     def publication(self) -> publication.Publication:
-        """Return what it has to publish, of which nothing is verified."""
-        manifest = {"suite": "main", "version": self.version, "title": "Methods", "cells": self.cells}
-        self.write("leaderboards/main/manifest.json", manifest)
+        """Return the publication of all finished cells, without verifying their records."""
+        self.write_manifest(version=self.version, title="Methods")
         keys = publication.done(self.root, "main")
         known = records.read(self.root, "main").nodes.records
         return of_run(self.root, "main", {key: known[key] for key in keys})
@@ -54,7 +53,7 @@ def test_only_some_datasets_are_published_where_they_are_named(run):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(publication, "PLACE", tmp_path / "published")
+    monkeypatch.setattr(publication, "FOLDER", tmp_path / "published")
     return tmp_path / "published" / "main"
 
 
@@ -164,7 +163,7 @@ class TestWhatIsPublished:
     def test_a_run_without_results_is_refused(self, tmp_path, place):
         made = Run(str(tmp_path / "empty"))
         made.cell()
-        with pytest.raises(BenchmarkError, match="no cell of suite 'main' is done"):
+        with pytest.raises(BenchmarkError, match="no cell of suite 'main' is finished"):
             made.publication()
 
 
@@ -206,7 +205,7 @@ class TestAdding:
             found = publish(other)
             assert 60.0 in [record["metrics"].get("top1") for record in found.records.values()], "the earlier one stays"
         else:
-            with pytest.raises(Faults, match=r"top1 is published as 60\.0, and here it is 66\.0, of the same identity"):
+            with pytest.raises(Faults, match=r"top1 is published as 60\.0, and in this run it is 66\.0, with the same"):
                 publish(other)
 
     def test_a_closure_has_all_that_a_record_stands_on(self):
@@ -272,7 +271,7 @@ class TestReadme:
         run.done(run.cell(dataset="cifar10", method="wmdd", student="resnet18"), 33.0)
         run.done(run.cell(ipc=0, method="full"), 99.0)
         run.cell(method="absent")
-        text = readme.block(merged(None, run.publication(), "Two cores."))
+        text = readme.results_text(merged(None, run.publication(), "Two cores."))
         assert "protocol standard: digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
         rows = [[part.strip(" *<u>/≈") for part in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
         assert [row[0] for row in rows[2:]] == ["wmdd", "mmd", "full"], (
@@ -283,5 +282,5 @@ class TestReadme:
 
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"
-        with pytest.raises(BenchmarkError, match=r"markers for results of 'main', of which nothing is published"):
+        with pytest.raises(BenchmarkError, match=r"markers for results of 'main', which has none published"):
             readme.filled(text, {})

@@ -84,8 +84,8 @@ def test_images_forwarded_are_those_of_all_stages(store):
     ("cost", "exclusive", "comparable"),
     [
         ({"exclusive": True}, "yes", "with rows of the same device"),
-        ({"exclusive": False}, "no", "no: its machine had other work"),
-        ({}, "", "unknown: not recorded whether its machine had other work"),
+        ({"exclusive": False}, "no", "no: other work ran on the machine"),
+        ({}, "", "unknown: the records do not say whether other work ran on the machine"),
     ],
 )
 def test_only_exclusive_timings_compare(store, cost, exclusive, comparable):

@@ -46,8 +46,7 @@ class Run:
         self.store.cell(method=method, seed=seed, nodes={stage: [name] for stage, name in keys.items()})
 
     def stored(self) -> records.Stored:
-        manifest = {"suite": "main", "version": 1, "cells": self.store.cells}
-        self.store.write("leaderboards/main/manifest.json", manifest)
+        self.store.write_manifest()
         return records.read(self.root, "main")
 
 
@@ -56,11 +55,11 @@ def runs(tmp_path):
     return Run(str(tmp_path / "a")), Run(str(tmp_path / "b"))
 
 
-def compared(runs) -> run_diff.Comparison:
+def compared(runs) -> run_diff.RunDiff:
     return compare(*(run.stored() for run in runs))
 
 
-def only(found: run_diff.Comparison) -> run_diff.Change:
+def only(found: run_diff.RunDiff) -> run_diff.Change:
     (change,) = found.changes
     return change
 
@@ -127,15 +126,15 @@ class TestIdentity:
         assert only(found).identity == ()
         assert dict(found.surroundings) == {"device a GPU -> another GPU": 1, "torch 2.6 -> 2.15": 1}
 
-    def test_a_record_that_is_gone_is_said(self, runs, tmp_path):
+    def test_a_missing_record_is_named(self, runs, tmp_path):
         runs[0].cell(60.0)
         runs[1].cell(60.0, iterations=7)
         for path in (tmp_path / "b").glob("distill-*/record.json"):
             path.unlink()
-        assert "of which a record is not at hand" in only(compared(runs)).identity[0]
+        assert "of which a record is missing" in only(compared(runs)).identity[0]
 
 
-def shown(found: run_diff.Comparison) -> str:
+def shown(found: run_diff.RunDiff) -> str:
     console = Console(file=io.StringIO(), width=160)
     console.print(run_diff_table.render(found, "runs_a", "runs_b"))
     return console.file.getvalue()
@@ -149,7 +148,8 @@ def test_the_terminal_shows_what_moved_and_why(runs):
             run.cell(50.0 + seed, seed, "mmd")
     runs[1].cell(40.0, 0, "rded")
     text = shown(compared(runs))
-    assert "6 cells in both, of 2 rows: 1 moved beyond noise, 0 moved or changed within it, 1 are the same" in text
+    counts = "1 moved beyond noise, 0 moved or changed within noise, 1 are the same"
+    assert f"Both runs have 6 cells in 2 rows: {counts}." in text
     (line,) = (line for line in text.splitlines() if "digits/10 wmdd standard test_resnet" in line)
     assert "+5.1 ± 0.2" in line
     assert "distill wmdd params.iterations 1000 -> 2000" in line
@@ -174,5 +174,5 @@ def test_two_runs_with_nothing_in_common(runs):
     found = compared(runs)
     assert found.changes == ()
     assert [len(rows) for rows in found.only.values()] == [1, 1]
-    assert "0 cells in both" in shown(found)
+    assert "Both runs have 0 cells" in shown(found)
     assert run_diff.table(found).empty

@@ -1,4 +1,4 @@
-"""Where a row stands: ranks that need their controls, the part recovered, ties that all tables share, the diagram."""
+"""Standings: ranks that need their controls, the recovered fraction, ties that all tables share, the diagram."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from leaderboards import report
 from leaderboards.plots import critical_difference
 from leaderboards.results import references
 from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
-from leaderboards.results.pairwise import Comparisons
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import paper
 
 CONTROLS = {"noise": [20, 21], "random_real": [60, 61, 59], "full": [90, 91]}
@@ -58,8 +58,8 @@ def test_recovered_is_0_for_random_images_and_1_for_the_full_set(store):
     [
         ({"noise": []}, "noise not in the suite"),
         ({"random_real": [60, 61]}, "random_real has 2 of 3 draws"),
-        ({"random_real": []}, "random_real not in the suite"),
-        ({"full": []}, "full not in the suite"),
+        ({"random_real": []}, "random real images not in the suite"),
+        ({"full": []}, "the full set not in the suite"),
         ({"noise": [], "random_real": [60]}, "noise not in the suite, random_real has 1 of 3 draws"),
     ],
 )
@@ -86,7 +86,7 @@ def test_controls_count_only_under_the_same_protocol_and_student(store):
     fill(store, {"wmdd": [50, 51]}, protocol="hard")
     board = store.build().leaderboard.query("method == 'wmdd'").set_index("protocol")
     assert board.loc["standard", "rank"] == 1
-    assert board.loc["hard", "refused"].startswith("rank refused: noise not in the suite, random_real not")
+    assert board.loc["hard", "refused"].startswith("rank refused: noise not in the suite, random real images not")
 
 
 def test_where_random_images_do_as_well_as_all_there_is_nothing_to_recover_but_a_rank(store):
@@ -96,6 +96,20 @@ def test_where_random_images_do_as_well_as_all_there_is_nothing_to_recover_but_a
     assert (row["recovered"], row["rank"]) == ("", "1")
     assert "nothing to recover" in row["refused"]
     assert "nothing to recover" in report.text(built)
+
+
+def test_roles_decide_and_not_names(store):
+    """Other methods may be the control, the floor and the bound."""
+    roles = {"random_real": "shuffled", "noise": "grey", "full": "everything"}
+    for method, values in {**CONTROLS, "wmdd": [75.5, 74.5]}.items():
+        role = {"random_real": "control", "noise": "floor", "full": "bound"}.get(method, "method")
+        ipc = 0 if method == "full" else 10
+        for seed, top1 in enumerate(values):
+            cell = store.cell(ipc=ipc, method=roles.get(method, method), seed=seed, role=role)
+            store.done(cell, top1=top1)
+    row = rows(store.build())["wmdd"]
+    assert (row["role"], row["rank"], row["refused"]) == ("method", "1", "")
+    assert float(row["recovered"]) == pytest.approx(15 / 30.5, abs=1e-3)
 
 
 # Intervals, ranks and ties
@@ -139,8 +153,8 @@ def test_a_tie_is_the_same_tie_everywhere(store):
         },
     )
     built = store.build()
-    (table,) = paper.tables(built.leaderboard, references.load(), Comparisons(built.compared))
-    (pair,) = built.compared.to_dict("records")
+    (table,) = paper.tables(built.leaderboard, references.load(), Pairwise(built.pairwise), ())
+    (pair,) = built.pairwise.to_dict("records")
     (entry,) = table.entries["behind"].values()
     assert pair["rule"] == "paired"
     assert pair["ci_low"] > 0
@@ -149,7 +163,7 @@ def test_a_tie_is_the_same_tie_everywhere(store):
 
 def test_every_pair_of_a_block_is_compared_once(store):
     fill(store, {**CONTROLS, "wmdd": [70, 71]})
-    compared = store.build().compared
+    compared = store.build().pairwise
     assert {frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)} == {
         frozenset(pair) for pair in (("wmdd", "noise"), ("wmdd", "random_real"), ("random_real", "noise"))
     }

@@ -1,0 +1,163 @@
+"""The cells of a suite: a table with one row per cell and its status, and the training losses of the students.
+
+The status of a cell is
+
+* ``ok``       its student was evaluated;
+* ``failed``   its distill, relabel or evaluate node failed;
+* ``blocked``  a node that it shares with other cells (teacher, prepare) failed;
+* ``skipped``  it cannot run on this machine; the manifest gives the reason;
+* ``missing``  it has not run yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leaderboards.results.axes import CELL, EVERY_IPC
+from leaderboards.results.records import NO_MESSAGE, SHARED, STAGES, Nodes, Record, Stored, keys_of
+
+CELL_COLUMNS = [
+    *("suite", *CELL),
+    "status",
+    "reason",
+    "top1",
+    "top5",
+    "teacher_top1",
+    "images_bytes",
+    "labels_bytes",
+    "teacher_seconds",
+    "prepare_seconds",
+    "distill_seconds",
+    "relabel_seconds",
+    "evaluate_seconds",
+    "peak_memory_mb",
+    "device",
+    "precision",  # of the networks; an identity may give other numbers in bfloat16 than in float32
+    "evaluate_key",
+    "role",  # method, control, floor or bound
+    "base",  # the file in methods/ that the method uses
+    "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
+    "hyperparameters",  # all hyperparameters of the method, as JSON
+]
+INTEGERS = ["ipc", "draw", "seed", "images_bytes", "labels_bytes"]
+CURVE_COLUMNS = [*CELL, "epoch", "loss"]
+
+
+def cells_table(stored: Stored) -> pd.DataFrame:
+    """Return one row per cell, datasets in the order of the manifest.
+
+    Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
+    over the nodes of a stage, empty until all of them are done. Memory, device and precision are those of all stages
+    but the teacher's, because a teacher is no part of a method's cost.
+    """
+    rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
+    frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
+    frame = frame.drop_duplicates([*CELL, "overrides"])
+    keys = frame.assign(
+        dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
+    )
+    return frame.loc[keys.sort_values([*CELL, "overrides"]).index].reset_index(drop=True)
+
+
+def curves_table(stored: Stored) -> pd.DataFrame:
+    """Return the training losses of all evaluated students: `CURVE_COLUMNS`, a row per recorded epoch."""
+    frames = []
+    for cell in stored.cells:
+        for record in stored.records(cell, "evaluate"):
+            losses = record["metrics"].get("curve_loss") or []
+            params = (record.get("identity") or {}).get("component", {}).get("params", {})
+            epochs = params.get("schedule", {}).get("epochs", len(losses))
+            axes = {name: cell[name] for name in CELL}
+            epoch = np.linspace(1, epochs, len(losses))  # an evaluator records evenly spaced epochs up to the last
+            frames.append(pd.DataFrame({**axes, "epoch": epoch, "loss": losses}))
+    frames = [frame for frame in frames if len(frame)]
+    return pd.concat(frames, ignore_index=True)[CURVE_COLUMNS] if frames else pd.DataFrame(columns=CURVE_COLUMNS)
+
+
+def appearance(names: pd.Series) -> pd.Series:
+    """Return a sort key that keeps names in the order of their first appearance, which is the suite's."""
+    return names.map({name: position for position, name in enumerate(names.unique())})
+
+
+def ipc_order(ipc: pd.Series) -> pd.Series:
+    """Return a sort key for IPC: ascending, with methods that do not depend on IPC last."""
+    return ipc.replace(EVERY_IPC, 2**31).astype("int64")
+
+
+def _row(cell: Record, stored: Stored) -> dict[str, Any]:
+    status, reason = _status(cell, stored.nodes)
+    done = {stage: stored.records(cell, stage) for stage in STAGES}
+    own = [record for stage in STAGES[1:] for record in done[stage]]
+    metrics = done["evaluate"][0].get("metrics", {}) if done["evaluate"] else {}
+    teacher = done["teacher"][0].get("metrics", {}) if done["teacher"] else {}
+    return {
+        **{axis: cell[axis] for axis in CELL},
+        "status": status,
+        "reason": reason,
+        "top1": metrics.get("top1"),
+        "top5": metrics.get("top5"),
+        "teacher_top1": teacher.get("top1"),
+        "images_bytes": _total(done["distill"], "bytes", "images"),
+        "labels_bytes": _total(done["relabel"], "bytes", "labels"),
+        "teacher_seconds": _total(done["teacher"], "seconds"),
+        "prepare_seconds": _total(done["prepare"], "seconds"),
+        "distill_seconds": _total(done["distill"], "seconds"),
+        "relabel_seconds": _total(done["relabel"], "seconds"),
+        "evaluate_seconds": _total(done["evaluate"], "seconds"),
+        "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
+        **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
+        "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
+        "role": cell["role"],
+        "base": cell["base"],
+        "overrides": _json_text(cell["overrides"]),
+        "hyperparameters": _json_text(_hyperparameters(done["distill"])),
+    }
+
+
+def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
+    """Return the status of a cell, and in words the reason for it, "" where the status is ``ok``."""
+    evaluate = keys_of(cell, "evaluate")
+    if evaluate and all(key in nodes.records for key in evaluate):
+        return "ok", ""
+    if cell.get("skipped"):
+        return "skipped", _line(cell["skipped"])
+    for stage in STAGES:
+        for key in keys_of(cell, stage):
+            if key in nodes.errors:
+                status = "blocked" if stage in SHARED else "failed"
+                return status, f"{stage}: {_line(nodes.errors[key].get('message') or NO_MESSAGE)}"
+    return "missing", "not run yet"
+
+
+def _total(records: list[Record], *path: str) -> float | None:
+    values = [value for record in records if (value := _cost(record, *path)) is not None]
+    return sum(values) if values else None
+
+
+def _cost(record: Record, *path: str) -> Any:
+    value: Any = record.get("cost")
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _hyperparameters(distilled: list[Record]) -> Any:
+    return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True) if value else ""
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return the distinct non-empty names in one text, sorted: ``A + B``."""
+    return " + ".join(sorted({name for name in names if name}))
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,73 @@
+"""The columns that evaluators and measures declare: which numbers they return, and how tables and plots show these.
+
+The engine writes the columns into the manifest of a suite, because the packages that declare them need torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Column(NamedTuple):
+    """A number that an evaluator or a measure returns; the same fields as `benchmark.api.Column`.
+
+    Attributes:
+        name: of the number in a record.
+        heading: the text above the column.
+        unit: ``%``, say; "" for a number without a unit.
+        better: the better direction, ``higher`` or ``lower``; "" where neither is better.
+        digits: digits after the decimal point.
+        floor: name of the number that random real images reach; "" for none.
+    """
+
+    name: str
+    heading: str
+    unit: str = ""
+    better: str = "higher"
+    digits: int = 2
+    floor: str = ""
+
+    @property
+    def title(self) -> str:
+        """The heading with the unit, where the unit does not stand beside each number (`units.value_text`)."""
+        return self.heading if self.unit in ("", "s", "B") else f"{self.heading}, {self.unit}"
+
+
+IN_LEADERBOARD = ("top1", "top5")  # columns that the leaderboard itself has
+
+Columns = Mapping[str, Mapping[str, tuple[Column, ...]]]  # by stage (evaluate, measure) and name of the component
+
+
+def parse_columns(columns: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> Columns:
+    """Return the columns of a manifest.
+
+    Raises:
+        TypeError: a column has an unknown field, or lacks its name or heading.
+    """
+    return {
+        stage: {name: tuple(Column(**column) for column in declared) for name, declared in components.items()}
+        for stage, components in columns.items()
+    }
+
+
+def columns_json(columns: Columns) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return columns as a manifest holds them."""
+    return {
+        stage: {name: [column._asdict() for column in declared] for name, declared in components.items()}
+        for stage, components in columns.items()
+    }
+
+
+def merged_columns(earlier: Columns, later: Columns) -> Columns:
+    """Return the columns of two manifests of one suite; those of the later one where both have a component."""
+    return {stage: {**earlier.get(stage, {}), **later.get(stage, {})} for stage in dict.fromkeys([*earlier, *later])}
+
+
+def declared_columns(columns: Columns, stage: str) -> list[Column]:
+    """Return the columns of all components of a stage, each name once, in the order of the manifest."""
+    by_name: dict[str, Column] = {}
+    for declared in columns.get(stage, {}).values():
+        for column in declared:
+            by_name.setdefault(column.name, column)
+    return list(by_name.values())

@@ -1,0 +1,45 @@
+"""Numbers that evaluators declare beside top-1 and top-5 accuracy, such as the accuracy under attack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from leaderboards.results.axes import ROW
+from leaderboards.results.columns import IN_LEADERBOARD, Column, declared_columns
+from leaderboards.results.leaderboard import to_csv
+from leaderboards.results.records import Stored
+
+STAGE = "evaluate"
+
+
+def columns(stored: Stored) -> list[Column]:
+    """Return the columns that the evaluators of a suite declare and the leaderboard does not have."""
+    return [column for column in declared_columns(stored.columns, STAGE) if column.name not in IN_LEADERBOARD]
+
+
+def table(stored: Stored) -> pd.DataFrame:
+    """Return `ROW`, the number of seeds, and for every such column its mean and its deviation over seeds.
+
+    The mean has the name of the column (``fgsm_top1``), the deviation that name and ``_std``. There is a row for every
+    row of the leaderboard whose evaluator returned one of these numbers.
+    """
+    names = [column.name for column in columns(stored)]
+    rows: list[dict[str, Any]] = []
+    for cell in stored.cells:
+        for record in stored.records(cell, STAGE):
+            numbers = {name: record["metrics"][name] for name in names if name in record["metrics"]}
+            if numbers:
+                rows.append({**{axis: cell[axis] for axis in ROW}, **numbers})
+    if not rows:
+        return pd.DataFrame(columns=ROW)
+    groups = pd.DataFrame(rows).groupby(ROW, sort=False)
+    means, deviations = groups.mean(), groups.std().add_suffix("_std")
+    paired = [name for pair in zip(means, deviations, strict=True) for name in pair]
+    return pd.concat([groups.size().rename("seeds"), means.join(deviations)[paired]], axis=1).reset_index()
+
+
+def files(frame: pd.DataFrame) -> dict[str, bytes]:
+    """Return ``evaluations.csv`` of a `table`; {} where there is no such number."""
+    return {"evaluations.csv": to_csv(frame)} if len(frame) else {}
