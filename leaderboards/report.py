@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.plots import images, neighbours
@@ -23,10 +21,11 @@ from leaderboards.results import (
     variants,
 )
 from leaderboards.results.cells import cells_table, curves_table
-from leaderboards.results.columns import declared_columns
+from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.pairwise import Pairwise
-from leaderboards.tables import overview, paper, typeset
+from leaderboards.tables import layout, overview, paper, typeset
+from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
 __all__ = ["Report", "available", "build", "render", "summarise", "text"]
@@ -76,19 +75,15 @@ class Results:
     """The results of a suite, without plots and pictures.
 
     Attributes:
-        report: the leaderboard, cells and pairwise differences.
-        sets: the numbers of measures (`measures.table`).
-        evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
+        report: the leaderboard and the tables that belong to it.
         tables: as in a paper.
         overviews: tables of all that is known of the sets of a dataset at an IPC.
         files: all tables as CSV, Markdown and LaTeX, by name of the file.
     """
 
     report: Report
-    sets: pd.DataFrame
-    evaluations: pd.DataFrame
     tables: list[paper.Table]
-    overviews: list[overview.Overview]
+    overviews: list[Sheet]
     files: dict[str, bytes]
 
 
@@ -96,10 +91,10 @@ def results_of(stored: records.Stored) -> Results:
     """Return the results of a suite, without plots and pictures."""
     published = references.load()
     report = _report(stored, published)
-    board, sets, evaluated = report.leaderboard, measures.table(stored, report.cells), evaluations.table(stored)
+    board, differences = report.leaderboard, Pairwise(report.pairwise)
     costs_of_rows, scores_of_rows = costs.table(stored, board), scores.table(board)
-    paper_tables = paper.tables(board, published, Pairwise(report.pairwise), stored.pairs)
-    overviews = overview.overviews(board, sets, evaluated, costs_of_rows, scores_of_rows)
+    paper_tables = paper.tables(board, published, differences, stored.pairs)
+    overviews = overview.overviews(board, differences, report.declared, [costs_of_rows, scores_of_rows])
     frames = {
         "leaderboard": board,
         "cells": report.cells,
@@ -110,12 +105,13 @@ def results_of(stored: records.Stored) -> Results:
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
-        **measures.files(stored, sets),
-        **evaluations.files(evaluated),
+        **measures.files(stored, report.sets),
+        **evaluations.files(report.evaluations),
         **overview.files(overviews),
+        **typeset.files(overviews),
         **_typeset(paper_tables),
     }
-    return Results(report, sets, evaluated, paper_tables, overviews, files)
+    return Results(report, paper_tables, overviews, files)
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
@@ -124,13 +120,15 @@ def _report(stored: records.Stored, published: Sequence[references.Reference]) -
     board = leaderboard.leaderboard(cells, published)
     board = standings.with_standings(board, cells, Pairwise(differences))
     folder = stored.folder.address(f"leaderboards/{stored.suite}")
-    return Report(stored.suite, folder, (), cells, board, differences)
+    sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
+    values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
+    return Report(stored.suite, folder, (), cells, board, differences, sets, evaluated, values)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:
-    """Return the pictures of the distilled sets; a picture whose file exists is read and not drawn again."""
+    """Return the pictures of the distilled sets; a picture whose file exists is read and not painted again."""
     names = stored.folder.files(f"{folder}/pictures")
-    pictures = [*images.draw(stored, names), *neighbours.draw(stored, names)]
+    pictures = [*images.paint(stored, names), *neighbours.paint(stored, names)]
     earlier = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in pictures if png is None)
     return [(picture, png or earlier[f"{folder}/pictures/{picture.name}"]) for picture, png in pictures]
 
@@ -144,19 +142,18 @@ def _remove_stale(store: Folder, folder: str, files: Collection[str]) -> None:
 
 
 def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
-    writers = {"csv": typeset.to_csv, "md": typeset.to_markdown, "tex": typeset.to_latex}
-    return {f"tables/{table.name}.{kind}": write(table) for table in tables for kind, write in writers.items()}
+    numbers = {f"tables/{table.name}.csv": layout.to_csv(table) for table in tables}
+    return {**numbers, **typeset.files(map(layout.to_sheet, tables))}
 
 
 def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Return the files of all plots, and the reasons why some are not drawn."""
-    # imported here, because the import takes seconds and `summarise` draws nothing
-    from leaderboards.plots import ablation, accuracy, critical_difference, style
-    from leaderboards.plots import distances as distance_plots
+    """Return the files of all plots, and the reasons why some are missing."""
+    # imported here, because the import takes seconds and `summarise` plots nothing
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, style
 
     curves = curves_table(stored)
     board = results.report.leaderboard
-    board = board[~board["protocol"].isin(results.evaluations["protocol"])]  # these repeat the training of others
+    board = results.report.declared.without_repeats(board)
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
     figures = {
@@ -169,10 +166,11 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
         **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **distance_plots.accuracy_against_distance(results.sets, declared_columns(stored.columns, "measure")),
+        **declared.accuracy_against_measures(results.report.sets, stored.columns.get(measures.STAGE, {})),
+        **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }
     files: dict[str, bytes] = {}
     for name, figure in figures.items():
         files |= {f"plots/{name}.{kind}": data for kind, data in style.images(figure).items()}
-    return files, critical_difference.not_drawn(board)
+    return files, critical_difference.not_plotted(board)

@@ -1,7 +1,7 @@
-"""One page for a report: self-contained, offline; tables that sort and filter, plots, pictures, provenance.
+"""The page of a report: one file that works offline, with the result, plots, tables, all rows, pictures, provenance.
 
-Everything lies inside the one file: DataTables as itables ships it, plots, thumbnails, and the provenance of every
-number as JSON. The page forbids itself any request by its content security policy.
+DataTables (from itables), plots, thumbnails, and the provenance of every number as JSON all lie inside the file. Its
+content security policy forbids every request.
 """
 
 from __future__ import annotations
@@ -20,33 +20,58 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from leaderboards.page.provenance import permalinks, provenance
+from leaderboards.page.verdicts import main_protocol, verdicts
 from leaderboards.plots.images import Picture, thumbnail
-from leaderboards.results.axes import CELL, ROW, axis_values
+from leaderboards.results.axes import ROW
 from leaderboards.results.leaderboard import absent
-from leaderboards.results.records import STAGES, Record, Stored, keys_of, rows_of
-from leaderboards.results.text import WORDS, ipc_text, missing_text, rank_text, recovered_text
-from leaderboards.tables import overview, typeset
-from leaderboards.tables.overview import Overview
-from leaderboards.tables.paper import Table
-from leaderboards.tables.units import duration, size
+from leaderboards.results.records import Stored, rows_of
+from leaderboards.results.text import (
+    WORDS,
+    difference_text,
+    ipc_text,
+    mean_text,
+    missing_text,
+    part_text,
+    rank_text,
+    recovered_text,
+)
+from leaderboards.results.units import duration, size
+from leaderboards.tables.layout import to_sheet
+from leaderboards.tables.paper import MAIN, Table
+from leaderboards.tables.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 2_500_000  # bytes of thumbnails, at most
-KINDS = {  # of pictures, those first that find room first
+KINDS = {  # of pictures; the first kinds find room first
     "sheet": "Distilled images",
     "map": "Among the real images of a class",
     "neighbours": "Beside the nearest real images",
     "strip": "From the first iteration to the last",
 }
-KEYS = 4  # of a set's parts that are named; the record of what was made from them names all
+TITLES = {  # of plots, by the start of their names
+    "accuracy_against_ipc": "Accuracy against images per class",
+    "accuracy_by_protocol": "Accuracy under each protocol",
+    "accuracy_against_bytes": "Accuracy against the bytes of a set",
+    "accuracy_against_seconds": "Accuracy against the time to make a set",
+    "accuracy_against": "Accuracy against what a measure finds",
+    "numbers": "Further numbers of an evaluator",
+    "critical_difference": "Mean ranks, and which methods cannot be told apart",
+    "ablation": "Variants of a method",
+    "pairs": "Pairs of methods that differ in one idea",
+    "networks": "Accuracy of every student",
+    "sensitivity": "Accuracy against one hyperparameter",
+    "training": "Training loss of the students",
+}
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
-OPTIONAL = ("recovered", "rank", "published")  # columns that are shown where any row has something there
+OPTIONAL = ("recovered", "rank", "published")  # columns that are left out where no row has a value
+COSTS = ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")
 
 
 def render(
     stored: Stored,
     leaderboard: pd.DataFrame,
-    overviews: Sequence[Overview],
+    overviews: Sequence[Sheet],
     tables: Sequence[Table],
     plots: Mapping[str, bytes],
     pictures: Iterable[tuple[Picture, bytes]],
@@ -54,15 +79,46 @@ def render(
     """Return the page.
 
     Args:
-        stored: the records that the leaderboard was made of.
-        leaderboard: what to show.
-        overviews: tables of everything.
-        tables: as in a paper.
-        plots: files by name, a PNG and an SVG of each.
-        pictures: contact sheets and strips, as PNG.
+        stored: the records from which the leaderboard was computed.
+        leaderboard: the rows of the page.
+        overviews: tables of all that is known of a dataset at an IPC.
+        tables: tables as in a paper.
+        plots: the files of all plots by name, a PNG and an SVG of each.
+        pictures: contact sheets, strips, maps and neighbours, as PNG.
     """
-    rows = [{**_row(row), "id": name} for name, row in zip(_ids(leaderboard), rows_of(leaderboard), strict=True)]
-    shown, left_out = _pictures(pictures)
+    links = permalinks(leaderboard)
+    rows = [{**_row(row), "id": link} for link, row in zip(links, rows_of(leaderboard), strict=True)]
+    protocol = main_protocol(leaderboard)
+    first = [table for table in tables if table.kind == MAIN and table.name.startswith(f"{MAIN}_{protocol}_")]
+    images = _plots(plots)
+    thumbnails, left_out = _pictures(pictures)
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=stored.title,
+            suite=stored.suite,
+            summary=_summary(leaderboard),
+            protocol=protocol,
+            verdicts=verdicts(leaderboard),
+            rows=rows,
+            filled={name for name in OPTIONAL if any(row[name] for row in rows)},
+            first=[to_sheet(table) for table in first],
+            further=[*overviews, *(to_sheet(table) for table in tables if table not in first)],
+            first_plot=images.pop(f"accuracy_against_ipc_{protocol}", None),
+            plots=list(images.values()),
+            pictures=thumbnails,
+            left_out=left_out,
+            absent=list(absent(leaderboard, stored.suite)),
+            provenance=_packed(json.dumps(provenance(stored, leaderboard), separators=(",", ":"))),
+            script=_packed(_asset("dt_bundle.js")),
+            style=_asset("dt_bundle.css"),
+        )
+    )
+    return text.encode()
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -71,120 +127,32 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["code"] = _code
-    text = environment.get_template("page.html").render(
-        title=stored.title,
-        suite=stored.suite,
-        summary=_summary(leaderboard),
-        rows=rows,
-        given={name for name in OPTIONAL if any(row[name] for row in rows)},
-        overviews=[overview.to_html(table) for table in overviews],
-        tables=[typeset.to_html(table) for table in tables],
-        plots=_plots(plots),
-        pictures=shown,
-        left_out=left_out,
-        absent=list(absent(leaderboard, stored.suite)),
-        provenance=_packed(json.dumps(provenance(stored, leaderboard), separators=(",", ":"))),
-        script=_packed(_asset("dt_bundle.js")),
-        style=_asset("dt_bundle.css"),
-    )
-    return text.encode()
-
-
-def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
-    """Return where every number comes from, as plain values: ``rows`` by permalink, and the ``nodes`` they refer to."""
-    nodes: dict[tuple[str, ...], int] = {}
-    facts: list[dict[str, Any]] = []
-    pool: dict[str, int] = {}
-    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for cell in sorted(stored.cells, key=lambda cell: [str(value) for value in axis_values(cell, CELL)]):
-        found = []
-        for stage in STAGES:
-            keys, records = tuple(keys_of(cell, stage)), stored.records(cell, stage)
-            if records and keys not in nodes:
-                nodes[keys] = len(facts)
-                facts.append(_facts(stage, keys, records, pool))
-            found += [nodes[keys]] if keys in nodes else []
-        metrics = (stored.records(cell, "evaluate") or [{}])[0].get("metrics", {})
-        number = {"draw": cell["draw"], "seed": cell["seed"], "top1": metrics.get("top1"), "nodes": found}
-        cells.setdefault(axis_values(cell, ROW), []).append(number)
-    named = zip(_ids(leaderboard), leaderboard[ROW].itertuples(index=False, name=None), strict=True)
-    return {"rows": {name: cells[axes] for name, axes in named}, "nodes": facts, "texts": list(pool)}
-
-
-def _seconds(records: Sequence[Record]) -> float | str:
-    """Return the seconds of all nodes, "" where one was made elsewhere and nobody knows."""
-    known = [record.get("cost", {}).get("seconds") for record in records]
-    return "" if None in known else round(sum(known), 2)
-
-
-def _facts(stage: str, keys: tuple[str, ...], records: Sequence[Record], pool: dict[str, int]) -> dict[str, Any]:
-    """Return what is recorded of the nodes of a stage; long texts that repeat are numbered."""
-    first = records[0]
-    component = first.get("identity", {}).get("component", {})
-    cost, history = first.get("cost", {}), first.get("provenance", {})
-    versions = "  ".join(f"{name} {version}" for name, version in sorted(history.get("versions", {}).items()))
-    hyperparameters = "\n".join(_flat(component.get("params", {})))
-    name = f"{component.get('name', '')} (version {component.get('version', '?')})"
-    return {
-        "stage": stage,
-        "component": name if component else "",
-        "keys": list(keys[:KEYS]),
-        "parts": len(keys),
-        "device": cost.get("device", ""),
-        "precision": cost.get("precision", ""),
-        "seconds": _seconds(records),
-        "commit": history.get("commit", ""),
-        "finished": max(str(record.get("provenance", {}).get("finished", "")) for record in records),
-        "versions": pool.setdefault(versions, len(pool)),
-        "hyperparameters": pool.setdefault(hyperparameters, len(pool)),
-    }
-
-
-def _flat(values: Mapping[str, Any], start: str = "") -> Iterable[str]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{start}{name}.")
-        else:
-            yield f"{start}{name}: {value}"
-
-
-def _ids(leaderboard: pd.DataFrame) -> list[str]:
-    """Return a readable name for every row, the same on every page that has it."""
-    seen = Counter[str]()
-    found = []
-    for axes in leaderboard[ROW].itertuples(index=False, name=None):
-        texts = [ipc_text(value) if name == "ipc" else str(value) for name, value in zip(ROW, axes, strict=True)]
-        plain = re.sub(r"[^\w.+-]+", "_", "-".join(["row", *texts]))
-        seen[plain] += 1
-        found.append(plain if seen[plain] == 1 else f"{plain}-{seen[plain]}")
-    return found
+    return environment
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    known = not pd.isna(row["top1_mean"])
+    """Return a row of the leaderboard as texts, with numbers to sort by."""
+    measured = not pd.isna(row["top1_mean"])
+    mean = mean_text(row["top1_mean"], row["top1_std"]) + part_text(row) if measured else missing_text(row["status"])
     gap = row["top1_mean"] - row["reference_top1"]
-    published = "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}"
-    costs = {name: row[name] for name in ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")}
+    orders = [row["top1_mean"], row["recovered"], *(row[name] for name in COSTS)]
+    mean_order, recovered_order, *cost_orders = [-1e9 if pd.isna(value) else float(value) for value in orders]
     return {
-        **{name: row[name] for name in ROW},
+        **{name: row[name] for name in (*ROW, "status", "reason", "refused")},
         "ipc": ipc_text(row["ipc"]),
         "ipc_order": row["ipc"] or 10**9,
-        "status": row["status"],
-        "reason": row["reason"],
-        "mean": f"{row['top1_mean']:.1f}" if known else missing_text(row["status"]),
-        "std": f"{row['top1_std']:.1f}" if known and not pd.isna(row["top1_std"]) else "",
-        "order": row["top1_mean"] if known else -1,
+        "mean": mean,
+        "mean_order": mean_order,
         "recovered": recovered_text(row["recovered"]),
-        "recovered_order": -1e9 if pd.isna(row["recovered"]) else row["recovered"],
+        "recovered_order": recovered_order,
         "rank": rank_text(row),
         "rank_order": 1e9 if pd.isna(row["rank"]) else row["rank"],
-        "refused": row["refused"],
-        "published": published,
-        "difference": "" if pd.isna(gap) else f"{gap:+.1f}",
+        "published": "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
+        "difference": "" if pd.isna(gap) else difference_text(gap),
         "source": row["reference_source"],
         "seeds": f"{row['seeds']}/{row['cells']}",
-        "costs": [(duration if name.endswith("seconds") else size)(value) for name, value in costs.items()],
-        "cost_orders": [-1 if pd.isna(value) else float(value) for value in costs.values()],
+        "costs": [(duration if name.endswith("seconds") else size)(row[name]) for name in COSTS],
+        "cost_orders": cost_orders,
     }
 
 
@@ -194,24 +162,28 @@ def _summary(leaderboard: pd.DataFrame) -> str:
     return f"{len(leaderboard)} rows: {', '.join(parts)}."
 
 
-def _plots(files: Mapping[str, bytes]) -> list[dict[str, str]]:
-    """Return the smaller of the PNG and the SVG of every plot, as data URLs."""
+def _plots(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
+    """Return the title of every plot, and the smaller of its PNG and its SVG as a data URL, by name."""
     kinds = {"png": "image/png", "svg": "image/svg+xml"}
-    found: dict[str, tuple[str, bytes]] = {}
-    for name, data in files.items():
-        stem, _, kind = name.rpartition("/")[2].rpartition(".")
-        if stem not in found or len(data) < len(found[stem][1]):
-            found[stem] = kinds[kind], data
-    return [{"name": _caption(stem), "url": _url(*image)} for stem, image in found.items()]
+    smallest: dict[str, tuple[str, bytes]] = {}
+    for path, data in files.items():
+        name, _, kind = path.rpartition("/")[2].rpartition(".")
+        if name not in smallest or len(data) < len(smallest[name][1]):
+            smallest[name] = kinds[kind], data
+    return {name: {"title": _title(name), "url": _url(*image)} for name, image in smallest.items()}
 
 
-def _caption(stem: str) -> str:
-    words = stem.replace("_", " ").replace("ipc", "IPC").replace("mmd", "MMD")
-    return words[:1].upper() + words[1:]
+def _title(name: str) -> str:
+    """Return the title of a plot: what it shows, and the rest of its name (dataset, protocol)."""
+    for start, title in TITLES.items():
+        if name.startswith(start):
+            rest = name.removeprefix(start).replace("_", " ").strip()
+            return f"{title}: {rest}" if rest else title
+    return name.replace("_", " ").capitalize()
 
 
 def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str, Any]], int]:
-    """Return thumbnails by dataset and IPC, sheets first, as many as there is room for, and how many are left out."""
+    """Return thumbnails by kind, dataset and IPC until there is no more room, and the number of those left out."""
     room, left_out = PICTURES, 0
     groups: dict[tuple[str, str, int], list[dict[str, str]]] = {}
     for picture, png in sorted(pictures, key=lambda pair: list(KINDS).index(pair[0].kind)):
@@ -229,7 +201,7 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
 
 
 def _code(text: str) -> Markup:
-    """Return a text escaped, what stands between backticks as code."""
+    """Return an escaped text in which what stands between backticks is code."""
     return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text))))
 
 
@@ -238,7 +210,7 @@ def _url(kind: str, data: bytes) -> str:
 
 
 def _packed(text: str) -> str:
-    """Return a text compressed, for the browser to unpack."""
+    """Return a compressed text, which the browser unpacks."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Plots of one question each: ablation, networks, one hyperparameter, distances, training. Figures by name."""
+"""Plots of one question each: ablation, pairs, students, one hyperparameter, training. Each returns figures by name."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from benchmark.files import file_name
 from leaderboards.plots import style
-from leaderboards.plots.palette import look
-from leaderboards.plots.style import ERROR, style_of
+from leaderboards.plots.palette import marker_style
+from leaderboards.plots.style import error_bars, line_style
 from leaderboards.results import variants
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
-from leaderboards.results.roles import CONTROL, WORDS
 
-HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # bn, pcbn
+HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # by marker: bn, pcbn
 OTHER_HATCH = "xxxxx"
-INKS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")  # of IPCs, the darkest the largest
+INKS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")  # of IPCs; the largest IPC is the darkest
 MARKERS = ("o", "s", "^", "D", "v")
 
 
 def ablation(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw the variants of a method as bars (intervals: one standard deviation), a panel per dataset and student."""
+    """Plot the variants of a method as bars with one standard deviation, a panel per dataset and student."""
     return _bars(variants.ablation(_by_ipc(leaderboard)), "ablation")
 
 
 def pairs(leaderboard: pd.DataFrame, declared: Sequence[tuple[str, str]]) -> dict[str, Figure]:
-    """Draw the pairs of methods that a suite compares as bars, a panel per dataset and student."""
+    """Plot the pairs of methods that a suite declares as bars, a panel per dataset and student."""
     return _bars(variants.pairs(_by_ipc(leaderboard), declared), "pairs")
 
 
 def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw a heat map of methods and students, a panel per dataset and IPC, a figure per protocol."""
-    found = {}
+    """Plot a heat map of methods and students, a panel per dataset and IPC, a figure per protocol."""
+    figures = {}
     rows = variants.main(_by_ipc(leaderboard))
-    with style.drawing():
-        for protocol, every in rows.sort_values("ipc", ascending=False, kind="stable").groupby("protocol"):
-            group, words = style.fewer(every, "ipc", most=9)
+    with style.plotting():
+        for protocol, group in rows.sort_values("ipc", ascending=False, kind="stable").groupby("protocol"):
+            group, words = style.fewer(group, "ipc", most=9)
             group = group.sort_values("ipc", kind="stable")
             panels = [(f"{dataset}, IPC {ipc}", _grid(panel)) for (dataset, ipc), panel in _several_students(group)]
             if not panels:
@@ -53,55 +52,59 @@ def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             figure, axes = style.panels([title for title, _ in panels], height)
             for ax, (_, grid) in zip(axes, panels, strict=True):
                 _heat(ax, grid)
-            style.note(figure, f"protocol {protocol}; top-1 accuracy (%); shades per student, the best darkest{words}")
-            found[f"networks_{file_name(str(protocol))}"] = figure
-    return found
+            style.note(
+                figure, f"protocol {protocol}; top-1 accuracy (%); shades per student; the best is the darkest{words}"
+            )
+            figures[f"networks_{file_name(str(protocol))}"] = figure
+    return figures
 
 
 def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy against the values of one hyperparameter, a line per IPC, a panel per dataset and student.
+    """Plot accuracy against the values of one hyperparameter, a line per IPC, a panel per dataset and student.
 
-    Dotted, in the colour of the IPC: random real images.
+    Random real images are a dotted line in the colour of the IPC.
     """
-    found = {}
-    with style.drawing():
-        for (module, parameter), series in variants.series(_by_ipc(leaderboard)).items():
-            for protocol, every in series.groupby("protocol"):
-                group, words = style.fewer(every)
-                panels = [(name, panel) for name, panel in group.groupby(["dataset", "student"], sort=False)]
-                panels = [(name, panel) for name, panel in panels if panel["value"].nunique() > 1]
+    figures = {}
+    with style.plotting():
+        for (base, parameter), series in variants.series(_by_ipc(leaderboard)).items():
+            for protocol, group in series.groupby("protocol"):
+                group, words = style.fewer(group)
+                panels = [
+                    (n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["value"].nunique() > 1
+                ]
                 figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.3)
                 for ax, (_, panel) in zip(axes, panels, strict=True):
                     control = variants.control_of(panel, leaderboard)
                     _line_per_ipc(ax, panel, dict(zip(control["ipc"], control["top1_mean"], strict=True)))
                     ax.set_xlabel(parameter.replace("_", " "))
                 recipe = "; filled: the recipe's own value" if (group["overrides"] == "").any() else ""
-                dotted = f"; dotted: {WORDS[CONTROL]}" if len(variants.control_of(group, leaderboard)) else ""
-                facts = f"{module}, protocol {protocol}; mean ± one standard deviation"
+                controls = " and ".join(sorted(set(variants.control_of(group, leaderboard)["method"])))
+                dotted = f"; dotted: {controls}" if controls else ""
+                facts = f"{base}, protocol {protocol}; mean ± one standard deviation"
                 style.note(figure, f"{facts}{recipe}{dotted}{words}")
-                found[file_name(f"sensitivity_{module}_{parameter}_{protocol}")] = figure
-    return found
+                figures[file_name(f"sensitivity_{base}_{parameter}_{protocol}")] = figure
+    return figures
 
 
 def training(curves: pd.DataFrame) -> dict[str, Figure]:
-    """Draw the students' loss over their epochs at the largest IPC, a panel per dataset and student.
+    """Plot the mean training loss over seeds at the largest IPC, a panel per dataset and student.
 
     Args:
-        curves: as `records.curves_table` returns them; the mean over seeds is drawn.
+        curves: a row per student and epoch (`cells.curves_table`).
     """
-    found = {}
+    figures = {}
     rows = curves[curves["ipc"] != EVERY_IPC]
     rows = rows[rows["ipc"] == rows.groupby(["dataset", "student"])["ipc"].transform("max")]
-    with style.drawing():
-        for protocol, every in rows.groupby("protocol"):
-            group, words = style.fewer(every)
+    with style.plotting():
+        for protocol, group in rows.groupby("protocol"):
+            group, words = style.fewer(group)
             panels = list(group.groupby(["dataset", "student", "ipc"], sort=False))
             titles = [f"{dataset}, {student}, IPC {ipc}" for (dataset, student, ipc), _ in panels]
             figure, axes = style.panels(titles, 2.3)
             for ax, (_, panel) in zip(axes, panels, strict=True):
                 for method, lines in panel.groupby("method"):
                     mean = lines.groupby("epoch")["loss"].mean()
-                    ax.plot(mean.index, mean, markevery=max(1, len(mean) // 5), **style_of(str(method)))
+                    ax.plot(mean.index, mean, markevery=max(1, len(mean) // 5), **line_style(str(method)))
                 ax.set_yscale("log")
                 ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.yaxis.set_major_formatter("{x:g}")
@@ -110,10 +113,10 @@ def training(curves: pd.DataFrame) -> dict[str, Figure]:
                 ax.set_ylabel("training loss")
             style.legend(figure, sorted(set(group["method"])))
             style.note(
-                figure, f"protocol {protocol}; mean over seeds; losses of different labels do not compare{words}"
+                figure, f"protocol {protocol}; mean over seeds; losses under different labels do not compare{words}"
             )
-            found[f"training_{file_name(str(protocol))}"] = figure
-    return found
+            figures[f"training_{file_name(str(protocol))}"] = figure
+    return figures
 
 
 def _by_ipc(leaderboard: pd.DataFrame) -> pd.DataFrame:
@@ -121,10 +124,10 @@ def _by_ipc(leaderboard: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
-    found = {}
-    with style.drawing():
-        for protocol, every in rows.groupby("protocol"):
-            group, words = style.fewer(every)
+    figures = {}
+    with style.plotting():
+        for protocol, group in rows.groupby("protocol"):
+            group, words = style.fewer(group)
             methods = style.methods_of(group)[::-1]
             panels = [(n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["method"].nunique() > 1]
             if not panels:
@@ -134,18 +137,18 @@ def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
                 _bar_panel(ax, panel, [method for method in methods if method in set(panel["method"])])
             style.legend(figure, methods, [Patch(label=method, **_fill(method)) for method in methods])
             style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
-            found[f"{name}_{file_name(str(protocol))}"] = figure
-    return found
+            figures[f"{name}_{file_name(str(protocol))}"] = figure
+    return figures
 
 
 def _bar_panel(axes: Axes, panel: pd.DataFrame, methods: Sequence[str]) -> None:
     ipcs = sorted(panel["ipc"].unique())
     width = 0.8 / len(methods)
-    for place, method in enumerate(methods):
+    for position, method in enumerate(methods):
         rows = panel[panel["method"] == method]
-        x = [ipcs.index(ipc) + (place - (len(methods) - 1) / 2) * width for ipc in rows["ipc"]]
+        x = [ipcs.index(ipc) + (position - (len(methods) - 1) / 2) * width for ipc in rows["ipc"]]
         axes.bar(x, rows["top1_mean"], width=0.92 * width, **_fill(method))
-        axes.errorbar(x, rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor="#222222", **ERROR)
+        error_bars(axes, x, rows["top1_mean"], rows["top1_std"], "#222222")
     axes.set_xticks(range(len(ipcs)), [f"IPC {ipc}" for ipc in ipcs])
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
@@ -154,10 +157,11 @@ def _bar_panel(axes: Axes, panel: pd.DataFrame, methods: Sequence[str]) -> None:
 
 
 def _fill(method: str) -> Any:
-    colour, marker, hollow = look(method)
-    hatch = HATCHES.get(marker, OTHER_HATCH) if hollow else ""
-    inside = {"facecolor": "white", "hatch": hatch} if hatch else {"facecolor": colour}
-    return {"edgecolor": colour, "linewidth": 0.8, **inside}
+    """Return the keyword arguments of matplotlib for the bar of a method; the bar of a variant is hatched."""
+    marker = marker_style(method)
+    hatch = HATCHES.get(marker.marker, OTHER_HATCH)
+    inside = {"facecolor": "white", "hatch": hatch} if marker.hollow else {"facecolor": marker.colour}
+    return {"edgecolor": marker.colour, "linewidth": 0.8, **inside}
 
 
 def _several_students(rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
@@ -166,13 +170,13 @@ def _several_students(rows: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
 
 
 def _grid(panel: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies as methods x students, the best method on top."""
+    """Return accuracies [methods, students], the best method on top."""
     grid = panel.pivot_table(index="method", columns="student", values="top1_mean", sort=False)
     return grid.loc[grid.mean(axis=1).sort_values(ascending=False).index]
 
 
 def _heat(axes: Axes, grid: pd.DataFrame) -> None:
-    """Shade every column from its lowest to its highest accuracy, for networks differ more than methods do."""
+    """Plot a heat map; every column has its own scale, because students differ more than methods do."""
     span = (grid.max() - grid.min()).replace(0, np.nan)
     shades = ((grid - grid.min()) / span).fillna(1.0).where(grid.notna())
     sns.heatmap(
@@ -187,19 +191,19 @@ def _heat(axes: Axes, grid: pd.DataFrame) -> None:
 
 def _line_per_ipc(axes: Axes, panel: pd.DataFrame, control: Mapping[int, float]) -> None:
     ipcs = sorted(panel["ipc"].unique())
-    for place, ipc in enumerate(ipcs):
+    for position, ipc in enumerate(ipcs):
         rows = panel[panel["ipc"] == ipc].sort_values("value")
-        ink = INKS[-1 - (len(ipcs) - 1 - place) % len(INKS)]
-        look_of: Any = {"color": ink, "marker": MARKERS[place % len(MARKERS)]}
-        axes.errorbar(rows["value"], rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor=ink, **ERROR)
-        axes.plot(rows["value"], rows["top1_mean"], markerfacecolor="white", **look_of)
-        own = rows[rows["overrides"] == ""]
-        axes.plot(own["value"], own["top1_mean"], linestyle="", **look_of)
+        ink = INKS[-1 - (len(ipcs) - 1 - position) % len(INKS)]
+        line: Any = {"color": ink, "marker": MARKERS[position % len(MARKERS)]}
+        error_bars(axes, rows["value"], rows["top1_mean"], rows["top1_std"], ink)
+        axes.plot(rows["value"], rows["top1_mean"], markerfacecolor="white", **line)
+        recipe = rows[rows["overrides"] == ""]
+        axes.plot(recipe["value"], recipe["top1_mean"], linestyle="", **line)
         if ipc in control:
             axes.axhline(control[ipc], color=ink, linestyle=":", linewidth=0.9)
         last = rows_of(rows)[-1]
         axes.annotate(f" IPC {ipc}", (last["value"], last["top1_mean"]), xytext=(4, 0), textcoords="offset points",
-                      va="center", fontsize=6.5, color=ink)  # fmt: skip
+                      va="center", fontsize=style.SMALL, color=ink)  # fmt: skip
     values = sorted(panel["value"].unique())
     if values[0] > 0 and values[-1] / values[0] > 20:
         axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Accuracy against what it takes: images per class, bytes, seconds. Each function returns figures by name."""
+"""Accuracy against images per class, protocols, bytes and seconds. Each function returns figures by name."""
 
 from __future__ import annotations
 
@@ -12,86 +12,89 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 
 from benchmark.files import file_name
 from leaderboards.plots import style
-from leaderboards.plots.palette import look
-from leaderboards.plots.style import ERROR, style_of
+from leaderboards.plots.palette import marker_style
+from leaderboards.plots.style import error_bars, line_style
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
+from leaderboards.results.text import mean_text
 
-SPREAD = 1.2  # ratio of the last method's IPC to the first's, where points of one IPC stand side by side
-DECADES = 30  # ratio of costs from which on powers of ten are ticks enough
-POINTS = 3  # from which on a panel shows more than the table does
-WIDE = 4  # protocols from which on their names are set smaller
-FACTOR = 1.5  # between the least and the most costly, below which costs tell nothing apart
-SHORTEST = 1.0  # seconds; below, what a process does for the first time counts more than the method
+DECADES = 30  # ratio of bytes from which on only powers of ten are ticks
+POINTS = 3  # points of a panel, at least; fewer are easier to read in a table
+WIDE = 4  # protocols; the names of more are set smaller
+FACTOR = 1.5  # ratio of the highest cost to the lowest, at least
+SHORTEST = 1.0  # seconds; a shorter time is mostly that of starting up
 
 
 def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw mean accuracy (error bars: one standard deviation) against IPC, a panel per dataset and student.
+    """Plot mean accuracy against IPC: a figure per protocol, a panel per dataset and student.
 
-    One figure per protocol. A method that does not depend on IPC, such as `full`, is a dashed line. Where no dataset
-    has two IPCs there is nothing to join, and methods are rows of dots instead.
+    A method that does not depend on IPC, such as `full`, is a dashed line. Where every dataset has only one IPC, the
+    methods are rows of dots. Error bars are one standard deviation.
     """
-    found = {}
-    with style.drawing():
-        for protocol, every in _measured(leaderboard).groupby("protocol"):
-            rows, words = style.fewer(every)
+    figures = {}
+    with style.plotting():
+        for protocol, group in _measured(leaderboard).groupby("protocol"):
+            rows, words = style.fewer(group)
             by_ipc = rows[rows["ipc"] != EVERY_IPC]
             if by_ipc.empty:
                 continue
             several = by_ipc.groupby(["dataset", "student"])["ipc"].nunique().max() > 1
             figure = _curves(rows) if several else _dots(rows)
             style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
-            found[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
-    return found
+            figures[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
+    return figures
 
 
 def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy against the bytes of images and labels together, for labels can outweigh the images."""
+    """Plot accuracy against the bytes of images and labels together: labels can take more than the images."""
     total = leaderboard["images_bytes"].astype("float64") + leaderboard["labels_bytes"].astype("float64")
-    return _against(leaderboard, total, "bytes", "images and labels, bytes", EngFormatter("B"))
+    return _against(leaderboard, total, "bytes", "images and labels")
 
 
 def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy against the seconds that a set and its labels took: prepare, distill and relabel.
+    """Plot accuracy against the time for a set and its labels: prepare, distill and relabel.
 
-    Seconds of different devices do not compare, so only the rows of the device with most rows are drawn.
+    Times on different devices do not compare, so only the rows of the device with most rows are plotted.
     """
     parts = leaderboard[["distill_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
     total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
     devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
     rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard
-    return _against(rows, total[rows.index], "seconds", "seconds to make set and labels", EngFormatter("s"))
+    return _against(rows, total[rows.index], "seconds", "time for set and labels")
 
 
 def accuracy_by_protocol(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw accuracy under one protocol after the other, at the largest IPC, a panel per dataset and student.
+    """Plot accuracy under each protocol at the largest IPC, a panel per dataset and student.
 
-    Only where there are `POINTS` protocols or more; those with the fewest bytes of labels stand first.
+    There is a panel where there are `POINTS` protocols or more. They stand in the order of the bytes of their labels.
     """
     rows = _measured(leaderboard[leaderboard["ipc"] != EVERY_IPC])
     rows = rows[rows["ipc"] == rows.groupby(["dataset", "student"])["ipc"].transform("max")]
     several = rows.groupby(["dataset", "student"])["protocol"].transform("nunique") >= POINTS
     if not several.any():
         return {}
-    with style.drawing():
+    with style.plotting():
         group, words = style.fewer(rows[several])
         methods = style.methods_of(group)
         figure, parts = _panels(group, 2.4)
         for axes, panel in parts:
             _protocols(axes, panel, methods)
         style.legend(figure, methods)
-        style.note(figure, f"largest IPC; by bytes of labels; mean ± one standard deviation{words}")
+        style.note(
+            figure,
+            f"largest IPC; protocols in the order of the bytes of their labels; mean ± one standard deviation{words}",
+        )
     return {"accuracy_by_protocol": figure}
 
 
 def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     order = panel.groupby("protocol", sort=False)["labels_bytes"].mean().sort_values(kind="stable").index
-    places = {protocol: place for place, protocol in enumerate(order)}
-    for position, method in enumerate(methods):
-        rows = panel[panel["method"] == method].sort_values("protocol", key=lambda names: names.map(places))
-        x = rows["protocol"].map(places) + 0.25 * ((position + 0.5) / len(methods) - 0.5)
-        axes.errorbar(x, rows["top1_mean"], yerr=rows["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
-        axes.plot(x, rows["top1_mean"], **{**style_of(method), "linewidth": 0.8})
+    positions = {protocol: position for position, protocol in enumerate(order)}
+    for number, method in enumerate(methods):
+        rows = panel[panel["method"] == method].sort_values("protocol", key=lambda names: names.map(positions))
+        x = rows["protocol"].map(positions) + 0.25 * ((number + 0.5) / len(methods) - 0.5)  # side by side
+        error_bars(axes, x, rows["top1_mean"], rows["top1_std"], marker_style(method).colour)
+        axes.plot(x, rows["top1_mean"], **{**line_style(method), "linewidth": 0.8})
     axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order])
     axes.tick_params(axis="x", labelsize=6 if len(order) > WIDE else 7)
     axes.set_xlim(-0.5, len(order) - 0.5)
@@ -99,45 +102,45 @@ def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     axes.set_ylim(*style.limits(panel))
 
 
-def _against(
-    leaderboard: pd.DataFrame, cost: pd.Series, name: str, label: str, form: EngFormatter
-) -> dict[str, Figure]:
-    found = {}
+def _against(leaderboard: pd.DataFrame, cost: pd.Series, unit: str, label: str) -> dict[str, Figure]:
+    """Plot accuracy against a cost in bytes or seconds, a figure per protocol, a panel per dataset and student."""
+    figures = {}
     rows = _measured(leaderboard.assign(cost=cost))
-    with style.drawing():
-        for protocol, every in rows[rows["cost"].notna()].groupby("protocol"):
-            group, words = style.fewer(every)
-            panels = group.groupby(["dataset", "student"])["cost"]
-            if panels.size().max() < POINTS or (panels.max() / panels.min()).max() < FACTOR:
+    with style.plotting():
+        for protocol, group in rows[rows["cost"].notna()].groupby("protocol"):
+            kept, words = style.fewer(group)
+            costs = kept.groupby(["dataset", "student"])["cost"]
+            if costs.size().max() < POINTS or (costs.max() / costs.min()).max() < FACTOR:
                 continue
-            methods = [*style.methods_of(group), *_fixed(group)]
-            figure, parts = _panels(group, 2.3)
+            methods = [*style.methods_of(kept), *sorted(set(kept.loc[kept["ipc"] == EVERY_IPC, "method"]))]
+            figure, parts = _panels(kept, 2.3)
             for axes, panel in parts:
-                _costs(axes, panel, methods)
+                _costs(axes, panel, methods, unit)
                 axes.set_xlabel(label)
-                axes.xaxis.set_major_formatter(form)
             style.legend(figure, methods)
-            where = (
-                f"; on {group['device'].iloc[0]}, a second at least; exclusive runs: see costs.csv"
-                if name == "seconds"
-                else ""
-            )
-            style.note(figure, f"protocol {protocol}; a point per IPC, mean ± one standard deviation{where}{words}")
-            found[f"accuracy_against_{name}_{file_name(str(protocol))}"] = figure
-    return found
+            facts = f"protocol {protocol}; a point per IPC, mean ± one standard deviation"
+            if unit == "seconds":
+                device = kept["device"].iloc[0]
+                facts += f"; on {device}, shown as a second at least; costs.csv says which times compare"
+            style.note(figure, f"{facts}{words}")
+            figures[f"accuracy_against_{unit}_{file_name(str(protocol))}"] = figure
+    return figures
 
 
-def _costs(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
+def _costs(axes: Axes, panel: pd.DataFrame, methods: list[str], unit: str) -> None:
     for method in methods:
         curve = panel[panel["method"] == method].sort_values("ipc")
-        y = curve["top1_mean"]
-        axes.errorbar(curve["cost"], y, yerr=curve["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
-        axes.plot(curve["cost"], y, **style_of(method))
+        error_bars(axes, curve["cost"], curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
+        axes.plot(curve["cost"], curve["top1_mean"], **line_style(method))
     axes.set_xscale("log")
     low, high = panel["cost"].min(), panel["cost"].max()
     axes.set_xlim(low / 2, high * 2)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > DECADES else (1, 2, 5), numticks=5))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    if unit == "seconds":
+        style.time_axis(axes, panel["cost"])
+    else:
+        axes.xaxis.set_major_formatter(EngFormatter("B"))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > DECADES else (1, 2, 5), numticks=style.TICKS))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_ylim(*style.limits(panel))
 
@@ -146,22 +149,18 @@ def _measured(leaderboard: pd.DataFrame) -> pd.DataFrame:
     return leaderboard[leaderboard["top1_mean"].notna()]
 
 
-def _fixed(rows: pd.DataFrame) -> list[str]:
-    return sorted(set(rows.loc[rows["ipc"] == EVERY_IPC, "method"]))
-
-
 def _curves(rows: pd.DataFrame) -> Figure:
+    """Return a panel of lines per dataset and student; all panels have the IPC axis of the suite."""
     methods = style.methods_of(rows)
+    ticks = sorted(set(rows["ipc"]) - {EVERY_IPC})
     figure, panels = _panels(rows, height=2.3)
     for axes, panel in panels:
         points = panel[panel["ipc"] != EVERY_IPC].sort_values("ipc")
-        ticks = sorted(points["ipc"].unique())
-        for position, method in enumerate(methods):
+        for method in methods:
             curve = points[points["method"] == method]
-            shift = SPREAD ** ((position + 0.5) / len(methods) - 0.5)
-            x, y = curve["ipc"].astype(float) * shift, curve["top1_mean"]
-            axes.errorbar(x, y, yerr=curve["top1_std"].fillna(0), ecolor=look(method).colour, **ERROR)
-            axes.plot(x, y, **style_of(method))
+            x = curve["ipc"].astype(float)
+            error_bars(axes, x, curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
+            axes.plot(x, curve["top1_mean"], **line_style(method))
         axes.set_xscale("log")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -175,18 +174,12 @@ def _curves(rows: pd.DataFrame) -> Figure:
 
 
 def _dots(rows: pd.DataFrame) -> Figure:
-    """Draw the methods of every panel as rows, the best on top."""
+    """Return a panel per dataset and student with a row per method, the best on top."""
     most = rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "student"])["method"].nunique().max()
     figure, panels = _panels(rows, height=1.0 + 0.2 * most)
     for axes, panel in panels:
         points = panel[panel["ipc"] != EVERY_IPC].sort_values(["top1_mean", "method"])
-        for height, row in enumerate(rows_of(points.fillna({"top1_std": 0}))):
-            colour = look(row["method"]).colour
-            axes.errorbar(row["top1_mean"], height, xerr=row["top1_std"], ecolor=colour, **ERROR)
-            axes.plot(row["top1_mean"], height, **style_of(row["method"]))
-        axes.set_yticks(range(len(points)), points["method"])
-        axes.set_ylim(-0.6, len(points) - 0.4)
-        axes.grid(axis="y", visible=False)
+        style.dots(axes, points["method"], points["top1_mean"], points["top1_std"])
         axes.set_xlabel("top-1 accuracy (%)")
         above_labels = 20 if len(points) < len(panel) else None
         axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left", pad=above_labels)
@@ -197,26 +190,28 @@ def _dots(rows: pd.DataFrame) -> Figure:
 
 
 def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """Return a figure with a panel for every dataset and student that was measured at some IPC."""
+    """Return a figure with a panel for every dataset and student that has a number at some IPC, and their rows."""
     groups = rows.groupby(["dataset", "student"], sort=False)
-    found = [(name, panel) for name, panel in groups if (panel["ipc"] != EVERY_IPC).any()]
-    figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in found], height)
-    return figure, [(ax, panel) for ax, (_, panel) in zip(axes, found, strict=True)]
+    measured = [(axes, panel) for axes, panel in groups if (panel["ipc"] != EVERY_IPC).any()]
+    figure, panels = style.panels([f"{dataset}, {student}" for (dataset, student), _ in measured], height)
+    return figure, [(axes, panel) for axes, (_, panel) in zip(panels, measured, strict=True)]
 
 
 def _baselines(axes: Axes, panel: pd.DataFrame, upright: bool = False) -> None:
-    """Draw what does not depend on IPC as dashed lines, labelled outside the frame where no point can be."""
+    """Add a dashed line for every method that does not depend on IPC, with its label outside the frame."""
     low, high = axes.get_xlim() if upright else axes.get_ylim()
     rows = panel[panel["ipc"] == EVERY_IPC].sort_values("top1_mean")
-    place = -math.inf
+    position = -math.inf
     for row in rows_of(rows):
         accuracy = row["top1_mean"]
-        place = max(accuracy, place + 0.14 * (high - low))  # labels keep their distance
-        line: Any = {"color": look(row["method"]).colour, "linestyle": "--", "linewidth": 0.9, "zorder": 1}
-        label = f"{row['method']}\n{accuracy:.1f}"
+        position = max(accuracy, position + 0.16 * (high - low))  # so that labels do not overlap
+        line: Any = {"color": marker_style(row["method"]).colour, "linestyle": "--", "linewidth": 0.9, "zorder": 1}
+        label = f"{row['method']}\n{mean_text(accuracy)}"
         if upright:
             axes.axvline(accuracy, **line)
-            axes.text(place, 1.01, label, transform=axes.get_xaxis_transform(), ha="center", fontsize=6.5)
+            transform = axes.get_xaxis_transform()
+            axes.text(position, 1.01, label, transform=transform, ha="center", fontsize=style.SMALL)
         else:
             axes.axhline(accuracy, **line)
-            axes.text(1.01, place, label, transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
+            transform = axes.get_yaxis_transform()
+            axes.text(1.01, position, label, transform=transform, va="center", fontsize=style.SMALL)

@@ -1,8 +1,8 @@
 """The critical-difference diagram: mean ranks over many blocks, and which methods cannot be told apart.
 
-Friedman's test with Nemenyi's for all pairs (Demsar, 2006), by scikit-posthocs. A block is a dataset, IPC and student;
-it counts when every method of the protocol that was measured anywhere was measured there. Blocks that share a dataset
-are not independent, so the diagram is bolder than it should be where they are many.
+Friedman's test with Nemenyi's for all pairs (Demsar, 2006), by scikit-posthocs. A block is a dataset, IPC and student.
+It counts if it has a number for every method that has a number in any block of the protocol. Blocks of one dataset are
+not independent, so with many of them the diagram separates more methods than it should.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmark.files import file_name
 from leaderboards.plots import style
-from leaderboards.plots.palette import look
+from leaderboards.plots.palette import marker_style
 from leaderboards.results import variants
 from leaderboards.results.axes import EVERY_IPC, STUDENT
 
-METHODS, BLOCKS = 3, 3  # fewer are not worth a test
+METHODS, BLOCKS = 3, 3  # at least, for a test
 LEVEL = 0.05
 TIED = "not told apart at 5 % (Friedman, Nemenyi)"
-INCHES = 0.17  # that a line of text takes
+INCHES = 0.17  # per line of text
 
 
 def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return, by protocol, the mean accuracies [complete blocks, methods] of the methods as their recipes make them."""
+    """Return the mean accuracies [complete blocks, methods] by protocol, without the variants of methods."""
     rows = variants.main(leaderboard)
     rows = rows[rows["top1_mean"].notna() & (rows["ipc"] != EVERY_IPC)]
     return {
@@ -37,19 +37,19 @@ def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def critical_difference(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Draw a diagram per protocol that has three methods and three complete blocks or more."""
-    found = {}
-    with style.drawing():
+    """Plot a diagram for every protocol that has `METHODS` methods and `BLOCKS` complete blocks or more."""
+    figures = {}
+    with style.plotting():
         for protocol, accuracies in blocks(leaderboard).items():
             if not _too_few(accuracies):
                 figure = _diagram(accuracies)
                 style.note(figure, f"protocol {protocol}; mean rank over {len(accuracies)} blocks; joined: {TIED}")
-                found[f"critical_difference_{file_name(protocol)}"] = figure
-    return found
+                figures[f"critical_difference_{file_name(protocol)}"] = figure
+    return figures
 
 
-def not_drawn(leaderboard: pd.DataFrame) -> tuple[str, ...]:
-    """Return for which protocols there is no diagram, and why: a line per reason."""
+def not_plotted(leaderboard: pd.DataFrame) -> tuple[str, ...]:
+    """Return a line per reason why there is no diagram, with the protocols that it holds for."""
     faults = defaultdict[str, list[str]](list)
     for protocol, accuracies in blocks(leaderboard).items():
         faults[_too_few(accuracies)].append(protocol)
@@ -57,7 +57,7 @@ def not_drawn(leaderboard: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _too_few(accuracies: pd.DataFrame) -> str:
-    """Return why some blocks cannot be tested, "" if they can."""
+    """Return why blocks cannot be tested, an empty text if they can."""
     complete, methods = accuracies.shape
     if methods < METHODS:
         return f"{methods} of {METHODS} methods"
@@ -73,7 +73,7 @@ def _diagram(accuracies: pd.DataFrame) -> Figure:
     p_values = scikit_posthocs.posthoc_nemenyi_friedman(accuracies[ranks.index])
     figure = Figure(figsize=(style.COLUMN, 1.0), layout="constrained")
     axes = figure.add_subplot()
-    drawn = scikit_posthocs.critical_difference_diagram(
+    parts = scikit_posthocs.critical_difference_diagram(
         ranks,
         p_values,
         alpha=LEVEL,
@@ -84,12 +84,12 @@ def _diagram(accuracies: pd.DataFrame) -> Figure:
         marker_props={"s": 12, "clip_on": False},
         elbow_props={"linewidth": 0.8, "clip_on": False},
         crossbar_props={"color": "#222222", "linewidth": 2.2},
-        color_palette={name: look(name).colour for name in ranks.index},
+        color_palette={name: marker_style(name).colour for name in ranks.index},
         text_h_margin=0.1,
     )
-    for label in drawn["labels"]:
+    for label in parts["labels"]:
         label.set_color("#111111")
-    lines = len(drawn["crossbars"]) + (len(ranks) + 1) // 2
+    lines = len(parts["crossbars"]) + (len(ranks) + 1) // 2
     figure.set_figheight(0.6 + INCHES * lines)
     _ticks(axes, len(ranks))
     return figure

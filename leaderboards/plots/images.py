@@ -1,7 +1,7 @@
-"""Contact sheets of distilled sets, and strips of how their images came about, as PNG.
+"""Contact sheets of distilled sets, and strips that show their images from iteration to iteration, as PNG.
 
-A sheet has a row per class, the same classes for every method, and up to ten images of each. It is named after the keys
-of its nodes, so one that exists is right and is not drawn again.
+A sheet has a row per class, the same classes for every method, and up to ten images of each class. Its name contains a
+hash of the keys of its nodes, so a sheet that exists is up to date and is not painted again.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.text import ipc_text
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
-VERSION = 1  # raised when sheets look different
+VERSION = 1  # raise it when sheets change
 CLASSES, IMAGES = 10, 10  # rows and columns of a sheet, at most
 SMALLEST, LARGEST = 32, 96  # pixels of a side of an image on a sheet
-REMOTE = 64_000_000  # bytes of a set that is fetched from a bucket, at most
+REMOTE = 64_000_000  # bytes; a larger set is not downloaded from a bucket
 GAP, FONT = 2, 12  # pixels
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A sheet or a strip that belongs to a distilled set."""
+    """A picture of a distilled set."""
 
     name: str  # of its file
     dataset: str
     ipc: int
     method: str
-    kind: str  # sheet or strip, or neighbours or map, which `neighbours` draws
+    kind: str  # sheet, strip, neighbours or map; `neighbours` paints the last two
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Those images of a set that are shown."""
+    """The images of a set that a sheet shows."""
 
     classes: tuple[int, ...]
     rows: tuple[Pixels, ...]  # per class [n, C, H, W]
-    snapshots: tuple[Pixels, ...]  # per class [T, C, H, W] of its first image; () where none were kept
+    snapshots: tuple[Pixels, ...]  # per class [T, C, H, W], of its first image; () where the method kept none
 
 
-def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
-    """Yield the pictures of every distilled set (its first draw) with their PNG; None for those that exist.
+def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
+    """Yield the pictures of every distilled set (of its first draw) with their PNG, None for a picture that exists.
 
     Args:
         stored: the records of a suite.
-        known: names of the files that exist.
+        known: names of the pictures that exist.
     """
     for cell in _sets(stored):
         records = stored.records(cell, "distill")
@@ -69,9 +69,9 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
         start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
         axes = (cell["dataset"], cell["ipc"], cell["method"])
         pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
-        there = [picture for picture in pictures if picture.name in known]
-        if there:  # a strip is only drawn together with its sheet
-            yield from ((picture, None) for picture in there)
+        existing = [picture for picture in pictures if picture.name in known]
+        if existing:  # a strip is always painted together with its sheet
+            yield from ((picture, None) for picture in existing)
         elif chosen := _choose(stored.folder, records):
             names = class_names(cell["dataset"])
             yield pictures[0], encoded(_sheet(chosen, names))
@@ -81,10 +81,10 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
 
 @cache
 def class_names(dataset: str) -> tuple[str, ...]:
-    """Return the names of a dataset's classes from its file, or () where it gives none."""
+    """Return the names of the classes from the dataset's YAML file, () where it has none."""
     path = CONFIGS / f"{dataset}.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path.exists() else None
-    return tuple(found.values()) if isinstance(found, dict) else tuple(found or ())
+    names = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path.exists() else None
+    return tuple(names.values()) if isinstance(names, dict) else tuple(names or ())
 
 
 def thumbnail(png: bytes, quality: int = 80) -> bytes:
@@ -95,22 +95,22 @@ def thumbnail(png: bytes, quality: int = 80) -> bytes:
 
 
 def _sets(stored: Stored) -> list[Record]:
-    """Return a cell for every distilled set that is done: the first draw of each dataset, IPC and method."""
-    found: dict[Any, Record] = {}
+    """Return a cell for every finished set: the first draw of each dataset, IPC and method."""
+    cells: dict[Any, Record] = {}
     for cell in sorted(stored.cells, key=lambda cell: int(cell["draw"])):
         if stored.records(cell, "distill"):
-            found.setdefault(axis_values(cell, METHOD), cell)
-    return list(found.values())
+            cells.setdefault(axis_values(cell, METHOD), cell)
+    return list(cells.values())
 
 
 def _choose(folder: Folder, records: Sequence[Record]) -> Chosen | None:
-    """Return the images to show of a set, or None where its files cannot be read."""
+    """Return the images that a sheet shows, or None where the files of the set cannot be read."""
     units = [(record["key"], record.get("identity", {}).get("unit", {})) for record in records]
-    everything = sorted({label for _, unit in units for label in unit.get("classes", ())})
-    if not everything:
+    labels = sorted({label for _, unit in units for label in unit.get("classes", ())})
+    if not labels:
         return None
-    places = np.linspace(0, len(everything) - 1, min(CLASSES, len(everything))).round().astype(int)
-    classes = tuple(everything[place] for place in places)
+    positions = np.linspace(0, len(labels) - 1, min(CLASSES, len(labels))).round().astype(int)
+    classes = tuple(labels[position] for position in positions)
     rows: dict[int, list[Pixels]] = {label: [] for label in classes}
     snapshots: dict[int, Pixels] = {}
     for key, unit in units:
@@ -123,19 +123,21 @@ def _choose(folder: Folder, records: Sequence[Record]) -> Chosen | None:
 def _read_unit(
     folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
-    """Add the images of some classes of one unit; False where its file is missing or too large to fetch."""
+    """Add the images of some classes of a unit to `rows`; return False where its file is missing or too large."""
     path = folder.local_path(name)
     if path is None:
         data = folder.read([name]).get(name) if (folder.size(name) or 0) <= REMOTE else None
         if data is None:
             return False
-        return _take(load(data), wanted, rows, snapshots)
-    with safe_open(path, framework="np") as file:  # reads the images that are shown and no others
+        return _add_images(load(data), wanted, rows, snapshots)
+    with safe_open(path, framework="np") as file:  # reads only the images of the sheet
         tensors = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-        return _take(tensors, wanted, rows, snapshots)
+        return _add_images(tensors, wanted, rows, snapshots)
 
 
-def _take(tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]) -> bool:
+def _add_images(
+    tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
+) -> bool:
     targets = tensors["targets"][:]
     labels = targets if targets.ndim == 1 else targets.argmax(1)
     frames = tensors.get("extra.snapshots")
@@ -158,26 +160,26 @@ def _sheet(chosen: Chosen, names: Sequence[str]) -> Image.Image:
 
 
 def _strip(chosen: Chosen, names: Sequence[str]) -> Image.Image:
-    """Return the first image of every class over the iterations, the finished one last."""
+    """Return a strip: the first image of every class from iteration to iteration, the finished image last."""
     rows = [np.concatenate([old, new[:1]]) for old, new in zip(chosen.snapshots, chosen.rows, strict=True)]
     return _grid(rows, [class_name(label, names) for label in chosen.classes])
 
 
 def class_name(label: int, names: Sequence[str]) -> str:
-    """Return the name of a class, its number where it has none."""
+    """Return the name of a class, or its number where it has no name."""
     return names[label] if label < len(names) else f"{label}"
 
 
 def _grid(rows: Sequence[Pixels], names: Sequence[str]) -> Image.Image:
-    """Return rows of images [n, C, H, W] with their names on the left."""
+    """Return a picture of rows of images [n, C, H, W] with a name on the left of each row."""
     font = ImageFont.load_default(FONT)
     margin = max(int(font.getlength(name)) for name in names) + 10
     tile = tile_size(*rows[0].shape[-2:])
     size = (margin + max(map(len, rows)) * (tile[0] + GAP), len(rows) * (tile[1] + GAP))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    for place, (images, name) in enumerate(zip(rows, names, strict=True)):
-        top = place * (tile[1] + GAP)
+    for row, (images, name) in enumerate(zip(rows, names, strict=True)):
+        top = row * (tile[1] + GAP)
         pen.text((margin - 6, top + tile[1] / 2), name, fill="black", font=font, anchor="rm")
         for column, image in enumerate(images):
             sheet.paste(tile_of(image, tile), (margin + column * (tile[0] + GAP), top))
@@ -185,16 +187,16 @@ def _grid(rows: Sequence[Pixels], names: Sequence[str]) -> Image.Image:
 
 
 def tile_size(height: int, width: int, smallest: int = SMALLEST) -> tuple[int, int]:
-    """Return width and height of an image on a sheet."""
+    """Return the width and height that an image has on a sheet."""
     scale = smallest / height if height < smallest else min(1.0, LARGEST / height)
     return round(width * scale), round(height * scale)
 
 
 def tile_of(image: Pixels, size: tuple[int, int]) -> Image.Image:
-    """Return an image [C, H, W] in the size of a tile."""
-    plain = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    """Return an image [C, H, W] scaled to a width and height."""
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)  # [H, W] or [H, W, C]
     enlarge = size[1] > image.shape[-2]
-    return Image.fromarray(plain).resize(size, Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
 
 
 def encoded(image: Image.Image) -> bytes:

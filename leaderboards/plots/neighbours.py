@@ -1,4 +1,4 @@
-"""Distilled images among real ones: beside their nearest neighbours, and on a map of their class, as PNG."""
+"""Distilled images among real ones, as PNG: beside their nearest neighbours, and on a map of their class."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from leaderboards.results.measures import measured
 from leaderboards.results.records import Stored
 from leaderboards.results.text import ipc_text
 
-VERSION = 1  # raised when pictures look different
-FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # what a picture is made of, beside the set's record
-TILE = 64  # pixels of a side of an image, at least
-COLUMN_GAP, LINE = 14, 18  # pixels between columns of one kind, and of a line of text
+VERSION = 1  # raise it when pictures change
+FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # the arrays of a picture, beside the record of the measure
+TILE = 64  # pixels per side of an image, at least
+COLUMN_GAP, LINE = 14, 18  # pixels: between groups of columns; per line of text
 FRAME = "#D55E00"  # around neighbours of another class
 Arrays = Mapping[str, Any]
 
 
-def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
-    """Yield the pictures of every distilled set that was measured (its first draw); None for those that exist.
+def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes | None]]:
+    """Yield the pictures of every measured set (of its first draw) with their PNG, None for a picture that exists.
 
     Args:
         stored: the records of a suite.
-        known: names of the files that exist.
+        known: names of the pictures that exist.
     """
     seen = set()
     for cell, key, measure, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
@@ -49,7 +49,7 @@ def draw(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes 
 
 
 def neighbours(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:
-    """Return a sheet with a row per class: a synthetic image, then for each extractor its nearest real ones."""
+    """Return a sheet with a row per class: a synthetic image, then its nearest real images by each extractor."""
     height, width = arrays["synthetic"].shape[-2:]
     tile = tile_size(height, width, TILE)
     labels = arrays["labels"].tolist()
@@ -78,15 +78,12 @@ def neighbours(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:
 
 
 def _map(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:
-    from leaderboards.plots import (
-        distances,
-        style,  # takes seconds, which only what is drawn anew need pay
-    )
+    from leaderboards.plots import feature_map, style  # slow to import, and only needed for a new picture
 
-    return style.images(distances.feature_map(arrays, method, names))["png"]
+    return style.images(feature_map.feature_map(arrays, method, names))["png"]
 
 
 def _read(folder: Folder, name: str) -> Arrays:
-    """Return the arrays of a file, {} where it is gone."""
+    """Return the arrays of a file, {} where there is no such file."""
     data = folder.read([name]).get(name)
     return dict(np.load(io.BytesIO(data))) if data else {}

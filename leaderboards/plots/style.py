@@ -1,10 +1,9 @@
-"""What all plots share: style, panels, legends, and turning a figure into a PNG for a page and an SVG for a paper."""
+"""What all plots share: style, panels, legends, ticks, and the PNG (for a page) and SVG (for a paper) of a figure."""
 
 from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,17 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
-from leaderboards.plots.palette import look
+from leaderboards.plots.palette import marker_style
 from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.units import duration
 from leaderboards.results.variants import ranked
 
-PANELS = 6  # of a figure, at most, where they can be chosen
+PANELS = 6  # of a figure; only where there are more datasets, there are more panels
 COLUMN = 3.4  # inches, the width of a column of a two-column paper
 STYLE: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that pictures are the same on every machine
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -38,39 +39,43 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
-    "svg.hashsalt": "leaderboards",  # equal tables give equal bytes
+    "svg.hashsalt": "leaderboards",  # so that equal tables give equal bytes
     "svg.fonttype": "none",
 }
-STROKES = ("_", "x")  # markers that are nothing but an edge
-ERROR: Any = {"fmt": "none", "capsize": 2, "elinewidth": 0.9, "capthick": 0.9}
+STROKES = ("_", "x")  # markers without a face
+SMALL = 7  # points, the smallest text of a plot
+TIMES = (0.01, 0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86400, 10 * 86400)  # seconds, ticks of an axis of time
+TICKS = 5  # of an axis, at most
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Draw in the style of all plots."""
+def plotting() -> Iterator[None]:
+    """Use the style of all plots inside the ``with`` block."""
     with mpl.rc_context({**sns.axes_style("ticks"), **STYLE}):
         yield
 
 
 def images(figure: Figure) -> dict[str, bytes]:
     """Return a figure as ``{"png": ..., "svg": ...}``; equal figures give equal bytes."""
-    found = {}
+    encoded = {}
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for both
+        figure.set_layout_engine("none")  # the layout is computed once, for both formats
         for kind, facts in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=200, metadata=facts)
-            found[kind] = buffer.getvalue()
-    return found
+            encoded[kind] = buffer.getvalue()
+    return encoded
 
 
 def fewer(rows: pd.DataFrame, axis: str = "student", most: int = PANELS) -> tuple[pd.DataFrame, str]:
-    """Return rows that make no more panels than a reader looks at, and a word on what was left out.
+    """Return rows that fill at most `most` panels where possible, and a note on the rows that were left out.
+
+    Where there are more panels, each dataset keeps only the value of the axis with the most rows, the first of equals.
 
     Args:
-        rows: of which every dataset and value of the axis would be a panel.
-        axis: a column; where panels are too many, of every dataset the value with most rows stays, the first of equals.
+        rows: each dataset and value of the axis is a panel.
+        axis: a column of the rows.
         most: panels.
     """
     counts = rows.groupby(["dataset", axis], sort=False).size()
@@ -82,11 +87,11 @@ def fewer(rows: pd.DataFrame, axis: str = "student", most: int = PANELS) -> tupl
 
 
 def panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with an empty, titled panel for every title, three in a line at most.
+    """Return a figure with an empty panel under every title, at most three in a line.
 
     Args:
         titles: of the panels.
-        height: of one, in inches.
+        height: of one panel, in inches.
     """
     columns = min(len(titles), 3)
     lines = math.ceil(len(titles) / columns)
@@ -101,60 +106,80 @@ def panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
 
 def note(figure: Figure, text: str) -> None:
     """Write above a figure under which conditions its numbers hold."""
-    width = int(figure.get_figwidth() / 0.052)  # inches that a letter takes
-    figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=6.5, color="#555555")
+    width = int(figure.get_figwidth() / 0.056)  # inches per letter
+    figure.suptitle(textwrap.fill(text, width), x=0.01, ha="left", fontsize=SMALL, color="#444444")
 
 
 def legend(figure: Figure, methods: list[str], handles: list[Any] | None = None) -> None:
-    """Put a legend below a figure and make room for it.
+    """Add a legend below a figure.
 
     Args:
-        figure: to be grown by the legend's height.
+        figure: the figure; it grows by the height of the legend.
         methods: names, in the order of the legend.
-        handles: what stands for each; None: its line and marker.
+        handles: the handle of each; None for its line and marker.
     """
-    handles = handles or [Line2D([], [], label=name, **style_of(name)) for name in methods]
+    handles = handles or [Line2D([], [], label=name, **line_style(name)) for name in methods]
     rows = legend_lines(figure.get_figwidth(), methods)
     figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=math.ceil(len(methods) / rows),
         frameon=False,
-        handlelength=1.8,
+        handlelength=2.2,
         columnspacing=1.2,
     )
     figure.set_figheight(figure.get_figheight() + 0.16 * rows)
 
 
 def legend_lines(width: float, methods: list[str]) -> int:
-    """Return how many lines a legend needs in a figure of so many inches."""
-    longest = 0.42 + 0.06 * max(map(len, methods))  # inches: the handle, and 7 pt letters
+    """Return the number of lines of a legend in a figure of some width in inches."""
+    longest = 0.48 + 0.06 * max(map(len, methods))  # inches: the handle, and 7 pt letters
     return math.ceil(len(methods) / max(1, int(width / longest)))
 
 
-def style_of(method: str) -> Any:
-    """Return how a method's line and markers are drawn."""
-    colour, marker, hollow = look(method)
-    edge = {"markerfacecolor": "white", "linestyle": (0, (4, 1.5))} if hollow else {"markeredgecolor": "white"}
-    if marker in STROKES:
-        edge = {"markeredgecolor": colour}
-    bold = hollow or marker in STROKES
-    return {"color": colour, "marker": marker, "markeredgewidth": 1.0 if bold else 0.5, **edge}
+def line_style(method: str) -> Any:
+    """Return the keyword arguments of matplotlib for the line and the markers of a method."""
+    style = marker_style(method)
+    edge = {"markeredgecolor": style.colour if style.marker in STROKES else "white"}
+    edge = {"markerfacecolor": "white"} if style.hollow else edge
+    width = 1.0 if style.hollow or style.marker in STROKES else 0.5
+    line = {"linestyle": style.line, "markeredgewidth": width}
+    return {"color": style.colour, "marker": style.marker, **line, **edge}
+
+
+def error_bars(axes: Axes, x: Any, y: Any, deviation: pd.Series, colour: str, horizontal: bool = False) -> None:
+    """Add error bars of one standard deviation; a deviation that is unknown has none."""
+    spread = {"xerr" if horizontal else "yerr": deviation.fillna(0)}
+    axes.errorbar(x, y, **spread, ecolor=colour, fmt="none", capsize=2, elinewidth=0.9, capthick=0.9, alpha=0.7)
+
+
+def dots(axes: Axes, methods: pd.Series, means: pd.Series, deviations: pd.Series) -> None:
+    """Plot a number per method as rows of dots, the last on top, with error bars of one standard deviation."""
+    for height, (method, mean, deviation) in enumerate(zip(methods, means, deviations, strict=True)):
+        colour = marker_style(method).colour
+        error_bars(axes, [mean], [height], pd.Series([deviation]), colour, horizontal=True)
+        axes.plot(mean, height, **line_style(method))
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set_ylim(-0.6, len(methods) - 0.4)
+    axes.grid(axis="y", visible=False)
+
+
+def time_axis(axes: Axes, seconds: pd.Series) -> None:
+    """Label a logarithmic axis of seconds in seconds, minutes, hours and days."""
+    ticks = [tick for tick in TIMES if seconds.min() / 2 <= tick <= seconds.max() * 2]
+    ticks = ticks[:: math.ceil(len(ticks) / TICKS)] if ticks else [seconds.min()]
+    axes.set_xticks(ticks, [duration(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def methods_of(rows: pd.DataFrame) -> list[str]:
-    """Return the methods that depend on IPC, the most accurate first."""
+    """Return the methods whose sets depend on IPC, the most accurate first."""
     return ranked(rows[rows["ipc"] != EVERY_IPC])
 
 
 def limits(panel: pd.DataFrame) -> tuple[float, float]:
-    """Return the range of accuracies with error bars and a margin, never beyond what a percentage can be."""
+    """Return the range of an axis of accuracies: error bars and a margin, within 0 to 100 % and a little more."""
     error = panel["top1_std"].fillna(0)
     low, high = (panel["top1_mean"] - error).min(), (panel["top1_mean"] + error).max()
     margin = max(0.07 * (high - low), 1.0)
     return max(low - margin, -1.0), min(high + margin, 101.5)
-
-
-def file_name(text: str) -> str:
-    """Return a text as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", text)

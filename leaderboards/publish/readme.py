@@ -18,7 +18,7 @@ from leaderboards.publish.publication import Publication
 from leaderboards.results import variants
 from leaderboards.results.axes import BLOCK, ROW, axis_values
 from leaderboards.results.records import rows_of
-from leaderboards.tables import paper, typeset
+from leaderboards.tables import layout, paper, typeset
 
 PATH = Path(__file__).resolve().parents[2] / "README.md"
 MARKERS = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -50,7 +50,7 @@ def results_text(publication: Publication) -> str:
     rows = _main_rows(variants.main(publication.results.report.leaderboard))
     if rows.empty:
         return "Nothing is measured yet.\n"
-    text = typeset.to_markdown(_table(publication.results.tables, rows)).decode()
+    text = typeset.to_markdown(layout.to_sheet(_table(publication.results.tables, rows))).decode()
     devices = sorted({device for device in rows["device"] if device})
     facts = f"Measured on {', '.join(devices)}. " if devices else ""
     notes = "".join(f"{note} " for note in publication.notes)

@@ -28,6 +28,13 @@ class Column(NamedTuple):
     digits: int = 2
     floor: str = ""
 
+    @property
+    def title(self) -> str:
+        """The heading with the unit, where the unit does not stand beside each number (`units.value_text`)."""
+        return self.heading if self.unit in ("", "s", "B") else f"{self.heading}, {self.unit}"
+
+
+IN_LEADERBOARD = ("top1", "top5")  # columns that the leaderboard itself has
 
 Columns = Mapping[str, Mapping[str, tuple[Column, ...]]]  # by stage (evaluate, measure) and name of the component
 

@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.columns import Column, declared_columns
+from leaderboards.results.columns import IN_LEADERBOARD, Column, declared_columns
 from leaderboards.results.leaderboard import to_csv
 from leaderboards.results.records import Stored
 
 STAGE = "evaluate"
-IN_LEADERBOARD = ("top1", "top5")  # columns that the leaderboard has
 
 
 def columns(stored: Stored) -> list[Column]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from leaderboards.results.axes import ROW
 from leaderboards.results.cells import appearance, ipc_order, joined
+from leaderboards.results.declared import Declared
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, beside
 from leaderboards.results.text import ipc_text
@@ -73,7 +74,10 @@ class Report:
         leaderboard: one row per dataset, IPC, method, protocol and student (`LEADERBOARD_COLUMNS`, then
             `standings.COLUMNS`).
         pairwise: the difference of every two methods of a block (`pairwise.COLUMNS`).
-        notes: the plots that could not be drawn, each with the reason.
+        sets: the numbers of measures (`measures.table`).
+        evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
+        declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
+        notes: the plots that could not be made, each with the reason.
     """
 
     suite: str
@@ -82,6 +86,9 @@ class Report:
     cells: pd.DataFrame
     leaderboard: pd.DataFrame
     pairwise: pd.DataFrame
+    sets: pd.DataFrame
+    evaluations: pd.DataFrame
+    declared: Declared
     notes: tuple[str, ...] = ()
 
 

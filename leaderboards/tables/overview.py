@@ -1,223 +1,170 @@
-"""One table with everything that judges a set: accuracies by protocol, ranks, scores, distances, bytes and seconds.
+"""One table with all that is known of the sets of a dataset at an IPC: accuracies, ranks, scores, measures and costs.
 
-A table per dataset, IPC and student that was judged under several protocols, whose sets were measured, or where
-barycenters are compared; a row per method. What no row has is left out, so a suite shows as much as it asks for.
+There is a table per dataset, IPC and student if students were trained under several protocols, if sets were measured,
+or if methods computed barycenters. A row is a method. A column without any number is left out. Evaluators and measures
+declare their columns, so that a new one shows up here without an edit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import measures, scores
-from leaderboards.results.axes import EVERY_IPC, METHOD, SCORED, STUDENT, axis_values
+from leaderboards.results import scores
+from leaderboards.results.axes import EVERY_IPC, SCORED, STUDENT, axis_values
+from leaderboards.results.columns import Column
+from leaderboards.results.declared import Declared, Values
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
-from leaderboards.results.text import ipc_text, mean_text, rank_text, recovered_text
-from leaderboards.tables.typeset import HTML, LATEX, MARKDOWN, Markup, latex, markdown_grid
-from leaderboards.tables.units import duration, size
+from leaderboards.results.text import Mark, ipc_text, marks, mean_text, rank_text, recovered_text
+from leaderboards.results.units import size, value_text
+from leaderboards.tables.sheet import Cell, Line, Sheet
 
-NUMBERS = {  # column of the files that it draws on -> heading, format
-    "fgsm_top1": ("FGSM", "{:.1f}"),
-    "pgd_top1": ("PGD", "{:.1f}"),
-    "corruption_top1": ("corrupted", "{:.1f}"),
-    "hlr": ("HLR", "{:.2f}"),
-    "ior": ("IOR", "{:.2f}"),
-    "lrs_w0.5": ("LRS", "{:.2f}"),
-    "ars_g0.5": ("ARS", "{:.2f}"),
-    "teacher.w2": ("W2, teacher", "{:#.3g}"),
-    "neutral.w2": ("W2, neutral", "{:#.3g}"),
-    "teacher.statistics_error": ("statistics error", "{:#.3g}"),
-    "transport_cost": ("transport cost", "{:#.3g}"),
-    "barycenter_seconds": ("barycenter, s", "{:#.2g}"),
-}
-BARYCENTER = ("transport_cost", "barycenter_seconds")
-SOLVERS = 2  # different transport costs from which on their comparison is worth a table
-COSTS = {"images_bytes": ("images", size), "distill_seconds": ("distill", duration)}
+SCORES = (
+    Column("hlr", "HLR", better="lower"),
+    Column("ior", "IOR"),
+    Column("lrs_w0.5", "LRS"),
+    Column("ars_g0.5", "ARS"),
+)
+SOLVER = (
+    Column("transport_cost", "transport cost", better="lower"),
+    Column("barycenter_seconds", "barycenter", "s", better="lower"),
+)
+COSTS = (Column("images_bytes", "images", "B", better=""), Column("distill_seconds", "distill", "s", better=""))
+FIRST = 4  # columns of a component that are shown; the CSV files have all
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 LEGEND = {
-    "FGSM": "FGSM, PGD, corrupted: top-1 (%) on test images under attack, and the mean over six corruptions",
-    "recovered": "recovered: 0 % as random real images, 100 % as the full set (protocol standard)",
-    "rank": "rank: under protocol standard, with its 95 % interval",
-    "HLR": "HLR: lost against the full set with hard labels, lower is better",
-    "IOR": "IOR: gained over random real images",
-    "LRS": "LRS, ARS: label- and augmentation-robust score (w = g = 0.5), 0.269 for no advantage",
-    "W2, teacher": "W2: exact 2-Wasserstein distance to the real features of a class, through two networks; last row: "
-    "as many real images against the others",
-    "statistics error": "statistics error: of a class's batch-norm statistics, relative",
-    "transport cost": "transport cost: of the barycenter to the real features of its class",
+    "recovered": "Recovered: 0 % is the accuracy of random real images, 100 % that of the full set.",
+    "rank": "Rank: with its 95 % interval.",
+    "HLR ↓": "HLR: the accuracy lost against the full set, both with hard labels.",
+    "IOR ↑": "IOR: the accuracy gained over random real images.",
+    "LRS ↑": "LRS and ARS: label-robust and augmentation-robust score (weights 0.5), 0.269 for no advantage.",
+    "transport cost ↓": "Transport cost: from the barycenter to the real features of its class.",
 }
-LABELS = "bytes of labels"  # the row of what the labels of a set take
-FLOOR = "real images"  # the row of what as many real images reach against others
+MARKS = (
+    "Bold: the best of its column; underlined: the second; ≈: tied with the best. "
+    "↑: higher is better; ↓: lower is better."
+)
+LABELS = "bytes of labels"  # the line with the bytes of the labels of a set
+FLOOR = "real images"  # the line with the values that random real images reach
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its text, and whether it is the best of its column or within noise of it."""
-
-    text: str = ""
-    best: bool = False
-    tied: bool = False
-
-
-@dataclass(frozen=True)
-class Overview:
-    """A table of everything.
-
-    Attributes:
-        name: of its files.
-        caption: what it shows.
-        columns: their headings, without that of the method.
-        rows: by method, the most accurate first, then the full set, the bytes of labels and what chance reaches.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: dict[str, tuple[Cell, ...]]
-
-    @property
-    def legend(self) -> list[str]:
-        """How to read the columns that are there."""
-        return [text for column, text in LEGEND.items() if column in self.columns]
+Shown = tuple[str, dict[str, Cell]]  # the heading of a column, and its cells by line
 
 
 def overviews(
-    board: pd.DataFrame, sets: pd.DataFrame, attacked: pd.DataFrame, spent: pd.DataFrame, scored: pd.DataFrame
-) -> list[Overview]:
-    """Return every table of everything.
+    board: pd.DataFrame, pairwise: Pairwise, declared: Declared, further: Iterable[pd.DataFrame]
+) -> list[Sheet]:
+    """Return a table per dataset, IPC and student of which more is known than one accuracy per method.
 
     Args:
         board: a leaderboard with standings.
-        sets: as `measures.table` returns them.
-        attacked: as `evaluations.table` returns it; its protocols are shown by what it holds, not by their top-1.
-        spent: as `costs.table` returns it.
-        scored: as `scores.table` returns it.
+        pairwise: the differences between its rows.
+        declared: the values of the columns that evaluators and measures declare.
+        further: scores and costs, each with a row per dataset, IPC, method and student.
     """
-    measured = board[board["top1_mean"].notna() & ~board["protocol"].isin(attacked["protocol"])]
-    sized = {axis_values(row, METHOD): row for row in rows_of(measures.methods_of(sets))}
-    known: dict[Any, dict[str, Any]] = {}
-    for row in [*rows_of(spent), *rows_of(scored), *rows_of(attacked)]:
-        known.setdefault(axis_values(row, SCORED), {}).update(row)
-    found = []
+    scored: dict[Any, dict[str, Any]] = {}
+    for row in (row for table in further for row in rows_of(table)):
+        scored.setdefault(axis_values(row, SCORED), {}).update(row)
+    board = board[board["top1_mean"].notna()]
+    measured = declared.without_repeats(board)
+    sheets = []
     for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
-        dataset, _, student = axes
-        whole = measured[(measured[STUDENT] == [dataset, EVERY_IPC, student]).all(axis=1)]
-        rows = pd.concat([own, whole])
-        facts = {}
-        for row in rows_of(rows):
-            facts[row["method"]] = {
-                **known.get(axis_values(row, SCORED), {}),
-                **sized.get(axis_values(row, METHOD), {}),
-            }
-        measured_sets = any("teacher.w2" in values for values in facts.values())
-        spreads = {
-            f"{values['transport_cost']:.3g}" for values in facts.values() if not pd.isna(values.get("transport_cost"))
-        }
-        if len(spreads) < SOLVERS:
-            facts = {method: {**values, **dict.fromkeys(BARYCENTER)} for method, values in facts.items()}
-        if own["protocol"].nunique() > 1 or measured_sets or len(spreads) >= SOLVERS:
-            found.append(_overview(axes, rows, facts))
-    return found
+        dataset, ipc, student = axes
+        values: dict[str, dict[str, Any]] = {}
+        for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
+            known = {**scored.get(axis_values(row, SCORED), {}), **declared.values(row)}
+            values.setdefault(row["method"], {}).update(known)
+        columns = _known_columns(declared.columns, values, set(own["method"]))
+        if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
+            rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
+            sheets.append(_sheet(axes, rows_of(rows), columns, pairwise))
+    return sheets
 
 
-def files(found: Iterable[Overview]) -> dict[str, bytes]:
-    """Return every table as Markdown, LaTeX and CSV, by the names of their files."""
-    writers = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
-    return {f"tables/{table.name}.{kind}": write(table) for table in found for kind, write in writers.items()}
+def _at(rows: pd.DataFrame, dataset: str, ipcs: Sequence[int], student: str) -> pd.DataFrame:
+    return rows[(rows["dataset"] == dataset) & rows["ipc"].isin(ipcs) & (rows["student"] == student)]
 
 
-def to_csv(table: Overview) -> bytes:
-    """Return a table as CSV, its texts as they are shown; exact numbers are in the files that it draws on."""
-    lines = [[cell.text for cell in row] for row in table.rows.values()]
-    frame = pd.DataFrame(lines, pd.Index(table.rows, name="method"), table.columns)
+def _known_columns(declared: Iterable[Column], values: Mapping[str, Values], competing: Collection[str]) -> list[Shown]:
+    """Return the scores, the declared columns that have a value, and the costs of solvers where these differ."""
+    show = partial(_declared, values=values, competing=competing)
+    solvers = list(map(show, SOLVER))
+    differ = len({cell.text for cell in solvers[0][1].values()}) > 1
+    return [*map(show, SCORES), *(column for column in map(show, declared) if column[1]), *(solvers if differ else [])]
+
+
+def files(sheets: Iterable[Sheet]) -> dict[str, bytes]:
+    """Return the texts of every sheet as CSV, by the names of their files; other CSV files have the exact numbers."""
+    return {f"tables/{sheet.name}.csv": to_csv(sheet) for sheet in sheets}
+
+
+def to_csv(sheet: Sheet) -> bytes:
+    """Return the texts of a sheet as CSV."""
+    texts = [[cell.text for cell in line.cells] for line in sheet.lines]
+    index = pd.Index([line.heading for line in sheet.lines], name="method")
+    frame = pd.DataFrame(texts, index, [heading for _, heading in sheet.columns])
     return frame.to_csv(lineterminator="\n").encode()
 
 
-def to_markdown(table: Overview) -> bytes:
-    """Return a table as Markdown."""
-    mark = MARKDOWN
-    head = [["method", *map(mark.escape, table.columns)], [":--", *("--:" for _ in table.columns)]]
-    body = [[mark.escape(method), *(_marked(cell, mark) for cell in row)] for method, row in table.rows.items()]
-    grid = markdown_grid([*head, *body])
-    notes = "\n".join(f"- {mark.escape(line)}" for line in table.legend)
-    return f"**{mark.escape(table.caption)}**\n\n{grid}\n\n{notes}\n".encode()
-
-
-def to_latex(table: Overview) -> bytes:
-    """Return a table as LaTeX for a document that uses booktabs and graphicx."""
-    lines = [[_marked(cell, LATEX) for cell in row] for row in table.rows.values()]
-    frame = pd.DataFrame(lines, [*map(LATEX.escape, table.rows)], [*map(LATEX.escape, table.columns)])
-    body = frame.style.to_latex(hrules=True, column_format=f"l{'r' * len(table.columns)}")
-    return latex(table.name, table.caption, body, len(table.columns), [*map(LATEX.escape, table.legend)])
-
-
-def to_html(table: Overview) -> dict[str, Any]:
-    """Return what a page needs to show a table, escaped."""
-    mark = HTML
-    return {
-        "name": table.name,
-        "caption": mark.escape(table.caption),
-        "columns": [mark.escape(name) for name in table.columns],
-        "lines": [(mark.escape(name), [_marked(cell, mark) for cell in row]) for name, row in table.rows.items()],
-        "legend": mark.escape("; ".join(table.legend)),
-    }
-
-
-def _overview(axes: Any, rows: pd.DataFrame, facts: Mapping[str, Mapping[str, Any]]) -> Overview:
+def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], pairwise: Pairwise) -> Sheet:
     dataset, ipc, student = axes
-    protocols = list(dict.fromkeys(rows["protocol"]))
-    main = scores.ANY if scores.ANY in protocols else protocols[0]
-    best = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["top1_mean"].max()
-    order = rows[rows["protocol"] == main].sort_values("top1_mean", ascending=False)["method"]
-    last = set(rows.loc[rows["ipc"] == EVERY_IPC, "method"])
-    methods = sorted(dict.fromkeys([*order, *rows["method"]]), key=lambda method: method in last)
-    table = {method: _line(rows[rows["method"] == method], main, best, facts[method]) for method in methods}
-    table |= _below(rows, facts.values())
-    every = [*protocols, "recovered", "rank", *(heading for heading, _ in [*NUMBERS.values(), *COSTS.values()])]
-    columns = [name for name in every if any(line.get(name, Cell()).text for line in table.values())]
-    filled = {method: tuple(line.get(name, Cell()) for name in columns) for method, line in table.items()}
-    text = f"Everything that judges a set: {dataset}, IPC {ipc_text(ipc)}, student {student}. Top-1 (%) by protocol."
-    return Overview(f"overview_{dataset}_ipc{ipc}_{student}", text, tuple(columns), filled)
-
-
-def _line(rows: pd.DataFrame, main: str, best: Any, facts: Mapping[str, Any]) -> dict[str, Cell]:
-    """Return the cells of a method by column."""
-    by_protocol = {row["protocol"]: row for row in rows_of(rows)}
-    found = {name: _accuracy(row, best) for name, row in by_protocol.items()}
-    found |= dict(_numbers(facts))
-    for row in [by_protocol[main]] if main in by_protocol else []:
-        found |= {"recovered": Cell(recovered_text(row["recovered"])), "rank": Cell(rank_text(row))}
-        found |= {heading: Cell(text(row[name])) for name, (heading, text) in COSTS.items()}
-    return found
-
-
-def _below(rows: pd.DataFrame, facts: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Cell]]:
-    """Return the lines below the methods: the bytes of labels by protocol, and what chance reaches."""
-    stored = rows[rows["ipc"] != EVERY_IPC].groupby("protocol")["labels_bytes"].mean()
-    found = {LABELS: {str(protocol): Cell(size(count)) for protocol, count in stored.items()}}
-    floors = [{name: values.get(f"{name}_floor") for name in NUMBERS} for values in facts]
-    chance = [line for line in map(dict, map(_numbers, floors)) if line]
-    return {**found, FLOOR: chance[0]} if chance else found
-
-
-def _accuracy(row: Mapping[str, Any], best: Any) -> Cell:
-    competes = row["ipc"] != EVERY_IPC
-    is_best = competes and row["top1_mean"] == best[row["protocol"]]
-    return Cell(
-        mean_text(row["top1_mean"], row["top1_std"]),
-        is_best,
-        competes and not is_best and row["tied_with_best"] is True,
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    main = [row for row in rows if row["protocol"] == (scores.ANY if scores.ANY in protocols else protocols[0])]
+    columns = [
+        *_accuracies(rows, protocols, pairwise),
+        ("recovered", {row["method"]: Cell(recovered_text(row["recovered"])) for row in main}),
+        ("rank", {row["method"]: Cell(rank_text(row)) for row in main}),
+        *declared,
+        *(_declared(column, {row["method"]: row for row in main}, set()) for column in COSTS),
+    ]
+    columns = [(heading, cells) for heading, cells in columns if any(cell.text for cell in cells.values())]
+    best_first = sorted(main, key=lambda row: -row["top1_mean"])
+    last = {row["method"] for row in rows if row["ipc"] == EVERY_IPC}
+    methods = dict.fromkeys(row["method"] for row in [*best_first, *rows])
+    below = [name for name in (LABELS, FLOOR) if any(name in cells for _, cells in columns)]
+    lines = [*sorted(methods, key=lambda method: method in last), *below]
+    headings = [heading for heading, _ in columns]
+    floor = [f'Line "{FLOOR}": the same for as many random real images.'] if FLOOR in below else []
+    return Sheet(
+        f"overview_{dataset}_ipc{ipc}_{student}",
+        f"Overview: {dataset}, IPC {ipc_text(ipc)}, student {student}. Top-1 accuracy (%) by protocol.",
+        tuple(("", heading) for heading in headings),
+        tuple(
+            Line(name, tuple(cells.get(name, Cell()) for _, cells in columns), "below" if name in below else "method")
+            for name in lines
+        ),
+        (MARKS, *(text for heading, text in LEGEND.items() if heading in headings), *floor),
     )
 
 
-def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
-    for name, (heading, pattern) in NUMBERS.items():
-        if not pd.isna(values.get(name)):
-            yield heading, Cell(pattern.format(values[name]))
+def _accuracies(rows: Sequence[Values], protocols: Sequence[str], pairwise: Pairwise) -> list[Shown]:
+    """Return a column per protocol: mean accuracies, and below them the bytes of the labels of a set."""
+    columns: dict[str, dict[str, Cell]] = {protocol: {} for protocol in protocols}
+    bytes_of: dict[str, list[float]] = {protocol: [] for protocol in protocols}
+    for row, mark in zip(rows, marks(rows, pairwise), strict=True):
+        columns[row["protocol"]][row["method"]] = Cell(mean_text(row["top1_mean"], row["top1_std"]), mark)
+        if row["ipc"] != EVERY_IPC and not pd.isna(row["labels_bytes"]):
+            bytes_of[row["protocol"]].append(row["labels_bytes"])
+    for protocol, counts in bytes_of.items():
+        columns[protocol] |= {LABELS: Cell(size(fmean(counts)))} if counts else {}
+    return list(columns.items())
 
 
-def _marked(cell: Cell, mark: Markup) -> str:
-    text = mark.escape(cell.text)
-    return f"{mark.bold(text) if cell.best else text}{mark.about if cell.tied else ''}"
+def _declared(column: Column, values: Mapping[str, Values], competing: Collection[str]) -> Shown:
+    """Return a declared column: the values of all methods, the best of those that compete marked, and the floor."""
+    numbers = {m: float(known[column.name]) for m, known in values.items() if not pd.isna(known.get(column.name))}
+    rounded = {m: round(number, column.digits) for m, number in numbers.items() if m in competing}
+    best = {"higher": max, "lower": min}[column.better](rounded.values()) if column.better and rounded else None
+    several = len(set(rounded.values())) > 1
+    cells = {
+        method: Cell(value_text(number, column.unit, column.digits), Mark(int(several and rounded.get(method) == best)))
+        for method, number in numbers.items()
+    }
+    floors = [known[column.floor] for known in values.values() if not pd.isna(known.get(column.floor))]
+    floor = {FLOOR: Cell(value_text(floors[0], column.unit, column.digits))} if floors else {}
+    return f"{column.title}{ARROWS[column.better]}", {**cells, **floor}

@@ -1,4 +1,4 @@
-"""A comparison of two runs, as a terminal shows it."""
+"""The differences between two runs of a suite, for a terminal."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.results.run_diff import BEYOND, SAME, Change, Row, RunDiff
-from leaderboards.results.text import ipc_text
+from leaderboards.results.text import difference_text, ipc_text, mean_text
 
-SHOWN = 3  # changes of an identity; the CSV has all
+SHOWN = 3  # changes of an identity per row; the CSV file has all
 RULE = (
-    "Differences are B - A in percent points, over the cells (draw, seed) that both have. Beyond noise: the 95 % "
-    "interval of the paired mean difference (Student's t) leaves out 0; a single cell is held against the deviation "
-    "within rows, pooled over both runs. By chance that happens to one row in twenty."
+    "Differences are B - A in percent points, over the cells (draw, seed) of both runs. A row moved beyond noise if "
+    "the 95 % interval of its mean paired difference (Student's t) does not contain 0. A row with a single cell is "
+    "compared with the deviation within rows, pooled over both runs. One row in twenty moves beyond noise by chance."
 )
 
 
-def render(found: RunDiff, a: str, b: str) -> RenderableType:
-    """Return which rows moved, what changed around all of them, and what only one of the runs has.
+def render(difference: RunDiff, a: str, b: str) -> RenderableType:
+    """Return which rows moved, how devices and versions differ, and which rows only one run has.
 
     Args:
-        found: the comparison.
-        a: where run A lies.
-        b: where run B lies.
+        difference: between run A and run B.
+        a: the store of run A.
+        b: the store of run B.
     """
-    listed = [change for change in found.changes if change.verdict != SAME or change.identity]
-    cells = sum(len(change.cells) for change in found.changes)
+    listed = [change for change in difference.changes if change.verdict != SAME or change.identity]
+    cells = sum(len(change.cells) for change in difference.changes)
     beyond = sum(change.verdict == BEYOND for change in listed)
-    head = f"A: {a}\nB: {b}\n{cells} cells in both, of {len(found.changes)} rows: {beyond} moved beyond noise, "
-    rest = len(found.changes) - len(listed)
-    parts: list[RenderableType] = [
-        Text(f"{head}{len(listed) - beyond} moved or changed within it, {rest} are the same.")
-    ]
+    same = len(difference.changes) - len(listed)
+    counts = f"{beyond} moved beyond noise, {len(listed) - beyond} moved or changed within noise, {same} are the same"
+    head = f"A: {a}\nB: {b}\nBoth runs have {cells} cells in {len(difference.changes)} rows: {counts}."
+    parts: list[RenderableType] = [Text(head)]
     parts += [_table(listed), Text(RULE, style="dim")] if listed else []
-    around = [f"{text} ({count} cells)" for text, count in found.surroundings.most_common()]
-    parts += _section("Device and versions", around)
-    for run, rows in found.only.items():
+    surroundings = [f"{text} ({count} cells)" for text, count in difference.surroundings.most_common()]
+    parts += _section("Device and versions", surroundings)
+    for run, rows in difference.only.items():
         parts += _section(f"Only in {run}", [f"{_name(row)}: {count} cells" for row, count in rows.items()])
     return Group(*parts)
 
@@ -50,7 +49,8 @@ def _table(changes: Sequence[Change]) -> Table:
     for name in ("row", "cells", "A", "B", "B - A", "verdict", "what changed"):
         table.add_column(name, justify="right" if name in ("cells", "A", "B", "B - A") else "left")
     for change in changes:
-        numbers = (str(len(change.cells)), f"{change.mean('a'):.1f}", f"{change.mean('b'):.1f}", _difference(change))
+        means = (mean_text(change.mean("a")), mean_text(change.mean("b")))
+        numbers = (str(len(change.cells)), *means, _difference(change))
         bold = "bold" if change.verdict == BEYOND else ""
         table.add_row(_name(change.row), *numbers, change.verdict, Text("\n".join(_changed(change))), style=bold)
     return table
@@ -66,8 +66,7 @@ def _changed(change: Change) -> Iterator[str]:
 
 def _difference(change: Change) -> str:
     interval = change.gap.interval
-    half = f" ± {(interval[1] - interval[0]) / 2:.1f}" if interval else ""
-    return f"{change.gap.value:+.1f}{half}"
+    return difference_text(change.gap.value, (interval[1] - interval[0]) / 2 if interval else None)
 
 
 def _name(row: Row) -> str:

@@ -1,10 +1,10 @@
-"""The leaderboard as text: a table per dataset, protocol and student, then what is absent and why, then the files."""
+"""The leaderboard for a terminal: a table per dataset, protocol and student, then what is absent, then the files."""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,105 +17,131 @@ from rich.text import Text
 
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
+from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
-from leaderboards.results.text import ipc_text, mean_text, missing_text, part_text, rank_text, recovered_text
-from leaderboards.tables.units import duration, size
-
-Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
-COLUMNS = (
-    *("IPC", "method", "top-1 %", "recovered", "rank", "published"),
-    *("images", "labels", "distill", "label", "train", "memory"),
+from leaderboards.results.text import (
+    Mark,
+    ipc_text,
+    marks,
+    mean_text,
+    missing_text,
+    part_text,
+    rank_text,
+    recovered_text,
 )
-OPTIONAL = ("recovered", "rank", "published")  # shown where any row has one
-DISPENSABLE = ("memory", "label", "train", "published", "distill", "labels", "images", "recovered", "rank")  # in order
-SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # a line below the heading, no other
+from leaderboards.results.units import duration, size, value_text
+
+Row = Mapping[str, Any]
+Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
+FIRST = ("IPC", "method", "top-1 %")
+OPTIONAL: dict[str, Callable[[Row], str]] = {  # left out where no row has a text
+    "recovered": lambda row: recovered_text(row["recovered"]),
+    "rank": rank_text,
+    "published": lambda row: "" if pd.isna(row["reference_top1"]) else mean_text(row["reference_top1"]),
+}
+COSTS: dict[str, Callable[[Row], str]] = {
+    "images": lambda row: size(row["images_bytes"]),
+    "labels": lambda row: size(row["labels_bytes"]),
+    "distill": lambda row: duration(row["distill_seconds"]),
+    "relabel": lambda row: duration(row["relabel_seconds"]),
+    "evaluate": lambda row: duration(row["evaluate_seconds"]),
+    "memory": lambda row: size(row["peak_memory_mb"] * 1e6),
+}
+LEAST_IMPORTANT = ("memory", "relabel", "evaluate", "published", "distill", "labels", "images", "recovered", "rank")
+SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only a line below the headings
+NOTE = (
+    "Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC; ≈: tied with it. "
+    "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
+    "Costs are means per cell, without the teacher's. leaderboard.csv names the sources of published numbers."
+)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A leaderboard as rich draws it: in a narrow terminal the least important columns go, never a method's name."""
+class Board:
+    """A leaderboard that fits any terminal: a narrow one loses the least important columns, never a method's name."""
 
     report: Report
-    board: pd.DataFrame
+    rows: pd.DataFrame
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
-        shown = self.board[self.board["status"] != "skipped"]
-        for _, rows in shown.groupby(["dataset", "protocol", "student"], sort=False):
-            yield _table(rows, options.max_width)
-            if refusals := _refusals(rows):
+        pairwise = Pairwise(self.report.pairwise)
+        rows = self.rows[self.rows["status"] != "skipped"]
+        for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
+            dictionaries = rows_of(group)
+            found = marks(dictionaries, pairwise)
+            texts = [self._texts(row, mark) for row, mark in zip(dictionaries, found, strict=True)]
+            yield _table(_title(group), texts, [mark.rank == 1 for mark in found], options.max_width)
+            if refusals := _refusals(group):
                 yield Text("\n".join(refusals), style="dim")
-        if any(shown["top1_mean"].notna()):
+        if any(rows["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
-        for title, lines in absent(self.board, self.report.suite):
+        for title, lines in absent(self.rows, self.report.suite):
             yield _section(title, lines)
         if self.report.notes:
-            yield _section("Not drawn", list(self.report.notes))
+            yield _section("Not plotted", list(self.report.notes))
         if self.report.paths:
             yield _section(f"Files in {self.report.folder}", [_files(self.report)])
+
+    def _texts(self, row: Row, mark: Mark) -> dict[str, str]:
+        """Return the texts of a row by column."""
+        declared = self.report.declared
+        values = declared.values(row)
+        return {
+            "IPC": ipc_text(row["ipc"]),
+            "method": row["method"],
+            "top-1 %": _accuracy(row, mark),
+            **{name: text(row) for name, text in OPTIONAL.items()},
+            **{c.title: value_text(values.get(c.name), c.unit, c.digits) for c in declared.columns},
+            **{name: text(row) for name, text in COSTS.items()},
+        }
 
 
 def render(report: Report, selection: Selection | None = None) -> RenderableType:
     """Return the leaderboard for a terminal of any width.
 
     Args:
-        report: what `build` returned.
-        selection: values to show per column, e.g. ``{"dataset": ["digits"]}``; all where a column is not named.
+        report: a report, as `report.build` returns it.
+        selection: the values to show per column, such as ``{"dataset": ["digits"]}``; a column without an entry shows
+            all.
     """
-    board = report.leaderboard
+    rows = report.leaderboard
     for column, values in (selection or {}).items():
-        board = board[board[column].isin(list(values))]
-    return Shown(report, board)
-
-
-def _files(report: Report) -> str:
-    """Return the files of a report, those in subfolders counted."""
-    inside = [path.removeprefix(f"{report.folder}/") for path in report.paths]
-    folders = Counter(name.partition("/")[0] for name in inside if "/" in name)
-    counted = [f"{folder}/ ({count} files)" for folder, count in folders.items()]
-    return "  ".join([*(name for name in inside if "/" not in name), *counted])
-
-
-NOTE = (
-    "Top-1 on the test split, mean ± standard deviation over seeds; bold: the best at its IPC. "
-    "Recovered: 0 % is random_real, 100 % the full set. Ranks with their 95 % interval. "
-    "Costs are means per cell, without the teacher's. Where published numbers come from: leaderboard.csv."
-)
+        rows = rows[rows[column].isin(list(values))]
+    return Board(report, rows)
 
 
 def text(report: Report, selection: Selection | None = None, width: int = 100) -> str:
-    """Return the same as plain text."""
+    """Return the same as text without colours."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(render(report, selection))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _table(rows: pd.DataFrame, width: int) -> Table:
-    first = rows.iloc[0]
-    table = Table(box=SPACED, title=Text(_title(rows)), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-    lines = [dict(zip(COLUMNS, _fields(row), strict=True)) for row in rows_of(rows)]
-    names = _fitting(lines, width)
+def _table(title: str, texts: Sequence[Mapping[str, str]], best: Sequence[bool], width: int) -> Table:
+    """Return a table with a section per IPC and the best method of each in bold."""
+    table = Table(box=SPACED, title=Text(title), title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    names = _fitting(texts, width)
     for name in names:
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
-    best = rows.groupby("ipc")["top1_mean"].transform("max")
-    previous = first["ipc"]
-    for row, line, top in zip(rows_of(rows), lines, best, strict=True):
-        if row["ipc"] != previous:
+    previous = texts[0]["IPC"]
+    for line, bold in zip(texts, best, strict=True):
+        if line["IPC"] != previous:
             table.add_section()
-            previous = row["ipc"]
-        is_best = row["ipc"] != EVERY_IPC and row["top1_mean"] == top
-        table.add_row(*(Text(line[name]) for name in names), style="bold" if is_best else "")
+            previous = line["IPC"]
+        table.add_row(*(Text(line[name]) for name in names), style="bold" if bold else "")
     return table
 
 
-def _fitting(lines: list[dict[str, str]], width: int) -> list[str]:
-    """Return the columns for which a terminal has room."""
-    names = list(COLUMNS)
-    names = [name for name in names if name not in OPTIONAL or any(line[name] for line in lines)]
-    for dispensable in ("", *DISPENSABLE):
-        names = [name for name in names if name != dispensable]
-        if sum(2 + max(len(name), *(len(line[name]) for line in lines)) for name in names) < width:
+def _fitting(texts: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """Return the columns for which a terminal has room, without those that are empty."""
+    always = {*FIRST, *COSTS}
+    names = [name for name in texts[0] if name in always or any(line[name] for line in texts)]
+    declared = [name for name in names if name not in always and name not in OPTIONAL]
+    for dropped in ("", *reversed(declared), *LEAST_IMPORTANT):
+        names = [name for name in names if name != dropped]
+        if sum(2 + max(len(name), *(len(line[name]) for line in texts)) for name in names) < width:
             break
     return names
 
@@ -123,44 +149,35 @@ def _fitting(lines: list[dict[str, str]], width: int) -> list[str]:
 def _title(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     teachers = rows["teacher_top1"].dropna()
-    teacher = f" · teacher {teachers.iloc[0]:.1f} %" if len(teachers) else ""
+    teacher = f" · teacher {mean_text(teachers.iloc[0])} %" if len(teachers) else ""
     devices = sorted({device for device in rows["device"] if device})
     device = f" · {devices[0]}" if len(devices) == 1 else ""
     return f"{first['dataset']} · {first['protocol']} · {first['student']}{teacher}{device}"
 
 
-def _fields(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (
-        ipc_text(row["ipc"]),
-        row["method"],
-        _accuracy(row),
-        recovered_text(row["recovered"]),
-        rank_text(row),
-        "" if pd.isna(row["reference_top1"]) else f"{row['reference_top1']:.1f}",
-        size(row["images_bytes"]),
-        size(row["labels_bytes"]),
-        duration(row["distill_seconds"]),
-        duration(row["relabel_seconds"]),
-        duration(row["evaluate_seconds"]),
-        size(row["peak_memory_mb"] * 1e6),
-    )
-
-
-def _accuracy(row: Mapping[str, Any]) -> str:
+def _accuracy(row: Row, mark: Mark) -> str:
     if pd.isna(row["top1_mean"]):
         return missing_text(row["status"])
-    return mean_text(row["top1_mean"], row["top1_std"]) + part_text(row)
+    return mean_text(row["top1_mean"], row["top1_std"]) + ("≈" if mark.tied else "") + part_text(row)
 
 
 def _refusals(rows: pd.DataFrame) -> list[str]:
-    """Return why some IPCs have no rank, or nothing to recover: a line per reason."""
-    every = set(rows.loc[rows["ipc"] != EVERY_IPC, "ipc"])
+    """Return a line per reason why IPCs have no rank or no recovered fraction."""
+    all_ipcs = set(rows.loc[rows["ipc"] != EVERY_IPC, "ipc"])
     lines = []
     for reason, group in rows[rows["refused"] != ""].groupby("refused", sort=False):
         ipcs = sorted(set(group["ipc"]))
-        which = "" if set(ipcs) == every else f"IPC {', '.join(map(str, ipcs))}: "
+        which = "" if set(ipcs) == all_ipcs else f"IPC {', '.join(map(str, ipcs))}: "
         lines.append(f" {which}{reason}")
     return lines
+
+
+def _files(report: Report) -> str:
+    """Return the names of the files of a report, and of its subfolders with their number of files."""
+    names = [path.removeprefix(f"{report.folder}/") for path in report.paths]
+    folders = Counter(name.partition("/")[0] for name in names if "/" in name)
+    counted = [f"{folder}/ ({count} files)" for folder, count in folders.items()]
+    return "  ".join([*(name for name in names if "/" not in name), *counted])
 
 
 def _section(title: str, lines: list[str]) -> RenderableType:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_store import FakeStore, measured, paper
+from fake_store import PAIRS, FakeStore, measured, paper
 from readable import readable
 from rich.console import Console
 
@@ -134,13 +135,13 @@ def test_texts_of_no_other_plot_overlap(store):
     main = variants.contestants(board)
     for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
         kept = frame.index.intersection(main.index)
-        drawn = [
+        figures = [
             *accuracy.accuracy_against_bytes(frame.loc[kept]).items(),
             *accuracy.accuracy_against_seconds(frame.loc[kept]).items(),
-            *(item for draw in QUESTIONS for item in draw(frame).items()),
+            *(item for plot in QUESTIONS for item in plot(frame).items()),
         ]
-        assert len(drawn) >= 5
-        for _, figure in drawn:
+        assert len(figures) >= 5
+        for _, figure in figures:
             readable(figure)
     (training,) = ablation.training(curves_table(stored)).values()
     readable(training)
@@ -156,22 +157,22 @@ def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
     assert [text.get_text() for text in axes.get_xticklabels()] == ["hard", "soft", "standard"]
 
 
-def test_costs_that_tell_nothing_apart_are_not_drawn(store):
+def test_costs_that_tell_nothing_apart_are_not_plotted(store):
     for method in ("a", "b", "c"):
         store.done(store.cell(method=method))
     assert accuracy.accuracy_against_bytes(store.build().leaderboard) == {}
 
 
-def test_a_hyperparameter_is_drawn_beside_random_images(store):
+def test_a_hyperparameter_is_plotted_beside_random_images(store):
     paper(store, seeds=2)
-    drawn = ablation.sensitivity(store.build().leaderboard)
-    for figure in drawn.values():
+    figures = ablation.sensitivity(store.build().leaderboard)
+    for figure in figures.values():
         dotted = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
         assert dotted
         assert "dotted: random_real" in " ".join(figure.get_suptitle().split())
 
 
-def test_seconds_of_different_devices_are_not_drawn_together(store):
+def test_seconds_of_different_devices_are_not_plotted_together(store):
     for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
         for place, method in enumerate(methods):
             store.done(store.cell(method=method), device=device, seconds=2.0 + place)
@@ -181,7 +182,7 @@ def test_seconds_of_different_devices_are_not_drawn_together(store):
     assert "on one GPU" in " ".join(figure.get_suptitle().split())
 
 
-def test_plots_without_data_are_not_drawn(store):
+def test_plots_without_data_are_not_plotted(store):
     store.done(store.cell())
     store.cell(method="mmd")
     built = store.build()
@@ -189,16 +190,16 @@ def test_plots_without_data_are_not_drawn(store):
     assert names == {"accuracy_against_ipc_standard", "training_standard"}
 
 
-QUESTIONS = (ablation.ablation, ablation.distances, ablation.networks, ablation.sensitivity)
+QUESTIONS = (ablation.ablation, partial(ablation.pairs, declared=PAIRS), ablation.networks, ablation.sensitivity)
 
 
-def test_looks_differ_between_methods_and_stay_the_same():
+def test_marker_styles_differ_between_methods_and_stay_the_same():
     assert len(set(palette.KNOWN.values())) == len(palette.KNOWN)
-    assert palette.look("WMDD") == palette.look("wmdd")
-    assert palette.look("wmdd+bn").colour == palette.look("wmdd").colour
-    assert palette.look("wmdd+bn").marker != palette.look("wmdd").marker
-    assert palette.look("my_method") == palette.look("my_method")
-    assert palette.look("my_method") not in palette.KNOWN.values()
+    assert palette.marker_style("WMDD") == palette.marker_style("wmdd")
+    assert palette.marker_style("wmdd+bn").colour == palette.marker_style("wmdd").colour
+    assert palette.marker_style("wmdd+bn").marker != palette.marker_style("wmdd").marker
+    assert palette.marker_style("my_method") == palette.marker_style("my_method")
+    assert palette.marker_style("my_method") not in palette.KNOWN.values()
 
 
 def test_no_torch():

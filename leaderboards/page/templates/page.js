@@ -1,4 +1,4 @@
-// The table is plain HTML; this makes it sort and filter, and opens the provenance of a row.
+// The page works without this script. The script makes the table of all rows sort and filter, and shows provenance.
 async function unpack(id) {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -9,10 +9,10 @@ dark.addEventListener("change", follow);
 follow();
 
 function element(tag, text, ...children) {
-  const made = document.createElement(tag);
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
+  const node = document.createElement(tag);
+  if (text) node.textContent = text;
+  node.append(...children);
+  return node;
 }
 
 // Sorting and filtering
@@ -22,7 +22,7 @@ const {default: DataTable} = await import(module);
 URL.revokeObjectURL(module);
 const table = new DataTable("#board", {
   paging: false, info: true, order: [], autoWidth: false,
-  columnDefs: [{targets: "plain", orderable: false, searchable: false}],
+  columnDefs: [{targets: "unsorted", orderable: false, searchable: false}],
   layout: {topStart: "search", topEnd: "info", bottomStart: null, bottomEnd: null},
   language: {search: "Search", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", infoEmpty: "no rows"},
 });
@@ -36,20 +36,20 @@ const selects = table.columns("th.filter").indexes().toArray().map((index) => {
   return select;
 });
 
-// Rows without a number are out of sight until they are asked for
+// Rows without a number are hidden until the reader asks for them
 
-const everything = element("input");
-everything.type = "checkbox";
+const unmeasured = element("input");
+unmeasured.type = "checkbox";
 const measured = (index) => table.row(index).node().matches(".ok, .partial");
 const without = table.rows().indexes().toArray().filter((index) => !measured(index)).length;
-everything.checked = without === table.rows().count();
-table.search.fixed("measured", (text, data, index) => everything.checked || measured(index));
-everything.addEventListener("change", () => table.draw());
-if (without) document.getElementById("filters").append(element("label", `${without} ${without === 1 ? "row" : "rows"} without a number`, everything));
+unmeasured.checked = without === table.rows().count();
+table.search.fixed("measured", (text, data, index) => unmeasured.checked || measured(index));
+unmeasured.addEventListener("change", () => table.draw());
+if (without) document.getElementById("filters").append(element("label", `${without} ${without === 1 ? "row" : "rows"} without a number`, unmeasured));
 table.draw();
 
 function showAll() {
-  everything.checked = true;
+  unmeasured.checked = true;
   for (const select of selects) select.value = "";
   table.search("").columns().search("").draw();
 }
@@ -71,7 +71,7 @@ goToHash();
 
 // Provenance
 
-const known = JSON.parse(await unpack("provenance"));
+const provenance = JSON.parse(await unpack("provenance"));
 const dialog = document.getElementById("details");
 
 function pairs(values) {
@@ -79,14 +79,14 @@ function pairs(values) {
   return element("table", "", ...rows.map(([name, value]) => element("tr", "", element("th", name), element("td", String(value)))));
 }
 
-function node(number) {
-  const facts = known.nodes[number];
+function stage(number) {
+  const facts = provenance.nodes[number];
   const more = facts.parts > facts.keys.length ? ` and ${facts.parts - facts.keys.length} more parts` : "";
   const head = element("summary", `${facts.stage}: ${facts.component}`);
   return element("details", "", head, pairs({
     key: facts.keys.join("  ") + more, device: facts.device, precision: facts.precision, seconds: facts.seconds,
-    finished: facts.finished, commit: facts.commit, versions: known.texts[facts.versions],
-  }), element("pre", known.texts[facts.hyperparameters]));
+    finished: facts.finished, commit: facts.commit, versions: provenance.texts[facts.versions],
+  }), element("pre", provenance.texts[facts.hyperparameters]));
 }
 
 function explain(button) {
@@ -96,9 +96,9 @@ function explain(button) {
   const link = element("a", `#${id}`);
   link.href = `#${id}`;
   body.replaceChildren(link, pairs({reason: button.dataset.reason, "no rank": button.dataset.refused, published: button.dataset.source}));
-  for (const cell of known.rows[id] ?? []) {
+  for (const cell of provenance.rows[id] ?? []) {
     const accuracy = cell.top1 == null ? "not measured" : `top-1 ${cell.top1.toFixed(2)} %`;
-    body.append(element("h3", `draw ${cell.draw}, seed ${cell.seed}: ${accuracy}`), ...cell.nodes.map(node));
+    body.append(element("h3", `draw ${cell.draw}, seed ${cell.seed}: ${accuracy}`), ...cell.nodes.map(stage));
   }
   dialog.showModal();
 }

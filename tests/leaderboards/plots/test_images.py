@@ -1,4 +1,4 @@
-"""Contact sheets: the same classes for every method, the right images in the right rows, nothing drawn twice."""
+"""Contact sheets: the same classes for every method, the right images in the right rows, nothing painted twice."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def unit(index=0, classes=range(10), slots=range(10)) -> dict:
     return {"index": index, "classes": list(classes), "slots": list(slots)}
 
 
-def drawn(store: FakeStore, known=()) -> dict[str, bytes | None]:
+def painted(store: FakeStore, known=()) -> dict[str, bytes | None]:
     store.build()
-    return {picture.name: png for picture, png in images.draw(records.read(store.root, "main"), known)}
+    return {picture.name: png for picture, png in images.paint(records.read(store.root, "main"), known)}
 
 
 def grey_values(png: bytes, rows: int, columns: int) -> list[list[int]]:
@@ -59,7 +59,7 @@ def store(tmp_path: Path) -> FakeStore:
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_a_sheet_has_a_row_per_class(store, kind):
     saved(store, store.cell(ipc=10), [unit()], kind)
-    ((name, png),) = drawn(store).items()
+    ((name, png),) = painted(store).items()
     assert name.startswith("digits_ipc10_wmdd_sheet_")
     assert grey_values(png, 10, 10) == [[20 * c + s for s in range(10)] for c in range(10)]
 
@@ -67,7 +67,7 @@ def test_a_sheet_has_a_row_per_class(store, kind):
 def test_units_are_joined_and_classes_spread_over_all(store):
     units = [unit(0, range(6), range(2)), unit(1, range(6), range(2, 4)), unit(2, range(6, 12), range(4))]
     saved(store, store.cell(ipc=4), units)
-    (png,) = drawn(store).values()
+    (png,) = painted(store).values()
     shown = grey_values(png, 10, 4)
     assert [row[0] // 20 for row in shown] == [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
     assert all(row == [row[0] + slot for slot in range(4)] for row in shown)
@@ -75,24 +75,24 @@ def test_units_are_joined_and_classes_spread_over_all(store):
 
 def test_snapshots_become_a_strip_that_ends_with_the_finished_image(store):
     saved(store, store.cell(ipc=2), [unit(slots=range(2))], snapshots=3)
-    names = drawn(store)
+    names = painted(store)
     (strip,) = (png for name, png in names.items() if "_strip_" in name)
     assert len(names) == 2
     assert grey_values(strip, 10, 4) == [[250, 250, 250, 20 * c] for c in range(10)]
 
 
-def test_what_exists_is_not_drawn_again_and_a_new_set_has_a_new_name(store):
+def test_what_exists_is_not_painted_again_and_a_new_set_has_a_new_name(store):
     cell = store.cell(ipc=1)
     saved(store, cell, [unit(slots=[0])])
-    (name,) = drawn(store)
-    assert drawn(store, [name]) == {name: None}
+    (name,) = painted(store)
+    assert painted(store, [name]) == {name: None}
     saved(store, cell, [unit(5, slots=[0])])
-    assert name not in drawn(store)
+    assert name not in painted(store)
 
 
 def test_a_set_whose_images_are_gone_has_no_sheet(store):
     store.done(store.cell())
-    assert drawn(store) == {}
+    assert painted(store) == {}
 
 
 def test_the_report_keeps_only_the_sheets_of_its_sets(store):

@@ -1,4 +1,4 @@
-"""One table with everything that judges a set: what it holds, in which order, what it leaves out, in every format."""
+"""The overview of a dataset at an IPC: which columns and lines it has, in which order, and the same in every format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fake_store import FakeStore, measure
 
 from leaderboards import report
 from leaderboards.results import records, scores
-from leaderboards.tables import overview
+from leaderboards.tables import overview, typeset
+from leaderboards.tables.sheet import Sheet
 
 LEVELS = {"random_real": 60.0, "wmdd": 70.0, "noise": 10.0}
 
@@ -30,20 +31,24 @@ def fill(store: FakeStore, protocols=("standard", "hard"), seeds=3) -> None:
         store.done(store.cell(method="full", ipc=0, protocol=protocol), top1=95.0)
 
 
-def tables(store: FakeStore) -> list[overview.Overview]:
+def tables(store: FakeStore) -> list[Sheet]:
     built = store.build()
     return report.results_of(records.read(store.root, built.suite)).overviews
 
 
-def column(table: overview.Overview, name: str) -> dict[str, str]:
-    place = table.columns.index(name)
-    return {method: row[place].text for method, row in table.rows.items()}
+def headings(table: Sheet) -> list[str]:
+    return [heading for _, heading in table.columns]
+
+
+def column(table: Sheet, name: str) -> dict[str, str]:
+    position = headings(table).index(name)
+    return {line.heading: line.cells[position].text for line in table.lines}
 
 
 def test_a_row_per_method_the_best_first_and_the_full_set_last(store):
     fill(store)
     (table,) = tables(store)
-    assert list(table.rows) == ["wmdd", "random_real", "noise", "full", overview.LABELS]
+    assert [line.heading for line in table.lines] == ["wmdd", "random_real", "noise", "full", overview.LABELS]
     assert column(table, "standard") == {
         "wmdd": "71.0 ± 1.0",
         "random_real": "61.0 ± 1.0",
@@ -51,8 +56,9 @@ def test_a_row_per_method_the_best_first_and_the_full_set_last(store):
         "full": "95.0",
         overview.LABELS: "1 kB",
     }
-    assert [cell.best for cell in table.rows["wmdd"][:2]] == [True, True]
-    assert not table.rows["full"][0].best  # competes with nobody
+    ranks = {line.heading: [cell.mark.rank for cell in line.cells[:2]] for line in table.lines}
+    assert ranks["wmdd"] == [1, 1]
+    assert ranks["full"] == [0, 0]  # competes with nobody
 
 
 def test_what_is_judged_stands_beside_the_accuracies(store):
@@ -60,9 +66,9 @@ def test_what_is_judged_stands_beside_the_accuracies(store):
     (table,) = tables(store)
     board = report.summarise(store.root, "main").leaderboard
     scored = scores.table(board).set_index("method").loc["wmdd"]
-    assert column(table, "HLR")["wmdd"] == f"{scored['hlr']:.2f}" == "0.44"
-    assert column(table, "IOR")["wmdd"] == f"{scored['ior']:.2f}" == "0.10"
-    assert column(table, "LRS")["wmdd"] == f"{scored['lrs_w0.5']:.2f}"
+    assert column(table, "HLR ↓")["wmdd"] == f"{scored['hlr']:.2f}" == "0.44"
+    assert column(table, "IOR ↑")["wmdd"] == f"{scored['ior']:.2f}" == "0.10"
+    assert column(table, "LRS ↑")["wmdd"] == f"{scored['lrs_w0.5']:.2f}"
     assert column(table, "recovered")["wmdd"] == f"{100 * 10 / 34:.0f} %"
     assert column(table, "rank")["wmdd"].startswith("1")
     assert column(table, "recovered")["full"] == ""
@@ -73,7 +79,7 @@ def test_distances_stand_above_what_real_images_reach(store):
     for cell in [cell for cell in store.cells if cell["method"] == "wmdd"]:
         measure(store, cell, 2.0)
     (table,) = tables(store)
-    assert column(table, "W2, teacher") == {
+    assert column(table, "W2, teacher ↓") == {
         "wmdd": "2.00",
         "random_real": "",
         "noise": "",
@@ -81,7 +87,7 @@ def test_distances_stand_above_what_real_images_reach(store):
         overview.LABELS: "",
         overview.FLOOR: "1.10",
     }
-    assert overview.LEGEND["W2, teacher"] in table.legend
+    assert f'Line "{overview.FLOOR}": the same for as many random real images.' in table.legend
 
 
 def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
@@ -94,8 +100,8 @@ def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
         store.write(f"{node}/record.json", {**store.read(f"{node}/record.json"), "metrics": metrics})
     measure(store, cell, 2.0)
     (table,) = tables(store)
-    assert "robust" not in table.columns
-    assert {method: text for method, text in column(table, "FGSM").items() if text} == {"wmdd": "40.5"}
+    assert "robust" not in headings(table)
+    assert {method: text for method, text in column(table, "FGSM, % ↑").items() if text} == {"wmdd": "40.5"}
     (row,) = csv.DictReader((Path(store.build().folder) / "evaluations.csv").open())
     assert (row["method"], row["seeds"], row["jpeg_top1"], row["fgsm_top1_std"]) == ("wmdd", "2", "60.0", "0.7071")
 
@@ -103,9 +109,9 @@ def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
 def test_what_no_row_has_is_left_out(store):
     fill(store)
     (table,) = tables(store)
-    assert not {"ARS", "W2, teacher", "soft"} & set(table.columns)
-    assert overview.FLOOR not in table.rows
-    assert not any(line.startswith("W2") for line in table.legend)
+    assert not {"ARS ↑", "W2, teacher ↓", "soft"} & set(headings(table))
+    assert overview.FLOOR not in [line.heading for line in table.lines]
+    assert not any("random real images" in text for text in table.legend if text.startswith("Line"))
 
 
 def test_one_protocol_and_no_distance_make_no_table(store):
@@ -116,9 +122,9 @@ def test_one_protocol_and_no_distance_make_no_table(store):
 def test_formats_hold_the_same(store):
     fill(store)
     (table,) = tables(store)
-    made = overview.files([table])
+    made = {**overview.files([table]), **typeset.files([table])}
     rows = list(csv.DictReader(io.StringIO(made[f"tables/{table.name}.csv"].decode())))
-    assert [row["method"] for row in rows] == list(table.rows)
+    assert [row["method"] for row in rows] == [line.heading for line in table.lines]
     assert rows[0]["standard"] == "71.0 ± 1.0"
     text = made[f"tables/{table.name}.md"].decode()
     assert "| wmdd | **71.0 ± 1.0** |" in text
@@ -126,14 +132,14 @@ def test_formats_hold_the_same(store):
     latex = made[f"tables/{table.name}.tex"].decode()
     assert r"\textbf{71.0 $\pm$ 1.0}" in latex
     assert r"29 \%" in latex
-    assert latex.count(r"\\") >= len(table.rows) + 1
+    assert latex.count(r"\\") >= len(table.lines) + 1
 
 
 def test_the_page_shows_it_with_rank_and_what_is_recovered(store):
     fill(store)
     page = (Path(store.build().folder) / "index.html").read_text()
-    assert "Everything that judges a set" in page
-    assert "29 %</td>" in page
+    assert "Overview: digits, IPC 10" in page
+    assert "<td>29 %</td>" in page
 
 
 def test_solvers_of_a_barycenter_are_compared_by_what_transport_costs(store):
@@ -148,6 +154,6 @@ def test_solvers_of_a_barycenter_are_compared_by_what_transport_costs(store):
             record["cost"]["parts"] = {"barycenter_uniform": 0.25}
             store.write(f"{node}/record.json", record)
     (table,) = tables(store)
-    costs = {method: text for method, text in column(table, "transport cost").items() if text}
+    costs = {method: text for method, text in column(table, "transport cost ↓").items() if text}
     assert costs == {"damped": "5.00", "sinkhorn": "4.00", "exact": "3.00"}
-    assert set(column(table, "barycenter, s").values()) == {"0.50", ""}  # two parts of a set
+    assert set(column(table, "barycenter ↓").values()) == {"0.5 s", ""}  # two parts of a set

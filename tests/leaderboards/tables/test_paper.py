@@ -15,7 +15,7 @@ from fake_store import PAIRS, FakeStore, measured, paper
 from leaderboards.report import Report, build
 from leaderboards.results import references, variants
 from leaderboards.results.pairwise import Pairwise
-from leaderboards.tables import typeset
+from leaderboards.tables import layout, typeset
 from leaderboards.tables.paper import Table, tables
 
 
@@ -50,7 +50,7 @@ def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
 
 
 def marks(table: Table) -> dict[str, tuple[int, bool]]:
-    return {method: (entry.rank, entry.tied) for method, line in table.entries.items() for entry in line.values()}
+    return {method: tuple(entry.mark) for method, line in table.entries.items() for entry in line.values()}
 
 
 # Who is best
@@ -80,7 +80,7 @@ def test_a_full_set_stands_last_at_every_ipc_and_competes_with_nobody(found):
     table = found["main_standard_resnet18"]
     assert list(table.entries)[-1] == "full"
     assert set(table.entries["full"]) == set(table.columns)
-    assert {entry.rank for entry in table.entries["full"].values()} == {0}
+    assert {entry.mark.rank for entry in table.entries["full"].values()} == {0}
 
 
 def test_every_kind_of_table_is_made(found):
@@ -152,7 +152,7 @@ def test_differences_of_distances_are_those_of_the_means_paired(found, built):
 
 def test_what_was_not_run_is_visibly_absent_with_its_reason(found):
     table = found["main_standard_resnet18"]
-    text = typeset.to_markdown(table).decode()
+    text = typeset.to_markdown(layout.to_sheet(table)).decode()
     assert "failed" in text
     assert "rded at IPC 1, 10, 50: distill: out of memory" in text
     assert "imagenet1k: not on disk" in text
@@ -160,7 +160,7 @@ def test_what_was_not_run_is_visibly_absent_with_its_reason(found):
 
 
 def test_disagreeing_publications_are_both_shown(found):
-    text = typeset.to_markdown(found["main_standard_resnet18"]).decode()
+    text = typeset.to_markdown(layout.to_sheet(found["main_standard_resnet18"])).decode()
     line = text[text.index("| full") :]
     assert "59.6 (+33.5)" in line
     assert "63.5 (+29.6)" in line
@@ -172,7 +172,7 @@ def test_disagreeing_publications_are_both_shown(found):
 
 
 def test_csv_holds_every_number_once_with_its_publications(found, board):
-    rows = list(csv.DictReader(typeset.to_csv(found["main_standard_resnet18"]).decode().splitlines()))
+    rows = list(csv.DictReader(layout.to_csv(found["main_standard_resnet18"]).decode().splitlines()))
     full = [row for row in rows if (row["dataset"], row["method"]) == ("tiny_imagenet", "full")]
     assert sorted(row["published_top1"] for row in full) == ["59.57", "63.48"]
     assert {row["ipc"] for row in full} == {"all"}
@@ -187,13 +187,15 @@ def test_csv_holds_every_number_once_with_its_publications(found, board):
 
 def test_markdown_lines_have_one_cell_per_column(found):
     for table in found.values():
-        lines = [line for line in typeset.to_markdown(table).decode().splitlines() if line.startswith("|")]
+        lines = [
+            line for line in typeset.to_markdown(layout.to_sheet(table)).decode().splitlines() if line.startswith("|")
+        ]
         assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(table.columns) + 2}
 
 
 def test_latex_lines_have_one_cell_per_column_and_nothing_unescaped(found):
     for table in found.values():
-        text = typeset.to_latex(table).decode()
+        text = typeset.to_latex(layout.to_sheet(table)).decode()
         body = text[text.index("\\midrule") : text.index("\\bottomrule")]
         rows = [line for line in body.splitlines() if line.endswith("\\\\")]
         assert len(rows) >= len(table.entries)
@@ -205,7 +207,7 @@ def test_latex_lines_have_one_cell_per_column_and_nothing_unescaped(found):
 def test_latex_compiles(found, tmp_path):
     parts = []
     for table in found.values():
-        (tmp_path / f"{table.name}.tex").write_bytes(typeset.to_latex(table))
+        (tmp_path / f"{table.name}.tex").write_bytes(typeset.to_latex(layout.to_sheet(table)))
         parts.append(f"\\input{{{table.name}.tex}}")
     head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n\\begin{document}\n"
     (tmp_path / "all.tex").write_text(head + "\n".join(parts) + "\n\\end{document}\n")

@@ -1,0 +1,64 @@
+"""The result in sentences: which method is best at each dataset and IPC, by how much, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from leaderboards.results import scores
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.records import rows_of
+from leaderboards.results.roles import BOUND, CONTROL
+from leaderboards.results.text import difference_text, mean_text
+from leaderboards.results.units import duration
+
+NAMED = 3  # tied methods that are named; more are counted
+
+
+class Verdict(NamedTuple):
+    """One sentence and the block of the leaderboard that it is about."""
+
+    block: str
+    sentence: str
+
+
+def main_protocol(leaderboard: pd.DataFrame) -> str:
+    """Return the protocol that ranks, or the first with a number where the suite has not run that one."""
+    protocols = list(leaderboard.loc[leaderboard["top1_mean"].notna(), "protocol"].unique())
+    return scores.ANY if scores.ANY in protocols or not protocols else str(protocols[0])
+
+
+def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:
+    """Return a verdict per dataset and IPC, under the protocol that ranks and with the first student of the dataset."""
+    rows = leaderboard[(leaderboard["protocol"] == main_protocol(leaderboard)) & leaderboard["top1_mean"].notna()]
+    first = rows.groupby("dataset", sort=False)["student"].transform("first")
+    rows = rows[rows["student"] == first]
+    made: list[Verdict] = []
+    for (dataset, ipc), block in rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "ipc"], sort=False):
+        if len(block) > 1:
+            sentences = _sentences(rows_of(block), rows_of(rows[rows["dataset"] == dataset]))
+            made.append(Verdict(f"{dataset}, IPC {ipc}", " ".join(sentences)))
+    return made
+
+
+def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield who is best, who is tied with it or how far behind the next method is, its cost, and the controls."""
+    best, *others = sorted(block, key=lambda row: -row["top1_mean"])
+    tied = [row["method"] for row in others if row["tied_with_best"] is True]
+    behind = [row for row in others if row["method"] not in tied]
+    yield f"{best['method']} is best with {mean_text(best['top1_mean'], best['top1_std'])} %."
+    if tied:
+        more = f" and {len(tied) - NAMED} more" if len(tied) > NAMED else ""
+        yield f"Tied with it: {', '.join(tied[:NAMED])}{more}."
+    if behind:
+        gap = difference_text(best["top1_mean"] - behind[0]["top1_mean"]).removeprefix("+")
+        yield f"{'After these' if tied else 'Next'} comes {behind[0]['method']}, {gap} points behind."
+    if not pd.isna(best["distill_seconds"]):
+        yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
+    beside = [row for row in block if row["role"] == CONTROL and row is not best]
+    beside += [row for row in dataset if row["role"] == BOUND]
+    if beside:
+        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %" for row in beside]
+        yield f"For comparison: {', '.join(texts)}."

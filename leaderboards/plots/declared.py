@@ -1,0 +1,117 @@
+"""Plots of the columns that evaluators and measures declare. A new one is plotted without an edit here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from benchmark.files import file_name
+from leaderboards.plots import style
+from leaderboards.plots.style import line_style
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.columns import Column
+from leaderboards.results.measures import ACCURACY, ALL, correlations, methods_of
+from leaderboards.results.records import rows_of
+
+DECADES = 30  # ratio of the values from which on their axis is logarithmic
+
+
+def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence[Column]]) -> dict[str, Figure]:
+    """Plot accuracy against what a measure found: a figure per measure, dataset and protocol, a panel per column.
+
+    A figure has the first `style.PANELS` columns that have a correlation, at the largest IPC and with the first student
+    of the suite.
+
+    Args:
+        sets: what measures found, a row per distilled set (`measures.table`).
+        columns: what the measures declare, by measure.
+    """
+    figures = {}
+    points = methods_of(sets)
+    with style.plotting():
+        for measure, declared in columns.items():
+            rho = correlations(sets, list(declared))
+            for (dataset, protocol), group in rho[rho["dataset"] != ALL].groupby(["dataset", "protocol"], sort=False):
+                student = group["student"].iloc[0]
+                ipc = max(group.loc[group["student"] == student, "ipc"], key=int)
+                chosen = group[(group["student"] == student) & (group["ipc"] == ipc)].set_index("column")["rho"]
+                rows = points[(points["dataset"] == dataset) & (points["ipc"] == int(ipc))]
+                panels = {column: chosen[column.name] for column in declared if column.name in chosen.index}
+                figure = _scatter(rows, f"{ACCURACY}{protocol}.{student}", panels)
+                facts = f"{dataset}, IPC {ipc}, protocol {protocol}, student {student}"
+                rule = "rho: Spearman's rank correlation with the accuracy; dotted: as many random real images"
+                style.note(figure, f"{facts}; {rule}")
+                figures[f"accuracy_against_{file_name(f'{measure}_{dataset}_{protocol}')}"] = figure
+    return figures
+
+
+def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Figure]:
+    """Plot the numbers that an evaluator returns beside top-1 accuracy: a figure per dataset and protocol.
+
+    A panel is a column, a row of dots a method, the best on top. A figure has the first `style.PANELS` columns that
+    have two values, at the largest IPC and with the first student of the suite.
+
+    Args:
+        evaluated: the means and deviations of the numbers (`evaluations.table`).
+        columns: what the evaluators declare.
+    """
+    figures = {}
+    with style.plotting():
+        for (dataset, protocol), group in evaluated[evaluated["ipc"] != EVERY_IPC].groupby(["dataset", "protocol"]):
+            rows = group[(group["ipc"] == group["ipc"].max()) & (group["student"] == group["student"].iloc[0])]
+            chosen = [c for c in columns if c.name in rows and rows[c.name].notna().sum() > 1][: style.PANELS]
+            if not chosen:
+                continue
+            figure, panels = style.panels([column.heading for column in chosen], 0.8 + 0.2 * len(rows))
+            for axes, column in zip(panels, chosen, strict=True):
+                known = rows[rows[column.name].notna()].sort_values(column.name, ascending=column.better != "lower")
+                style.dots(axes, known["method"], known[column.name], known[f"{column.name}_std"])
+                axes.set_xlabel(_label(column))
+                axes.xaxis.set_major_locator(MaxNLocator(4))
+            row = rows.iloc[0]
+            facts = f"{dataset}, IPC {row['ipc']}, protocol {protocol}, student {row['student']}"
+            style.note(figure, f"{facts}; the best on top; mean ± one standard deviation")
+            figures[f"numbers_{file_name(f'{dataset}_{protocol}')}"] = figure
+    return figures
+
+
+def _label(column: Column) -> str:
+    """Return the heading of a column with its unit and its better direction."""
+    better = {"higher": "higher is better", "lower": "lower is better", "": ""}[column.better]
+    words = ", ".join(part for part in (column.unit, better) if part)
+    return f"{column.heading} ({words})" if words else column.heading
+
+
+def _scatter(points: pd.DataFrame, accuracy: str, chosen: Mapping[Column, float]) -> Figure:
+    shown = dict(list(chosen.items())[: style.PANELS])
+    figure, panels = style.panels([f"{column.heading}, rho = {rho:+.2f}" for column, rho in shown.items()], 2.1)
+    for axes, column in zip(panels, shown, strict=True):
+        _panel(axes, points, column, accuracy)
+    methods = list(points.sort_values(accuracy, ascending=False)["method"])
+    handles = [Line2D([], [], label=name, **{**line_style(name), "linestyle": ""}) for name in methods]
+    style.legend(figure, methods, handles)
+    return figure
+
+
+def _panel(axes: Axes, points: pd.DataFrame, column: Column, accuracy: str) -> None:
+    for row in rows_of(points):
+        axes.plot(row[column.name], row[accuracy], **{**line_style(row["method"]), "linestyle": ""})
+    values = points[column.name].dropna()
+    if column.floor in points:
+        floor = points[column.floor].mean()
+        axes.axvline(floor, color="#555555", linestyle=":", linewidth=0.9, zorder=1)
+        values = pd.concat([values, pd.Series([floor]).dropna()])
+    if values.min() > 0 and values.max() / values.min() > DECADES:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=style.TICKS))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(x=0.1, y=0.12)
+    axes.set_xlabel(_label(column))
+    axes.set_ylabel("top-1 accuracy (%)")

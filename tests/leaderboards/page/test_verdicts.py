@@ -1,0 +1,60 @@
+"""The result in sentences: who is best, who is tied with it, who follows by how much, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fake_store import FakeStore
+
+from leaderboards.page.verdicts import main_protocol, verdicts
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FakeStore:
+    return FakeStore(str(tmp_path))
+
+
+def fill(store: FakeStore, levels: dict[str, list[float]], **axes) -> None:
+    for method, values in levels.items():
+        for seed, top1 in enumerate(values):
+            store.done(store.cell(method=method, seed=seed, **axes), top1=top1, seconds=50.0)
+
+
+def test_a_verdict_names_the_best_the_tied_the_next_and_the_controls(store):
+    fill(store, {"wmdd": [70, 71, 72], "mmd": [69, 71, 71], "sre2l": [60, 61, 62], "random_real": [50, 51, 52]})
+    fill(store, {"full": [95]}, ipc=0)
+    (verdict,) = verdicts(store.build().leaderboard)
+    assert verdict.block == "digits, IPC 10"
+    assert verdict.sentence == (
+        "wmdd is best with 71.0 ± 1.0 %. Tied with it: mmd. After these comes sre2l, 10.0 points behind. "
+        "A set of wmdd takes 1 min 40 s to distill. For comparison: random_real 51.0 %, full 95.0 %."
+    )
+
+
+def test_without_a_tie_the_next_method_follows(store):
+    fill(store, {"wmdd": [70, 71], "mmd": [60, 61]})
+    (verdict,) = verdicts(store.build().leaderboard)
+    assert "Next comes mmd, 10.0 points behind." in verdict.sentence
+    assert "Tied" not in verdict.sentence
+
+
+def test_many_ties_are_counted(store):
+    fill(store, {name: [50, 60] for name in ("a", "b", "c", "d", "e", "f")})
+    (verdict,) = verdicts(store.build().leaderboard)
+    assert "Tied with it: b, c, d and 2 more." in verdict.sentence
+
+
+def test_a_single_method_wins_nothing(store):
+    fill(store, {"wmdd": [70]})
+    assert verdicts(store.build().leaderboard) == []
+
+
+def test_verdicts_are_under_the_protocol_that_ranks(store):
+    fill(store, {"wmdd": [90], "mmd": [91]}, protocol="hard")
+    assert main_protocol(store.build().leaderboard) == "hard"
+    fill(store, {"wmdd": [70], "mmd": [60]})
+    board = store.build().leaderboard
+    assert main_protocol(board) == "standard"
+    (verdict,) = verdicts(board)
+    assert verdict.sentence.startswith("wmdd is best with 70.0 %.")
