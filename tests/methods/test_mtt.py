@@ -1,4 +1,4 @@
-"""MTT: its loss and gradients against training unrolled by hand, its experts, and the datasets and values that it refuses."""
+"""MTT: its loss and gradients against training unrolled by hand, its experts, and the errors it raises."""
 
 from __future__ import annotations
 
