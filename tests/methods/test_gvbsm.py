@@ -1,4 +1,4 @@
-"""G-VBSM: its loss in float64, its moving averages, its spectrum, and how its teachers take turns."""
+"""G-VBSM: its loss against the formula in float64, its moving averages, its spectrum and its teachers in turn."""
 
 from __future__ import annotations
 
