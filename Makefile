@@ -1,11 +1,17 @@
-# make run    set up, then the whole main suite: what has no data on disk is listed with the way to get it
-# make test   set up, then the tests
+# make run          set up, then the whole suite main: cells without data on disk are listed with the way to get it
+# make test         set up, then the tests
+# make lint         ruff and mypy
+# make docs         the documentation, into docs/_build/html; a warning is an error
+# make test-oldest  the tests with the lowest versions that pyproject.toml allows, in .venv-oldest
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 SUITE ?= main
+OLDEST ?= .venv-oldest
+OLDEST_PYTHON ?= python3.11
+TESTS ?= tests
 
-.PHONY: run test install lint clean
+.PHONY: run test lint docs test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
@@ -18,18 +24,34 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(TESTS)
+
 install: $(VENV)/.installed
 
-# Versions come from constraints.txt; uv does the work where it is installed, else Python's own venv and pip.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# environment FOLDER, PYTHON, CONSTRAINTS, EXTRA: uv does the work where it is installed, else Python's own venv and pip.
+define environment
 	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --allow-existing --quiet --python $(PYTHON) $(VENV) && \
-		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+		uv venv --allow-existing --quiet --python $(2) $(1) && \
+		uv pip install --quiet --python $(1)/bin/python --constraint $(3) --editable '.[$(4)]'; \
 	else \
-		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+		$(2) -m venv $(1) && \
+		$(1)/bin/python -m pip install --quiet --constraint $(3) --editable '.[$(4)]'; \
 	fi
 	@touch $@
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(VENV),$(PYTHON),constraints.txt,dev)
+
+# The lower end of every range in pyproject.toml is a pin here; what these packages need in turn is as new as they allow.
+$(OLDEST)/.installed: pyproject.toml
+	@mkdir -p $(OLDEST)
+	@sed -nE 's/^ *"([A-Za-z0-9_.-]+)(\[[a-z,]+\])?>=([0-9a-z.]+)".*/\1==\3/p' pyproject.toml > $(OLDEST)/constraints.txt
+	$(call environment,$(OLDEST),$(OLDEST_PYTHON),$(OLDEST)/constraints.txt,test)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) docs/_build docs/reference .mypy_cache .pytest_cache .ruff_cache .hypothesis

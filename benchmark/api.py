@@ -1,8 +1,14 @@
-"""The nouns that a contributor imports: data, teachers, synthetic sets, labels, and the two things one can add.
+"""The classes that a contributor imports: data, teachers, synthetic sets, labels, and the components one can add.
 
-A method is a file in ``methods/`` with one subclass of `Distiller`; a label regime or an evaluator is a file in
-``evaluators/`` with one subclass of `LabelRegime` or `Evaluator`. The file's stem is its name. The fields of the class
-are its hyperparameters, the whole of them: what is not a field cannot change a result.
+A component is one file with one class:
+
+- a method: a file in ``methods/`` with a subclass of `Distiller`;
+- a label regime: a file in ``evaluators/labels/`` with a subclass of `LabelRegime`;
+- an evaluator: a file in ``evaluators/students/`` with a subclass of `Evaluator`;
+- a measure: a file in ``evaluators/measures/`` with a subclass of `Measure`.
+
+The stem of the file is the name of the component. The fields of the class are its hyperparameters. Only fields can
+change a result.
 """
 
 from __future__ import annotations
@@ -12,29 +18,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from benchmark.data import DatasetInfo, Frozen, ImageData, TestData, TrainData
 from benchmark.identity import seed_of
 from benchmark.synthetic import LabeledSet, Labels, SyntheticSet
 
 __all__ = [
+    "Column",
     "Component",
     "Context",
     "DatasetInfo",
     "Distiller",
     "Evaluator",
+    "Frozen",
+    "ImageData",
     "LabelRegime",
     "LabeledSet",
     "Labels",
     "Measure",
     "Preparation",
+    "Role",
     "SyntheticSet",
     "TeacherSpec",
     "TestData",
@@ -42,231 +50,212 @@ __all__ = [
     "Unit",
 ]
 
-
-class Frozen(BaseModel):
-    """Plain, validated, immutable values; an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Role = Literal["method", "control", "floor", "bound"]
 
 
-class DatasetInfo(Frozen):
-    """What may be known of a dataset without reading an image."""
+@dataclass(frozen=True)
+class Column:
+    """A number that an evaluator or a measure returns, and how tables and plots show it.
+
+    Attributes:
+        name: of the number, as `Evaluator.evaluate` or `Measure.measure` returns it.
+        heading: the text above the column.
+        unit: ``%``, say; "" for a number without a unit.
+        better: which direction is better; "" where neither is.
+        digits: digits after the decimal point.
+        floor: name of the number that random real images reach; "" for none.
+    """
 
     name: str
-    class_names: tuple[str, ...]
-    train_counts: tuple[int, ...]  # training images per class
-    resolution: int  # images are [channels, resolution, resolution]
-    channels: int = 3
-    mean: tuple[float, ...]  # of pixels in [0, 1], per channel
-    std: tuple[float, ...]
-    flip: bool = True  # a mirrored image still shows its class
-    fingerprint: str  # hash of all that decides the pixels that `read` returns
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-
-class ImageData(ABC):
-    """Labelled images behind one interface, whether they lie in memory or are decoded on demand."""
-
-    info: DatasetInfo
-    labels: Tensor  # [N] int64
-
-    @abstractmethod
-    def read(self, indices: Tensor) -> Tensor:
-        """Return images as uint8 [n, C, H, W] for indices [n] int64, in that order."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-class TrainData(ImageData):
-    """The training split, the only real data that a method meets: no path leads from here to the test split."""
-
-    @cached_property
-    def _by_class(self) -> tuple[Tensor, ...]:
-        order = torch.argsort(self.labels, stable=True)
-        ends = torch.bincount(self.labels, minlength=self.info.classes).cumsum(0)
-        return tuple(order.tensor_split(ends[:-1]))
-
-    def indices_of(self, label: int) -> Tensor:
-        """Return the indices (int64) of one class's training images, in the order of the data."""
-        return self._by_class[label]
-
-
-class TestData(ImageData):
-    """The held-back split, read once, after the last training step of a student."""
-
-    __test__ = False  # not a test case, whatever its name says to pytest
+    heading: str
+    unit: str = ""
+    better: Literal["higher", "lower", ""] = "higher"
+    digits: int = 2
+    floor: str = ""
 
 
 class Component(Frozen):
-    """Something with a name, a version and hyperparameters: what an identity is made of."""
+    """A method, label regime, evaluator, measure or preparation: a name, a version and hyperparameters."""
 
-    version: ClassVar[int] = 1  # raised when results may change
+    version: ClassVar[int] = 1  # raise it when results may change
 
     @classmethod
     def name(cls) -> str:
-        """The stem of the file that defines it, without the underscore of shared parts."""
-        return cls.__module__.rpartition(".")[2].lstrip("_")
+        """Return the stem of the file that defines the class."""
+        return cls.__module__.rpartition(".")[2]
 
     def identity(self) -> dict[str, Any]:
-        """Return name, version and every hyperparameter, defaults included."""
+        """Return name, version and all hyperparameters, defaults included: the part of a key that the component is."""
         return {"name": self.name(), "version": self.version, "params": self.model_dump(mode="json")}
 
 
 class TeacherSpec(Frozen):
-    """A network to be trained on the real training set first, by the dataset's teacher recipe."""
+    """A network that is trained on the real training set, by the teacher recipe of the dataset."""
 
-    arch: str | None = None  # None: the dataset's own teacher
-    neutral: bool = False  # the dataset's second opinion, a network that no method matches by default; without `arch`
-    epochs: int | None = None  # None: the recipe's
+    arch: str | None = None  # None: the dataset's teacher
+    neutral: bool = False  # True: the dataset's neutral network, which no method uses by default (`arch` stays None)
+    epochs: int | None = None  # None: as the recipe says
 
 
 class Unit(Frozen):
-    """A part of a synthetic set that can be distilled apart from the rest: the grain of parallelism and of resumption.
+    """A part of a synthetic set that is distilled alone. Units can run in parallel; a finished one stays finished.
 
-    It holds one image for every pair of a class and a slot, class by class: ``labels`` is ``[c0, c0, ..., c1, ...]``.
+    It holds one image for each pair of a class and a slot, class by class: ``labels`` is ``[c0, c0, ..., c1, ...]``.
     """
 
-    index: int  # position among the units
+    index: int  # 0, 1, ... among the units of a set
     ipc: int  # images per class of the whole set
     classes: tuple[int, ...]
-    slots: tuple[int, ...]  # which of the `ipc` images of each class
+    slots: tuple[int, ...]  # which of the images 0 .. ipc - 1 of each class
 
     @property
     def labels(self) -> Tensor:
-        """Class of every image of the unit, int64 [len(classes) * len(slots)]."""
+        """The class of every image of the unit, int64 [len(classes) * len(slots)]."""
         return torch.tensor(self.classes).repeat_interleave(len(self.slots))
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the engine gives to a running component. A component never seeds globally, picks a device or prints."""
+    """What the engine gives to a running component.
+
+    A component does not seed global generators, does not choose a device and does not print.
+    """
 
     device: torch.device
     precision: torch.dtype  # of `autocast`; float32 switches it off
     seed: int
-    scratch: Path  # private folder that survives an interruption, gone when the work is done
-    teachers: Sequence[nn.Module] = ()  # in the order of `Distiller.teachers`: frozen, in eval mode, on the device
+    scratch: Path  # private folder for files of unfinished work: kept after an interruption, removed at the end
+    teachers: Sequence[nn.Module] = ()  # as the component's `teachers` lists them: frozen, in eval mode, on the device
     prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what `Preparation.prepare` returned, on the CPU
     report: Callable[[int, int, Mapping[str, float]], None] = lambda step, total, scalars: None
-    parts: dict[str, float] = field(default_factory=dict)  # seconds, from `timed`
+    parts: dict[str, float] = field(default_factory=dict)  # seconds by part of the work, filled by `timed`
 
     def generator(self, *axes: object, device: torch.device | str = "cpu") -> torch.Generator:
-        """Return a fresh generator for named axes: the same name gives the same numbers, whatever ran before."""
+        """Return a new generator. Equal axes give equal random numbers, whatever ran before."""
         return torch.Generator(device).manual_seed(seed_of(self.seed, *axes))
 
     def autocast(self) -> torch.autocast:
-        """Return the mixed-precision region for forward passes; losses and statistics stay in float32."""
+        """Return the context manager of mixed-precision forward passes; compute losses and statistics outside."""
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of a block to the record's cost, under the name of a part of the work."""
+        """Add the seconds that a block takes to the cost in the record, under the name of a part of the work."""
         start = time.perf_counter()
         yield
         self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def progress(self, step: int, total: int, **scalars: float) -> None:
-        """Say how far the work is (cheap; call it every step, with Python numbers only now and then)."""
+        """Report how many steps of how many are done.
+
+        Call it after every step, it is cheap. Give scalars (Python numbers) only now and then: reading a number from
+        the device makes the device wait.
+        """
         self.report(step, total, scalars)
 
 
 class Preparation(Component, ABC):
-    """Costly work that does not depend on IPC (statistics, expert trajectories), shared by all that ask for the same.
+    """Costly work that does not depend on IPC: statistics or expert trajectories, say.
 
-    Two methods that return equal preparations share one artifact.
+    Two methods that return equal preparations share one result.
     """
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the trained networks it needs; () for none."""
+        """Return the trained networks that it needs; () for none."""
         return ()
 
     @abstractmethod
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
-        """Return named tensors, stored as one safetensors file."""
+        """Return named tensors. The engine stores them as one safetensors file."""
 
 
 class Distiller(Component, ABC):
-    """A dataset-distillation method."""
+    """A dataset-distillation method.
 
-    paper: ClassVar[str]  # where it comes from: title, venue, link
-    title: ClassVar[str] = ""  # as a table prints it; "" for the name in capitals
+    Roles: a ``method`` competes; the ``control`` is what every method must beat (random real images); the ``floor`` is
+    what labels reach without useful images (noise); the ``bound`` is what no method is expected to reach (full data).
+    """
+
+    paper: ClassVar[str]  # where the method comes from: title, venue, link
+    role: ClassVar[Role] = "method"  # how tables and scores use its rows
     uses_ipc: ClassVar[bool] = True  # False: the set is the same at every IPC (the whole training set, say)
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the networks it needs trained first; () for none."""
+        """Return the trained networks that it needs; () for none."""
         return ()
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return None, or the reason in words for which this cell is skipped."""
+        """Return None, or why the method cannot run on this dataset at this IPC; its cells are then skipped."""
         return None
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
-        """Return the costly work that is shared across IPC, or None."""
+        """Return the costly work that all IPC share, or None."""
         return None
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
-        """Return the parts that can be distilled apart; one by default."""
+        """Return the units of a set, each of which `distill` computes alone; one unit by default."""
         return (Unit(index=0, ipc=ipc, classes=tuple(range(info.classes)), slots=tuple(range(ipc))),)
 
     @abstractmethod
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
-        """Return the unit's synthetic images, class by class."""
+        """Return the synthetic images of a unit, class by class, in the order of ``unit.labels``."""
 
 
 class LabelRegime(Component, ABC):
-    """How synthetic images get the labels that a student learns from."""
+    """A way to give synthetic images the labels that a student learns from."""
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the networks that give the labels (``context.teachers``, also while the student trains)."""
+        """Return the networks that give the labels: ``context.teachers`` of the label regime and of the evaluator."""
         return ()
 
     @abstractmethod
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Return the labels; arrays that are too large for memory are written below ``folder``."""
+        """Return the labels. Write arrays that are too large for memory as files in ``folder``."""
 
     def bytes_per_image(self, classes: int) -> int:
-        """Return the bytes stored of one image's labels, by formula; 0 where nothing is stored beyond its class."""
+        """Return how many bytes the labels of one image take on disk; 0 where only its class is stored."""
         return 0
 
 
 class Evaluator(Component, ABC):
-    """What is asked of a labelled synthetic set: the accuracy of a student, say."""
+    """A test of a labelled synthetic set that trains a student: its accuracy, say."""
+
+    columns: ClassVar[tuple[Column, ...]] = ()  # the returned numbers that tables and plots show, most important first
 
     @abstractmethod
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | list[float]]:
-        """Train ``student`` (freshly initialised, on the device) and return named numbers, accuracies in percent.
+        """Train a student and return named numbers, accuracies in percent.
 
-        Nothing may be chosen on ``test``: it is read once, after the last step.
+        Args:
+            train: the synthetic images with their labels.
+            test: the test split. Read it once, after the last step; choose nothing on it.
+            student: a network with random weights, on the device.
+            context: its teachers are those of the label regime.
         """
 
     def missing(self) -> str | None:
-        """Return None, or what has to be installed before this can be asked; cells are skipped until then."""
+        """Return None, or which library has to be installed first; cells are skipped until then."""
         return None
 
 
 class Measure(Component, ABC):
-    """What can be said of a distilled set without training anybody: how far it lies from the real images, say."""
+    """A test of a distilled set that trains no student: its distance from the real images, say."""
+
+    columns: ClassVar[tuple[Column, ...]] = ()  # the returned numbers that tables and plots show, most important first
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the trained networks it looks through; () for none."""
+        """Return the trained networks that it needs; () for none."""
         return ()
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
-        """Return what is computed once per dataset and shared by all sets, or None."""
+        """Return the work that is done once per dataset and shared by all sets, or None."""
         return None
 
     @abstractmethod
     def measure(self, images: SyntheticSet, data: TrainData, context: Context, folder: Path) -> dict[str, Any]:
-        """Return named plain numbers, for the record; arrays that pictures are made of are written below ``folder``."""
+        """Return named numbers for the record; None for a number that is not defined.
 
-
-def as_array(images: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return uint8 images [N, C, H, W] as an array [N, H, W, C], as image libraries want them."""
-    return images.permute(0, 2, 3, 1).contiguous().numpy()
+        Write arrays, of which plots are made, as files in ``folder``.
+        """

@@ -1,4 +1,4 @@
-"""Distilled sets and their labels: what they hold, how they are stored, and how many bytes they take."""
+"""Distilled sets and their labels: their content, their files and their sizes in bytes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ Metadata = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A distilled set that describes itself: images in pixel space, never normalised.
+    """A distilled set: images in pixel space (never normalised) with their targets.
 
     Attributes:
-        images: [N, C, H, W], uint8, or float32 on the scale [0, 1] where a method leaves that range.
-        targets: the class of every image, int64 [N], or a soft label float32 [N, classes].
-        weights: float32 [N], non-negative, the part that each image has in the student's loss; None: all equal.
-        extras: further tensors worth keeping (snapshots over the iterations, for one); they train nobody.
-        metadata: further plain values (a learned step size, losses).
+        images: [N, C, H, W]; uint8, or float32 where 0 is black and 1 is white but values may lie outside of [0, 1].
+        targets: the class of each image, int64 [N], or its soft label, float32 [N, classes].
+        weights: float32 [N], non-negative: the weight of each image in the student's loss. None: all equal.
+        extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them.
+        metadata: further values that JSON can hold: a learned step size, losses.
+
+    Raises:
+        ValueError: a shape or type is wrong.
     """
 
     images: Tensor
@@ -40,44 +43,44 @@ class SyntheticSet:
     metadata: Metadata = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check shapes and types, so that a mistake shows where it is made."""
+        """Check shapes and types."""
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
-            raise ValueError(f"images are uint8 or float32 [N, C, H, W], not {_shape(self.images)}")
+            raise ValueError(f"images must be uint8 or float32 [N, C, H, W], not {_shape(self.images)}")
         if len(self.targets) != len(self.images):
-            raise ValueError(f"{len(self.images)} images, but {len(self.targets)} targets")
+            raise ValueError(f"there are {len(self.images)} images, but {len(self.targets)} targets")
         if self.targets.dim() == 1 and self.targets.dtype != torch.int64:
-            raise ValueError(f"class targets are int64, not {self.targets.dtype}")
+            raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
         if self.weights is not None and self.weights.shape != (len(self.images),):
-            raise ValueError(f"weights are [N], not {_shape(self.weights)}")
+            raise ValueError(f"weights must have the shape [N], not {_shape(self.weights)}")
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def classes(self) -> Tensor:
-        """The class of every image, int64 [N]; the likeliest one where targets are soft."""
+        """The class of each image, int64 [N]; where targets are soft, the class with the largest probability."""
         return self.targets if self.targets.dim() == 1 else self.targets.argmax(1)
 
     @property
     def images_bytes(self) -> int:
-        """Bytes of the images as stored, weights included."""
+        """Bytes that images and weights take in a file."""
         weights = 0 if self.weights is None else self.weights.nbytes
         return int(self.images.nbytes) + int(weights)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write the set as one safetensors file."""
         tensors = {"images": self.images, "targets": self.targets}
         tensors |= {} if self.weights is None else {"weights": self.weights}
         tensors |= {f"extra.{name}": value for name, value in self.extras.items()}
-        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(plain, path, metadata={"synthetic": json.dumps(dict(self.metadata))})
+        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(stored, path, metadata={"synthetic": json.dumps(dict(self.metadata))})
 
     @classmethod
     def load(cls, path: Path) -> SyntheticSet:
-        """Read what `save` wrote.
+        """Return the set that `save` wrote.
 
         Raises:
-            BenchmarkError: the file is not a synthetic set.
+            BenchmarkError: the file holds no synthetic set.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -90,7 +93,7 @@ class SyntheticSet:
 
     @classmethod
     def merge(cls, parts: Sequence[SyntheticSet]) -> SyntheticSet:
-        """Join the units of a set, class by class; the order of units decides within a class."""
+        """Return the units of a set joined into one, class by class; within a class in the order of the units."""
         if len(parts) == 1:
             return parts[0]
         order = torch.argsort(torch.cat([part.classes for part in parts]), stable=True)
@@ -108,7 +111,7 @@ class SyntheticSet:
         )
 
     def export_folder(self, folder: Path, class_names: Sequence[str]) -> None:
-        """Write ``folder/CLASS/NNNNN.png``; lossless for uint8 images, rounded to 8 bit otherwise."""
+        """Write each image as ``folder/CLASS/NNNNN.png``; float32 images are rounded to 8 bits."""
         counts = dict.fromkeys(range(len(class_names)), 0)
         pixels = to_uint8(self.images).permute(0, 2, 3, 1).numpy()
         for image, label in zip(pixels, self.classes.tolist(), strict=True):
@@ -119,10 +122,10 @@ class SyntheticSet:
 
     @classmethod
     def import_folder(cls, folder: Path, class_names: Sequence[str]) -> SyntheticSet:
-        """Read what `export_folder` wrote, or any folder of images of one size, one folder per class.
+        """Return the set in a folder that holds one folder of images per class, such as `export_folder` writes.
 
         Raises:
-            BenchmarkError: a class without a folder, or images of different sizes.
+            BenchmarkError: a class has no folder, or images have different sizes.
         """
         missing = [name for name in class_names if not (folder / name).is_dir()]
         if missing:
@@ -130,28 +133,28 @@ class SyntheticSet:
         files = [(path, c) for c, name in enumerate(class_names) for path in sorted((folder / name).iterdir())]
         arrays = [np.asarray(Image.open(path).convert("RGB")) for path, _ in files]
         if len({array.shape for array in arrays}) != 1:
-            raise BenchmarkError(f"{folder}: images of different sizes")
+            raise BenchmarkError(f"{folder}: the images have different sizes")
         images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
         return cls(images, torch.tensor([label for _, label in files]))
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Return images in [0, 1] as uint8, rounded to the nearest value; uint8 passes through."""
+    """Return float images in [0, 1] as uint8, rounded to the nearest value; return uint8 images unchanged."""
     return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a student is taught about each image.
+    """The labels from which a student learns.
 
     Attributes:
-        kind: ``hard``, the classes; ``soft``, one stored label per image; ``per_epoch``, the teacher's answer to every
-            augmented view (FKD), in the order in which the views are visited.
-        logits: None for hard labels and for labels that the teacher gives while the student trains;
-            else [N, classes] (soft) or [epochs, N, classes] (per epoch), float16, possibly memory-mapped; where only
-            the largest are kept, [epochs, N] of records (`evaluators.parts.top`). Fewer epochs than those of the
-            views are replayed again and again.
-        views: what decides the views, as plain values: they are replayed, never stored.
+        kind: ``hard``: the targets of the set; ``soft``: one label per image; ``per_epoch``: one label per view of each
+            epoch (FKD), in the order of the views.
+        logits: None for hard labels, and for labels that the teacher gives while the student trains. Else float16,
+            possibly memory-mapped: [N, classes] (soft) or [epochs, N, classes] (per epoch); where only the largest
+            logits are kept, structured values [epochs, N] (`evaluators.parts.top`). Where these are fewer epochs than
+            the student trains, they repeat.
+        views: the fields of the schedule, from which the views are computed again; views are never stored.
         seed: of the views.
     """
 
@@ -162,31 +165,32 @@ class Labels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stored labels, 0 where nothing is stored beyond the class."""
+        """Bytes of the stored logits; 0 where there are none."""
         return 0 if self.logits is None else int(self.logits.nbytes)
 
-    def read(self, place: Any) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return a copy of `logits` at an index, which must be stored, through a map of its own.
+    def logits_at(self, index: Any) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return a copy of stored logits, ``logits[index]``.
 
-        Every page that a map has touched counts as memory until the map is gone: so no more does than what is read.
+        Each call maps the file anew: pages that a memory map has touched count as memory until the map is closed, so
+        that only the pages of this call count.
         """
-        if isinstance(self.logits, np.memmap) and isinstance(self.logits.base, mmap):  # a whole file, not a slice of it
-            return np.array(np.load(str(self.logits.filename), mmap_mode="r")[place])
-        return np.array(np.asarray(self.logits)[place])
+        if isinstance(self.logits, np.memmap) and isinstance(self.logits.base, mmap):  # a whole file, no slice
+            return np.array(np.load(str(self.logits.filename), mmap_mode="r")[index])
+        return np.array(np.asarray(self.logits)[index])
 
     def save(self, folder: Path) -> None:
-        """Write ``labels.json`` and, unless it lies there already, ``logits.npy``."""
+        """Write ``labels.json``, and ``logits.npy`` unless the file exists."""
         if self.logits is not None and not (folder / "logits.npy").exists():
             np.save(folder / "logits.npy", self.logits)
-        plain = {"kind": self.kind, "views": dict(self.views), "seed": self.seed}
-        (folder / "labels.json").write_text(json.dumps(plain))
+        fields = {"kind": self.kind, "views": dict(self.views), "seed": self.seed}
+        (folder / "labels.json").write_text(json.dumps(fields))
 
     @classmethod
     def load(cls, folder: Path) -> Labels:
-        """Read what `save` wrote; logits are mapped, not read."""
-        plain = json.loads((folder / "labels.json").read_text())
+        """Return the labels that `save` wrote; the logits are memory-mapped."""
+        fields = json.loads((folder / "labels.json").read_text())
         path = folder / "logits.npy"
-        return cls(**plain, logits=np.load(path, mmap_mode="r") if path.exists() else None)
+        return cls(**fields, logits=np.load(path, mmap_mode="r") if path.exists() else None)
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,8 @@ def _shape(tensor: Tensor) -> str:
 class TensorFile(Mapping[str, Tensor]):
     """The tensors of a safetensors file by name, on the CPU.
 
-    Every look-up maps the file anew, for as long as its tensor, or a view of it, is held. Pages are read when they are
-    touched and count as memory until their map is gone: so no more does than what is read between two look-ups.
+    Each access by name maps the file anew. Its pages are read when they are touched, and count as memory until the
+    tensor and all slices of it are deleted. So only the pages count that were touched since the last access.
     """
 
     def __init__(self, path: Path) -> None:

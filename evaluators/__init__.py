@@ -1,1 +1,1 @@
-"""Label regimes, evaluators and scores: one file each; the file's stem is its name."""
+"""Label regimes, evaluators and measures: one file is one component, named by the file's stem."""

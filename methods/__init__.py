@@ -1,1 +1,1 @@
-"""Distillation methods: one file is one method and its stem the name; `_shared.py` files hold common parts."""
+"""Distillation methods: one file is one method, named by the file's stem. `methods.parts` holds what several share."""

@@ -1,4 +1,4 @@
-"""CDA: SRe2L with crops that begin large and shrink, so that an image is laid out before its details are filled in."""
+"""CDA: SRe2L whose crops start large and shrink, so that an image gets its layout before its details."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from methods.sre2l import SRe2L
 
 
 class CDA(SRe2L):
-    """SRe2L's loss; the least area of a crop at iteration i of I is ``s(i) = s_0 + (s_1 - s_0) h(i / (m I))``.
+    """SRe2L's loss. At iteration i of I the smallest area of a crop is ``s(i) = s_0 + (s_1 - s_0) h(i / (m I))``.
 
-    ``[s_0, s_1]`` is `crop_scale` and m the milestone, after which ``s = s_0``. ``h(t)`` falls from 1 to 0:
-    ``(1 + cos(pi t)) / 2`` (cosine), ``1 - t`` (linear), or it is 1 until the milestone (step).
+    ``[s_0, s_1]`` is `crop_scale`. m is the milestone: after m I iterations ``s = s_0``. ``h(t)`` falls from 1 to 0:
+    ``(1 + cos(pi t)) / 2`` (cosine) or ``1 - t`` (linear); with ``step`` it is 1 until the milestone.
 
-    Difference from the authors' code: there the milestone is 0 unless told otherwise, which is SRe2L; here it is 1.
+    Difference from the authors' code: the milestone is 1 by default; in the code it is 0, which is SRe2L.
     """
 
     paper: ClassVar[str] = (
@@ -25,14 +25,14 @@ class CDA(SRe2L):
     )
 
     curriculum: Literal["cosine", "linear", "step"] = "cosine"
-    milestone: float = Field(default=1.0, ge=0, le=1)  # the part of the iterations that the curriculum takes
+    milestone: float = Field(default=1.0, ge=0, le=1)  # m, the share of the iterations that the curriculum takes
 
     def crop_range(self, iteration: int) -> tuple[float, float]:
-        """Return the least and greatest area of the crop of an iteration."""
-        least, greatest = self.crop_scale
+        """Return the smallest and the largest area of the crop of an iteration."""
+        smallest, largest = self.crop_scale
         end = self.milestone * self.iterations
         if iteration >= end:
             return self.crop_scale
         time = iteration / end
         height = {"cosine": (1 + math.cos(math.pi * time)) / 2, "linear": 1 - time, "step": 1.0}[self.curriculum]
-        return least + (greatest - least) * height, greatest
+        return smallest + (largest - smallest) * height, largest

@@ -1,4 +1,4 @@
-"""DataDAM: synthetic images that draw a random network's attention to where the real ones of their class do."""
+"""DataDAM: synthetic images on which random networks attend to the same regions as on the real images of the class."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ from methods.parts.matching import Features, Matching, embedding
 class DataDAM(Matching):
     """``L = s (sum_l sum_c || mean_B a_l - mean_S a_l ||^2 + lambda sum_c || mean_B e - mean_S e ||^2)``.
 
-    ``a_l = v / ||v||, v = sum over channels of |f_l|^p`` is the spatial attention of an image at ReLU l, all but the
-    last; e the flattened last feature map. Networks, real batches and DSA as in DM.
+    ``a_l = v / ||v||, v = sum over channels of |f_l|^p`` is the spatial attention of an image at ReLU l, for all ReLUs
+    but the last. e is the flattened last feature map. Networks, real batches and DSA are those of DM.
 
-    Differences from the authors' code: its exponent is 1 where the paper has 4, and its "ConvNet" has batch norms where
-    the paper's table says instance norm; the fields `exponent` and `norm` switch (``{exponent: 1, norm: batch}`` is the
-    code), the paper is the default. The factor s = 100 is the code's.
+    Differences from the authors' code: the defaults follow the paper, which has exponent 4 and instance norm. The code
+    has exponent 1 and batch norm: ``{exponent: 1, norm: batch}``. The factor s = 100 is from the code.
     """
 
     paper: ClassVar[str] = (
         "Sajedi et al.: DataDAM, Efficient Dataset Distillation with Attention Matching, ICCV 2023, "
         "https://arxiv.org/abs/2310.00093"
     )
-    title: ClassVar[str] = "DataDAM"
 
     batch_real: int = Field(default=64, ge=1)
     exponent: Literal[1, 2, 4] = 4  # p
     task_balance: float = Field(default=0.01, ge=0)  # lambda
-    scale: float = Field(default=100.0, gt=0)  # s, in effect a factor of the learning rate
+    scale: float = Field(default=100.0, gt=0)  # s; it acts like a factor of the learning rate
 
     def features(self, network: nn.Module, images: Tensor) -> Features:
-        """Return the attention at every ReLU but the last, and the embedding."""
+        """Return the attention at all ReLUs but the last, and the embedding."""
         model: Any = network
         activations: list[Tensor] = []
         keep = partial(_keep, activations)
@@ -49,7 +47,7 @@ class DataDAM(Matching):
 
 
 def attention(maps: Tensor, exponent: int) -> Tensor:
-    """Return ``v / ||v||, v = sum over channels of |f|^p``, [n, H W], of feature maps f [n, C, H, W]."""
+    """Return ``v / ||v||, v = sum over channels of |f|^p`` of feature maps f [n, C, H, W], as [n, H W]."""
     return F.normalize(maps.abs().pow(exponent).sum(1).flatten(1), dim=1)
 
 

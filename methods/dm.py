@@ -1,4 +1,4 @@
-"""DM: synthetic images whose mean embedding, class by class, is that of the real ones."""
+"""DM: synthetic images whose mean embedding equals that of the real images, class by class."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from methods.parts.matching import Features, Matching, embedding
 class DM(Matching):
     """``L = sum_c || mean_B psi(A(x)) - mean_S psi(A(s)) ||^2``, squares summed over features and classes.
 
-    psi is the embedding (the flattened last feature map) of a ConvNet that is drawn afresh in every iteration, A a draw
-    of DSA that the real and the synthetic images of a class share.
+    psi is the embedding (the flattened last feature map) of a ConvNet with new random weights in every iteration. A is
+    a random DSA augmentation that the real and the synthetic images of a class share.
 
-    Differences from the authors' code: own generators in place of the clock; one DSA group for all classes of an
-    iteration (its parameters are drawn class by class as there), so that all pass through the network at once. A class
-    meets the same distribution of draws, and classes do not see each other.
+    Differences from the authors' code: random numbers do not depend on the clock. All classes of an iteration get
+    the same kind of DSA operation, so that they pass through the network together; its parameters are sampled for each
+    class, as in the code. A single class gets the same distribution of augmentations.
     """
 
     paper: ClassVar[str] = (
         "Zhao and Bilen: Dataset Condensation with Distribution Matching, WACV 2023, https://arxiv.org/abs/2110.04181"
     )
-    title: ClassVar[str] = "DM"
 
     def features(self, network: nn.Module, images: Tensor) -> Features:
         """Return the embedding."""

@@ -1,4 +1,4 @@
-"""A finished artifact from elsewhere, put into the store by ``python -m benchmark evaluate PATH``."""
+"""A distilled set from elsewhere, which ``python -m benchmark evaluate PATH`` has put into the store."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from typing import ClassVar
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
 from benchmark.errors import BenchmarkError
 
-REMEDY = "python -m benchmark evaluate PATH --dataset NAME --ipc N --method-name X puts it there"
+REMEDY = "python -m benchmark evaluate PATH --dataset NAME --ipc N --method-name X stores it"
 
 
 class External(Distiller):
-    """Images that somebody else has made: ``S`` is what the checksum names, whatever seed; nothing is computed here."""
+    """A set that somebody else has distilled: ``S`` is the set with this checksum, for every seed."""
 
-    paper: ClassVar[str] = "whoever made the artifact"
-    title: ClassVar[str] = "External"
+    paper: ClassVar[str] = "as the authors of the set say"
 
-    checksum: str = ""  # of images, targets and weights; "" names nothing
+    checksum: str = ""  # of images, targets and weights; "" names no set
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where no artifact is named."""
-        return None if self.checksum else f"no artifact is named by its checksum; {REMEDY}"
+        """Return a reason where no checksum is given."""
+        return None if self.checksum else f"no checksum names a set; {REMEDY}"
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
-        """Refuse: the engine asks only where the store does not hold the artifact.
+        """Refuse: the engine calls this only where the store does not hold the set.
 
         Raises:
             BenchmarkError: always.
         """
-        raise BenchmarkError(f"the artifact with the checksum {self.checksum} is not in the store; {REMEDY}")
+        raise BenchmarkError(f"the set with checksum {self.checksum} is not in the store; {REMEDY}")

@@ -1,4 +1,4 @@
-"""Herding: real images chosen one by one so that their mean feature stays as near as possible to the class's."""
+"""Herding: real images chosen one by one, so that the mean of their features stays near the mean of the class."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from methods.parts.statistics import ClassStatistics
 
 
 class Herding(Distiller):
-    """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the features, m their mean.
+    """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the features of a class, m their mean.
 
-    The selection is greedy, without replacement and without chance: a larger IPC extends a smaller one, and the seed
-    changes nothing. Difference from iCaRL: features keep their length, there they are scaled to 1.
+    The choice is greedy, without replacement and without random numbers: a larger IPC extends a smaller one, and the
+    seed changes nothing. Difference from the authors' code (iCaRL): features keep their length; iCaRL scales it to 1.
     """
 
     paper: ClassVar[str] = (
         "Welling: Herding Dynamical Weights to Learn, ICML 2009; as the exemplars of Rebuffi et al.: iCaRL, CVPR 2017, "
         "https://arxiv.org/abs/1611.07725"
     )
-    title: ClassVar[str] = "Herding"
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has fewer than IPC images."""
@@ -44,7 +43,7 @@ class Herding(Distiller):
 
 
 def herd(features: Tensor, k: int) -> Tensor:
-    """Return the places [k] of k <= n features [n, D], in the order in which they are chosen."""
+    """Return the indices [k] of the chosen features among [n, D], k <= n, in the order of the choice."""
     points = features.double()
     mean, total = points.mean(0), torch.zeros_like(points[0])
     left = torch.ones(len(points), dtype=torch.bool)

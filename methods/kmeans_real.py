@@ -1,4 +1,4 @@
-"""The real images nearest to the atoms of the class's Wasserstein barycenter: WMDD without any optimisation."""
+"""K-means real: the real images nearest to the atoms of their class's Wasserstein barycenter, WMDD without recovery."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from methods.parts.transport import Weights, barycenter, start_positions
 class KMeansReal(Distiller):
     """``S_c = {x_i(j)}`` with ``i = argmin over one-to-one i of sum_j |f_i(j) - b_j|^2``, f the teacher's features.
 
-    b are the IPC atoms of the barycenter of class c: with uniform weights k-means of clusters of equal size, with
-    learned weights k-means itself; learned weights go into the student's loss, scaled to mean 1. What WMDD reaches
-    beyond these images it owes to optimisation.
+    b are the IPC atoms of the barycenter of class c. With uniform weights they are the centres of k-means with clusters
+    of equal size, with learned weights those of k-means. Learned weights, scaled to mean 1, enter the student's loss.
+    The accuracy that WMDD has beyond these images comes from its recovery. There is no authors' code: this control of
+    WMDD is ours.
     """
 
     paper: ClassVar[str] = (
         "real images nearest to cluster centres, a control for Liu et al.: Dataset Distillation via the Wasserstein "
         "Metric, ICCV 2025, https://arxiv.org/abs/2311.18531"
     )
-    title: ClassVar[str] = "K-means real"
 
     weights: Weights = "uniform"  # of the atoms
-    atoms_rounds: int = Field(default=100, ge=1)  # of moving the atoms, at most
+    atoms_rounds: int = Field(default=100, ge=1)  # how often the atoms move, at most
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has fewer than IPC images."""

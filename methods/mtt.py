@@ -1,4 +1,4 @@
-"""MTT: synthetic images on which a network takes the way that experts take on the real ones."""
+"""MTT: synthetic images on which the weights of a network move as those of experts move on the real images."""
 
 from __future__ import annotations
 
@@ -21,29 +21,28 @@ from methods.parts.experts import Experts, new_network
 from methods.parts.real import random_indices, too_few
 from methods.parts.unroll import recomputed, unrolled
 
-MOST_CLASSES, MOST_PIXELS = 200, 128  # beyond these, experts and unrolled steps outgrow a GPU and a disk
+MOST_CLASSES, MOST_PIXELS = 200, 128  # with more, experts do not fit on a disk and inner steps not into a GPU
 
 
 class MTT(Distiller):
     """``L = || theta_N - theta*_{t+M} ||^2 / || theta*_t - theta*_{t+M} ||^2``.
 
-    theta* are the weights of an expert (see `Experts`) after t and t + M epochs on real images, t ~ U{0..T-1}; theta_N
-    those after N steps ``theta <- theta - alpha grad CE(A(s); theta)`` on synthetic images from theta*_t, each on a
-    batch of them under its own draw of DSA. SGD with momentum on the pixels and on the step size alpha; the images
-    start from real ones and are never clipped, and the last iterate is kept, as floats. The learned alpha is in the
-    metadata.
+    theta*_t and theta*_{t+M} are the weights of an expert (see `Experts`) after t and t + M epochs on real images,
+    t ~ U{0..T-1}. theta_N are the weights after N steps ``theta <- theta - alpha grad CE(A(s); theta)`` from theta*_t,
+    each on a batch of synthetic images under its own DSA augmentation A. SGD with momentum changes the pixels and the
+    step size alpha. The images start from real ones and are never clipped. The set holds the last iterate as floats,
+    and the learned alpha in its metadata.
 
-    Differences from the authors' code: alpha = exp(rho) stays positive, rho learns at ``step_size_rate / alpha_0^2``,
-    which moves alpha at first as the authors' rate moves it directly; no ZCA; the gradient holds one inner step in
-    memory at a time (``memory: unrolled`` is the authors' single graph, with equal results); the iterate kept is the
-    last, not the best on the test set.
+    Differences from the authors' code: alpha = exp(rho) stays positive; the learning rate of rho is
+    ``step_size_rate / alpha_0^2``, so that alpha first moves as in the code; no ZCA; the gradient keeps one inner step
+    in memory at a time (``memory: unrolled`` is the code's single graph, with equal results); the set is the last
+    iterate, not the best on the test set.
     """
 
     paper: ClassVar[str] = (
         "Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, "
         "https://arxiv.org/abs/2203.11932"
     )
-    title: ClassVar[str] = "MTT"
 
     iterations: int = Field(default=5000, ge=1)
     learning_rate: float = Field(default=1000.0, gt=0)  # of the pixels
@@ -72,11 +71,11 @@ class MTT(Distiller):
         return self
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where experts and unrolled steps are out of reach, or where real images are too few."""
+        """Return a reason where the dataset is too large for experts, or where a class has fewer than IPC images."""
         if info.classes > MOST_CLASSES or info.resolution > MOST_PIXELS:
             return (
                 f"trajectory matching is infeasible on {info.name} ({info.classes} classes at {info.resolution} px): "
-                f"experts and the gradient through {self.inner_steps} training steps are affordable up to "
+                f"its experts and the gradient through {self.inner_steps} training steps are affordable up to "
                 f"{MOST_CLASSES} classes and {MOST_PIXELS} px"
             )
         return too_few(info, ipc)
@@ -92,7 +91,7 @@ class MTT(Distiller):
         )
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
-        """Return the images and the learned step size; a killed run goes on where it was last saved."""
+        """Return the images and the learned step size; an interrupted run resumes from its last save."""
         info, device = data.info, context.device
         chosen = data.read(random_indices(data, unit.classes, unit.slots, context))
         images = normalize(chosen.to(device), info).requires_grad_()
@@ -122,7 +121,7 @@ class MTT(Distiller):
         return SyntheticSet(pixels, unit.labels, metadata={"loss": loss, "step_size": step_size})
 
     def _stretch(self, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
-        """Return an expert's weights [P] at both ends of a random stretch of its way."""
+        """Return the weights [P] of a random expert at a random epoch t and at epoch t + M."""
         trajectories, generator = context.prepared["trajectories"], context.generator("stretch", iteration)
         expert = int(torch.randint(len(trajectories), (), generator=generator))
         epoch = int(torch.randint(self.start_epochs, (), generator=generator))
@@ -131,7 +130,7 @@ class MTT(Distiller):
     def _batches(
         self, n: int, info: DatasetInfo, iteration: int, context: Context
     ) -> list[tuple[Tensor, Augmentation]]:
-        """Return places [b] and augmentation for every inner step; all images are used before one is used again."""
+        """Return image indices [b] and augmentation for every inner step; all images are used before one is reused."""
         generator = context.generator("batches", iteration)
         size = min(self.batch_synthetic or n, n)
         rounds = math.ceil(self.inner_steps / math.ceil(n / size))
@@ -141,11 +140,11 @@ class MTT(Distiller):
 
 
 class Learner:
-    """A network whose weights are given as one vector, so that its training can be differentiated.
+    """A network that takes its weights as one vector, so that gradients can pass through its training.
 
     Attributes:
-        network: its architecture.
-        labels: [N] int64, the classes of the images it learns from.
+        network: the architecture.
+        labels: [N] int64, the classes of the images from which it learns.
     """
 
     def __init__(self, network: nn.Module, labels: Tensor) -> None:
@@ -155,20 +154,20 @@ class Learner:
         self._sizes = [parameter.numel() for parameter in parameters]
 
     def step(self, weights: Tensor, learned: Sequence[Tensor], batch: tuple[Tensor, Augmentation]) -> Tensor:
-        """Return ``weights - exp(rho) grad CE`` on a batch.
+        """Return the weights [P] after one step, ``weights - exp(rho) grad CE``, on a batch.
 
-        Never in half precision, which the gradient of a gradient does not survive.
+        It computes in float32: the gradient of a gradient needs it.
 
         Args:
             weights: [P], requires grad.
             learned: images [N, C, S, S], normalised, and rho, the log of the step size.
-            batch: the places [b] of its images, and how they are augmented.
+            batch: indices [b] of the batch's images, and their augmentation.
         """
         images, rho = learned
-        rows, view = batch[0].to(images.device), batch[1]
+        rows, augmentation = batch[0].to(images.device), batch[1]
         parts = zip(weights.split(self._sizes), self._shapes, strict=True)
         state = dict(zip(self._names, (part.view(shape) for part, shape in parts), strict=True))
-        logits = functional_call(self.network, state, (view.apply(images[rows]),))
+        logits = functional_call(self.network, state, (augmentation.apply(images[rows]),))
         loss = F.cross_entropy(logits, self.labels[rows])
         (gradient,) = torch.autograd.grad(loss, [weights], create_graph=images.requires_grad)
         return weights - rho.exp() * gradient

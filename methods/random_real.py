@@ -1,26 +1,27 @@
-"""Random real images: the control that every distilled set has to beat under the same labels."""
+"""Random real images: the control that every method must beat under the same labels."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Role, SyntheticSet, TrainData, Unit
 from methods.parts.real import random_indices, too_few
 
 
 class RandomReal(Distiller):
     """IPC real images of every class, uniformly without replacement: ``S_c = {x_i : i in first IPC of pi_c}``.
 
-    ``pi_c`` is a random order of the images of class c. A larger IPC extends a smaller one: curves over IPC are paired.
+    ``pi_c`` is a random order of the images of class c. A larger IPC extends a smaller one, so that curves over IPC are
+    paired. There is no authors' code.
     """
 
     paper: ClassVar[str] = "a uniform subset, the baseline of the field"
-    title: ClassVar[str] = "Random real"
+    role: ClassVar[Role] = "control"
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has fewer than IPC images."""
         return too_few(info, ipc)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
-        """Draw the unit's images."""
+        """Choose the images of the unit."""
         return SyntheticSet(data.read(random_indices(data, unit.classes, unit.slots, context)), unit.labels)

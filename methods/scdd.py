@@ -1,4 +1,4 @@
-"""SCDD: SRe2L with a teacher whose features were learned without labels, so that its statistics tell more apart."""
+"""SCDD: SRe2L with a teacher that learned its features without labels, so that its statistics hold more detail."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from methods.sre2l import SRe2L
 class SCDD(SRe2L):
     """SRe2L's loss, ``L = CE(f(T(x)), y) + lambda R(T(x))``, with f a self-supervised network and a linear probe.
 
-    f has the architecture of the dataset's teacher and is trained by SimCLR, then its classifier alone on the labels;
-    the supervised teacher gives the labels of the images, as for every method.
+    f has the architecture of the dataset's teacher. SimCLR trains it without labels; then its classifier alone learns
+    the labels. The supervised teacher gives the soft labels of the images, as for every method.
 
-    Differences from the authors' code: they take published MoCo, SwAV or DINO networks (ResNet-50 on ImageNet-1K),
-    here f is trained on the dataset itself; units are those of sre2l.
+    Differences from the authors' code: f is trained on the dataset itself, while the code has published MoCo, SwAV or
+    DINO networks (ResNet-50 on ImageNet-1K); units are those of sre2l.
     """
 
     paper: ClassVar[str] = (
@@ -28,14 +28,14 @@ class SCDD(SRe2L):
         "https://arxiv.org/abs/2404.07976"
     )
 
-    pretrain_epochs: int = Field(default=200, ge=1)  # without labels
+    pretrain_epochs: int = Field(default=200, ge=1)  # of SimCLR
     probe_epochs: int = Field(default=50, ge=1)  # of the linear probe
-    pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both
+    pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both trainings
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where per-class statistics are asked for."""
+        """Return a reason where a hyperparameter needs per-class statistics."""
         if self.regulariser == "pcbn" or self.start == "nearest_real":
-            return "per-class statistics are the supervised teacher's: no regulariser pcbn and no start nearest_real"
+            return "no per-class statistics of this teacher: regulariser pcbn and start nearest_real need them"
         return super().supports(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation:

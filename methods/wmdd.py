@@ -1,4 +1,4 @@
-"""WMDD: images whose features are the atoms of a Wasserstein barycenter of their class."""
+"""WMDD: images whose features match the atoms of the Wasserstein barycenter of their class."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from methods.parts.transport import (
 )
 
 WEIGHTS: tuple[Weights, ...] = ("uniform", "learned")
-PAPER = {"ce_weight": 0.0, "regulariser_weight": 10.0}  # what objective paper sets unless told otherwise
+PAPER = {"ce_weight": 0.0, "regulariser_weight": 10.0}  # defaults under objective paper
 
 
 class WMDD(Recovery):
     """``L = d(F, B) + ce_weight CE + lambda R``: image j of class c is tied to atom j of the barycenter of class c.
 
-    B are the barycenter's positions, F the features of the images, R the gap between the statistics of the teacher's
-    batch norms on a class's images, weighted as their atoms, and on all its real images (PCBN).
+    F are the features of the images, B the positions of the atoms. R is the gap between the batch-norm statistics of
+    the teacher on the images of a class, weighted as their atoms, and on all real images of the class (PCBN).
 
     - ``objective: official``, as in the authors' code: ``d = |F - B|`` over the whole unit (one norm, not squared), R
-      with norms averaged over classes, lambda 10, CE kept.
+      with norms averaged over classes, lambda 10, with CE.
     - ``objective: paper``: ``d = sum |f_cj - b_cj|^2``, R with squared norms summed over classes, lambda 10, no CE.
 
-    Learned weights go into the student's loss, scaled to mean 1. The barycenters with uniform and with learned weights
-    are both computed, whichever is used: the record holds their transport costs and seconds.
+    Learned weights, scaled to mean 1, enter the student's loss. Both barycenters, with uniform and with learned
+    weights, are always computed: the record holds their transport costs and seconds.
 
-    Differences from the authors' code: exact class variances (``class_variance: batch`` for theirs), k-means++ instead
-    of noise as the start of the atoms (``atoms_start: noise``), 8-bit pixels instead of JPEG; learned weights in closed
-    form (``scheme: damped``).
+    Differences from the authors' code: exact class variances (``class_variance: batch`` as in the code); atoms start
+    from k-means++, not from noise (``atoms_start: noise``); learned weights in closed form (``scheme: damped``); 8-bit
+    pixels instead of JPEG.
     """
 
     paper: ClassVar[str] = (
@@ -57,7 +57,7 @@ class WMDD(Recovery):
     solver: Solver = "exact"
     scheme: Scheme = "alternating"
     atoms_start: Start = "kmeans++"
-    atoms_rounds: int = Field(default=100, ge=1)  # of moving the atoms, at most
+    atoms_rounds: int = Field(default=100, ge=1)  # how often the atoms move, at most
 
     @model_validator(mode="before")
     @classmethod
@@ -69,24 +69,24 @@ class WMDD(Recovery):
         return ClassStatistics(teacher=self.teacher)
 
     def squared(self) -> bool:
-        """Return whether norms are squared: in the paper, not in the authors' code."""
+        """Return whether R sums squared norms: yes in the paper, no in the authors' code."""
         return self.objective == "paper"
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
-        """Return the distance of the features to the atoms of the unit's classes."""
-        found, costs = [], []
+        """Return the distance d of the features from the atoms of the unit's classes."""
+        barycenters, costs = [], []
         for label in unit.classes:
             features = class_features(data, label, context).to(context.device)
             both = self._barycenters(features, unit.ipc, label, context)
-            found.append(both[self.weights])
-            costs.append({name: transport_cost(features, each.positions, each.weights) for name, each in both.items()})
+            barycenters.append(both[self.weights])
+            costs.append({name: transport_cost(features, b.positions, b.weights) for name, b in both.items()})
             context.progress(0, self.iterations)
-        atoms = torch.stack([each.positions for each in found]).float()  # [classes, IPC, D]
-        weights = torch.stack([each.weights for each in found]).float() if self.weights == "learned" else None
-        wanted = atoms.flatten(0, 1)
+        atoms = torch.stack([b.positions for b in barycenters]).float()  # [classes, IPC, D]
+        weights = torch.stack([b.weights for b in barycenters]).float() if self.weights == "learned" else None
+        targets = atoms.flatten(0, 1)
         mean_costs = {name: sum(cost[name] for cost in costs) / len(costs) for name in costs[0]}
         return Goal(
-            loss=lambda features: self._distance(features - wanted),
+            loss=lambda features: self._distance(features - targets),
             weights=weights,
             atoms=atoms,
             metadata={"transport_cost": mean_costs},
@@ -96,12 +96,12 @@ class WMDD(Recovery):
         return gaps.square().sum() if self.squared() else torch.linalg.vector_norm(gaps)
 
     def _barycenters(self, features: Tensor, ipc: int, label: int, context: Context) -> dict[Weights, Barycenter]:
-        """Return the barycenters of a class with uniform and with learned weights, from the same start."""
+        """Return the barycenters of a class with uniform and with learned weights; both start from the same atoms."""
         start = start_positions(features, ipc, self.atoms_start, context.generator("atoms", label))
-        found: dict[Weights, Barycenter] = {}
+        barycenters: dict[Weights, Barycenter] = {}
         for weights in WEIGHTS:
             with context.timed(f"barycenter_{weights}"):
-                found[weights] = barycenter(
+                barycenters[weights] = barycenter(
                     features, start, weights=weights, solver=self.solver, scheme=self.scheme, rounds=self.atoms_rounds
                 )
-        return found
+        return barycenters

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("benchmark", "methods", "evaluators", "leaderboards")
@@ -21,7 +22,8 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "benchmark.files": ("benchmark.errors",),
     "benchmark.config_files": ("benchmark.errors",),
     "benchmark.synthetic": ("benchmark.errors",),
-    "benchmark.api": ("benchmark.identity", "benchmark.synthetic"),
+    "benchmark.data": (),
+    "benchmark.api": ("benchmark.data", "benchmark.identity", "benchmark.synthetic"),
     "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files"),
     "benchmark.plan": (*GROUND, "benchmark.config_files", "benchmark.vision"),
     "benchmark.run": (*GROUND, "benchmark.files", "benchmark.plan", "benchmark.vision"),
@@ -135,3 +137,32 @@ def test_files_and_functions_are_short(path):
     for item in ast.walk(ast.parse(text)):
         if isinstance(item, ast.FunctionDef):
             assert item.end_lineno - item.lineno < 50, f"{item.name} has more than 50 lines"
+
+
+def test_the_architecture_page_draws_the_imports():
+    page = rooms.PAGE.read_text(encoding="utf-8")
+    assert rooms.filled(page) == page, "run: python docs/generate/rooms.py --write"
+
+
+def test_rooms_import_only_from_lower_floors():
+    graph = rooms.arrows()
+    floors = rooms.floors(graph)
+    assert all(floors[target] < floors[name] for name, targets in graph.items() for target in targets)
+    assert graph["benchmark.vision"] >= {"benchmark.api"}
+
+
+def test_a_drawing_has_an_arrow_for_every_import(tmp_path, monkeypatch):
+    for name, text in {
+        "benchmark/low.py": "",
+        "benchmark/plan/__init__.py": '"""Plans."""\n',
+        "benchmark/plan/graph.py": "def f():\n    from benchmark.low import g\n",
+        "methods/one.py": "import benchmark.plan.graph\nfrom methods.two import x\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(rooms, "ROOT", tmp_path)
+    graph = rooms.arrows()
+    assert graph == {"benchmark.low": set(), "benchmark.plan": {"benchmark.low"}, "methods": {"benchmark.plan"}}
+    with pytest.raises(ValueError, match=r"a -> b -> a"):
+        rooms.floors({"a": frozenset("b"), "b": frozenset("a")})

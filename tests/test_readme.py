@@ -1,4 +1,4 @@
-"""What the README promises: its length, its method, its commands."""
+"""The README is short, its commands exist, and its method runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,27 @@ def test_it_is_short():
 
 
 def test_every_command_that_it_names_exists():
-    words = set(re.findall(r"python -m benchmark (\w+)", README))
-    assert words >= {"plan", "run", "status", "report", "list", "data"}
-    for word in words:
-        assert CliRunner().invoke(main.app, [word, "--help"]).exit_code == 0, word
+    commands = {tuple(line.split()) for line in re.findall(r"python -m benchmark ((?:data )?\w+)", README)}
+    assert commands >= {("plan",), ("run",), ("status",), ("report",), ("list",), ("data", "fetch")}
+    for command in commands:
+        assert CliRunner().invoke(main.app, [*command, "--help"]).exit_code == 0, command
+
+
+def test_every_option_that_it_names_exists():
+    for line in re.findall(r"^python -m benchmark (\w[^#\n]*)", README, flags=re.MULTILINE):
+        name, *words = line.split()
+        shown = CliRunner().invoke(main.app, [name, "--help"], env={"COLUMNS": "200"}).output
+        assert all(word in shown for word in words if word.startswith("--")), line
+
+
+def test_every_path_that_it_names_exists():
+    paths = re.findall(r"`((?:benchmark|methods|evaluators|leaderboards|configs|tests|docs)/[^`]*)`", README)
+    assert "benchmark/api.py" in paths
+    for path in paths:
+        existing = (
+            path.partition("NAME")[0].rpartition("/")[0] if "NAME" in path or path.endswith("averages.py") else path
+        )
+        assert (CONFIGS.parent / existing).exists(), path
 
 
 def test_every_make_target_that_it_names_exists():
@@ -41,9 +58,9 @@ def test_its_method_runs_in_a_suite_without_touching_another_file(tmp_path: Path
     (folder / "averages.py").write_text(source)
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     runs = str(tmp_path / "runs")
-    where = ["--suite", "main", "--datasets", "digits", "--ipc", "1", "--students", "test_resnet"]
-    how = ["--protocols", "hard", "--methods", "averages", "--seeds", "1", "--runner", "serial", "--runs", runs]
-    result = CliRunner().invoke(main.app, ["run", *where, *how])
+    cells = ["--suite", "main", "--datasets", "digits", "--ipc", "1", "--students", "test_resnet"]
+    cells += ["--protocols", "hard", "--methods", "averages", "--seeds", "1"]
+    result = CliRunner().invoke(main.app, ["run", *cells, "--runner", "serial", "--runs", runs])
     assert result.exit_code == 0, result.output
     board = pd.read_csv(tmp_path / "runs" / "leaderboards" / "main" / "leaderboard.csv")
     row = board[board["method"] == "averages"].iloc[0]

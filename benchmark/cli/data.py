@@ -1,4 +1,4 @@
-"""``benchmark data``: look at, download and check datasets."""
+"""``benchmark data``: list, download and check datasets."""
 
 from __future__ import annotations
 
@@ -13,50 +13,53 @@ from benchmark.errors import BenchmarkError, Faults, unknown
 if TYPE_CHECKING:
     from benchmark.vision.datasets import DatasetConfig
 
-data_app = typer.Typer(help="Look at, download and check datasets.", no_args_is_help=True)
+data_app = typer.Typer(help="List, download and check datasets.", no_args_is_help=True)
 
 
 @data_app.command("list")
-def data_list(data: Data = Path("data")) -> None:
-    """Show which datasets are on disk, and how to get the others."""
+def list_datasets(data: Data = Path("data")) -> None:
+    """Print which datasets are on disk, and how to get the others."""
     from benchmark.cli import display
-    from benchmark.vision import datasets as vision_data
+    from benchmark.vision import datasets
 
-    found = {name: vision_data.load_dataset(name) for name in vision_data.list_datasets()}
-    out.print(display.pairs({name: vision_data.status(config, data) or "on disk" for name, config in found.items()}))
+    configs = {name: datasets.load_dataset(name) for name in datasets.list_datasets()}
+    states = {name: datasets.status(config, data) or "on disk" for name, config in configs.items()}
+    out.print(display.description_table(states))
 
 
-@data_app.command("fetch")
-def data_fetch(name: DatasetName, data: Data = Path("data")) -> None:
-    """Download a public dataset, or say how to get it; an interrupted download is resumed."""
+@data_app.command()
+def fetch(name: DatasetName, data: Data = Path("data")) -> None:
+    """Download a public dataset, or print how to get it. An interrupted download continues where it stopped."""
     from benchmark.cli import display
-    from benchmark.vision import datasets as vision_data
+    from benchmark.vision import datasets
 
     config = _dataset(name)
-    with display.counting(out, "MB", 1e6) as count:
-        vision_data.fetch(config, data, count)
-    out.print(f"{config.name}: {vision_data.status(config, data) or 'on disk'}")
+    with display.progress_bar(out, "bytes") as report:
+        datasets.fetch(config, data, report)
+    out.print(f"{config.name}: {datasets.status(config, data) or 'on disk'}")
 
 
-@data_app.command("check")
-def data_check(name: DatasetName, data: Data = Path("data")) -> None:
-    """Open every image of a dataset and report what is there and what is broken."""
+@data_app.command()
+def check(name: DatasetName, data: Data = Path("data")) -> None:
+    """Open every image of a dataset; print the number of images per class and the files that cannot be read."""
     from benchmark.cli import display
-    from benchmark.vision import datasets as vision_data
+    from benchmark.vision import datasets
 
     config = _dataset(name)
-    with display.counting(out, "images") as count:
-        found = vision_data.check(config, data, count)
-    out.print(display.pairs({f"train {n}": f"{c} images" for n, c in found.train.items()}))
-    out.print(display.pairs({f"test {n}": f"{c} images" for n, c in found.test.items()}))
-    if found.unreadable:
-        raise Faults(found.unreadable)
-    out.print(f"{sum(found.train.values())} training and {sum(found.test.values())} test images, all readable")
+    with display.progress_bar(out, "images") as report:
+        result = datasets.check(config, data, report)
+    for split, counts in (("train", result.train), ("test", result.test)):
+        images = {f"{split} {folder}": f"{count} images" for folder, count in counts.items()}
+        out.print(display.description_table(images))
+    if result.unreadable:
+        raise Faults(result.unreadable)
+    train, test = sum(result.train.values()), sum(result.test.values())
+    out.print(f"{train} training and {test} test images, all readable")
 
 
 def _dataset(name: str) -> DatasetConfig:
-    from benchmark.vision import datasets as vision_data
+    from benchmark.vision import datasets
 
-    if name not in vision_data.list_datasets():
-        raise BenchmarkError(unknown("dataset", name, vision_data.list_datasets()))
-    return vision_data.load_dataset(name)
+    if name not in datasets.list_datasets():
+        raise BenchmarkError(unknown("dataset", name, datasets.list_datasets()))
+    return datasets.load_dataset(name)

@@ -1,4 +1,4 @@
-"""What a user sees while a campaign runs: one live table on a terminal, plain lines elsewhere."""
+"""What commands print: tables, a live table of a run, progress bars, sizes and times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import humanize
 import pandas as pd
-from rich import filesize
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,155 +22,177 @@ from benchmark.run.store import Store
 
 if TYPE_CHECKING:
     from benchmark.plan.graph import Plan
-    from benchmark.plan.label_bytes import Foreseen
+    from benchmark.plan.label_bytes import LabelSize
     from benchmark.plan.nodes import Node
     from benchmark.run.runner import Event
 
-SHOWN = 8  # running nodes at most
+MAX_LINES = 8  # running nodes that the live table lists
+ENDS = ("done", "failed", "blocked")
+CELL_STATES = ("ok", "failed", "blocked", "missing", "skipped")
+RECENT = 60  # seconds after its last heartbeat for which a node counts as running
 
 
-class Board:
-    """The state of a campaign, drawn anew whenever the terminal asks."""
+class ProgressTable:
+    """The state of a run as a table: how many nodes of each stage run, are done, have failed or are blocked."""
 
-    def __init__(self, nodes: Mapping[str, Node], store: Store, expected: float) -> None:
-        """Start with everything waiting; ``expected`` is the estimated work in seconds, 0 where nothing is known."""
+    def __init__(self, nodes: Mapping[str, Node], store: Store, expected_seconds: float) -> None:
+        """Start with all nodes waiting.
+
+        Args:
+            nodes: the nodes to run.
+            store: holds the heartbeats of running nodes.
+            expected_seconds: the estimated sum of the seconds of all nodes; 0 if there is no estimate.
+        """
         self.total = Counter(node.stage for node in nodes.values())
-        self.counts = {status: Counter[str]() for status in ("done", "failed", "blocked")}
-        self.running: dict[str, tuple[Node, float]] = {}
-        self.store, self.expected, self.begun = store, expected, time.monotonic()
-        self.worked = 0.0
+        self.counts = {status: Counter[str]() for status in ENDS}
+        self.running: dict[str, tuple[Node, float]] = {}  # the node and when it started, by key
+        self.store, self.expected_seconds, self.started = store, expected_seconds, time.monotonic()
+        self.node_seconds = 0.0  # of the nodes that have ended, added up
 
-    def take(self, event: Event) -> None:
-        """Note an event."""
+    def update(self, event: Event) -> None:
+        """Count an event."""
         if event.status == "started":
             self.running[event.node.key] = (event.node, time.monotonic())
             return
         self.running.pop(event.node.key, None)
-        self.worked += event.seconds
+        self.node_seconds += event.seconds
         if event.status in self.counts:
             self.counts[event.status][event.node.stage] += 1
 
     @property
     def finished(self) -> int:
-        """Nodes that are done, failed or blocked."""
+        """Number of nodes that are done, failed or blocked."""
         return sum(counts.total() for counts in self.counts.values())
 
-    def left(self) -> str:
-        """Return the time left in words, from the share of nodes finished and from past records."""
-        spent = time.monotonic() - self.begun
+    @property
+    def failed(self) -> int:
+        """Number of nodes that failed."""
+        return self.counts["failed"].total()
+
+    def time_left(self) -> str:
+        """Return the estimated time left, from past records, or else from the share of nodes that have ended."""
+        elapsed = time.monotonic() - self.started
         if not self.finished:
-            return f"about {span(self.expected)} of work" if self.expected else "unknown"
-        pace = spent / max(self.worked, 1e-9)  # wall seconds per second of work: below 1 where nodes run side by side
-        by_past = (self.expected - self.worked) * pace
-        by_count = spent / self.finished * (self.total.total() - self.finished)
-        return f"about {span(max(by_past, 0.0) if self.expected > self.worked else by_count)}"
+            return f"about {time_span(self.expected_seconds)} of work" if self.expected_seconds else "unknown"
+        if self.expected_seconds > self.node_seconds:
+            pace = elapsed / max(self.node_seconds, 1e-9)  # below 1 where nodes run in parallel
+            return f"about {time_span((self.expected_seconds - self.node_seconds) * pace)}"
+        return f"about {time_span(elapsed / self.finished * (self.total.total() - self.finished))}"
 
     def __rich__(self) -> RenderableType:
-        """Draw the table, and below it the nodes that run."""
-        table = Table("stage", "running", "done", "failed", "blocked", "of", box=None, header_style="bold")
+        """Return the table, and below it a line for every running node."""
+        table = Table("stage", "running", *ENDS, "of", box=None, header_style="bold")
         active = Counter(node.stage for node, _ in self.running.values())
         for stage in STAGES:
             if self.total[stage]:
-                numbers = (active[stage], *(self.counts[s][stage] for s in ("done", "failed", "blocked")))
-                table.add_row(stage, *(str(n) if n else "·" for n in numbers), str(self.total[stage]))
-        lines = [self._line(node, since) for node, since in list(self.running.values())[:SHOWN]]
-        spent = span(time.monotonic() - self.begun)
-        foot = Text(f"{self.finished} of {self.total.total()} in {spent}, left: {self.left()}", style="bold")
-        return Group(table, *lines, foot)
+                numbers = (active[stage], *(self.counts[status][stage] for status in ENDS))
+                table.add_row(stage, *(str(number) if number else "·" for number in numbers), str(self.total[stage]))
+        lines = [self._line(node, started) for node, started in list(self.running.values())[:MAX_LINES]]
+        elapsed = time_span(time.monotonic() - self.started)
+        summary = f"{self.finished} of {self.total.total()} in {elapsed}, left: {self.time_left()}"
+        return Group(table, *lines, Text(summary, style="bold"))
 
-    def _line(self, node: Node, since: float) -> Text:
-        word: dict[str, Any] = self.store.read_json(f".progress/{node.key}.json") or {}
-        share = f"{word['step']}/{word['total']}" if word else span(time.monotonic() - since)
-        scalars = {k: v for k, v in word.items() if k not in ("step", "total", "when") and isinstance(v, int | float)}
+    def _line(self, node: Node, started: float) -> Text:
+        heartbeat: dict[str, Any] = self.store.read_json(f".progress/{node.key}.json") or {}
+        step = f"{heartbeat['step']}/{heartbeat['total']}" if heartbeat else time_span(time.monotonic() - started)
+        scalars = {
+            name: value
+            for name, value in heartbeat.items()
+            if name not in ("step", "total", "when") and isinstance(value, int | float)
+        }
         values = "  ".join(f"{name} {value:.3g}" for name, value in scalars.items())
-        return Text(f"  {node.stage} {node.title}  {share}  {values}", style="dim", no_wrap=True, overflow="ellipsis")
+        return Text(f"  {node.stage} {node.title}  {step}  {values}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
-def follow(events: Iterable[Event], board: Board, console: Console) -> None:
-    """Show events as they come: a live table on a terminal, one line per finished node elsewhere."""
+def show_progress(events: Iterable[Event], progress: ProgressTable, console: Console) -> None:
+    """Show events as they come: in a live table on a terminal, else as one line for every node that has ended."""
     if console.is_terminal:
-        with Live(board, console=console, refresh_per_second=2, transient=True) as live:
+        with Live(progress, console=console, refresh_per_second=2, transient=True) as live:
             for event in events:
-                board.take(event)
+                progress.update(event)
                 if event.status in ("failed", "retried"):
-                    live.console.print(Text(_word(event, board), style="red"))
+                    live.console.print(Text(_event_line(event, progress), style="red"))
         return
     for event in events:
-        board.take(event)
+        progress.update(event)
         if event.status != "started":
-            console.print(_word(event, board), soft_wrap=True, markup=False, highlight=False)
+            console.print(_event_line(event, progress), soft_wrap=True, markup=False, highlight=False)
 
 
-def span(seconds: float) -> str:
-    """Return a time span for people: ``42 s``, ``7 min``, ``3.4 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _event_line(event: Event, progress: ProgressTable) -> str:
+    message = f": {event.message}" if event.message else ""
+    seconds = f" in {event.seconds:.1f} s" if event.seconds else ""
+    number = f"[{progress.finished}/{progress.total.total()}]"
+    return f"{number} {event.node.stage} {event.node.title} {event.status}{seconds}{message}"
 
 
-def _word(event: Event, board: Board) -> str:
-    reason = f": {event.message}" if event.message else ""
-    took = f" in {event.seconds:.1f} s" if event.seconds else ""
-    place = f"[{board.finished}/{board.total.total()}]"
-    return f"{place} {event.node.stage} {event.node.title} {event.status}{took}{reason}"
+def time_span(seconds: float) -> str:
+    """Return a time for people: ``42 seconds``, ``7 minutes``, ``3 hours and 25 minutes``."""
+    unit = "seconds" if seconds < 60 else "minutes"
+    return humanize.precisedelta(round(seconds), minimum_unit=unit, format="%d")
 
 
-def matrix(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
-    """Draw a plan: per dataset its cells and nodes, what is done and to do; below, what is skipped and why."""
+def plan_table(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
+    """Return the number of cells and nodes of each dataset, and below them the skipped cells, each with its reason."""
     table = Table("dataset", "cells", "skipped", *STAGES, box=None, header_style="bold", title="nodes: to do / all")
     for name in dict.fromkeys(planned.cell.dataset for planned in plan.cells):
         cells = [planned for planned in plan.cells if planned.cell.dataset == name]
         nodes = [node for node in plan.nodes.values() if node.identity["dataset"]["name"] == name]
-        counts = [[node.key in todo for node in nodes if node.stage == stage] for stage in STAGES]
         skipped = sum(planned.skipped is not None for planned in cells)
-        table.add_row(name, str(len(cells)), str(skipped), *(f"{sum(c)} / {len(c)}" if c else "·" for c in counts))
-    reasons = Counter((p.cell.dataset, p.cell.method, p.skipped) for p in plan.cells if p.skipped)
-    merged: dict[tuple[str, str], list[str]] = {}
-    for dataset, method, reason in reasons:
-        merged.setdefault((dataset, str(reason)), []).append(method)
-    lines = [Text(f"skipped {dataset} ({', '.join(who)}): {why}") for (dataset, why), who in merged.items()]
+        table.add_row(name, str(len(cells)), str(skipped), *(_to_do(nodes, stage, todo) for stage in STAGES))
+    methods: dict[tuple[str, str], dict[str, None]] = {}  # by dataset and reason, each method once
+    for planned in plan.cells:
+        if planned.skipped:
+            methods.setdefault((planned.cell.dataset, planned.skipped), {})[planned.cell.method] = None
+    lines = [Text(f"skipped {dataset} ({', '.join(names)}): {why}") for (dataset, why), names in methods.items()]
     return Group(table, *lines)
 
 
-def labels(sets: Sequence[Foreseen]) -> RenderableType:
-    """Draw what the labels of one set will take, by images per class, and those of all sets of a protocol together."""
-    counts = sorted({each.ipc for each in sets}, key=lambda ipc: ipc or math.inf)
-    table = Table("dataset", "protocol", *(str(ipc or "all") for ipc in counts), "together", box=None)
+def _to_do(nodes: Sequence[Node], stage: str, todo: Mapping[str, Node]) -> str:
+    is_to_do = [node.key in todo for node in nodes if node.stage == stage]
+    return f"{sum(is_to_do)} / {len(is_to_do)}" if is_to_do else "·"
+
+
+def label_size_table(sizes: Sequence[LabelSize]) -> RenderableType:
+    """Return the bytes of labels by dataset, protocol and IPC: of the largest set, and of all sets together."""
+    ipcs = sorted({size.ipc for size in sizes}, key=lambda ipc: ipc or math.inf)
+    table = Table("dataset", "protocol", *(str(ipc or "all") for ipc in ipcs), "together", box=None)
     table.title, table.header_style = "labels of the largest set, by images per class", "bold"
-    for dataset, protocol in dict.fromkeys((each.dataset, each.protocol) for each in sets if each.bytes):
-        own = [each for each in sets if (each.dataset, each.protocol) == (dataset, protocol)]
-        largest = [max((each.bytes for each in own if each.ipc == ipc), default=0) for ipc in counts]
-        sizes = (*largest, sum(each.bytes for each in own))
-        table.add_row(dataset, protocol, *(filesize.decimal(size) if size else "·" for size in sizes))
+    for dataset, protocol in dict.fromkeys((size.dataset, size.protocol) for size in sizes if size.bytes):
+        own = [size for size in sizes if (size.dataset, size.protocol) == (dataset, protocol)]
+        largest = [max((size.bytes for size in own if size.ipc == ipc), default=0) for ipc in ipcs]
+        columns = (*largest, sum(size.bytes for size in own))
+        table.add_row(dataset, protocol, *(humanize.naturalsize(count) if count else "·" for count in columns))
     return table
 
 
-def tally(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Draw how many cells of each dataset are in which state, and the nodes that have spoken in the last minute."""
-    states = ("ok", "failed", "blocked", "missing", "skipped")
-    table = Table("dataset", *states, box=None, header_style="bold")
+def status_table(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """Return how many cells of each dataset are in which state, and below them the nodes that are running."""
+    table = Table("dataset", *CELL_STATES, box=None, header_style="bold")
     for name, group in cells.groupby("dataset", sort=False):
         counts = group["status"].value_counts()
-        table.add_row(str(name), *(str(counts.get(state, 0) or "·") for state in states))
-    fresh = {key: word for key, word in heartbeats.items() if time.time() - word.get("when", 0) < 60}
-    lines = [Text(f"  running {key}: {word['step']}/{word['total']}") for key, word in fresh.items()]
+        table.add_row(str(name), *(str(counts.get(state, 0) or "·") for state in CELL_STATES))
+    now = time.time()
+    recent = {key: heartbeat for key, heartbeat in heartbeats.items() if now - heartbeat.get("when", 0) < RECENT}
+    lines = [Text(f"  running {key}: {heartbeat['step']}/{heartbeat['total']}") for key, heartbeat in recent.items()]
     return Group(table, *lines)
 
 
 @contextmanager
-def counting(console: Console, unit: str, scale: float = 1.0) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that draws a progress bar; nothing where there is no terminal."""
-    columns = (BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f} " + unit), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda done, total: bar.update(task, completed=done / scale, total=total / scale)
+def progress_bar(console: Console, unit: Literal["bytes", "images"]) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; yield a function that sets it to (done, total)."""
+    count = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+    columns = (BarColumn(), *count, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def pairs(described: Mapping[str, str]) -> RenderableType:
-    """Draw names with a few words on each."""
+def description_table(descriptions: Mapping[str, str]) -> RenderableType:
+    """Return names, each with its description beside it."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    for name, words in described.items():
-        table.add_row(name, Text(words))
+    for name, description in descriptions.items():
+        table.add_row(name, Text(description))
     return table

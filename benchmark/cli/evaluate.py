@@ -1,4 +1,4 @@
-"""The command that judges a finished artifact from elsewhere."""
+"""``benchmark evaluate``: evaluate a distilled set that other code made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from benchmark.cli.options import (
     Students,
     SuiteName,
     out,
-    words,
+    split_words,
 )
 
 evaluate_app = typer.Typer()
 
 
 class ValueRange(StrEnum):
-    """What the values of images mean."""
+    """The scales that the values of images can have."""
 
     auto = "auto"
     unit = "0-1"
@@ -38,16 +38,19 @@ class ValueRange(StrEnum):
 
 @evaluate_app.command()
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="An ImageFolder, .safetensors, .pt (images, labels), or .parquet.")],
-    dataset: Annotated[str, typer.Option(help="The dataset that it stands for.")],
-    ipc: Annotated[int, typer.Option(min=1, help="Its images per class.")],
-    method_name: Annotated[str, typer.Option(help="How tables call it.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="An ImageFolder, a .safetensors file, a .pt file (images, labels), or .parquet files."),
+    ],
+    dataset: Annotated[str, typer.Option(help="The dataset that the set replaces, e.g. cifar10.")],
+    ipc: Annotated[int, typer.Option(min=1, help="The images per class of the set.")],
+    method_name: Annotated[str, typer.Option(help="The name of the method that made it, for the leaderboard.")],
     suite: SuiteName = "main",
     students: Students = "",
     protocols: Protocols = "",
     seeds: Seeds = None,
     value_range: Annotated[
-        ValueRange, typer.Option(help="Of its values; auto asks their statistics.")
+        ValueRange, typer.Option(help="The scale of the images; auto guesses it from the values.")
     ] = ValueRange.auto,
     runs: Runs = "runs",
     data: Data = Path("data"),
@@ -55,27 +58,28 @@ def evaluate(
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Judge a finished distilled set as a suite judges its methods, and put it on the suite's leaderboard."""
+    """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
     from benchmark.cli import display
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite
-    from benchmark.run import campaign
+    from benchmark.run import campaign as campaigns
     from benchmark.vision import datasets
-    from leaderboards import report as reporting
+    from leaderboards import report as reports
 
     config = datasets.load_dataset(dataset)
     artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range.value)
     for note in artifact.notes:
         out.print(f"{path}: {note}", markup=False, highlight=False)
-    entry = artifacts.joining(artifact, method_name, load_suite(suite))
-    axes = {"students": words(students), "protocols": words(protocols), "seeds": seeds}
-    options = campaign.RunOptions(runs, data, runner.value, ray, device.value)
-    executor, has_gpu = campaign.connect(options)
-    chosen = artifacts.selection(entry, dataset, ipc, **axes)
-    found = artifacts.admit(campaign.open_campaign(suite, chosen, options, has_gpu=has_gpu), artifact)
-    board = display.Board(found.todo, found.store, found.seconds_left()[0])
-    display.follow(found.run(executor), board, out)
-    report = reporting.build(runs, found.plan.suite.name)
-    shown = {axis: values for axis, values in found.selection().items() if axis != "method"}
-    out.print(reporting.render(report, shown))
-    raise typer.Exit(1 if board.counts["failed"].total() else 0)
+    entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
+    axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
+    selection = artifacts.selection(entry, dataset, ipc, **axes)
+    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    node_runner, has_gpu = campaigns.connect(options)
+    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
+    campaign = artifacts.store_artifact(campaign, artifact)
+    progress = display.ProgressTable(campaign.todo, campaign.store, campaign.seconds_left()[0])
+    display.show_progress(campaign.run(node_runner), progress, out)
+    report = reports.build(runs, campaign.plan.suite.name)
+    beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
+    out.print(reports.render(report, beside))
+    raise typer.Exit(1 if progress.failed else 0)

@@ -1,6 +1,7 @@
-"""The command line: parse, call, print.
+"""The command line: parse options, call the other rooms, print.
 
-What a command needs is imported when it runs: torch takes seconds, which reading records need not pay.
+A command imports what it needs when it runs: torch takes seconds to import, and commands that only read records do not
+need it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmark.cli.options import (
     Students,
     SuiteName,
     out,
-    words,
+    split_words,
 )
 from benchmark.cli.results import results_app
 from benchmark.cli.tune import tune_app
@@ -54,11 +55,11 @@ app.add_typer(results_app)
 app.add_typer(tune_app)
 app.add_typer(evaluate_app)
 app.add_typer(data_app, name="data")
-INTERRUPTED = 130  # the exit status that Typer makes of a KeyboardInterrupt
+INTERRUPTED = 130  # the exit status of Typer after a KeyboardInterrupt
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """The kinds of names that can be listed."""
 
     methods = "methods"
     datasets = "datasets"
@@ -83,27 +84,27 @@ def run(
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Compute what of a suite is not computed yet, and print its leaderboard."""
+    """Compute the results of a suite that are missing in the store, and print the leaderboard."""
     from benchmark.cli import display
-    from benchmark.run import campaign
-    from leaderboards import report as reporting
+    from benchmark.run import campaign as campaigns
+    from leaderboards import report as reports
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    options = campaign.RunOptions(runs, data, runner.value, ray, device.value)
-    # A cluster elsewhere says itself whether it has graphics cards; a local one starts only if there is work for it.
+    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
-    executor, has_gpu = campaign.connect(options) if elsewhere else (None, None)
-    found = campaign.open_campaign(suite, selection, options, has_gpu=has_gpu)
+    node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
+    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     failed = 0
-    if todo := found.todo:
-        _say_corrupt(found)
-        board = display.Board(todo, found.store, found.seconds_left()[0])
-        display.follow(found.run(executor or campaign.connect(options)[0]), board, out)
-        failed = board.counts["failed"].total()
+    if todo := campaign.todo:
+        _print_corrupt(campaign)
+        progress = display.ProgressTable(todo, campaign.store, campaign.seconds_left()[0])
+        display.show_progress(campaign.run(node_runner or campaigns.connect(options)[0]), progress, out)
+        failed = progress.failed
     else:
-        found.write_manifest()
-    report = reporting.build(runs, found.plan.suite.name)
-    out.print(reporting.render(report, found.selection()))
+        campaign.write_manifest()
+    report = reports.build(runs, campaign.plan.suite.name)
+    out.print(reports.render(report, campaign.selection()))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -120,53 +121,54 @@ def plan(
     data: Data = Path("data"),
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Show what a run would do: cells, nodes, what is done, what is skipped and why, how long it may take."""
+    """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes."""
     from benchmark.cli import display
-    from benchmark.plan.label_bytes import foreseen
-    from benchmark.run import campaign
+    from benchmark.plan.label_bytes import planned_label_sizes
+    from benchmark.run import campaign as campaigns
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    options = campaign.RunOptions(runs, data, device=device.value)
-    found = campaign.open_campaign(suite, selection, options, need_data=False)
-    out.print(display.matrix(found.plan, found.todo))
-    if sets := foreseen(found.plan, data):
-        out.print(display.labels(sets))
-    _say_corrupt(found)
-    seconds, unknown = found.seconds_left()
-    if found.todo:
-        rest = f", and {unknown} nodes whose like has never run here" if unknown else ""
-        out.print(f"To do: {len(found.todo)} nodes, {display.span(seconds)} of work by past records{rest}.")
+    options = campaigns.RunOptions(runs, data, device=device.value)
+    campaign = campaigns.open_campaign(suite, selection, options, need_data=False)
+    out.print(display.plan_table(campaign.plan, campaign.todo))
+    if sizes := planned_label_sizes(campaign.plan, data):
+        out.print(display.label_size_table(sizes))
+    _print_corrupt(campaign)
+    seconds, unknown = campaign.seconds_left()
+    if campaign.todo:
+        estimate = f"{display.time_span(seconds)} of work by past records" if seconds else "time unknown"
+        rest = f", and {unknown} nodes without a past record" if unknown and seconds else ""
+        out.print(f"To do: {len(campaign.todo)} nodes, {estimate}{rest}.")
     else:
-        skipped = all(cell.skipped for cell in found.plan.cells)
-        out.print("Nothing to do here: every cell is skipped." if skipped else "Nothing to do.")
+        all_skipped = all(planned.skipped for planned in campaign.plan.cells)
+        out.print("Nothing to do here: every cell is skipped." if all_skipped else "Nothing to do.")
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what exists, with a few words on each."""
+def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")]) -> None:
+    """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
     from benchmark.config_files import names
     from benchmark.plan.discovery import load_method, method_names
     from benchmark.plan.protocol import load_protocol
     from benchmark.plan.search import load_search
     from benchmark.plan.suite import load_suite
-    from benchmark.vision import datasets as vision_data
+    from benchmark.vision import datasets
     from benchmark.vision.models import list_models
 
-    described: dict[Kind, Callable[[], dict[str, str]]] = {
+    descriptions: dict[Kind, Callable[[], dict[str, str]]] = {
         Kind.methods: lambda: {name: _first_line(load_method(name)) for name in method_names()},
-        Kind.datasets: lambda: {name: vision_data.load_dataset(name).title for name in vision_data.list_datasets()},
+        Kind.datasets: lambda: {name: datasets.load_dataset(name).title for name in datasets.list_datasets()},
         Kind.students: list_models,
         Kind.protocols: lambda: {name: load_protocol(name).title for name in names("protocols")},
         Kind.suites: lambda: {name: load_suite(name).title for name in names("suites")},
         Kind.searches: lambda: {name: load_search(name).title for name in names("searches")},
     }
-    out.print(display.pairs(described[kind]()))
+    out.print(display.description_table(descriptions[kind]()))
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is a message and exit status 2, never a traceback."""
-    for interruption in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts in the background ignore SIGINT
+    """Run the command line. A mistake of the user gives a message and exit status 2, without a traceback."""
+    for interruption in (signal.SIGINT, signal.SIGTERM):  # a background process of a shell ignores SIGINT otherwise
         signal.signal(interruption, signal.default_int_handler)
     errors = Console(stderr=True, soft_wrap=True)
     try:
@@ -174,33 +176,35 @@ def main() -> None:
     except BenchmarkError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         sys.exit(2)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            errors.print("interrupted; what is finished is kept, the same command goes on from there")
+    except SystemExit as error:
+        if error.code == INTERRUPTED:
+            errors.print("interrupted; finished nodes are kept, run the same command again to continue")
         raise
 
 
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
     from benchmark.plan.suite import Selection
 
-    wrong = [word for word in words(ipc) if not word.isdigit()]
+    wrong = [word for word in split_words(ipc) if not word.isdigit()]
     if wrong:
         raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
     return Selection(
-        datasets=words(datasets),
-        methods=words(methods),
-        ipc=tuple(int(word) for word in words(ipc)),
-        students=words(students),
-        protocols=words(protocols),
+        datasets=split_words(datasets),
+        methods=split_words(methods),
+        ipc=tuple(int(word) for word in split_words(ipc)),
+        students=split_words(students),
+        protocols=split_words(protocols),
         seeds=seeds,
     )
 
 
-def _say_corrupt(found: Campaign) -> None:
-    for key in sorted(found.corrupt):
-        node = found.plan.nodes[key]
-        out.print(f"corrupted, will be computed anew: {node.stage} {node.title} ({key})", markup=False, highlight=False)
+def _print_corrupt(campaign: Campaign) -> None:
+    """Print the nodes whose files are damaged."""
+    for key in sorted(campaign.corrupt):
+        node = campaign.plan.nodes[key]
+        line = f"damaged, will be computed again: {node.stage} {node.title} ({key})"
+        out.print(line, markup=False, highlight=False)
 
 
-def _first_line(thing: type) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]
+def _first_line(component: type) -> str:
+    return (component.__doc__ or "").strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The commands that read records and compute nothing."""
+"""The commands that read results and compute nothing: status, report, publish, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, Datasets, Runs, SuiteName, out, words
+from benchmark.cli.options import Data, Datasets, Runs, SuiteName, out, split_words
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, unknown
 
@@ -21,7 +21,7 @@ results_app = typer.Typer()
 
 
 class Format(StrEnum):
-    """Formats of other people's tools."""
+    """The formats of other tools."""
 
     imagefolder = "imagefolder"
     dcbench = "dcbench"
@@ -30,145 +30,160 @@ class Format(StrEnum):
 
 @results_app.command()
 def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
-    """Show what became of a suite's cells so far, and what is running."""
+    """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
-    from leaderboards import report as reporting
+    from leaderboards import report as reports
 
-    report = reporting.summarise(runs, _known(suite, runs))
-    out.print(display.tally(report.cells, Store(runs).heartbeats()))
+    report = reports.summarise(runs, _suite_name(suite, runs))
+    out.print(display.status_table(report.cells, Store(runs).heartbeats()))
 
 
 @results_app.command()
 def report(
     suite: SuiteName = "main",
     runs: Runs = "runs",
-    check: Annotated[bool, typer.Option("--check", help="Compare what is published with its records instead.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check that the published files are what the published records give.")
+    ] = False,
     compare: Annotated[
         tuple[str, str],
-        typer.Option(metavar="A B", help="Compare the suite in two stores instead.", show_default=False),
+        typer.Option(metavar="A B", help="Compare the results of the suite in two stores.", show_default=False),
     ] = ("", ""),
-    csv: Annotated[Path | None, typer.Option(help="With --compare: a file for every cell of both.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="With --compare: write the comparison of every cell to this file.")
+    ] = None,
 ) -> None:
-    """Rebuild a suite's tables and plots from the records, and print its leaderboard."""
-    from leaderboards import report as reporting
+    """Write the tables and plots of a suite again from its records, and print the leaderboard."""
+    from leaderboards import report as reports
 
     if check:
         _check()
     elif any(compare):
         _compare(suite, *compare, csv)
     else:
-        out.print(reporting.render(reporting.build(runs, _known(suite, runs))))
+        out.print(reports.render(reports.build(runs, _suite_name(suite, runs))))
 
 
 @results_app.command()
 def publish(
-    suite: Annotated[str, typer.Option(help="Name of a suite; without it, all that are published.")] = "",
-    runs: Annotated[str, typer.Option(help="A store with results to add; without it, only files are made anew.")] = "",
-    note: Annotated[str, typer.Option(help="A sentence to keep beside the results.")] = "",
+    suite: Annotated[
+        str, typer.Option(help="Name of a suite. Default: all published suites.", show_default=False)
+    ] = "",
+    runs: Annotated[
+        str,
+        typer.Option(
+            help="A store with results to add. Default: add none, only write the files again.", show_default=False
+        ),
+    ] = "",
+    note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: Datasets = "",
 ) -> None:
-    """Add a run's verified records to the published ones, and make the tables and the README's results anew."""
+    """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from leaderboards.publish import publication, readme
 
     if (runs or note) and not suite:
-        raise BenchmarkError("publish: --runs and --note want to know of which suite; add --suite NAME")
+        raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
     for name in [suite] if suite else publication.suites():
-        found = _publication(name, runs, note, words(datasets))
-        changed = publication.write(found.suite, publication.files(found))
-        counts = f"{found.done} cells, {len(found.records)} records; {len(changed)} files changed"
-        out.print(f"{found.suite}: {counts}", markup=False)
+        published = _publication(name, runs, note, split_words(datasets))
+        changed = publication.write(published.suite, publication.files(published))
+        counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
+        out.print(f"{published.suite}: {counts}", markup=False)
     text = readme.PATH.read_text(encoding="utf-8")
     readme.PATH.write_text(readme.filled(text, _all_published()), encoding="utf-8")
 
 
 @results_app.command()
 def export(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Where to: a file for dcbench, else a folder.")],
-    dataset: Annotated[str, typer.Option(help="The dataset that the set stands for.")],
-    ipc: Annotated[int, typer.Option(min=1, help="Its images per class.")],
-    method: Annotated[str, typer.Option(help="The method that made it, as tables name it.")],
+    destination: Annotated[
+        Path,
+        typer.Argument(metavar="DEST", help="The file to write (for dcbench, its name ends in .pt), or the folder."),
+    ],
+    dataset: Annotated[str, typer.Option(help="The dataset that was distilled, e.g. cifar10.")],
+    ipc: Annotated[int, typer.Option(min=1, help="The images per class of the set.")],
+    method: Annotated[str, typer.Option(help="The method that made it, by its name in tables.")],
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.imagefolder,
-    draw: Annotated[int, typer.Option(min=0, help="Which of its draws.")] = 0,
+    draw: Annotated[int, typer.Option(min=0, help="The draw: the seed of the set.")] = 0,
     suite: SuiteName = "main",
     runs: Runs = "runs",
     data: Data = Path("data"),
 ) -> None:
-    """Write a distilled set in a format that other tools read."""
+    """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find
 
-    found = find.find(runs, _known(suite, runs), find.Wanted(dataset, ipc, method, draw))
-    lost = export.export(found.images, found.info(data), form.value, destination, found.title, found.facts)
-    out.print(f"{destination}: {len(found.images)} images, {found.title}", markup=False)
+    stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw))
+    lost = export.export(stored.images, stored.info(data), form.value, destination, stored.title, stored.facts)
+    out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
     for part in lost:
-        out.print(f"the format has no place for {part}", markup=False)
+        out.print(f"the format cannot hold {part}", markup=False)
 
 
 def _check() -> None:
-    """Say which published files are not what their records make, and end with status 1 if there are any."""
+    """Print the published files that differ from what their records give; end with status 1 if there are any."""
     from leaderboards.publish import publication, readme, verify
 
-    found = _all_published()
-    faults = [fault for each in found.values() for fault in verify.mismatches(each.records)]
-    for suite, each in found.items():
-        differing = publication.differing(suite, publication.files(each))
-        faults += [f"leaderboards/published/{suite}/{name}: not what the records make" for name in differing]
+    all_published = _all_published()
+    faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
+    for suite, published in all_published.items():
+        differing = publication.differing(suite, publication.files(published))
+        faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
     text = readme.PATH.read_text(encoding="utf-8")
-    if readme.filled(text, found) != text:
-        faults.append("README.md: its results are not the published ones")
+    if readme.filled(text, all_published) != text:
+        faults.append("README.md: its results differ from the published ones")
     for fault in faults:
         out.print(fault, markup=False, highlight=False, soft_wrap=True)
     if faults:
-        out.print("`python -m benchmark publish` makes them anew from the committed records; look at what changes")
+        out.print("`python -m benchmark publish` writes them again from the committed records; then check the changes")
         raise typer.Exit(1)
-    out.print(f"{', '.join(found) or 'nothing'} published: every file is what its records make")
+    suites = ", ".join(all_published) or "nothing"
+    out.print(f"{suites} published: every file is what its records give")
 
 
 def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
     from leaderboards.results import leaderboard, run_diff
     from leaderboards.tables import run_diff as run_diff_table
 
-    found = run_diff.compare(_stored(suite, a), _stored(suite, b))
-    out.print(run_diff_table.render(found, a, b))
+    difference = run_diff.compare(_stored(suite, a), _stored(suite, b))
+    out.print(run_diff_table.render(difference, a, b))
     if csv:
-        csv.write_bytes(leaderboard.to_csv(run_diff.table(found)))
+        csv.write_bytes(leaderboard.to_csv(run_diff.table(difference)))
 
 
 def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:
-    """Return what is published of a suite with what a run adds to it."""
+    """Return the publication of a suite, with the results that a run adds to it."""
     from benchmark.files import Folder
     from leaderboards.publish import publication, verify
 
-    name = _known(suite, runs) if runs else suite
+    name = _suite_name(suite, runs) if runs else suite
     earlier = publication.read(name)
     if runs:
-        found = verify.verified(Folder(runs), publication.done(runs, name, datasets))
-        return publication.merged(earlier, publication.of_run(runs, name, found, datasets), note)
+        records = verify.verified(Folder(runs), publication.done(runs, name, datasets))
+        return publication.merged(earlier, publication.of_run(runs, name, records, datasets), note)
     if earlier is None:
-        raise BenchmarkError(f"nothing is published of suite '{name}'; add --runs DIR to publish what a run has of it")
+        raise BenchmarkError(f"suite '{name}' is not published; add --runs DIR to publish the results of a run")
     return publication.merged(earlier, earlier, note)
 
 
 def _all_published() -> dict[str, Publication]:
     from leaderboards.publish import publication
 
-    return {suite: found for suite in publication.suites() if (found := publication.read(suite))}
+    return {suite: published for suite in publication.suites() if (published := publication.read(suite))}
 
 
-def _stored(suite: str, place: str) -> Stored:
-    """Return what a store says of a suite; a folder of published results is one too."""
+def _stored(suite: str, folder: str) -> Stored:
+    """Return the results of a suite in a store or in a folder of publications."""
     from leaderboards.publish import publication
     from leaderboards.results import records
 
-    found = publication.read(suite, Path(place))
-    return found.stored() if found else records.read(place, _known(suite, place))
+    published = publication.read(suite, Path(folder))
+    return published.stored() if published else records.read(folder, _suite_name(suite, folder))
 
 
-def _known(suite: str, runs: str) -> str:
-    """Return the name under which a suite's records lie: that of its file, where a path is given."""
-    from leaderboards import report as reporting
+def _suite_name(suite: str, runs: str) -> str:
+    """Return the name of a suite in a store; for the path of a suite file, its stem."""
+    from leaderboards import report as reports
 
     name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
-    if name not in names("suites") and name not in (stored := reporting.available(runs)):
+    if name not in names("suites") and name not in (stored := reports.available(runs)):
         raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
     return name

@@ -1,4 +1,4 @@
-"""The command that tunes learning rates and hyperparameters on a hold-out of the training set."""
+"""``benchmark tune``: choose learning rates and hyperparameters on a hold-out of the training set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from benchmark.run.tune import Tuning
 
 tune_app = typer.Typer()
-SearchName = Annotated[str, typer.Option("--search", help="Name of a search, or the path of a search file.")]
+SearchName = Annotated[
+    str, typer.Option("--search", help="The search: a name that `list searches` prints, or the path of a search file.")
+]
 
 
 @tune_app.command()
@@ -27,40 +29,44 @@ def tune(
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
 ) -> None:
-    """Try the values of a search on a hold-out of the training set, and write a protocol with the best ones."""
+    """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
     from benchmark.cli import display
     from benchmark.plan.search import load_search
-    from benchmark.run import campaign, tune
+    from benchmark.run import campaign as campaigns
+    from benchmark.run import tune
     from benchmark.run.runner import RayRunner
 
-    found, options = load_search(search), campaign.RunOptions(runs, data, runner.value, ray, device.value)
-    executor, has_gpu = campaign.connect(options)
-    tuning = tune.open_tuning(found, options, has_gpu=has_gpu)
+    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    node_runner, has_gpu = campaigns.connect(options)
+    tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
     tuning.store.open()
     if shared := tuning.shared:
         out.print(f"{len(shared)} nodes that several trials share:")
-        display.follow(executor.run(shared, tuning.node_options), display.Board(shared, tuning.store, 0), out)
-    if isinstance(executor, RayRunner):
-        tune.run_by_tune(tuning, max(machine.cpus for machine in executor.machines), _say)
+        progress = display.ProgressTable(shared, tuning.store, 0)
+        display.show_progress(node_runner.run(shared, tuning.node_options), progress, out)
+    if isinstance(node_runner, RayRunner):
+        tune.run_by_tune(tuning, max(machine.cpus for machine in node_runner.machines), _print_trial)
     else:
-        tune.run_serially(tuning, _say)
+        tune.run_serially(tuning, _print_trial)
     winners = tune.write(tuning)
     out.print(_table(tuning))
-    for line in tune.edge_lines(found, winners):
+    for line in tune.edge_lines(loaded, winners):
         out.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
-    if len(winners) < len(found.methods):
+    if len(winners) < len(loaded.methods):
         raise typer.Exit(1)
-    place = f"{tuning.store.root}/tuning/{found.name}.yaml"
-    out.print(f"\nThe best values as a protocol: {place}. Copy it to configs/protocols/ and name it in a suite:\n")
-    out.print(tune.suite_lines(found, winners) + f"protocols: [{found.name}]", markup=False, highlight=False)
+    file = f"{tuning.store.root}/tuning/{loaded.name}.yaml"
+    out.print(
+        f"\nA protocol with the best values: {file}. To use it, copy it to configs/protocols/ and add to a suite:\n"
+    )
+    out.print(tune.suite_lines(loaded, winners) + f"protocols: [{loaded.name}]", markup=False, highlight=False)
 
 
-def _say(number: int) -> None:
+def _print_trial(number: int) -> None:
     out.print(f"trial {number + 1} has ended", highlight=False)
 
 
 def _table(tuning: Tuning) -> Table:
-    """Draw all trials, those of a method together; the best one of each is marked."""
+    """Return all trials by method; the best trial of each method is marked."""
     from rich.table import Table
 
     from benchmark.run import tune
@@ -73,7 +79,7 @@ def _table(tuning: Tuning) -> Table:
     for result in results:
         name = result.trial.method.method
         values = [str(result.trial.values.get(axis, "·")) for axis in axes]
-        score = "·" if result.top1 is None else f"{result.top1:.2f}"
-        wins = winners.get(name) is result
-        table.add_row(name, *values, score, "best" if wins else result.why, style="bold" if wins else None)
+        top1 = "·" if result.top1 is None else f"{result.top1:.2f}"
+        is_best = winners.get(name) is result
+        table.add_row(name, *values, top1, "best" if is_best else result.why, style="bold" if is_best else None)
     return table

@@ -1,1 +1,1 @@
-"""Distilled sets in and out of other people's formats."""
+"""Read and write distilled sets in the formats of other tools."""

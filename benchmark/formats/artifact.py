@@ -1,7 +1,7 @@
-"""Finished artifacts from elsewhere: read, checked, and put into the store as if a method had made them.
+"""External distilled sets: read a file, check it, and store it as the distilled set of a method.
 
-The classic trap is normalisation: images that were saved as a network sees them look like pixels of another contrast.
-So what the values are is found out from their statistics, and where these say "normalised", it must be confirmed.
+Images that were saved as a network sees them are normalised, and look like pixels of another contrast. So the values
+are checked by their statistics; if these say "normalised", the user must confirm it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
 from benchmark.vision.datasets import DatasetConfig
 
-Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # of an image's values
-ValueRange: TypeAlias = Literal["auto", "0-1", "0-255", "normalised"]  # auto: their statistics say it
-METHOD = "external"  # the file in ``methods/`` that stands for what was made elsewhere
-MARGIN = 0.01  # by which pixels may leave [0, 1] unnoticed
-LARGEST = 8.0  # which no image reaches that is normalised by a dataset's mean and deviation
+Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # of the values of images
+ValueRange: TypeAlias = Literal["auto", "0-1", "0-255", "normalised"]  # auto: guess the scale from the values
+METHOD = "external"  # the file in ``methods/`` that stands for all external sets
+MARGIN = 0.01  # values may leave [0, 1] by this much and still count as pixels in [0, 1]
+LARGEST = 8.0  # images that are normalised by the mean and deviation of a dataset stay below it
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A distilled set in pixel space.
+    """An external distilled set in pixel space.
 
     Attributes:
-        name: of the file or folder that it was read from.
-        images: class by class.
-        checksum: SHA-256 of images, targets and weights, whatever file held them.
-        notes: what was concluded in reading it, in words.
+        name: of the file or folder.
+        images: the set, class by class.
+        checksum: SHA-256 of images, targets and weights; it does not depend on the format of the file.
+        notes: sentences about how the file was understood.
     """
 
     name: str
@@ -51,173 +51,177 @@ class Artifact:
     notes: tuple[str, ...]
 
 
-def read(path: Path, config: DatasetConfig, info: DatasetInfo, ipc: int, given: ValueRange = "auto") -> Artifact:
-    """Read an artifact and check it against its dataset.
+def read(path: Path, config: DatasetConfig, info: DatasetInfo, ipc: int, value_range: ValueRange = "auto") -> Artifact:
+    """Read an external set and check it against its dataset.
 
     Args:
-        path: what `exports.read_images` reads: an ImageFolder, ``.safetensors``, ``.pt``, parquet files.
+        path: an ImageFolder, ``.safetensors``, ``.pt`` or parquet files: whatever `export.read_images` reads.
         config: the dataset.
-        info: of the dataset.
-        ipc: images that every class must have.
-        given: what the values are said to be.
+        info: facts about the dataset.
+        ipc: the number of images that every class must have.
+        value_range: the scale of the values.
 
     Raises:
-        Faults: everything by which it differs from a set of that size on that dataset.
-        BenchmarkError: it cannot be read, or nobody knows what its values mean.
+        Faults: all reasons why it is no set of this dataset and IPC.
+        BenchmarkError: the file cannot be read, or the scale of its values is not clear.
     """
-    names, notes = _class_names(path, config, info)
-    as_it_is = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # the statistics decide, below
-    found = read_images(path, names, as_it_is)
-    _check_form(path, found, info, ipc)
-    pixels, said = in_pixels(found.images, info, given, str(path))
-    order = torch.argsort(found.classes, stable=True)
-    weights = None if found.weights is None else found.weights[order]
-    images = SyntheticSet(pixels[order], found.targets[order], weights)
-    return Artifact(path.name, images, checksum(images), (*notes, *said))
+    class_names, class_notes = _class_names(path, config, info)
+    unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
+    loaded = read_images(path, class_names, unchanged)
+    _check(path, loaded, info, ipc)
+    pixels, value_notes = to_pixels(loaded.images, info, value_range, str(path))
+    order = torch.argsort(loaded.classes, stable=True)
+    weights = None if loaded.weights is None else loaded.weights[order]
+    images = SyntheticSet(pixels[order], loaded.targets[order], weights)
+    return Artifact(path.name, images, checksum(images), (*class_notes, *value_notes))
 
 
 def checksum(images: SyntheticSet) -> str:
-    """Return the SHA-256 of images, targets and weights, the same for the same set in whatever file."""
+    """Return the SHA-256 of images, targets and weights."""
     tensors = {"images": images.images, "targets": images.targets, "weights": images.weights}
     return hashlib.sha256(save({name: t.contiguous() for name, t in tensors.items() if t is not None})).hexdigest()
 
 
-def looks_like(images: Tensor) -> Scale:
-    """Return what the statistics of values say that they are.
+def guess_scale(images: Tensor) -> Scale:
+    """Return the scale of images, from the statistics of their values.
 
-    Values in [0, 1] deviate by 0.5 at most, so what deviates more and falls below 0, or is negative on average, has
-    been normalised. Pixels that a method has pushed out of [0, 1] do neither. Values in [0, 255] are large on average,
-    too: normalised images that a method has never clipped may reach as far, but about 0.
+    Values in [0, 1] have a standard deviation of at most 0.5. So values that fall below 0 are normalised if their
+    deviation is larger or their mean is negative; pixels that a method has pushed out of [0, 1] are neither. Values in
+    [0, 255] are large and have a large mean; normalised images that were never clipped may be large, but have a mean
+    near 0.
     """
     if images.dtype == torch.uint8 or (float(images.max()) > LARGEST and float(images.mean()) > 1):
         return "0-255"
-    below = float(images.min()) < -MARGIN
-    return "normalised" if below and (float(images.std()) > 0.5 or float(images.mean()) < 0) else "0-1"
+    below_zero = float(images.min()) < -MARGIN
+    return "normalised" if below_zero and (float(images.std()) > 0.5 or float(images.mean()) < 0) else "0-1"
 
 
-def in_pixels(images: Tensor, info: DatasetInfo, given: ValueRange, name: str) -> tuple[Tensor, list[str]]:
-    """Return images in pixel space, and what is to be said of it.
+def to_pixels(images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str) -> tuple[Tensor, list[str]]:
+    """Return images in pixel space, and notes about what was done to them.
 
     Args:
-        images: [N, C, S, S] with whatever values.
-        info: gives mean and deviation.
-        given: what the values are said to be; "auto" takes what they look like, but for "normalised".
-        name: how messages call the artifact.
+        images: [N, C, S, S].
+        info: the dataset; it gives mean and deviation.
+        value_range: the scale of the values. "auto" guesses it, but never undoes a normalisation unasked.
+        name: what messages call the set.
 
     Raises:
-        BenchmarkError: values that cannot be what they are said to be, or that look normalised and nobody says so.
+        BenchmarkError: the values cannot have this scale; or they look normalised and ``value_range`` is "auto".
     """
-    guess, low, high = looks_like(images), float(images.min()), float(images.max())
+    guess, low, high = guess_scale(images), float(images.min()), float(images.max())
     facts = (
         f"values from {low:.3g} to {high:.3g}, mean {images.float().mean():.3g}, deviation {images.float().std():.3g}"
     )
-    if given == "auto" and guess == "normalised":
+    if value_range == "auto" and guess == "normalised":
         raise BenchmarkError(
-            f"{name}: {facts}: its images look normalised already; say --value-range normalised (undone with the mean "
-            f"{info.mean} and deviation {info.std} of {info.name}), or --value-range 0-1 if they are pixels"
+            f"{name}: {facts}: its images look normalised. If they are, add --value-range normalised: the mean "
+            f"{info.mean} and deviation {info.std} of {info.name} undo it. If they are pixels, add --value-range 0-1"
         )
-    if (given == "normalised" and low >= 0) or (given == "0-255" and high <= 1) or (given == "0-1" and high > LARGEST):
-        raise BenchmarkError(f"{name}: {facts}: that is not --value-range {given}; it looks like {guess}")
+    impossible = {"normalised": low >= 0, "0-255": high <= 1, "0-1": high > LARGEST}
+    if impossible.get(value_range):
+        raise BenchmarkError(f"{name}: {facts}: that is not --value-range {value_range}; it looks like {guess}")
     if images.dtype == torch.uint8:
         return images, []
-    values, scale = images.float(), guess if given == "auto" else given
+    values, scale = images.float(), guess if value_range == "auto" else value_range
     if scale == "normalised":
-        return _settled(Normalisation(info.mean, info.std).undo(values), "normalised images, undone")
-    return _settled(values) if scale == "0-1" else _settled(values / 255, "pixels from 0 to 255")
+        return _rounded(Normalisation(info.mean, info.std).undo(values), "normalisation undone")
+    return _rounded(values) if scale == "0-1" else _rounded(values / 255, "values from 0 to 255, divided by 255")
 
 
-def joining(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
-    """Return the artifact as an entry of a suite.
+def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
+    """Return the entry by which a suite runs an external set.
 
     Raises:
-        BenchmarkError: the name is that of a method of ours, beside which it could not be told apart.
+        BenchmarkError: a method has this name already.
     """
-    ours = {*method_names(), *(entry.method for block in suite.blocks for entry in block.methods)}
-    if name in ours or not name.strip():
+    taken = {*method_names(), *(entry.method for entry in suite.entries)}
+    if name in taken or not name.strip():
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
     return MethodEntry.model_validate({"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}})
 
 
 def selection(entry: MethodEntry, dataset: str, ipc: int, **axes: Any) -> Selection:
-    """Return the cells of an artifact: one set, judged by as many students as a suite has seeds."""
+    """Return the cells of an external set: one draw, evaluated with every seed of the suite."""
     return Selection(datasets=(dataset,), ipc=(ipc,), entries=(entry,), draws=1, **axes)
 
 
-def admit(found: Campaign, artifact: Artifact) -> Campaign:
-    """Put an artifact into the store as the set that its cells ask for; return the campaign in which it is done.
+def store_artifact(campaign: Campaign, artifact: Artifact) -> Campaign:
+    """Write an external set into the store as the distilled set of its cells; return the campaign with it done.
 
-    Its record holds no seconds: what it cost is not known here.
+    Its record has no seconds: how long it took to distill is not known.
 
     Raises:
-        BenchmarkError: every cell is skipped, with the first reason; or the store cannot be written.
+        BenchmarkError: every cell is skipped, or the store cannot be written.
     """
-    reasons = [cell.skipped for cell in found.plan.cells]
+    reasons = [planned.skipped for planned in campaign.plan.cells]
     if all(reasons):
         raise BenchmarkError(f"{artifact.name}: nothing can be evaluated: {reasons[0]}")
-    keys = {key for key, node in found.todo.items() if node.stage == "distill"}
+    keys = {key for key, node in campaign.todo.items() if node.stage == "distill"}
     for key in keys:
-        if key in found.corrupt:
-            found.store.discard(key)
-        with found.store.writing(key) as folder:
+        if key in campaign.corrupt:
+            campaign.store.discard(key)
+        with campaign.store.writing(key) as folder:
             artifact.images.save(folder / IMAGES)
             now = provenance.now()
             record = {
                 "stage": "distill",
-                "identity": found.plan.nodes[key].identity,
+                "identity": campaign.plan.nodes[key].identity,
                 "metrics": {"images": len(artifact.images), "artifact": artifact.name, "notes": list(artifact.notes)},
                 "cost": {"bytes": {"images": artifact.images.images_bytes}},
                 "provenance": {"started": now, "finished": now, "versions": provenance.versions()},
             }
-            found.store.commit(key, folder, record)
-    return replace(found, done=found.done | keys, corrupt=found.corrupt - keys)
+            campaign.store.commit(key, folder, record)
+    return replace(campaign, done=campaign.done | keys, corrupt=campaign.corrupt - keys)
 
 
 def _class_names(path: Path, config: DatasetConfig, info: DatasetInfo) -> tuple[Sequence[str], list[str]]:
-    """Return what the class folders of an ImageFolder are called, in the order of the classes."""
+    """Return the names of the class folders of an ImageFolder in the order of the classes, and notes."""
     folders = sorted((entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else [], key=_natural)
-    known_as = {readable: folder for folder, readable in config.class_names.items()}
-    original = [known_as.get(name, name) for name in info.class_names]
-    if set(original) == set(folders):
-        return original, []
-    if len(folders) != info.classes or set(folders) & {*info.class_names, *original}:
+    folder_of = {readable: folder for folder, readable in config.class_names.items()}
+    dataset_folders = [folder_of.get(name, name) for name in info.class_names]
+    if set(dataset_folders) == set(folders):
+        return dataset_folders, []
+    if len(folders) != info.classes or set(folders) & {*info.class_names, *dataset_folders}:
         return info.class_names, []
     return folders, [f"class folders {folders[0]}, {folders[1]}, ... taken for the classes 0, 1, ... in this order"]
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Sort numbers by value: folder 2 comes before folder 10."""
-    number = name.isdecimal()
-    return not number, int(name) if number else 0, name
+    """Return a sort key that puts folder 2 before folder 10."""
+    is_number = name.isdecimal()
+    return not is_number, int(name) if is_number else 0, name
 
 
-def _check_form(path: Path, found: SyntheticSet, info: DatasetInfo, ipc: int) -> None:
-    faults, wanted = [], (info.channels, info.resolution, info.resolution)
-    if (form := tuple(found.images.shape[1:])) != wanted:
-        faults.append(f"{path}: images are {list(form)}, where {info.name} has {list(wanted)}; choose another dataset")
-    counts = torch.bincount(found.classes, minlength=info.classes).tolist()
-    wrong = {name: n for name, n in zip(info.class_names, counts, strict=True) if n != ipc}
+def _check(path: Path, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None:
+    faults, shape = [], (info.channels, info.resolution, info.resolution)
+    if (own := tuple(images.images.shape[1:])) != shape:
+        faults.append(f"{path}: images are {list(own)}, but those of {info.name} are {list(shape)}")
+    counts = torch.bincount(images.classes, minlength=info.classes).tolist()
+    wrong = {name: count for name, count in zip(info.class_names, counts, strict=True) if count != ipc}
     if wrong:
-        some = ", ".join(f"'{name}' has {count}" for name, count in list(wrong.items())[:5])
-        faults.append(f"{path}: --ipc {ipc} images per class, but {len(wrong)} of {info.classes} have not: {some}")
-    if not bool(torch.isfinite(found.images.float()).all()):
+        examples = ", ".join(f"'{name}' has {count}" for name, count in list(wrong.items())[:5])
+        faults.append(
+            f"{path}: not --ipc {ipc}: {len(wrong)} of {info.classes} classes have another number: {examples}"
+        )
+    if not bool(torch.isfinite(images.images.float()).all()):
         faults.append(f"{path}: some values are not finite")
-    if found.targets.dim() == 2 and not _are_shares(found.targets):
+    if images.targets.dim() == 2 and not _are_probabilities(images.targets):
         faults.append(f"{path}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
-    weights = torch.ones(1) if found.weights is None else found.weights
+    weights = torch.ones(1) if images.weights is None else images.weights
     if not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf):
         faults.append(f"{path}: its weights are not finite, not 0 or more, or all 0")
     if faults:
         raise Faults(faults)
 
 
-def _are_shares(targets: Tensor) -> bool:
+def _are_probabilities(targets: Tensor) -> bool:
     return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
 
 
-def _settled(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:
-    """Return pixels in [0, 1], as uint8 where that is what they once were, and a word on those that leave it."""
-    low, high, steps = float(pixels.min()), float(pixels.max()), pixels * 255
+def _rounded(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:
+    """Return pixels as uint8 if all are multiples of 1/255, else unchanged; add a note if some leave [0, 1]."""
+    low, high, levels = float(pixels.min()), float(pixels.max()), pixels * 255
     if low < -MARGIN or high > 1 + MARGIN:
-        return pixels, [*notes, f"pixels from {low:.3g} to {high:.3g} leave [0, 1]; kept as they are"]
-    eight_bit = bool(((steps - steps.round()).abs() < 0.01).all())
-    return (steps.round().clamp(0, 255).byte() if eight_bit else pixels), list(notes)
+        return pixels, [*notes, f"pixels from {low:.3g} to {high:.3g} leave [0, 1]; they are kept"]
+    eight_bit = bool(((levels - levels.round()).abs() < 0.01).all())
+    return (levels.round().clamp(0, 255).byte() if eight_bit else pixels), list(notes)

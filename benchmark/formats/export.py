@@ -1,8 +1,8 @@
-"""Distilled sets in other people's formats: written for their tools, and read back.
+"""Write distilled sets in the formats of other tools, and read them.
 
 - ``imagefolder``: ``DEST/CLASS/NNNNN.png``, as torchvision's ImageFolder reads it, which numbers classes by name;
-- ``dcbench``: one file ``DEST.pt`` in the layout of DC-BENCH, whose two tensors DD-Ranking takes (`tensor_files`);
-- ``huggingface``: a folder that ``datasets.load_dataset(DEST)`` reads (`hub_folders`).
+- ``dcbench``: one file ``DEST.pt`` in the layout of DC-BENCH, whose two tensors DD-Ranking takes (`pt`);
+- ``huggingface``: a folder that ``datasets.load_dataset(DEST)`` reads (`huggingface`).
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ def export(
 
     Args:
         images: the set.
-        info: of the dataset that it stands for.
+        info: the dataset that the set replaces.
         form: the format.
         destination: a file for ``dcbench``, else a folder.
-        title: of the card that goes with it, where there is one.
+        title: the title of the card that ``huggingface`` writes.
         facts: further lines of the card.
 
     Returns:
-        What the format cannot hold, in words; [] where reading it back gives the set again.
+        Phrases that say what the format cannot hold; [] if `read_images` returns an equal set.
 
     Raises:
-        BenchmarkError: no such format, or something lies at the destination already.
+        BenchmarkError: there is no such format, or the destination exists.
     """
     if form not in FORMATS:
         raise BenchmarkError(unknown("format", form, FORMATS))
     if form == "dcbench" and destination.suffix != ".pt":
         raise BenchmarkError(f"{destination}: {form} is one file, whose name ends in .pt")
     if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
-        raise BenchmarkError(f"{destination}: is there already; name another place, or remove it")
+        raise BenchmarkError(f"{destination}: exists already; choose another path, or remove it")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if form == "imagefolder":
@@ -61,48 +61,51 @@ def export(
 
 
 def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisation | None = None) -> SyntheticSet:
-    """Read a set in any of these formats, or as this suite stores it, whoever wrote it.
+    """Read a set in one of `FORMATS`, or as ``.safetensors`` file of this suite.
 
     Args:
         path: a folder of class folders; a folder of parquet files, or one such file; ``.pt`` or ``.pth`` as
             `pt.read` understands them; or ``.safetensors``.
-        class_names: of the dataset, in its order, in which labels count unless a file names its classes.
-        normalisation: of the tensors of a ``.pt`` file that does not say so itself.
+        class_names: the classes of the dataset. A label is a position in this list, unless the file names its classes.
+        normalisation: the normalisation of the tensors of a ``.pt`` file that does not name it.
 
     Returns:
-        The set in pixel space; images from picture files as RGB.
+        The set in pixel space. Images from PNG and other image files are RGB.
 
     Raises:
-        BenchmarkError: nothing is there, it cannot be understood, or its labels are not those of the dataset.
+        BenchmarkError: the path does not exist, has another format, or its labels do not fit the classes.
     """
     if not path.exists():
-        raise BenchmarkError(f"{path}: is not there")
+        raise BenchmarkError(f"{path}: does not exist")
     tables = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]) if path.is_dir() else []
     if tables or path.suffix == ".parquet":
-        found = huggingface.read(tables or [path], class_names)
+        images = huggingface.read(tables or [path], class_names)
     elif path.is_dir():
-        found = SyntheticSet.import_folder(path, class_names)
+        images = SyntheticSet.import_folder(path, class_names)
     elif path.suffix == ".safetensors":
-        found = SyntheticSet.load(path)
+        images = SyntheticSet.load(path)
     elif path.suffix in (".pt", ".pth"):
-        found = pt.read(path, normalisation)
+        images = pt.read(path, normalisation)
     else:
         raise BenchmarkError(f"{path}: not a distilled set; give a folder, .safetensors, .pt or .parquet")
-    _check_labels(path, found, len(class_names))
-    return found
+    _check_labels(path, images, len(class_names))
+    return images
 
 
-def _check_labels(path: Path, found: SyntheticSet, classes: int) -> None:
-    inside = len(found) > 0 and int(found.classes.min()) >= 0 and int(found.classes.max()) < classes
-    if not inside or (found.targets.dim() == 2 and found.targets.shape[1] != classes):
-        raise BenchmarkError(f"{path}: its labels are not those of {classes} classes; is it another dataset's?")
+def _check_labels(path: Path, images: SyntheticSet, classes: int) -> None:
+    in_range = len(images) > 0 and int(images.classes.min()) >= 0 and int(images.classes.max()) < classes
+    if not in_range or (images.targets.dim() == 2 and images.targets.shape[1] != classes):
+        raise BenchmarkError(
+            f"{path}: its labels are not those of {classes} classes; does it belong to another dataset?"
+        )
 
 
 def _lost(images: SyntheticSet, form: str) -> list[str]:
+    """Return phrases that say which parts of a set a format cannot hold."""
     folder = form == "imagefolder"
-    said = {
-        "pixels, which are rounded to 8 bit": images.images.dtype != torch.uint8 and form != "dcbench",
+    is_lost = {
+        "pixels that are not 8-bit (they are rounded)": images.images.dtype != torch.uint8 and form != "dcbench",
         "weights of images": folder and images.weights is not None,
-        "soft labels, of which the likeliest class is left": folder and images.targets.dim() == 2,
+        "soft labels (the likeliest class is kept)": folder and images.targets.dim() == 2,
     }
-    return [words for words, holds in said.items() if holds]
+    return [part for part, lost in is_lost.items() if lost]

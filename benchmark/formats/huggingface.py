@@ -1,6 +1,6 @@
-"""Distilled sets as folders of the `datasets` library: a parquet file with PNG images, and a card.
+"""Distilled sets as folders for the `datasets` library: a parquet file with PNG images, and a card.
 
-Written by pyarrow alone; ``datasets.load_dataset(FOLDER)`` reads them as an ``Image`` and a ``ClassLabel``.
+``datasets.load_dataset(FOLDER)`` reads them as an ``Image`` and a ``ClassLabel``. Writing needs pyarrow only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def write(images: SyntheticSet, info: DatasetInfo, folder: Path, title: str, fac
     """Write ``data/*.parquet`` and ``README.md``.
 
     Args:
-        images: the set; pixels are rounded to 8 bit, and further columns hold soft labels and weights.
-        info: of the dataset that it stands for.
-        folder: where to.
-        title: of the card.
+        images: the set. Pixels are rounded to 8 bit; soft labels and weights get columns of their own.
+        info: the dataset that the set replaces.
+        folder: is created.
+        title: the title of the card.
         facts: further lines of the card.
     """
     encoded = [{"bytes": _png(pixels), "path": None} for pixels in to_uint8(images.images)]
@@ -61,13 +61,13 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
 
     Args:
         paths: the files, in order.
-        class_names: of the dataset; where a file names its classes, these are matched by name.
+        class_names: the classes of the dataset. If the files name their classes, the names are matched.
 
     Returns:
-        The set; images as RGB.
+        The set, with RGB images.
 
     Raises:
-        BenchmarkError: other columns, images of several sizes, or other classes.
+        BenchmarkError: the columns or classes differ, or the images have several sizes.
     """
     try:
         table = pa.concat_tables([parquet.read_table(path) for path in paths])
@@ -80,24 +80,22 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
         targets = order[torch.tensor(rows["label"])] if soft is None else soft[:, order.argsort()]
         return SyntheticSet(images, targets, weights)
     except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        wanted = "images of one size under 'image' and classes under 'label'"
-        raise BenchmarkError(f"{paths[0]}: not a table with {wanted} ({error})") from error
+        expected = "images of one size in the column 'image' and classes in the column 'label'"
+        raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({error})") from error
 
 
 def _names(table: Any) -> list[str]:
-    """Return the names of the classes that a table gives, or []."""
-    said = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return list(said.get("info", {}).get("features", {}).get("label", {}).get("names") or [])
+    """Return the names of the classes that the metadata of a table give, or []."""
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    return list(metadata.get("info", {}).get("features", {}).get("label", {}).get("names") or [])
 
 
-def _order(path: Path, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
-    """Return the place of each of their classes among ours."""
-    if theirs and sorted(theirs) != sorted(ours):
-        shown = ", ".join(theirs[:5])
-        raise BenchmarkError(
-            f"{path}: its classes are {shown}, ...; those of the dataset are {', '.join(ours[:5])}, ..."
-        )
-    return torch.tensor([list(ours).index(name) for name in theirs or ours])
+def _order(path: Path, file_classes: Sequence[str], class_names: Sequence[str]) -> Tensor:
+    """Return the label in the dataset of every label in a file, int64 [classes]."""
+    if file_classes and sorted(file_classes) != sorted(class_names):
+        own, expected = (", ".join(names[:5]) for names in (file_classes, class_names))
+        raise BenchmarkError(f"{path}: its classes are {own}, ...; those of the dataset are {expected}, ...")
+    return torch.tensor([list(class_names).index(name) for name in file_classes or class_names])
 
 
 def _png(pixels: Tensor) -> bytes:
@@ -108,7 +106,7 @@ def _png(pixels: Tensor) -> bytes:
 
 
 def _card(images: SyntheticSet, info: DatasetInfo, table: pa.Table, title: str, facts: Mapping[str, str]) -> str:
-    """Return the README.md that a hub shows; the `datasets` library reads its YAML block."""
+    """Return the text of README.md; the `datasets` library reads its YAML block."""
     kinds: dict[str, Any] = {
         "image": {"dtype": "image"},
         "label": {"dtype": {"class_label": {"names": {str(i): name for i, name in enumerate(info.class_names)}}}},
@@ -129,8 +127,8 @@ def _card(images: SyntheticSet, info: DatasetInfo, table: pa.Table, title: str, 
     lines = [
         f"# {title}",
         "",
-        f"{len(images)} synthetic images ({shape}) that stand for the training set of {info.name}.",
-        "What a teacher says of augmented views is not part of the set.",
+        f"{len(images)} synthetic images ({shape}) that replace the training set of {info.name}.",
+        "The labels that a teacher gives to augmented views are not part of it.",
         "",
         *("| | |", "| :-- | :-- |"),
         *(f"| {name} | {text} |" for name, text in facts.items()),

@@ -1,8 +1,8 @@
 """Distilled sets as one ``.pt`` file, in the layout of DC, DSA and DM, which DC-BENCH reads.
 
 ``{"data": [[images, labels]], "mean": ..., "std": ..., "pixels": "uint8" or "float32", "class_names": ...}``. The
-images go into a network as they are, so they are normalised: ``(pixels - mean) / std`` of pixels in [0, 1], with the
-dataset's mean and deviation. DD-Ranking takes the same two tensors: ``torch.load(FILE)["data"][0]``.
+images are normalised, ready for a network: ``(pixels - mean) / std`` of pixels in [0, 1], with the mean and deviation
+of the dataset. DD-Ranking takes the same two tensors: ``torch.load(FILE)["data"][0]``.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import SyntheticSet, to_uint8
 
-MARGIN = 0.01  # by which pixels may leave [0, 1] before they must be normalised ones
+MARGIN = 0.01  # images whose values leave [0, 1] by more are normalised
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What was done to pixels in [0, 1]: ``(pixels - mean) / std``, per channel."""
+    """The normalisation ``(pixels - mean) / std`` of pixels in [0, 1], per channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Return images [N, C, H, W] as a network sees them, from pixels in [0, 1]."""
+        """Return normalised images [N, C, H, W] from pixels in [0, 1]."""
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
 
     def undo(self, images: Tensor) -> Tensor:
-        """Return pixels in [0, 1] from images as a network sees them."""
+        """Return pixels in [0, 1] from normalised images [N, C, H, W]."""
         return images * self._column(self.std, images) + self._column(self.mean, images)
 
     @staticmethod
@@ -44,7 +44,7 @@ class Normalisation:
 
 
 def write(images: SyntheticSet, info: DatasetInfo, path: Path) -> None:
-    """Write the file."""
+    """Write a set to a file, with the mean and deviation of its dataset."""
     pixels = images.images.float() / 255 if images.images.dtype == torch.uint8 else images.images
     content = {
         "data": [[Normalisation(info.mean, info.std).apply(pixels), images.targets]],
@@ -57,22 +57,22 @@ def write(images: SyntheticSet, info: DatasetInfo, path: Path) -> None:
 
 
 def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet:
-    """Read what `write` wrote, or images and labels that other codes saved.
+    """Read what `write` wrote, or images and labels that other code saved.
 
     Args:
         path: a file with ``{"data": [[images, labels], ...]}`` (the last pair is read), ``{"images": ..., "labels":
-            ...}``, a pair of tensors, or images alone with ``labels*.pt`` beside ``images*.pt``.
-        normalisation: of a file that does not say so itself. Images that are uint8, or whose values all lie in [0, 1],
-            are taken for pixels.
+            ...}``, a pair of tensors, or images alone if ``labels*.pt`` lies beside ``images*.pt``.
+        normalisation: the normalisation of the images, if the file does not name it. Images that are uint8, or whose
+            values lie in [0, 1], are not normalised.
 
     Raises:
-        BenchmarkError: the file is damaged, holds more than tensors and plain values, or holds something else.
+        BenchmarkError: the file is damaged, holds objects that are no tensors, numbers or text, or no images.
     """
     content = _load(path)
-    found, labels = _pair(path, content)
+    image_values, labels = _pair(path, content)
     facts = content if isinstance(content, dict) else {}
     try:
-        images, targets = torch.as_tensor(found).detach(), torch.as_tensor(labels).detach()
+        images, targets = torch.as_tensor(image_values).detach(), torch.as_tensor(labels).detach()
         if images.dtype == torch.uint8:
             pixels = images
         elif "mean" in facts:
@@ -87,7 +87,7 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
 
 
 def _pair(path: Path, content: Any) -> tuple[Any, Any]:
-    """Return images and labels, however a file holds them."""
+    """Return images and labels from any of the layouts that `read` lists."""
     if isinstance(content, dict) and content.get("data"):
         content = content["data"][-1]
     if isinstance(content, dict) and {"images", "labels"} <= content.keys():
@@ -98,26 +98,26 @@ def _pair(path: Path, content: Any) -> tuple[Any, Any]:
     if isinstance(content, Tensor) and beside != path and beside.exists():
         return content, _load(beside)
     raise BenchmarkError(
-        f"{path}: holds no pair of images and labels, nor has its labels beside it; "
-        'save {"images": [N, C, H, W], "labels": [N]} by torch.save'
+        f"{path}: holds no pair of images and labels, and no labels*.pt lies beside it; "
+        'save {"images": [N, C, H, W], "labels": [N]} with torch.save'
     )
 
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)  # never runs code that a file carries
+        return torch.load(path, map_location="cpu", weights_only=True)  # does not run code that a file may hold
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise BenchmarkError(f"{path}: damaged, or holds more than tensors; save tensors by torch.save") from error
+        raise BenchmarkError(f"{path}: damaged, or holds more than tensors; save tensors with torch.save") from error
 
 
 def _pixels(path: Path, images: Tensor, normalisation: Normalisation | None) -> Tensor:
-    """Return images as pixels in [0, 1]; where a file does not say what they are, their values decide."""
+    """Return images as pixels in [0, 1]; images whose values leave [0, 1] are normalised."""
     low, high = float(images.min()), float(images.max())
     if low >= -MARGIN and high <= 1 + MARGIN:
         return images.clamp(0, 1)
     if normalisation is None:
         raise BenchmarkError(
-            f"{path}: values from {low:.2f} to {high:.2f}, so its images are normalised, and it does not say by what; "
+            f"{path}: values from {low:.2f} to {high:.2f}: its images are normalised, but it does not say how; "
             'add "mean" and "std" (per channel) to the file, beside "data" or "images"'
         )
     return normalisation.undo(images)

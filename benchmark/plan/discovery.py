@@ -1,7 +1,8 @@
-"""From names to code: what lies in ``methods/`` and ``evaluators/``, and the hyperparameters of a method on a dataset.
+"""Find components and the hyperparameters of a method.
 
-Nothing is registered. A file without a leading underscore is a component, its stem is its name, and the one class of
-the kind asked for that it defines is what it offers. ``configs/methods/NAME.yaml`` holds a method's recipes::
+A component needs no registration. Every file in ``methods/``, ``evaluators/labels/``, ``evaluators/students/`` and
+``evaluators/measures/`` whose name does not start with an underscore defines one component class; the stem of the file
+is the name of the component. ``configs/methods/NAME.yaml`` holds the recipes of a method::
 
     recipes:
       - dataset: imagenette
@@ -19,6 +20,7 @@ import contextlib
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -34,61 +36,61 @@ RECIPES = CONFIGS / "methods"
 
 
 class Recipe(Frozen):
-    """One entry of a recipe file: hyperparameters for a dataset, at every IPC or at those listed."""
+    """One entry of a recipe file: hyperparameters for a dataset, for all IPC or for some."""
 
     dataset: str
-    ipc: tuple[int, ...] | None = None
-    source: str = Field(min_length=1)
+    ipc: tuple[int, ...] | None = None  # None: all
+    source: str = Field(min_length=1)  # where the values come from
     set: dict[str, Any]
 
     @field_validator("dataset")
     @classmethod
-    def _known(cls, dataset: str) -> str:
+    def _exists(cls, dataset: str) -> str:
         if dataset not in names("datasets"):
             raise ValueError(unknown("dataset", dataset, names("datasets")))
         return dataset
 
 
 class RecipeFile(Frozen):
-    """The whole of ``configs/methods/NAME.yaml``."""
+    """The content of ``configs/methods/NAME.yaml``."""
 
     recipes: tuple[dict[str, Any], ...]
 
 
 def method_names() -> list[str]:
     """Return the names of all methods, sorted."""
-    return _names("methods")
+    return component_names("methods")
 
 
 def load_method(name: str) -> type[Distiller]:
     """Return the class of a method.
 
     Raises:
-        BenchmarkError: no such file, or its file does not define exactly one `Distiller`.
+        BenchmarkError: there is no such file, or it does not define exactly one `Distiller`.
     """
-    return _load("methods", "method", name, Distiller)  # type: ignore[type-abstract]
+    return load_component("methods", "method", name, Distiller)
 
 
 def load_labels(name: str) -> type[LabelRegime]:
-    """Return the class of a label regime; raises as `load_method` does."""
-    return _load("evaluators.labels", "label regime", name, LabelRegime)  # type: ignore[type-abstract]
+    """Return the class of a label regime; raises the errors of `load_method`."""
+    return load_component("evaluators.labels", "label regime", name, LabelRegime)
 
 
 def load_evaluator(name: str) -> type[Evaluator]:
-    """Return the class of an evaluator; raises as `load_method` does."""
-    return _load("evaluators.students", "evaluator", name, Evaluator)  # type: ignore[type-abstract]
+    """Return the class of an evaluator; raises the errors of `load_method`."""
+    return load_component("evaluators.students", "evaluator", name, Evaluator)
 
 
 def load_measure(name: str) -> type[Measure]:
-    """Return the class of a measure; raises as `load_method` does."""
-    return _load("evaluators.measures", "measure", name, Measure)  # type: ignore[type-abstract]
+    """Return the class of a measure; raises the errors of `load_method`."""
+    return load_component("evaluators.measures", "measure", name, Measure)
 
 
 def load_preparation(name: str) -> type[Preparation]:
-    """Return the class of a preparation, which lies in the file of a method or in a file of shared parts."""
+    """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
     modules = [f"{package}.{name}" for package in ("methods", "methods.parts", "evaluators.parts")]
     module = next((module for module in modules if importlib.util.find_spec(module)), modules[1])
-    return _defined(importlib.import_module(module), Preparation)  # type: ignore[type-abstract]
+    return _component_class(importlib.import_module(module), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(
@@ -96,38 +98,46 @@ def resolve_method(
 ) -> Distiller:
     """Return a method with its hyperparameters for a dataset and an IPC.
 
-    A later source wins: class default, recipes of the dataset, recipes of the dataset at this IPC, ``overrides``.
+    Later values replace earlier ones: defaults of the class, recipes for the dataset, recipes for the dataset and this
+    IPC, ``overrides``.
 
     Args:
-        name: of the method.
-        dataset: name of the dataset.
+        name: the method.
+        dataset: the dataset.
         ipc: images per class.
-        overrides: hyperparameters that a suite sets itself.
-        where: how messages call the overrides (file and key).
+        overrides: hyperparameters that a suite sets.
+        where: file and key of the overrides, for messages.
 
     Raises:
-        Faults: unknown hyperparameters or values of a wrong type, all at once, each with file and key.
+        Faults: all unknown hyperparameters and all wrong values, each with its file and key.
     """
-    method = load_method(name)
-    recipes = read_recipes(name)
-    wide = [recipe.set for recipe in recipes if recipe.dataset == dataset and recipe.ipc is None]
-    narrow = [recipe.set for recipe in recipes if recipe.dataset == dataset and ipc in (recipe.ipc or ())]
-    merged: dict[str, Any] = {}
-    for values in (*wide, *narrow, overrides):
-        merged |= values
-    return validated(method, merged, where)
+    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
+    for_all_ipc = [recipe.set for recipe in recipes if recipe.ipc is None]
+    for_this_ipc = [recipe.set for recipe in recipes if ipc in (recipe.ipc or ())]
+    hyperparameters: dict[str, Any] = {}
+    for values in (*for_all_ipc, *for_this_ipc, overrides):
+        hyperparameters |= values
+    return validated(load_method(name), hyperparameters, where)
 
 
 def read_recipes(name: str) -> tuple[Recipe, ...]:
-    """Return the recipes of a method, () if it has no file, every one of them checked against the method's fields."""
+    """Return the recipes of a method; () for a method without a recipe file.
+
+    Raises:
+        Faults: every wrong entry of the file, and every hyperparameter that the method does not have.
+    """
     path = RECIPES / f"{name}.yaml"
-    if not path.exists():
-        return ()
-    label, method = f"configs/methods/{path.name}", load_method(name)
+    return _read_recipes(path, path.stat().st_mtime_ns) if path.exists() else ()
+
+
+@cache
+def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
+    """Read a recipe file; ``mtime`` is its time of change, so a changed file is read again."""
+    file, method = f"configs/methods/{path.name}", load_method(path.stem)
     recipes: list[Recipe] = []
     faults: list[str] = []
-    for index, entry in enumerate(validated(RecipeFile, read_yaml(path), label).recipes):
-        where = f"{label}: recipes[{index}]"
+    for index, entry in enumerate(validated(RecipeFile, read_yaml(path), file).recipes):
+        where = f"{file}: recipes[{index}]"
         try:
             recipes.append(validated(Recipe, entry, where))
             validated(method, recipes[-1].set, f"{where}.set")
@@ -138,41 +148,54 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
     return tuple(recipes)
 
 
-def _names(package: str) -> list[str]:
+def component_names(package: str) -> list[str]:
+    """Return the stems of the component files of a package, sorted."""
     folders = importlib.import_module(package).__path__
     return sorted(path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
 
 
-def _load(package: str, kind: str, name: str, base: type[C]) -> type[C]:
-    if name not in _names(package):
-        raise BenchmarkError(unknown(kind, name, _offering(package, base)))
-    importlib.invalidate_caches()
+@cache
+def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]:
+    """Return the component class of a file.
+
+    Args:
+        package: ``methods``, say.
+        kind: what messages call the component, in the singular.
+        name: the stem of the file.
+        base: the class that the component class is derived from.
+
+    Raises:
+        BenchmarkError: there is no such file, it cannot be imported, or it does not define exactly one such class.
+    """
+    if name not in component_names(package):
+        raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
+    importlib.invalidate_caches()  # the file may be newer than this process
     try:
         module = importlib.import_module(f"{package}.{name}")
-    except Exception as error:  # somebody's new file, with any mistake that code can have
-        why = f"{type(error).__name__}: {error}"
-        path = package.replace(".", "/")
-        raise BenchmarkError(f"{path}/{name}.py: cannot be imported ({why})") from error
-    return _defined(module, base)
+    except Exception as error:  # the file of a user can fail in any way
+        file = f"{package.replace('.', '/')}/{name}.py"
+        raise BenchmarkError(f"{file}: cannot be imported ({type(error).__name__}: {error})") from error
+    return _component_class(module, base)
 
 
-def _offering(package: str, base: type[Component]) -> list[str]:
-    """Return the names of the files that define a component of a kind; those that cannot be imported offer none."""
-    found = []
-    for name in _names(package):
+def _names_of_kind(package: str, base: type[Component]) -> list[str]:
+    """Return the names of the files that define a component of a kind; files that cannot be imported are left out."""
+    component_files = []
+    for name in component_names(package):
         with contextlib.suppress(Exception):
-            _defined(importlib.import_module(f"{package}.{name}"), base)
-            found.append(name)
-    return found
+            _component_class(importlib.import_module(f"{package}.{name}"), base)
+            component_files.append(name)
+    return component_files
 
 
-def _defined(module: ModuleType, base: type[C]) -> type[C]:
-    found = [
+def _component_class(module: ModuleType, base: type[C]) -> type[C]:
+    """Return the one class derived from ``base`` that a module defines."""
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    if len(found) != 1:
+    if len(classes) != 1:
         file = module.__name__.replace(".", "/") + ".py"
-        raise BenchmarkError(f"{file}: defines {len(found)} classes derived from {base.__name__}, not exactly one")
-    return found[0]
+        raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
+    return classes[0]

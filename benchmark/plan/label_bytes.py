@@ -1,7 +1,7 @@
-"""What labels take in bytes: as stored, by formula, on 1,000 classes; and what might be stored in their place.
+"""The bytes that labels take: on disk, by formula, for 1,000 classes, and what could be stored in their place.
 
-On ten classes labels are smaller than the images and nobody minds; at the scale of ImageNet-1K they are thirty times as
-large. So every record gives the numbers of both.
+On ten classes the labels are smaller than the images; on ImageNet-1K they are thirty times as large. Every record
+therefore gives the bytes of both.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ if TYPE_CHECKING:
     from benchmark.plan.graph import Plan, PlannedCell
 
 MANY = 1000  # classes
-# Of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the swaps of
-# halves (2), or DSA's draws (12). For each batch: CutMix's rectangle and share (40), or the name of DSA's group (1).
+# The bytes of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the
+# swaps of halves (2), or the random numbers of DSA (12). For each batch: the rectangle and share of CutMix (40), or the
+# name of the group of DSA (1).
 PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20}
 PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1}
 
 
 def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:
-    """Return the bytes of the crops, flips and mixes of some epochs, had they been stored; ours are drawn anew."""
+    """Return the bytes of the crops, flips and mixes of some epochs. They are not stored: a seed gives them again."""
     return epochs * (images * PER_IMAGE[schedule.mix] + schedule.batches(images) * PER_BATCH[schedule.mix])
 
 
-def account(
+def label_bytes(
     regime: LabelRegime, labels: Labels, images: int, classes: int, teachers: Sequence[nn.Module]
 ) -> dict[str, int]:
-    """Return the bytes of a set's labels, for its record.
+    """Return the bytes of the labels of a set, for its record.
 
     Args:
-        regime: that made the labels.
-        labels: of the set.
-        images: of the set.
-        classes: of the dataset.
-        teachers: that gave the labels.
+        regime: the label regime that gave the labels.
+        labels: the labels.
+        images: number of images of the set.
+        classes: number of classes of the dataset.
+        teachers: the networks that gave the labels.
 
     Returns:
-        ``labels`` as stored; ``labels_formula``, the same by formula; ``labels_at_1000_classes``, by formula, as many
-        images for each of 1,000 classes; ``augmentation_state``, of the views that labels are stored for, 0 where they
-        fit any view; ``teacher_if_online``, weights and statistics of the teachers, needed in place of the labels.
+        ``labels``: on disk. ``labels_formula``: by formula. ``labels_at_1000_classes``: by formula, for 1,000 classes
+        with the same number of images per class. ``augmentation_state``: of the views that the labels belong to; 0 for
+        labels that fit any view. ``teacher_if_online``: of the teachers, which could be stored in place of the labels.
     """
     stored_epochs = len(labels.logits) if labels.kind == "per_epoch" and labels.logits is not None else 0
     return {
@@ -63,41 +64,42 @@ def account(
 
 
 @dataclass(frozen=True)
-class Foreseen:
-    """The labels that one distilled set will get."""
+class LabelSize:
+    """The bytes that the labels of one distilled set will take."""
 
     dataset: str
     protocol: str
-    ipc: int  # 0: the whole training set
+    ipc: int  # 0: the full training set
     bytes: int
 
 
-def foreseen(plan: Plan, data: Path) -> list[Foreseen]:
-    """Return what the labels of every set of a plan take by formula, also of datasets that are not on disk.
+def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
+    """Return, by formula, the bytes of the labels of every set of a plan, also for datasets that are not on disk.
 
     Args:
-        plan: cells that are excluded or unsupported are left out, and whole training sets that are not on disk.
-        data: where datasets lie.
+        plan: the plan. Cells that are excluded or not supported are left out, and so are full training sets that are
+            not on disk.
+        data: the data directory.
     """
-    dataset, named = cache(datasets.load_dataset), cache(load_protocol)
-    found: dict[tuple[object, ...], Foreseen] = {}
-    for planned in _labelled(plan):
+    load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
+    sizes: dict[tuple[object, ...], LabelSize] = {}
+    for planned in _cells_with_labels(plan):
         cell = planned.cell
-        config, method = dataset(cell.dataset), load_method(cell.base)
-        protocol = named(cell.protocol).of(cell, cell.dataset)
+        config, method = load_dataset(cell.dataset), load_method(cell.base)
+        protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset)
         if protocol is None or not (method.uses_ipc or planned.nodes):
             continue
-        regime, _ = protocol.judges(config, whole=not method.uses_ipc)
+        regime, _ = protocol.components(config, full_data=not method.uses_ipc)
         images = cell.ipc * config.classes if method.uses_ipc else sum(datasets.info(config, data).train_counts)
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
-        found[axes] = Foreseen(*axes[:3], images * regime.bytes_per_image(config.classes))
-    return list(found.values())
+        sizes[axes] = LabelSize(*axes[:3], images * regime.bytes_per_image(config.classes))
+    return list(sizes.values())
 
 
-def _labelled(plan: Plan) -> Iterator[PlannedCell]:
-    """Yield the cells with nodes and, of datasets that are not on disk, all that might have some."""
-    here = {planned.cell.dataset for planned in plan.cells if planned.nodes}
+def _cells_with_labels(plan: Plan) -> Iterator[PlannedCell]:
+    """Yield the cells that have nodes, and the cells that could have nodes if their dataset were on disk."""
+    on_disk = {planned.cell.dataset for planned in plan.cells if planned.nodes}
     for planned in plan.cells:
-        missing = planned.cell.dataset not in here and not plan.suite.why_excluded(planned.cell)
+        missing = planned.cell.dataset not in on_disk and not plan.suite.why_excluded(planned.cell)
         if planned.nodes or missing:
             yield planned

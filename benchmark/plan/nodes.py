@@ -1,4 +1,4 @@
-"""Nodes: one piece of work each, named by the hash of all that can change its result; and the nodes of one cell."""
+"""Nodes: pieces of work, each with a key that is the hash of everything that can change its result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from benchmark.plan.suite import Cell
 from benchmark.vision.datasets import DatasetConfig, TrainPart
 
 TEACHER_VERSION = 1  # raised when the training of teachers changes
-Params = Mapping[str, Any]
 Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a node asks of the machine that runs it."""
+    """The processors, graphics cards and gibibytes of memory that a node asks for."""
 
     cpus: int = 1
     gpus: float = 0.0
@@ -28,13 +27,13 @@ class Needs:
 
 @dataclass(frozen=True)
 class Node:
-    """One piece of work, named by the hash of its identity."""
+    """A piece of work: one run of one stage."""
 
-    key: str
+    key: str  # the hash of the identity
     stage: Stage
-    identity: Params
+    identity: Mapping[str, Any]
     needs: Needs
-    title: str  # for people
+    title: str  # its name in messages
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -43,53 +42,66 @@ class Node:
 
 
 class CellNodes:
-    """Makes the nodes of one cell.
+    """Builds the nodes of a cell.
 
     Attributes:
-        made: the nodes, parents first.
+        nodes: the nodes that `add` has built, parents first.
     """
 
     def __init__(
-        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, view: TrainPart = "full"
+        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, part: TrainPart = "full"
     ) -> None:
-        self.cell, self.config, self.info, self.on_gpu, self.view = cell, config, info, on_gpu, view
-        self.made: list[Node] = []
+        """Start without nodes.
 
-    def of(
+        Args:
+            cell: the cell.
+            config: its dataset.
+            info: facts about the dataset.
+            on_gpu: whether nodes run on a graphics card.
+            part: the part of the training set that counts as training data.
+        """
+        self.cell, self.config, self.info, self.on_gpu, self.part = cell, config, info, on_gpu, part
+        self.nodes: list[Node] = []
+
+    def add(
         self, method: Distiller, regime: LabelRegime, evaluator: Evaluator, measures: Sequence[Measure]
     ) -> dict[str, Keys]:
-        """Return the keys of the cell's nodes by stage; what is computed for measures alone is not among them."""
-        squeezed = self._teachers(method.teachers())
-        prepared, observed = self._prepared(method.preparation(self.info))
-        images = self._images(method, {"teachers": squeezed, "prepared": prepared})
-        answering = self._teachers(regime.teachers())
-        labels, score = self._judgement(regime, evaluator, {"images": images, "teachers": answering})
-        found = {
-            "teacher": tuple(dict.fromkeys((*squeezed, *observed, *answering))),
-            "prepare": prepared,
+        """Build the nodes of the cell and return their keys by stage.
+
+        Teachers and preparations that only a measure needs are built, but their keys are not returned.
+        """
+        distill_teachers = self._teachers(method.teachers())
+        preparation, preparation_teachers = self._preparation(method.preparation(self.info))
+        images = self._units(method, {"teachers": distill_teachers, "prepared": preparation})
+        label_teachers = self._teachers(regime.teachers())
+        labels = self._labels(regime, {"images": images, "teachers": label_teachers})
+        parents = {"images": images, "teachers": label_teachers, "labels": labels}
+        keys = {
+            "teacher": tuple(dict.fromkeys((*distill_teachers, *preparation_teachers, *label_teachers))),
+            "prepare": preparation,
             "distill": images,
             "relabel": labels,
-            "evaluate": score,
+            "evaluate": self._evaluation(evaluator, parents),
         }
-        return found | ({"measure": tuple(self._measured(each, images) for each in measures)} if measures else {})
+        return keys | ({"measure": tuple(self._measure(measure, images) for measure in measures)} if measures else {})
 
     def _teachers(self, specs: Sequence[TeacherSpec]) -> Keys:
         title = f"{self.cell.dataset} teacher"
-        return tuple(self._add("teacher", teacher_identity(self.config, spec), title) for spec in specs)
+        return tuple(self._node("teacher", teacher_identity(self.config, spec), title) for spec in specs)
 
-    def _prepared(self, preparation: Preparation | None) -> tuple[Keys, Keys]:
-        """Return the keys of a preparation and of its teachers."""
+    def _preparation(self, preparation: Preparation | None) -> tuple[Keys, Keys]:
+        """Return the key of a preparation and the keys of its teachers."""
         if preparation is None:
             return (), ()
-        observed = self._teachers(preparation.teachers())
-        material = {**_component(preparation), "parents": {"teachers": observed}}
-        return (self._add("prepare", material, f"{self.cell.dataset} {preparation.name()}"),), observed
+        teachers = self._teachers(preparation.teachers())
+        own = {**_component(preparation), "parents": {"teachers": teachers}}
+        return (self._node("prepare", own, f"{self.cell.dataset} {preparation.name()}"),), teachers
 
-    def _images(self, method: Distiller, parents: Mapping[str, Keys]) -> Keys:
+    def _units(self, method: Distiller, parents: Mapping[str, Keys]) -> Keys:
         cell = self.cell
         axes = {"ipc": cell.ipc, "seed": cell.draw, "parents": parents}
         return tuple(
-            self._add(
+            self._node(
                 "distill",
                 {**_component(method), "unit": unit.model_dump(), **axes},
                 f"{self._title} draw {cell.draw} unit {unit.index}",
@@ -97,38 +109,40 @@ class CellNodes:
             for unit in method.units(self.info, cell.ipc)
         )
 
-    def _judgement(self, regime: LabelRegime, evaluator: Evaluator, parents: Mapping[str, Keys]) -> tuple[Keys, Keys]:
-        """Return the keys of the labels and of the student's score."""
-        cell, axes = self.cell, {"ipc": self.cell.ipc, "seed": self.cell.seed}
-        title = f"{self._title} {cell.protocol} seed {cell.seed}"
-        labels = (self._add("relabel", {**_component(regime), **axes, "parents": parents}, title),)
-        student = {"arch": cell.student, "stem": self.config.stem.model_dump()}
-        material = {**_component(evaluator), **axes, "student": student, "parents": {**parents, "labels": labels}}
-        return labels, (self._add("evaluate", material, f"{title} {cell.student}"),)
+    def _labels(self, regime: LabelRegime, parents: Mapping[str, Keys]) -> Keys:
+        own = {**_component(regime), "ipc": self.cell.ipc, "seed": self.cell.seed, "parents": parents}
+        return (self._node("relabel", own, f"{self._title} {self.cell.protocol} seed {self.cell.seed}"),)
 
-    def _measured(self, measure: Measure, images: Keys) -> str:
-        prepared, _ = self._prepared(measure.preparation(self.info))
-        parents = {"images": images, "teachers": self._teachers(measure.teachers()), "prepared": prepared}
-        material = {**_component(measure), "ipc": self.cell.ipc, "parents": parents}
-        return self._add("measure", material, f"{self._title} draw {self.cell.draw} {measure.name()}")
+    def _evaluation(self, evaluator: Evaluator, parents: Mapping[str, Keys]) -> Keys:
+        cell = self.cell
+        student = {"arch": cell.student, "stem": self.config.stem.model_dump()}
+        own = {**_component(evaluator), "ipc": cell.ipc, "seed": cell.seed, "student": student, "parents": parents}
+        return (self._node("evaluate", own, f"{self._title} {cell.protocol} seed {cell.seed} {cell.student}"),)
+
+    def _measure(self, measure: Measure, images: Keys) -> str:
+        preparation, _ = self._preparation(measure.preparation(self.info))
+        parents = {"images": images, "teachers": self._teachers(measure.teachers()), "prepared": preparation}
+        own = {**_component(measure), "ipc": self.cell.ipc, "parents": parents}
+        return self._node("measure", own, f"{self._title} draw {self.cell.draw} {measure.name()}")
 
     @property
     def _title(self) -> str:
         return f"{self.cell.dataset}/{self.cell.ipc or 'all'} {self.cell.method}"
 
-    def _add(self, stage: Stage, material: Params, title: str) -> str:
-        wants = self.config.resources
-        cpus = wants.teacher_cpus if stage in ("teacher", "prepare") else wants.cpus
-        needs = Needs(cpus, wants.gpus if self.on_gpu else 0.0, wants.memory_gb)
+    def _node(self, stage: Stage, own: Mapping[str, Any], title: str) -> str:
+        """Build a node from the part of its identity that is its own, and return its key."""
+        resources = self.config.resources
+        cpus = resources.teacher_cpus if stage in ("teacher", "prepare") else resources.cpus
+        needs = Needs(cpus, resources.gpus if self.on_gpu else 0.0, resources.memory_gb)
         data = {"name": self.info.name, "fingerprint": self.info.fingerprint}
-        data |= {"view": self.view} if self.view != "full" else {}
-        whole = {"stage": stage, "dataset": data, **material}
-        self.made.append(Node(identity.key_of(whole), stage, whole, needs, title))
-        return self.made[-1].key
+        data |= {"view": self.part} if self.part != "full" else {}
+        whole = {"stage": stage, "dataset": data, **own}
+        self.nodes.append(Node(identity.key_of(whole), stage, whole, needs, title))
+        return self.nodes[-1].key
 
 
 def teacher_identity(config: DatasetConfig, spec: TeacherSpec) -> dict[str, Any]:
-    """Return what decides a teacher: network, stem and the dataset's training recipe."""
+    """Return the own part of a teacher's identity: its network, its stem and its training recipe."""
     recipe = config.teacher
     arch = spec.arch or (config.neutral if spec.neutral else recipe.arch)
     if arch != recipe.arch:

@@ -1,13 +1,16 @@
-"""Protocols: how a set is labelled and how a student is trained on it, for every method alike or method by method."""
+"""Protocols: how a distilled set is labelled and how a student is trained on it.
+
+Most protocols are the same for every method; some name what they change for single methods.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from pydantic import Field
 
-from benchmark.api import Evaluator, Frozen, LabelRegime
+from benchmark.api import Component, Evaluator, Frozen, LabelRegime
 from benchmark.config_files import load, validated
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_evaluator, load_labels
@@ -15,9 +18,11 @@ from benchmark.plan.suite import Cell, MethodEntry
 from benchmark.vision.augment import Schedule
 from benchmark.vision.datasets import DatasetConfig
 
+C = TypeVar("C", bound=Component)
+
 
 class Deviation(Frozen):
-    """What a protocol changes for one method, key by key, and where that is from."""
+    """What a protocol changes for one method, key by key, and the source of these values."""
 
     source: str = Field(min_length=1)
     schedule: dict[str, Any] = Field(default_factory=dict)
@@ -26,68 +31,84 @@ class Deviation(Frozen):
 
 
 class Protocol(Frozen):
-    """``configs/protocols/NAME.yaml``: one way of labelling a set and of training a student on it."""
+    """The content of ``configs/protocols/NAME.yaml``."""
 
     name: str
     version: int
     title: str
     description: str
-    schedule: dict[str, Any]  # of views; epochs and batch size come from the dataset's student budget
-    labels: dict[str, Any]  # name of a label regime, and its parameters
-    evaluator: dict[str, Any]  # name of an evaluator, and its parameters
-    methods: dict[str, Deviation] = Field(
-        default_factory=dict
-    )  # METHOD or METHOD@DATASET: where its own recipe differs
-    only_listed: bool = False  # methods without an entry are skipped
+    schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
+    labels: dict[str, Any]  # the name of a label regime and its hyperparameters
+    evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
+    methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
+    only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
-    def of(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:
-        """Return the protocol as it holds for a method on a dataset, None if it does not; one entry at most holds."""
-        own = self.own(method, dataset)
-        if own is None:
+    def for_method(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:
+        """Return the protocol with the deviation of a method on a dataset; None if it does not list the method."""
+        deviation = self.deviation(method, dataset)
+        if deviation is None:
             return None if self.only_listed else self
-        parts = {part: {**getattr(self, part), **getattr(own, part)} for part in ("schedule", "labels", "evaluator")}
-        return self.model_copy(update=parts)
+        parts = ("schedule", "labels", "evaluator")
+        return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in parts})
 
-    def own(self, method: MethodEntry | Cell, dataset: str = "") -> Deviation | None:
-        """Return the entry that holds for a method on a dataset, or None."""
+    def deviation(self, method: MethodEntry | Cell, dataset: str = "") -> Deviation | None:
+        """Return the deviation of a method on a dataset, or None.
+
+        Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, METHOD, BASE.
+        """
         names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
         return next((self.methods[name] for name in names if name in self.methods), None)
 
-    def judges(self, config: DatasetConfig, *, whole: bool) -> tuple[LabelRegime, Evaluator]:
-        """Return the label regime and the evaluator on a dataset.
+    def components(self, config: DatasetConfig, *, full_data: bool) -> tuple[LabelRegime, Evaluator]:
+        """Return the label regime and the evaluator for a dataset.
 
         Args:
-            config: gives the students' budget and what augmentation the images bear.
-            whole: the set is as large as the training set, and visited less often.
+            config: the dataset; it gives the student budget and limits the augmentation.
+            full_data: whether the set is the full training set, which is trained on for fewer epochs.
 
         Raises:
-            BenchmarkError: a part of the protocol is wrong; the message names it.
+            BenchmarkError: a value of the protocol is wrong; the message names its key.
         """
-        budget, where = config.student, f"configs/protocols/{self.name}.yaml"
+        budget = config.student
         views = {"epochs": budget.epochs, "batch_size": budget.batch_size, **self.schedule}
-        schedule = validated(Schedule, views, f"{where}: schedule")
+        schedule = validated(Schedule, views, f"{self._file}: schedule")
         low, high = schedule.crop_scale
-        bounds = {
-            "epochs": budget.full_epochs if whole else schedule.epochs,
+        limits = {
+            "epochs": budget.full_epochs if full_data else schedule.epochs,
             "flip": schedule.flip and config.flip,
             "crop_scale": (max(low, config.smallest_crop), high),
         }
-        schedule = schedule.model_copy(update=bounds)
-        regime = _judge(load_labels, self.labels, schedule, f"{where}: labels")
-        return regime, _judge(load_evaluator, self.evaluator, schedule, f"{where}: evaluator")
+        schedule = schedule.model_copy(update=limits)
+        regime = _component(load_labels, self.labels, schedule, f"{self._file}: labels")
+        return regime, _component(load_evaluator, self.evaluator, schedule, f"{self._file}: evaluator")
+
+    def evaluators(self) -> Iterator[tuple[str, type[Evaluator]]]:
+        """Yield the names and classes of all evaluators that the protocol uses, for whichever method."""
+        for part in (self.evaluator, *(deviation.evaluator for deviation in self.methods.values())):
+            if "name" in part:
+                yield part["name"], _class(load_evaluator, part, f"{self._file}: evaluator")
+
+    @property
+    def _file(self) -> str:
+        return f"configs/protocols/{self.name}.yaml"
 
 
 def load_protocol(name: str) -> Protocol:
-    """Return a protocol by the name of its file in ``configs/protocols``."""
+    """Return the protocol of the file ``configs/protocols/NAME.yaml``."""
     return load(Protocol, "protocols", name)
 
 
-def _judge(loader: Callable[[str], Any], values: Mapping[str, Any], schedule: Schedule, where: str) -> Any:
-    params = {name: value for name, value in values.items() if name != "name"}
-    if "name" not in values:
+def _class(loader: Callable[[str], type[C]], part: Mapping[str, Any], where: str) -> type[C]:
+    """Return the class of the component that a part of a protocol names."""
+    if "name" not in part:
         raise BenchmarkError(f"{where}: name: is missing")
     try:
-        kind = loader(str(values["name"]))
+        return loader(str(part["name"]))
     except BenchmarkError as error:
         raise BenchmarkError(f"{where}: {error}") from error
-    return validated(kind, {"schedule": schedule, **params}, where)
+
+
+def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], schedule: Schedule, where: str) -> C:
+    """Return the component that a part of a protocol names, with its hyperparameters."""
+    hyperparameters = {name: value for name, value in part.items() if name != "name"}
+    return validated(_class(loader, part, where), {"schedule": schedule, **hyperparameters}, where)

@@ -1,7 +1,7 @@
-"""Searches: which values are tried for which method, on a hold-out of the training set, as many for one as for another.
+"""Searches: which values are tried for which method, the same number for every method.
 
-A trial is one cell under one choice of values: the same nodes as in a suite, on the hold-out view of the dataset, under
-which the real test split is not even listed.
+A trial is one cell with one choice of values. It has the same nodes as in a suite, but on the hold-out: a part of the
+training set takes the place of the test split, and the test split is not read.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from benchmark.plan.protocol import Deviation, Protocol, load_protocol
 from benchmark.plan.suite import Cell, MethodEntry, name_fault
 from benchmark.vision import datasets
 
-PARTS = ("schedule", "labels", "evaluator")  # of a protocol; any other name is a hyperparameter of the method
+PARTS = ("schedule", "labels", "evaluator")  # of a protocol; other names are hyperparameters of the method
 Values = Mapping[str, Any]
 
 
 class LogGrid(Frozen):
-    """Values from low to high, evenly spread on a logarithmic scale, to three digits."""
+    """Values from low to high at equal distances on a logarithmic scale, rounded to three digits."""
 
     low: float = Field(gt=0)
     high: float = Field(gt=0)
@@ -38,21 +38,21 @@ class LogGrid(Frozen):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The values, in the order from low to high."""
+        """The values, the lowest first."""
         return tuple(float(f"{value:.3g}") for value in np.geomspace(self.low, self.high, self.points))
 
 
-Space = dict[str, LogGrid | tuple[Any, ...]]  # the values of each axis; "evaluator.learning_rate" is the protocol's
+Space = dict[str, LogGrid | tuple[Any, ...]]  # values by axis: a hyperparameter, or PART.KEY of the protocol
 
 
-class Contender(MethodEntry):
-    """A method as a suite names it, and what is searched for it beyond, or in place of, the axes that all share."""
+class SearchedMethod(MethodEntry):
+    """A method as a suite lists it, and the axes that are searched for it alone."""
 
-    space: Space = Field(default_factory=dict)
+    space: Space = Field(default_factory=dict)  # is added to the axes of the search, or replaces one of them
 
 
 class Search(Frozen):
-    """``configs/searches/NAME.yaml``."""
+    """The content of ``configs/searches/NAME.yaml``."""
 
     name: str
     version: int
@@ -62,62 +62,62 @@ class Search(Frozen):
     ipc: int = Field(ge=1)
     protocol: str = "standard"
     student: str
-    seeds: int = Field(1, ge=1)  # each draws, labels and trains anew; a trial's result is their mean
-    trials: int = Field(ge=1)  # of every method, the random control included
-    space: Space = Field(default_factory=dict)  # axes that every method shares
-    methods: tuple[Contender, ...] = Field(min_length=1)
+    seeds: int = Field(1, ge=1)  # each has its own set, labels and student; the result of a trial is their mean
+    trials: int = Field(ge=1)  # of every method, the control included
+    space: Space = Field(default_factory=dict)  # axes that are searched for every method
+    methods: tuple[SearchedMethod, ...] = Field(min_length=1)
 
     @field_validator("dataset", "protocol", "student")
     @classmethod
-    def _known(cls, value: str, info: Any) -> str:
+    def _exists(cls, value: str, info: Any) -> str:
         if fault := name_fault(f"{info.field_name}s", value):
             raise ValueError(fault)
         return value
 
     @model_validator(mode="after")
-    def _same_budget_for_all(self) -> Search:
+    def _same_number_of_trials(self) -> Search:
         counts = {method.method: math.prod(map(len, self.axes(method).values())) for method in self.methods}
         faults = [
-            f"methods: {name} has {count} trials, where trials says {self.trials} for every method"
+            f"methods: {name} has {count} trials, but every method must have {self.trials} (trials)"
             for name, count in counts.items()
             if count != self.trials
         ]
         if len(counts) < len(self.methods):
-            faults.append("methods: two of them have the same name; give one a label (as: NAME)")
+            faults.append("methods: two have the same name; give one a name of its own (method: NAME, base: FILE)")
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def axes(self, method: Contender) -> dict[str, tuple[Any, ...]]:
-        """Return what is searched for a method, the values of every axis."""
+    def axes(self, method: SearchedMethod) -> dict[str, tuple[Any, ...]]:
+        """Return the values of every axis that is searched for a method."""
         space = self.space | method.space
         return {name: axis.values if isinstance(axis, LogGrid) else axis for name, axis in space.items()}
 
-    def grid(self, method: Contender) -> list[Values]:
-        """Return the values of every trial of a method, the last axis running fastest."""
+    def grid(self, method: SearchedMethod) -> list[Values]:
+        """Return the values of every trial of a method; the last axis changes fastest."""
         axes = self.axes(method)
         return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
-    def edges(self, method: Contender, values: Values) -> dict[str, str]:
-        """Return which of the values are the ``smallest`` or ``largest`` of two or more numbers tried, by axis."""
-        found = dict[str, str]()
+    def edges(self, method: SearchedMethod, values: Values) -> dict[str, str]:
+        """Return the axes on which a value is the ``smallest`` or ``largest`` of the numbers tried."""
+        edges = dict[str, str]()
         for name, axis in self.axes(method).items():
-            tried = sorted({value for value in axis if _is_number(value)})
-            ends = {tried[0]: "smallest", tried[-1]: "largest"} if len(tried) > 1 else {}
+            numbers = sorted({value for value in axis if _is_number(value)})
+            ends = {numbers[0]: "smallest", numbers[-1]: "largest"} if len(numbers) > 1 else {}
             if _is_number(values[name]) and values[name] in ends:
-                found[name] = ends[values[name]]
-        return found
+                edges[name] = ends[values[name]]
+        return edges
 
-    def entry(self, method: Contender, values: Values) -> MethodEntry:
-        """Return a method with the values that are its own, as a suite would name it."""
-        own = {name: value for name, value in values.items() if name.partition(".")[0] not in PARTS}
-        name = f"{method.method} tuned" if own else method.method
-        return MethodEntry.model_validate({"method": name, "base": method.base, "set": {**method.overrides, **own}})
+    def entry(self, method: SearchedMethod, values: Values) -> MethodEntry:
+        """Return a method with the values of its hyperparameters, as a suite would list it."""
+        tuned = {name: value for name, value in values.items() if name.partition(".")[0] not in PARTS}
+        name = f"{method.method} tuned" if tuned else method.method
+        return MethodEntry.model_validate({"method": name, "base": method.base, "set": {**method.overrides, **tuned}})
 
-    def deviation(self, method: Contender, values: Values, source: str) -> Deviation:
-        """Return what the values change in the protocol, over what it changes for the method anyway."""
-        known = load_protocol(self.protocol).own(method, self.dataset)
-        parts = {part: dict(getattr(known, part, {})) for part in PARTS}
+    def deviation(self, method: SearchedMethod, values: Values, source: str) -> Deviation:
+        """Return the deviation of the protocol: its own for the method, with the values that are searched."""
+        own = load_protocol(self.protocol).deviation(method, self.dataset)
+        parts = {part: dict(getattr(own, part, {})) for part in PARTS}
         for name, value in values.items():
             part, _, key = name.partition(".")
             if part in PARTS:
@@ -130,23 +130,26 @@ class Trial:
     """One choice of values for one method.
 
     Attributes:
-        method: what is tuned.
-        values: by name of their axes.
-        nodes: all that it stands on, parents first.
+        method: the method that is tuned.
+        values: the values, by axis.
+        nodes: its nodes and their parents, parents first.
         scores: the keys of its evaluations, one per seed.
     """
 
-    method: Contender
+    method: SearchedMethod
     values: Values
     nodes: Mapping[str, Node]
     scores: tuple[str, ...]
 
 
 def load_search(name: str) -> Search:
-    """Return a search by the name of its file in ``configs/searches``, or by the path of a YAML file.
+    """Return a search.
+
+    Args:
+        name: the stem of a file in ``configs/searches``, or the path of a YAML file.
 
     Raises:
-        Faults: an unknown search, or everything that is wrong with its file.
+        Faults: there is no such search, or all faults of its file.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -157,23 +160,28 @@ def load_search(name: str) -> Search:
 
 
 def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
-    """Return every trial with its nodes; nothing is computed, and the test split is not listed.
+    """Return the trials of a search with their nodes; nothing is computed, and the test split is not read.
+
+    Args:
+        search: the search.
+        data: the data directory.
+        on_gpu: whether nodes run on a graphics card.
 
     Raises:
-        Faults: every choice of values that a method or the protocol does not take.
+        Faults: all values that a method or the protocol does not accept.
         DataMissing: the dataset is not on disk.
-        BenchmarkError: the dataset's teacher is downloaded, and knows what is held out.
+        BenchmarkError: the teacher of the dataset is downloaded, so it was trained on the hold-out.
     """
     config = datasets.load_dataset(search.dataset)
-    if seen := config.teacher.pretrained:
+    if pretrained := config.teacher.pretrained:
         remedy = "its recipe in configs/datasets has to train one (without 'pretrained')"
-        raise BenchmarkError(f"{search.dataset}: its teacher {seen} was trained on what a search holds out; {remedy}")
+        raise BenchmarkError(f"{search.dataset}: its teacher {pretrained} was trained on the hold-out; {remedy}")
     info = datasets.info(config, data, "holdout")
     trials, faults = list[Trial](), list[str]()
     for method in search.methods:
         for values in search.grid(method):
             try:
-                trials.append(_trial(search, method, values, _Place(config, info, on_gpu)))
+                trials.append(_trial(search, method, values, _Target(config, info, on_gpu)))
             except Faults as error:
                 faults += error.faults
             except BenchmarkError as error:
@@ -184,35 +192,44 @@ def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Target:
+    """The dataset of a search, and whether its nodes run on a graphics card."""
+
     config: datasets.DatasetConfig
     info: DatasetInfo
     on_gpu: bool
 
 
-def _trial(search: Search, method: Contender, values: Values, place: _Place) -> Trial:
+def _trial(search: Search, method: SearchedMethod, values: Values, target: _Target) -> Trial:
     where = f"search {search.name}: {method.method}"
     entry = search.entry(method, values)
-    distiller = resolve_method(method.base, search.dataset, search.ipc, entry.overrides, where)
-    if why := distiller.supports(place.info, search.ipc):
-        raise BenchmarkError(f"{where}: {why}")
-    ipc = search.ipc if distiller.uses_ipc else 0
-    judges = _protocol(search, method, values).judges(place.config, whole=not distiller.uses_ipc)
+    distiller = resolve_method(entry.base, search.dataset, search.ipc, entry.overrides, where)
+    if unsupported := distiller.supports(target.info, search.ipc):
+        raise BenchmarkError(f"{where}: {unsupported}")
+    components = _protocol(search, method, values).components(target.config, full_data=not distiller.uses_ipc)
+    axes = {
+        "dataset": search.dataset,
+        "ipc": search.ipc if distiller.uses_ipc else 0,
+        **entry.model_dump(),
+        "protocol": search.protocol,
+        "student": search.student,
+    }
     nodes, scores = dict[str, Node](), tuple[str, ...]()
     for seed in range(search.seeds):
-        axes = {"dataset": search.dataset, "protocol": search.protocol, "student": search.student}
-        cell = Cell(ipc=ipc, method=entry, draw=seed, seed=seed, **axes)
-        made = CellNodes(cell, place.config, place.info, on_gpu=place.on_gpu, view="holdout")
-        scores += made.of(distiller, *judges, ())["evaluate"]
-        nodes |= {node.key: node for node in made.made}
+        cell = Cell(**axes, draw=seed, seed=seed)
+        cell_nodes = CellNodes(cell, target.config, target.info, on_gpu=target.on_gpu, part="holdout")
+        scores += cell_nodes.add(distiller, *components, ())["evaluate"]
+        nodes |= {node.key: node for node in cell_nodes.nodes}
     return Trial(method, values, nodes, scores)
 
 
-def _protocol(search: Search, method: Contender, values: Values) -> Protocol:
-    changed = {method.method: search.deviation(method, values, f"search {search.name}")}
-    found = load_protocol(search.protocol).model_copy(update={"methods": changed}).of(method)
-    assert found is not None, "a protocol holds for the methods that it lists"
-    return found
+def _protocol(search: Search, method: SearchedMethod, values: Values) -> Protocol:
+    """Return the protocol of the search with the values of a trial."""
+    deviation = search.deviation(method, values, f"search {search.name}")
+    protocol = load_protocol(search.protocol).model_copy(update={"methods": {method.method: deviation}})
+    tried = protocol.for_method(method)
+    assert tried is not None, "a protocol holds for the methods that it lists"
+    return tried
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Suites: from a file of blocks to cells, and what a user selects among them.
+"""Suites: read a suite file, list its cells, and narrow it to a selection.
 
 A block is a cross product of its axes. A published suite never changes its meaning: a change raises ``version``.
 """
@@ -22,43 +22,38 @@ from benchmark.vision.models import list_models
 
 
 class MethodEntry(Frozen):
-    """A method as a suite names it: ``wmdd``, or ``{method: wmdd+bn, base: wmdd, set: {regulariser: bn}}``."""
+    """A method as a suite lists it: ``wmdd``, or ``{method: wmdd+bn, base: wmdd, set: {regulariser: bn}}``."""
 
     method: str  # its name in tables
-    base: str = ""  # the file in ``methods/`` that it runs; "" for the file of the same name
+    base: str = ""  # the file in ``methods/`` that it uses; "" for the file with the name of the method
     overrides: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that replace the recipe's
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
-        """Read a plain name, and fill in the base."""
+        """Accept a name in place of a mapping, and fill in the base."""
         entry = {"method": value} if isinstance(value, str) else value
         return {"base": entry["method"], **entry} if isinstance(entry, Mapping) and "method" in entry else entry
 
-    @field_validator("base")
-    @classmethod
-    def _known(cls, base: str) -> str:
-        if fault := name_fault("methods", base):
-            raise ValueError(fault)
-        return base
-
     @model_validator(mode="after")
-    def _variant_has_a_name(self) -> MethodEntry:
+    def _base_exists_and_variant_has_a_name(self) -> MethodEntry:
+        if fault := name_fault("methods", self.base):
+            raise ValueError(fault)
         if self.overrides and self.method == self.base:
             raise ValueError(f"a variant needs a name of its own: method: NAME, base: {self.base}")
         return self
 
 
 class Block(Frozen):
-    """One cross product of axes."""
+    """A cross product of axes."""
 
     datasets: tuple[str, ...] = Field(min_length=1)
     ipc: tuple[int, ...] = Field(min_length=1)
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     students: tuple[str, ...] = Field(min_length=1)
     protocols: tuple[str, ...] = ("standard",)
-    seeds: int = Field(2, ge=1)  # evaluation seeds
-    draws: int | None = Field(None, ge=1)  # distilled sets per seed, crossed; None: seed i judges its own draw i
+    seeds: int = Field(2, ge=1)  # number of seeds of labels and student
+    draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
 
     @field_validator("ipc")
     @classmethod
@@ -69,7 +64,7 @@ class Block(Frozen):
 
     @field_validator("datasets", "students", "protocols")
     @classmethod
-    def _known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _names_exist(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         faults = [fault for name in value if (fault := name_fault(str(info.field_name), name))]
         if faults:
             raise ValueError("; ".join(faults))
@@ -77,7 +72,7 @@ class Block(Frozen):
 
 
 class Exclude(Frozen):
-    """Cells that make no sense, and why: a cell is excluded when it matches every axis that is given."""
+    """A rule that excludes cells: those that match every axis that the rule names."""
 
     datasets: tuple[str, ...] = ()
     ipc: tuple[int, ...] = ()
@@ -87,33 +82,33 @@ class Exclude(Frozen):
     why: str
 
     def covers(self, cell: Cell) -> bool:
-        """Whether the cell is one of these."""
-        pairs = (
+        """Return whether the rule excludes a cell."""
+        axes = (
             (self.datasets, cell.dataset),
             (self.ipc, cell.ipc),
             (self.methods, cell.method),
             (self.students, cell.student),
             (self.protocols, cell.protocol),
         )
-        return all(not axis or value in axis for axis, value in pairs)
+        return all(not values or value in values for values, value in axes)
 
     def faults(self, suite: Suite) -> Iterator[str]:
-        """Yield what is wrong with its names; methods are called as tables call them."""
+        """Yield every unknown name of the rule, and a fault if it names no axis."""
         for axis in ("datasets", "methods", "students", "protocols"):
             for name in getattr(self, axis):
                 if fault := name_fault(axis, name, suite):
                     yield f"{axis}: {fault}"
         if not (self.datasets or self.ipc or self.methods or self.students or self.protocols):
-            yield "names no axis, so that every cell would be excluded"
+            yield "names no axis, so it would exclude every cell"
 
 
 class Cell(Frozen):
-    """One number of a leaderboard: what is distilled, how it is labelled, who learns from it, under which seeds."""
+    """One expected result: a student of a seed, trained on a draw of a method, under a protocol."""
 
     dataset: str
-    ipc: int  # 0 where the method does not depend on it
+    ipc: int  # images per class; 0 where the method does not depend on it
     method: str  # its name in tables
-    base: str  # the file in ``methods/`` that it runs
+    base: str  # the file in ``methods/`` that it uses
     overrides: dict[str, Any]  # hyperparameters that the suite sets
     protocol: str
     student: str
@@ -122,7 +117,7 @@ class Cell(Frozen):
 
 
 class Suite(Frozen):
-    """``configs/suites/NAME.yaml``."""
+    """The content of ``configs/suites/NAME.yaml``."""
 
     name: str
     version: int
@@ -130,68 +125,84 @@ class Suite(Frozen):
     description: str = ""
     blocks: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
-    measures: tuple[str, ...] = ()  # what is measured of every distilled set, names of files in ``evaluators/``
+    measures: tuple[str, ...] = ()  # measures of every distilled set: stems of files in ``evaluators/measures/``
+    pairs: tuple[tuple[str, str], ...] = ()  # methods that tables compare, because they differ in one idea
 
     @model_validator(mode="after")
-    def _sound(self) -> Suite:
+    def _consistent(self) -> Suite:
         faults = [f"exclude[{i}]: {fault}" for i, rule in enumerate(self.exclude) for fault in rule.faults(self)]
-        entries = [entry for block in self.blocks for entry in block.methods]
-        by_name = {entry.method: entry for entry in entries}
-        twice = sorted({entry.method for entry in entries if by_name[entry.method] != entry})
+        entries = {entry.method: entry for entry in self.entries}
+        twice = sorted({entry.method for entry in self.entries if entries[entry.method] != entry})
         faults += [f"blocks: two variants are called '{name}'; a table could not tell them apart" for name in twice]
+        faults += [
+            f"pairs[{i}]: {unknown('method', name, entries)}"
+            for i, pair in enumerate(self.pairs)
+            for name in pair
+            if name not in entries
+        ]
+        faults += [f"pairs[{i}]: compares '{a}' with itself" for i, (a, b) in enumerate(self.pairs) if a == b]
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
+    @property
+    def entries(self) -> list[MethodEntry]:
+        """The methods of all blocks, in the order of the file."""
+        return [entry for block in self.blocks for entry in block.methods]
+
     def cells(self) -> tuple[Cell, ...]:
-        """Return every cell once, in the order of the file."""
-        found: dict[str, Cell] = {}
+        """Return all cells in the order of the file; a cell of several blocks comes once."""
+        cells: dict[str, Cell] = {}
         for block in self.blocks:
             for cell in _cells(block):
-                found.setdefault(cell.model_dump_json(), cell)
-        return tuple(found.values())
+                cells.setdefault(cell.model_dump_json(), cell)
+        return tuple(cells.values())
 
     def why_excluded(self, cell: Cell) -> str | None:
-        """Return the reason for which a cell is left out, or None."""
+        """Return why a cell is excluded; None if it is not."""
         return next((rule.why for rule in self.exclude if rule.covers(cell)), None)
 
 
 class Selection(Frozen):
-    """What a user asked for on the command line; () selects all."""
+    """What a user selects of a suite on the command line; () selects all values of an axis."""
 
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     ipc: tuple[int, ...] = ()
     students: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    seeds: int | None = None
+    seeds: int | None = None  # None: as the suite says
     draws: int | None = None
-    entries: tuple[MethodEntry, ...] = ()  # further methods, which no suite lists
+    entries: tuple[MethodEntry, ...] = ()  # methods to add that no suite lists
 
     def apply(self, suite: Suite) -> Suite:
-        """Return the suite narrowed to the selection.
+        """Return the suite with the selected cells only.
 
-        Dataset by dataset and axis by axis: a value that some block lists keeps its places; one that no block lists
-        joins them all, so that a new method or student can be run in a suite that does not know it.
+        It is applied to every selected dataset and every axis in turn. A value that some block lists is selected in
+        those blocks; a value that no block lists is added to all blocks. So a suite also runs a method or a student
+        that it does not list.
         """
-        variants = {entry.method: entry for block in suite.blocks for entry in block.methods}
-        methods = [*(variants.get(name) or MethodEntry(method=name) for name in self.methods), *self.entries]
+        listed = {entry.method: entry for entry in suite.entries}
+        methods = [*(listed.get(name) or MethodEntry(method=name) for name in self.methods), *self.entries]
         axes = {"ipc": self.ipc, "students": self.students, "protocols": self.protocols, "methods": methods}
-        seeds = {name: value for name in ("seeds", "draws") if (value := getattr(self, name)) is not None}
-        chosen = []
+        numbers = {name: value for name in ("seeds", "draws") if (value := getattr(self, name)) is not None}
+        selected = []
         for datasets in [[name] for name in self.datasets] or [[]]:
             blocks = _narrowed(suite.blocks, "datasets", datasets)
-            for axis, wanted in axes.items():
-                blocks = _narrowed(blocks, axis, wanted)
-            chosen += [block.model_copy(update=seeds) for block in blocks]
-        return suite.model_copy(update={"blocks": tuple(chosen)})
+            for axis, values in axes.items():
+                blocks = _narrowed(blocks, axis, values)
+            selected += [block.model_copy(update=numbers) for block in blocks]
+        return suite.model_copy(update={"blocks": tuple(selected)})
 
 
 def load_suite(name: str) -> Suite:
-    """Return a suite by the name of its file in ``configs/suites``, or by the path of a YAML file.
+    """Return a suite.
+
+    Args:
+        name: the stem of a file in ``configs/suites``, or the path of a YAML file.
 
     Raises:
-        Faults: an unknown suite, or everything that is wrong with its file.
+        Faults: there is no such suite, or all faults of its file.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
@@ -202,11 +213,17 @@ def load_suite(name: str) -> Suite:
 
 
 def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
-    """Return what is wrong with a name on an axis (``datasets``, ``methods``, ``students``, ``protocols``), or None."""
+    """Return a message if a name does not exist, else None.
+
+    Args:
+        axis: ``datasets``, ``methods``, ``students`` or ``protocols``.
+        name: the name on this axis.
+        suite: its variants count as methods.
+    """
     if axis == "students":
         known = name in list_models() or timm.is_model(name)
         return None if known else unknown("student", name, list_models())
-    variants = [entry.method for block in suite.blocks for entry in block.methods] if suite else []
+    variants = [entry.method for entry in suite.entries] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,
         "methods": lambda: [*method_names(), *variants],
@@ -217,11 +234,11 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
 
 
 def _cells(block: Block) -> Iterator[Cell]:
-    pairs = [(i, i) for i in range(block.seeds)]
+    draws_and_seeds = [(i, i) for i in range(block.seeds)]
     if block.draws is not None:
-        pairs = [(draw, seed) for draw in range(block.draws) for seed in range(block.seeds)]
+        draws_and_seeds = list(itertools.product(range(block.draws), range(block.seeds)))
     uses_ipc = {entry.base: load_method(entry.base).uses_ipc for entry in block.methods}
-    axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, pairs)
+    axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, draws_and_seeds)
     for dataset, ipc, entry, protocol, student, (draw, seed) in axes:
         yield Cell(
             dataset=dataset,
@@ -236,14 +253,14 @@ def _cells(block: Block) -> Iterator[Cell]:
         )
 
 
-def _narrowed(blocks: Sequence[Block], axis: str, wanted: Sequence[Any]) -> Sequence[Block]:
-    """Return the blocks with those values of an axis that are wanted; () wants all."""
-    if not wanted:
+def _narrowed(blocks: Sequence[Block], axis: str, selected: Sequence[Any]) -> Sequence[Block]:
+    """Return the blocks with the selected values of an axis only; () selects all."""
+    if not selected:
         return blocks
     listed = [value for block in blocks for value in getattr(block, axis)]
-    kept = []
+    narrowed = []
     for block in blocks:
-        chosen = tuple(value for value in wanted if value in getattr(block, axis) or value not in listed)
-        if chosen:
-            kept.append(block.model_copy(update={axis: chosen}))
-    return kept
+        values = tuple(value for value in selected if value in getattr(block, axis) or value not in listed)
+        if values:
+            narrowed.append(block.model_copy(update={axis: values}))
+    return narrowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,14 @@ import torch
 
 from benchmark.errors import Faults
 from benchmark.identity import canonical
-from benchmark.plan.graph import Place, Plan, build
+from benchmark.plan.graph import Plan, PlanOptions, build
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
+
+AXES = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")  # of a cell
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,10 @@ def open_campaign(
     if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
-    place = Place(options.data, device, options.device != "auto", selection.datasets if need_data else ())
-    plan = build(selection.apply(suite), place)
-    full_plan = build(suite, replace(place, wanted=()))
+    required = selection.datasets if need_data else ()
+    plan_options = PlanOptions(options.data, device, options.device != "auto", required)
+    plan = build(selection.apply(suite), plan_options)
+    full_plan = build(suite, replace(plan_options, required_datasets=()))
     store = Store(options.runs)
     states = {key: store.state(key) for key in plan.nodes}
     return Campaign(
@@ -158,25 +161,34 @@ def connect(options: RunOptions) -> tuple[Runner, bool]:
 
 
 def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of several plans of one suite, a later one winning, over an earlier manifest.
+    """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
 
-    What an earlier selection added to the suite stays, as long as the suite's version does; so do the keys of cells
-    that cannot be planned at the moment, because their data are not at hand.
+    Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
+    are kept, and so are the keys of cells whose dataset is not on disk any more. An earlier manifest of another version
+    of the suite, and cells in an older format (with ``label``), are ignored.
     """
-    manifest = plans[0].manifest()
-    same = earlier.get("version") == manifest["version"]
-    cells = {_axes(cell): cell for cell in (earlier.get("cells", []) if same else [])}
-    planned: dict[str, Any] = {}
-    for cell in [cell for plan in plans for cell in plan.manifest()["cells"]]:
-        known = cells.pop(_axes(cell), {}) or planned.get(_axes(cell), {})
-        planned[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
-    return {**manifest, "cells": [*planned.values(), *cells.values()]}
+    manifests = [plan.manifest() for plan in plans]
+    same_version = earlier.get("version") == manifests[0]["version"]
+    kept = {_axes(cell): cell for cell in earlier.get("cells", []) if same_version and "label" not in cell}
+    cells: dict[str, Any] = {}
+    for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
+        known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
+        cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
+    columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
+    return {
+        **manifests[0],
+        "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
+        "cells": [*cells.values(), *kept.values()],
+    }
 
 
 def _axes(cell: Mapping[str, Any]) -> str:
-    return canonical(
-        {name: value for name, value in cell.items() if name not in ("nodes", "skipped", "base", "overrides")}
-    )
+    """Return what tells a cell from the other cells of a suite."""
+    return canonical([cell[name] for name in AXES])
+
+
+def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: value for mapping in mappings for name, value in mapping.items()}
 
 
 def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -19,7 +19,7 @@ from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
-from benchmark.plan.label_bytes import account
+from benchmark.plan.label_bytes import label_bytes
 from benchmark.run import provenance
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.store import Store
@@ -178,7 +178,7 @@ class _NodeRun:
         images, context = self.images(), self.context()
         labels = regime.label(images, self.info, context, folder)
         labels.save(folder)
-        self.bytes |= account(regime, labels, len(images), self.info.classes, context.teachers)
+        self.bytes |= label_bytes(regime, labels, len(images), self.info.classes, context.teachers)
 
     def evaluate(self, _folder: Path) -> None:
         """Train a student on the labelled set and test it on the test split."""

@@ -39,17 +39,17 @@ class Budget(Frozen):
 class Resources(Frozen):
     """What one node on this dataset needs of a machine."""
 
-    cpus: int = Field(ge=1)
+    cpus: int = Field(ge=1)  # processor cores
     teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
     gpus: float = Field(0, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
-    memory_gb: float = Field(gt=0)
+    memory_gb: float = Field(gt=0)  # main memory, in gigabytes
 
 
 class Archive(Frozen):
     """A public file to download."""
 
-    url: str
-    md5: str = Field(pattern="^[0-9a-f]{32}$")
+    url: str  # of the archive
+    md5: str = Field(pattern="^[0-9a-f]{32}$")  # checksum of the archive
 
 
 class DatasetConfig(Frozen):
@@ -61,22 +61,22 @@ class DatasetConfig(Frozen):
     source: Literal["digits", "folder"]  # scikit-learn's digits, or files below the data directory
     folder: str = Field("", validate_default=True)  # below the data directory; two datasets may share one
     unpacked: tuple[str, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=2)  # number of classes
     class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
-    mean: tuple[float, float, float]  # of pixels in [0, 1]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
+    std: tuple[float, float, float]  # of pixels in [0, 1], per channel
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
-    stem: Stem = Stem()
-    teacher: TeacherTraining
+    stem: Stem = Stem()  # the first layer of networks, which depends on the resolution
+    teacher: TeacherTraining  # the network that gives features and labels, and its training
     neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher
-    student: Budget
+    student: Budget  # how long a student is trained
     needs_gpu: bool = False  # its methods and teachers are too slow on a CPU
     streaming: bool = False  # decode at every read, because a cache would be too large
-    resources: Resources
-    fetch: Archive | None = None
+    resources: Resources  # what one node needs of a machine
+    fetch: Archive | None = None  # what `benchmark data fetch` downloads
     by_hand: str = ""  # how to get a dataset that cannot be downloaded; DATA stands for the data directory
 
     @field_validator("folder")

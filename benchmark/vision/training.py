@@ -43,9 +43,9 @@ class TeacherTraining(Frozen):
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    nesterov: bool = False
-    warmup_epochs: float = Field(0, ge=0)
-    label_smoothing: float = 0.0
+    nesterov: bool = False  # Nesterov's momentum, with sgd
+    warmup_epochs: float = Field(0, ge=0)  # the learning rate rises from 0 to its peak in these
+    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: bool = True
     pretrained: str | None = None  # published weights to start from, see `models.load_pretrained`

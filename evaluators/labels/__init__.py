@@ -1,1 +1,1 @@
-"""Label regimes: one file each."""
+"""Label regimes: one file is one `LabelRegime`."""

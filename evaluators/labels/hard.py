@@ -1,4 +1,4 @@
-"""Hard labels: the student learns the class that each image stands for, and no teacher takes part."""
+"""Hard labels: the student learns the class of each image, without a teacher."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from benchmark.vision.augment import Schedule
 
 
 class Hard(LabelRegime):
-    """The targets of the synthetic set as they are; only the views are decided here."""
+    """The targets of the synthetic set, unchanged; the label regime only fixes the views."""
 
     schedule: Schedule
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Return labels that hold the schedule and the seed of the student's views."""
+        """Return labels that hold only the schedule and the seed of the student's views."""
         return Labels("hard", views=self.schedule.model_dump(mode="json"), seed=context.seed)

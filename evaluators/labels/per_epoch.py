@@ -1,7 +1,7 @@
-"""Per-epoch soft labels (FKD): the teacher's answer to every augmented view that the student will see.
+"""Per-epoch soft labels (FKD): the teacher's logits for every view on which the student will train.
 
-The views are a function of (schedule, seed, epoch), so only the logits are stored, [epochs, N, classes] float16 in the
-order of the visits; crops, flips and CutMix are drawn again when the student trains.
+The views are a function of (schedule, seed, epoch). So only the logits are stored, float16 [epochs, N, classes] in the
+order of the views; crops, flips and CutMix are computed again when the student trains.
 
 Paper: Shen & Xing, A Fast Knowledge Distillation Framework for Visual Recognition, ECCV 2022,
 https://arxiv.org/abs/2112.01528; as the labels of distilled sets since SRe2L (Yin et al., NeurIPS 2023).
@@ -14,28 +14,28 @@ from typing import Literal
 
 from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
-from evaluators.parts.stored import answers, half, write
+from evaluators.parts.stored import half, view_logits, write
 
 
 class PerEpoch(LabelRegime):
-    """Teacher logits for all views of all epochs, on disk, or given while the student trains (``online``)."""
+    """Teacher logits for all views of all epochs, on disk or computed while the student trains (``online``)."""
 
     schedule: Schedule
     storage: Literal["disk", "online"] = "disk"
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's teacher: it answers now or while the student trains."""
+        """Return the dataset's teacher."""
         return (TeacherSpec(),)
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Write ``folder/logits.npy`` batch by batch, in bounded memory, and return labels that map it."""
+        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
         views = self.schedule.model_dump(mode="json")
         if self.storage == "online":
             return Labels("per_epoch", views=views, seed=context.seed)
-        chunks = map(half, answers(images, self.schedule, info, context))
+        chunks = map(half, view_logits(images, self.schedule, info, context))
         logits = write(folder / "logits.npy", chunks, self.schedule.epochs, len(images))
         return Labels("per_epoch", logits, views, context.seed)
 
     def bytes_per_image(self, classes: int) -> int:
-        """Return the bytes of one image's labels: two for each class in each epoch."""
+        """Return the bytes of the labels of one image: two per class and epoch; 0 online."""
         return 0 if self.storage == "online" else self.schedule.epochs * classes * 2

@@ -1,16 +1,16 @@
-"""Pruned labels: the teacher's answers to the views of a few epochs, which the student meets again and again.
+"""Pruned labels: the teacher's logits for the views of a few epochs, on which the student trains repeatedly.
 
-``epochs`` = k of them are stored, and epoch e of the student replays the views and the labels of epoch ``e mod k``. The
-labels shrink by k / E, and so does the variety of views.
+Labels of ``epochs`` = k epochs are stored. Epoch e of the student has the views and the labels of epoch ``e mod k``.
+This divides the bytes of the labels, and the number of different views, by E / k.
 
-With ``top``, only the largest logits of a label are kept, with their classes and the mean of the others. What is lost
-are the differences among the others, and of their common probability what is of second order in z / T:
-``T log mean exp(z / T)`` exceeds the mean of z by about ``var(z) / 2T``.
+With ``top``, a label keeps only its largest logits, with their classes, and the mean of the others. The differences
+among the others are lost. The probability of the others together changes little: ``T log mean exp(z / T)`` exceeds the
+mean of z by about ``var(z) / 2T``.
 
 Papers: Xiao and He, Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS 2024,
 https://arxiv.org/abs/2410.15919 (LPLD, pruning); Soft Label Pruning and Quantization for Large-Scale Dataset
-Distillation, TPAMI 2026, https://arxiv.org/abs/2604.18135 (LPQLD, the largest logits). LPLD draws what is stored
-and what is met at random; here every stored epoch is met equally often, in order.
+Distillation, TPAMI 2026, https://arxiv.org/abs/2604.18135 (LPQLD, the largest logits). LPLD chooses at random what it
+stores and what the student trains on; here the stored epochs come in order, all equally often.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from pydantic import Field
 
 from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
-from evaluators.parts.stored import answers, half, write
-from evaluators.parts.top import pack, record
+from evaluators.parts.stored import half, view_logits, write
+from evaluators.parts.top import label_dtype, pack
 
 
 class Pruned(LabelRegime):
-    """Teacher logits for the views of a few epochs, all of them or the largest of each label."""
+    """Teacher logits for the views of a few epochs: all logits, or the largest of each label."""
 
     schedule: Schedule
-    epochs: int | None = Field(default=None, ge=1)  # stored; None, or more than there are: all
-    top: int | None = Field(default=None, ge=1, le=65536)  # logits kept of each label; None: all
+    epochs: int | None = Field(default=None, ge=1)  # number of stored epochs; None or too many: all epochs
+    top: int | None = Field(default=None, ge=1, le=65536)  # number of logits kept per label; None: all
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
         return (TeacherSpec(),)
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Write ``folder/logits.npy`` batch by batch, in bounded memory, and return labels that map it."""
+        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
         packing = half if self.top is None else partial(pack, top=min(self.top, info.classes))
         stored = self.schedule.model_copy(update={"epochs": self._stored})
-        chunks = map(packing, answers(images, stored, info, context))
+        chunks = map(packing, view_logits(images, stored, info, context))
         logits = write(folder / "logits.npy", chunks, stored.epochs, len(images))
         return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)
 
     def bytes_per_image(self, classes: int) -> int:
-        """Return the bytes of one image's labels: two for each class, or ``4 top + 2``, in each stored epoch."""
-        label = classes * 2 if self.top is None else record(min(self.top, classes)).itemsize
+        """Return the bytes of the labels of one image: per stored epoch, two per class or ``4 top + 2``."""
+        label = classes * 2 if self.top is None else label_dtype(min(self.top, classes)).itemsize
         return self._stored * label
 
     @property

@@ -1,10 +1,10 @@
-"""Soft labels: what the teacher says of each image, once.
+"""Soft labels: the teacher's logits for each image, once.
 
-The teacher sees the whole image, neither cropped nor mixed; the student sees augmented views of it, and learns the same
-label for all of them (mixed as the pixels are, where images are mixed). A label takes two bytes per class, whatever the
-number of epochs.
+The teacher gets the whole image, neither cropped nor mixed. The student trains on views of it, and all views have the
+same label; where a view mixes two images, it mixes their labels in the same way. A label takes two bytes per class, for
+any number of epochs.
 
-Paper: the regime of Qin et al., A Label is Worth a Thousand Images in Dataset Distillation, NeurIPS 2024.
+Paper: the labels of Qin et al., A Label is Worth a Thousand Images in Dataset Distillation, NeurIPS 2024.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from evaluators.parts.stored import half, mean_logits, write
 
 
 class Soft(LabelRegime):
-    """One label per image: the dataset's teacher on the image as it is."""
+    """One label per image: the logits of the dataset's teacher for the image without augmentation."""
 
     schedule: Schedule
 
@@ -29,7 +29,7 @@ class Soft(LabelRegime):
         return (TeacherSpec(),)
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Write ``folder/logits.npy`` [N, classes] batch by batch, and return labels that map it."""
+        """Write ``folder/logits.npy`` [N, classes] batch by batch, and return labels that map this file into memory."""
         read = from_pixels(images.images, info, context.device)
         batches = torch.arange(len(images)).split(self.schedule.batch_size)
         chunks = (half(mean_logits(context.teachers, read(batch), context)) for batch in batches)
@@ -37,5 +37,5 @@ class Soft(LabelRegime):
         return Labels("soft", logits, self.schedule.model_dump(mode="json"), context.seed)
 
     def bytes_per_image(self, classes: int) -> int:
-        """Return the bytes of one image's label: two for each class."""
+        """Return the bytes of the label of one image: two per class."""
         return classes * 2

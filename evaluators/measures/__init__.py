@@ -1,1 +1,1 @@
-"""Measures of a distilled set, which train no student: one file each."""
+"""Measures of a distilled set, which train no student: one file is one `Measure`."""

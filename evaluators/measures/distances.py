@@ -1,11 +1,11 @@
-"""How far a distilled set lies from the real images, in the features of two networks, and what it looks like there."""
+"""Distances of a distilled set from the real images, in the features of two networks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,40 +13,78 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Context, DatasetInfo, Measure, Preparation, SyntheticSet, TeacherSpec, TrainData
-from evaluators.parts.features import BATCH, EXTRACTORS, RealFeatures, Seen, draw, see, share
+from benchmark.api import Column, Context, DatasetInfo, Measure, Preparation, SyntheticSet, TeacherSpec, TrainData
+from evaluators.parts.features import (
+    BATCH,
+    EXTRACTORS,
+    RealFeatures,
+    Responses,
+    overall_per_class,
+    respond,
+    sample_of_class,
+)
 from evaluators.parts.formulas import Real, cosine
 from evaluators.parts.neighbours import feature_map, nearest_real, write
 
 Scores = dict[str, float]
+Better = Literal["higher", "lower", ""]
+
+PER_CLASS: dict[str, tuple[str, Better, int]] = {  # number -> heading, better direction, digits
+    "w2": ("W2", "lower", 2),
+    "statistics_error": ("statistics error", "lower", 3),
+    "gaussian_w2": ("Gaussian W2", "lower", 2),
+    "sinkhorn": ("Sinkhorn", "lower", 2),
+    "sliced_w2": ("sliced W2", "lower", 3),
+    "mean_gap": ("mean gap", "lower", 2),
+    "energy": ("energy", "lower", 2),
+    "mmd_rbf": ("MMD²", "lower", 4),
+    "statistics_mean": ("statistics, means", "lower", 3),
+    "statistics_variance": ("statistics, variances", "lower", 3),
+    "coverage": ("coverage", "higher", 2),
+    "density": ("density", "higher", 2),
+    "variance_ratio": ("variance ratio", "", 2),  # 1 is best
+    "cosine": ("cosine", "", 2),  # that of real images is best
+}
+OVERALL = {name: PER_CLASS[name] for name in PER_CLASS if not name.startswith(("statistics", "variance", "cosine"))}
+OVERALL["gaussian_w2"] = ("Fréchet distance", "lower", 2)
+
+
+def _columns(numbers: dict[str, tuple[str, Better, int]], infix: str, suffix: str) -> Iterator[Column]:
+    """Yield the columns of some numbers for both extractors; `infix` and `suffix` complete name and heading."""
+    for number, (heading, better, digits) in numbers.items():
+        for extractor in EXTRACTORS:
+            name = f"{extractor}.{infix}{number}"
+            yield Column(name, f"{heading}{suffix}, {extractor}", better=better, digits=digits, floor=f"{name}_floor")
 
 
 class Distances(Measure):
     """Distances of a set from at most `images_per_class` real training images of every class.
 
-    A number is called ``EXTRACTOR.NAME``, the mean over classes, or ``EXTRACTOR.overall.NAME`` for all classes together
-    (2,000 images at most, as many of each, which pulls the unbiased ``mmd_rbf`` below 0). Extractors are the dataset's
-    teacher and a ``neutral`` network that no method matches by default. Names are those of `Real.distances`, and
+    ``EXTRACTOR.NAME`` is the mean of a number over classes, ``EXTRACTOR.overall.NAME`` the number for all classes
+    together (at most 2,000 images, equally many of each class, so that the unbiased ``mmd_rbf`` tends to be negative).
+    The extractors are the dataset's ``teacher`` and its ``neutral`` network, which no method matches by default. The
+    numbers are those of `Real.distances`, and
 
-    - ``gaussian_w2``: W2 between Gaussians; with diagonal covariances per class, where a full one of a few images says
-      nothing, and with covariances as Ledoit and Wolf shrink them overall (the Frechet distance);
-    - ``cosine``: mean cosine of pairs of a class, ``variance_ratio``: total variance, synthetic over real;
-    - ``statistics_error``: of a class's batch-norm statistics, means m and variances v: ``|m - m_r|^2 / sum(v_r)``, by
-      itself ``statistics_mean``, plus ``|v - v_r|^2 / |v_r|^2``, ``statistics_variance``, averaged over the layers.
+    - ``gaussian_w2``: W2 between Gaussians. Per class covariances are diagonal, since a few images do not determine a
+      full one; overall they are full and shrunk (Ledoit and Wolf): the Fréchet distance;
+    - ``cosine``: mean cosine of pairs within a class; ``variance_ratio``: total variance, synthetic over real;
+    - ``statistics_mean``, ``|m - m_r|^2 / sum(v_r)``, and ``statistics_variance``, ``|v - v_r|^2 / |v_r|^2``, of the
+      batch-norm means m and variances v of a class, averaged over layers; ``statistics_error`` is their sum. A network
+      without batch norms has none of the three.
 
-    ``..._floor`` is the mean of the same number over `draws` random sets of as many real training images: what chance
-    reaches. They may hold images of the sample, as a selected set may; a set below its floor represents the training
-    images better than chance does. All images count alike, whatever their weight in the student's loss. A number that
-    so few images do not define is None. ``per_class.npz`` holds every number class by class.
+    ``NAME_floor`` is the mean of the same number over `draws` random sets of equally many real training images. These
+    may hold images of the sample, as a set of chosen real images may. A set below its floor represents the training
+    images better than random real images do. All images have equal weight. A number that too few images do not define
+    is None. ``per_class.npz`` holds all numbers class by class.
     """
 
-    version: ClassVar[int] = 1
+    columns: ClassVar[tuple[Column, ...]] = (*_columns(PER_CLASS, "", ""), *_columns(OVERALL, "overall.", " overall"))
 
     images_per_class: int = Field(default=500, ge=2)
-    draws: int = Field(default=3, ge=1)
+    draws: int = Field(default=3, ge=1)  # random sets of the floor
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the networks whose features are compared."""
+        """Return the two networks in whose features distances are computed."""
         return tuple(EXTRACTORS.values())
 
     def preparation(self, info: DatasetInfo) -> Preparation:
@@ -55,111 +93,114 @@ class Distances(Measure):
 
     @torch.no_grad()
     def measure(self, images: SyntheticSet, data: TrainData, context: Context, folder: Path) -> dict[str, Any]:
-        """Return the numbers; write them by class, and what pictures of neighbours and of a map are made of."""
-        views = [View(name, net, context) for name, net in zip(EXTRACTORS, context.teachers, strict=True)]
-        classes, found, arrays = data.info.classes, Scores(), dict[str, NDArray[np.float64]]()
+        """Return the numbers; write them by class, and the arrays of the plots of neighbours and maps."""
+        extractors = [Extractor(name, net, context) for name, net in zip(EXTRACTORS, context.teachers, strict=True)]
+        classes, scores, arrays = data.info.classes, Scores(), dict[str, NDArray[np.float64]]()
         for label in range(classes):
             for pixels in self._sets(images, data, label, context):
-                for view in views:
-                    view.look(label, pixels, data.info, context)
+                for extractor in extractors:
+                    extractor.add(label, pixels, data.info, context)
             context.progress(label + 1, classes + 1)
-        for view in views:
-            table = view.by_class()
-            arrays |= {f"{view.name}.{name}": values for name, values in table.items()}
-            found |= {f"{view.name}.{name}": float(values.mean()) for name, values in table.items()}
-            found |= {f"{view.name}.overall.{name}": value for name, value in view.overall().items()}
+        for extractor in extractors:
+            by_class = extractor.by_class()
+            arrays |= {f"{extractor.name}.{name}": values for name, values in by_class.items()}
+            scores |= {f"{extractor.name}.{name}": float(values.mean()) for name, values in by_class.items()}
+            scores |= {f"{extractor.name}.overall.{name}": value for name, value in extractor.overall().items()}
         write(folder / "per_class.npz", arrays)
-        synthetic = {view.name: [seen[0].features for seen in view.seen] for view in views}
+        synthetic = {extractor.name: [sets[0].features for sets in extractor.sets] for extractor in extractors}
         write(folder / "neighbours.npz", nearest_real(images, synthetic, data, context))
         write(folder / "map.npz", feature_map(images, synthetic["teacher"], context))
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {name: value if math.isfinite(value) else None for name, value in scores.items()}
 
     def _sets(self, images: SyntheticSet, data: TrainData, label: int, context: Context) -> list[Tensor]:
-        """Return the images of a class: synthetic ones, then as many real ones for each draw."""
+        """Return the synthetic images of a class, then `draws` random sets of equally many real ones."""
         synthetic = images.images[images.classes == label]
-        picks = [draw(data, label, len(synthetic), context, "anchor", i) for i in range(self.draws)]
-        return [synthetic, *(data.read(indices) for indices in picks)]
+        chosen = [sample_of_class(data, label, len(synthetic), context, "anchor", i) for i in range(self.draws)]
+        return [synthetic, *(data.read(indices) for indices in chosen)]
 
 
-class View:
-    """What one network makes of the real sample, of a synthetic set and of the anchors.
+class Extractor:
+    """The distances of a synthetic set, and of random real sets, from the real sample in the features of one network.
 
     Attributes:
         name: of the extractor.
-        seen: per class the synthetic images, then each draw of real ones.
+        sets: per class the responses to the synthetic images, then to each random real set.
     """
 
     def __init__(self, name: str, network: nn.Module, context: Context) -> None:
         self.name, self.network, self.device = name, network, context.device
         self.real = {key: value for key, value in context.prepared.items() if key.startswith(f"{name}.")}
-        self.classes = self._of("features").split(context.prepared["counts"].tolist())
-        self.seen: list[list[Seen]] = [[] for _ in self.classes]
+        self.classes = self._tensor("features").split(context.prepared["counts"].tolist())
+        self.sets: list[list[Responses]] = [[] for _ in self.classes]
 
-    def look(self, label: int, pixels: Tensor, info: DatasetInfo, context: Context) -> None:
-        """Look at one more set of images [n, C, H, W] of a class."""
-        self.seen[label].append(see(self.network, pixels.split(BATCH), info, context))
+    def add(self, label: int, pixels: Tensor, info: DatasetInfo, context: Context) -> None:
+        """Add one more set of images [n, C, H, W] of a class."""
+        self.sets[label].append(respond(self.network, pixels.split(BATCH), info, context))
 
     def by_class(self) -> dict[str, NDArray[np.float64]]:
-        """Return every number and its floor, [classes]."""
+        """Return all numbers and their floors by name, [classes] each."""
         rows = [self._class_scores(label) for label in range(len(self.classes))]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def overall(self) -> Scores:
-        """Return every number and its floor of all classes together."""
-        real = self._against(mixed(self.classes), -1)
+        """Return all numbers and their floors for all classes together."""
+        real = self._real(overall_features(self.classes), -1)
         scores = []
-        for parts in zip(*self.seen, strict=True):
-            features = self._wide(mixed([part.features for part in parts]))
+        for parts in zip(*self.sets, strict=True):
+            features = self._double(overall_features([part.features for part in parts]))
             scores.append({**real.distances(features), "gaussian_w2": real.frechet(features)})
         return with_floor(scores)
 
     def _class_scores(self, label: int) -> Scores:
-        real, scores = self._against(self.classes[label], label), []
-        for seen in self.seen[label]:
-            features = self._wide(seen.features)
+        """Return all numbers and their floors for one class."""
+        real, scores = self._real(self.classes[label], label), []
+        mean, var, channels = self._tensor("mean")[label], self._tensor("var")[label], self._tensor("channels")
+        for responses in self.sets[label]:
+            features = self._double(responses.features)
             spread = {"cosine": cosine(features), "variance_ratio": real.variance_ratio(features)}
-            errors = statistics_errors(seen, self._of("mean")[label], self._of("var")[label], self._of("channels"))
+            errors = statistics_errors(responses, mean, var, channels)
             scores.append({**real.distances(features), "gaussian_w2": real.gaussian_w2(features), **spread, **errors})
         return with_floor(scores)
 
-    def _against(self, features: Tensor, place: int) -> Real:
-        projections = self._of("projections").to(self.device)
-        return Real(self._wide(features), float(self._of("scale")[place]), projections)
+    def _real(self, features: Tensor, group: int) -> Real:
+        """Return the real features [n, D] of a class, or of all classes (group -1), for distances."""
+        projections = self._tensor("projections").to(self.device)
+        return Real(self._double(features), float(self._tensor("scale")[group]), projections)
 
-    def _wide(self, features: Tensor) -> Tensor:
+    def _double(self, features: Tensor) -> Tensor:
         return features.to(self.device, torch.float64)
 
-    def _of(self, key: str) -> Tensor:
+    def _tensor(self, key: str) -> Tensor:
         return self.real[f"{self.name}.{key}"]
 
 
 def with_floor(scores: Sequence[Mapping[str, float]]) -> Scores:
-    """Return the first of some scores, and the mean of the others as ``NAME_floor``."""
-    first, *draws = scores
-    floors = {f"{name}_floor": sum(each[name] for each in draws) / len(draws) for name in first}
+    """Return the scores of the first set, and the mean of those of the other sets as ``NAME_floor``."""
+    first, *random_sets = scores
+    floors = {f"{name}_floor": sum(other[name] for other in random_sets) / len(random_sets) for name in first}
     return {**first, **floors}
 
 
-def mixed(classes: Sequence[Tensor]) -> Tensor:
-    """Return the features that stand for whole classes [k, D], the first of every class before every second one."""
-    few = [features[: share(len(classes))] for features in classes]
-    order = torch.cat([torch.arange(len(features)) for features in few]).argsort(stable=True)
-    return torch.cat(few)[order]
+def overall_features(classes: Sequence[Tensor]) -> Tensor:
+    """Return the features of an overall distance [k, D]: the first of each class, the second of each class, ..."""
+    chosen = [features[: overall_per_class(len(classes))] for features in classes]
+    order = torch.cat([torch.arange(len(features)) for features in chosen]).argsort(stable=True)
+    return torch.cat(chosen)[order]
 
 
-def statistics_errors(seen: Seen, mean: Tensor, var: Tensor, channels: Tensor) -> Scores:
-    """Return the relative errors of a class's batch-norm statistics; {} for a network without batch norms.
+def statistics_errors(responses: Responses, mean: Tensor, var: Tensor, channels: Tensor) -> Scores:
+    """Return the relative errors of the batch-norm statistics of a class; {} for a network without batch norms.
 
     Args:
-        seen: the images.
-        mean: of the real class, [channels of all layers].
-        var: likewise.
-        channels: [layers], how these belong to layers.
+        responses: of the network to the images of the class.
+        mean: of the real images of the class, [channels of all layers].
+        var: of the real images of the class, [channels of all layers].
+        channels: [layers], the number of channels of each layer.
     """
     if not len(channels):
         return {}
     sizes = channels.tolist()
-    gaps, spreads = ((a - b).square().split(sizes) for a, b in ((seen.mean, mean), (seen.var, var)))
+    gaps, spreads = ((a - b).square().split(sizes) for a, b in ((responses.mean, mean), (responses.var, var)))
     layers = list(zip(gaps, spreads, var.split(sizes), strict=True))
     of_mean = sum(float(gap.sum() / real.sum()) for gap, _, real in layers) / len(layers)
     of_variance = sum(float(gap.sum() / real.square().sum()) for _, gap, real in layers) / len(layers)

@@ -1,4 +1,4 @@
-"""What pictures of a distilled set among real images are made of: nearest neighbours, and a plane through features."""
+"""Arrays for plots of a distilled set among real images: nearest real images, and features in a plane."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from torch.nn import functional as F
 from benchmark.api import Context, SyntheticSet, TrainData
 from benchmark.synthetic import to_uint8
 
-SHOWN, MAPPED = 10, 6  # classes with neighbours, and classes with a map, at most
-NEAREST = 3
+NEIGHBOUR_CLASSES = 10  # classes of which neighbours are kept, at most
+MAP_CLASSES = 6  # classes of which a map is kept, at most
+NEAREST = 3  # real images per synthetic image
 SIDE = 96  # pixels of a thumbnail, at most
-REAL, SYNTHETIC, ATOM = range(3)  # what a point of a map is
+REAL, SYNTHETIC, ATOM = range(3)  # kinds of points of a map
 Arrays = dict[str, NDArray[Any]]
 
 
 def nearest_real(
     images: SyntheticSet, features: Mapping[str, Sequence[Tensor]], data: TrainData, context: Context
 ) -> Arrays:
-    """Return the real images nearest to the first synthetic one of some classes, classes evenly spread.
+    """Return the nearest real images, of any class, to the first synthetic image of m evenly spaced classes.
 
     Args:
         images: the distilled set.
-        features: of the set through each extractor, per class [k, D].
+        features: of the set in each extractor, [k, D] per class.
         data: the real images.
-        context: holds the features of the real sample, in which neighbours of every class are looked for.
+        context: holds the features of the real sample.
 
     Returns:
-        ``labels`` [m]; ``synthetic`` uint8 [m, C, h, w]; ``real`` [m, extractors, `NEAREST`, C, h, w] and
-        ``real_labels``, the nearest first; ``extractors``, their names.
+        ``labels`` [m], the classes; ``synthetic`` uint8 [m, C, h, w]; ``real`` [m, extractors, `NEAREST`, C, h, w],
+        nearest first; ``real_labels`` [m, extractors, `NEAREST`], their classes; ``extractors``, the names.
     """
-    labels = spread(data.info.classes, SHOWN)
+    labels = evenly_spaced(data.info.classes, NEIGHBOUR_CLASSES)
     chosen = context.prepared["chosen"]
     firsts = torch.stack([images.images[images.classes == label][0] for label in labels])
-    found = []
+    by_extractor = []
     for name, by_class in features.items():
         own = torch.stack([by_class[label][0] for label in labels])
         distances = torch.cdist(own.double(), context.prepared[f"{name}.features"].double())
-        found.append(chosen[distances.topk(NEAREST, largest=False).indices])
-    nearest = torch.stack(found, 1)  # [m, extractors, NEAREST]
+        by_extractor.append(chosen[distances.topk(NEAREST, largest=False).indices])
+    nearest = torch.stack(by_extractor, 1)  # [m, extractors, NEAREST]
     real = thumbnails(data.read(nearest.flatten())).unflatten(0, nearest.shape)
     return {
         "labels": np.array(labels),
@@ -58,24 +59,29 @@ def nearest_real(
 
 
 def feature_map(images: SyntheticSet, features: Sequence[Tensor], context: Context) -> Arrays:
-    """Return the teacher's features of some classes in the plane of their real images' first principal components.
+    """Return the teacher's features of m classes in the plane of the first two principal components of real images.
+
+    Args:
+        images: the distilled set; its ``extras["atoms"]`` [N, D] are atoms to which the images are tied.
+        features: of the set in the teacher, [k, D] per class.
+        context: holds the features of the real sample.
 
     Returns:
-        ``points`` float32 [P, 2]; ``off`` [P], how far they lie off the plane; ``labels`` [P]; ``kinds`` [P], `REAL`,
-        `SYNTHETIC` or `ATOM` of the barycenter that the images are tied to, where the set keeps them
-        (``extras["atoms"]`` [N, D]); ``shown`` [m], the classes; ``explained`` [m], the planes' share of the variance.
+        ``points`` float32 [P, 2]; ``off`` float32 [P], their distance from the plane; ``labels`` [P], their classes;
+        ``kinds`` [P], `REAL`, `SYNTHETIC` or `ATOM`; ``shown`` [m], the classes; ``explained`` [m], the share of the
+        variance of the real features in the plane.
     """
     real = context.prepared["teacher.features"].split(context.prepared["counts"].tolist())
-    shown = spread(len(real), MAPPED)
+    classes = evenly_spaced(len(real), MAP_CLASSES)
     atoms = images.extras.get("atoms")
     if atoms is not None and atoms.shape[1] != real[0].shape[1]:
-        atoms = None  # features of another network
+        atoms = None  # they are features of another network
     points, off, labels, kinds, explained = [], [], [], [], []
-    for label in shown:
+    for label in classes:
         plane = PCA(2).fit(real[label].double().numpy())
         explained.append(plane.explained_variance_ratio_.sum())
-        given = [real[label], features[label], *([] if atoms is None else [atoms[images.classes == label]])]
-        for kind, vectors in enumerate(given):
+        by_kind = [real[label], features[label], *([] if atoms is None else [atoms[images.classes == label]])]
+        for kind, vectors in enumerate(by_kind):
             points.append(plane.transform(vectors.double().numpy()))
             off.append(np.linalg.norm(plane.inverse_transform(points[-1]) - vectors.numpy(), axis=1))
             labels += [label] * len(vectors)
@@ -85,23 +91,23 @@ def feature_map(images: SyntheticSet, features: Sequence[Tensor], context: Conte
         "off": np.concatenate(off).astype(np.float32),
         "labels": np.array(labels),
         "kinds": np.array(kinds),
-        "shown": np.array(shown),
+        "shown": np.array(classes),
         "explained": np.array(explained),
     }
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Write named arrays as one compressed file."""
+    """Write named arrays as one compressed ``.npz`` file."""
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def spread(classes: int, most: int) -> list[int]:
-    """Return at most so many classes, evenly spread."""
+def evenly_spaced(classes: int, most: int) -> list[int]:
+    """Return at most `most` classes, evenly spaced."""
     return np.linspace(0, classes - 1, min(most, classes)).round().astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def thumbnails(images: Tensor) -> Tensor:
-    """Return images as uint8 of `SIDE` pixels at most."""
+    """Return images [n, C, H, W] as uint8 of at most `SIDE` pixels."""
     factor = SIDE / max(images.shape[-2:])
     if factor < 1:
         pixels = to_uint8(images).float() / 255

@@ -1,4 +1,4 @@
-"""Labels on disk: one array per set, written and read in the order in which the views are visited."""
+"""Labels on disk: one array per set, in the order of the views."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def mean_logits(teachers: Sequence[nn.Module], images: Tensor, context: Context) -> Tensor:
-    """Return the mean of the teachers' logits of normalised images, float32 [b, classes]."""
+    """Return the mean of the teachers' logits for normalised images [b, C, S, S], float32 [b, classes]."""
     first, *others = (predict(teacher, images, context) for teacher in teachers)
     return sum(others, start=first) / len(teachers)
 
 
 def half(logits: Tensor) -> Array:
-    """Return logits as they are stored: float16, on the CPU."""
+    """Return logits as they are stored: a float16 array."""
     array: Array = logits.half().cpu().numpy()
     return array
 
 
 def write(path: Path, chunks: Iterable[Array], *axes: int) -> Array:
-    """Write an array [*axes, ...] chunk by chunk, in its own order, and return it mapped.
+    """Write an array [*axes, ...] chunk by chunk, and return it as a memory map.
 
-    No more than one chunk is in memory: what is appended to a file is no part of this process, as a map's pages are.
+    Only one chunk is in memory at a time: bytes that are appended to a file do not count as memory of this process,
+    while touched pages of a memory map would.
 
     Args:
         path: of the ``.npy`` file.
-        chunks: [b, ...] each, which fill the axes one after the other.
-        axes: the leading sizes of the array; all that follows is as in the chunks.
+        chunks: [b, ...] each, in the order of the array.
+        axes: the leading sizes of the array; the further sizes are those of the chunks.
     """
     with path.open("wb") as file:
         for index, chunk in enumerate(chunks):
@@ -49,8 +50,8 @@ def write(path: Path, chunks: Iterable[Array], *axes: int) -> Array:
     return mapped
 
 
-def answers(images: SyntheticSet, schedule: Schedule, info: DatasetInfo, context: Context) -> Iterator[Tensor]:
-    """Yield what the teachers say of every view of every epoch: logits [b, classes], in the order of the visits."""
+def view_logits(images: SyntheticSet, schedule: Schedule, info: DatasetInfo, context: Context) -> Iterator[Tensor]:
+    """Yield the mean logits of the teachers for each batch of views of each epoch, [b, classes]."""
     stream = Stream(schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
     for step, batch in enumerate(stream, start=1):
         yield mean_logits(context.teachers, batch.images, context)

@@ -1,1 +1,1 @@
-"""Evaluators, which train a student and test it: one file each."""
+"""Evaluators, which train a student and test it: one file is one `Evaluator`."""

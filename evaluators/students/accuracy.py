@@ -1,8 +1,9 @@
-"""Test accuracy of a student that is trained on the labelled synthetic set from scratch, last step only."""
+"""Test accuracy, after its last step, of a student that is trained on a labelled set from random weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, Evaluator, LabeledSet, Labels, TestData
+from benchmark.api import Column, Context, Evaluator, LabeledSet, Labels, TestData
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
@@ -26,17 +27,22 @@ from benchmark.vision.training import (
 from evaluators.parts.stored import mean_logits
 from evaluators.parts.top import unpack
 
-CURVE_POINTS = 100
+CURVE_POINTS = 100  # of the loss curve, at most
 
 
 class Accuracy(Evaluator):
-    """Top-1 and top-5 accuracy in percent, after training by the schedule that the labels belong to.
+    """Top-1 and top-5 accuracy in percent, after training by the schedule of the labels.
 
-    The loss of image i is ``w_i KL(p_i || softmax(z_i / T))``, averaged over the batch: p_i is what the labels say of
-    the view, z_i the student's logits, w_i the image's weight (1 on average over the set). Teacher labels are
-    ``p = softmax(z_teacher / T)``; for hard labels T is 1, and the gradient is that of cross-entropy. Targets of an
-    image are mixed by CutMix as its pixels are, unless the teacher has seen the mixed view itself; weights always are.
+    The loss of view i is ``w_i KL(p_i || softmax(z_i / T))``, averaged over the batch. p_i is the label of the view,
+    z_i the student's logits, w_i the weight of the image (1 on average over the set). Teacher labels are
+    ``p = softmax(z_teacher / T)``; for hard labels T is 1, and the gradient is that of cross-entropy. Where CutMix
+    mixes the pixels of two images, it also mixes their weights, and their labels unless the teacher labelled the view.
     """
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("top1", "top-1", "%", digits=1),
+        Column("top5", "top-5", "%", digits=1),
+    )
 
     schedule: Schedule
     optimizer: OptimizerName = "adamw"
@@ -44,15 +50,19 @@ class Accuracy(Evaluator):
     weight_decay: float = Field(0.01, ge=0)  # of weights with two or more dimensions
     momentum: float = 0.9
     temperature: float = Field(20.0, gt=0)
-    t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. do and FKD does not
+    t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | list[float]]:
-        """Train the student on the labelled set, then read the test split once."""
+        """Train the student on the labelled set, then read the test split once; return also losses by epoch.
+
+        Raises:
+            BenchmarkError: the labels belong to another schedule.
+        """
         self._check(train.labels)
         read = from_pixels(train.images.images, test.info, context.device)
-        stream = Stream(_visited(self.schedule, train.labels), train.labels.seed, len(train.images), read)
+        stream = Stream(_stored_views(self.schedule, train.labels), train.labels.seed, len(train.images), read)
         optimizer = make_optimizer(
             student,
             self.optimizer,
@@ -70,26 +80,26 @@ class Accuracy(Evaluator):
         }
 
     def _check(self, labels: Labels) -> None:
-        """Refuse labels of other views than those that the student would see."""
-        mine = self.schedule.model_dump(mode="json")
-        if dict(labels.views) != mine:
+        """Refuse labels of another schedule."""
+        schedule = self.schedule.model_dump(mode="json")
+        if dict(labels.views) != schedule:
             raise BenchmarkError(
-                f"evaluator {self.name()}: the labels were made for the views {dict(labels.views)}, not for {mine}; "
+                f"evaluator {self.name()}: the labels belong to the schedule {dict(labels.views)}, not to {schedule}; "
                 "give label regime and evaluator the same schedule"
             )
         if self.schedule.epochs < 1:
             raise BenchmarkError(f"evaluator {self.name()}: schedule.epochs must be 1 or more")
 
     def peak_rate(self, train: LabeledSet) -> float:
-        """Return the learning rate of which `rate` gives the parts."""
+        """Return the peak learning rate."""
         return self.learning_rate
 
     def rate(self, step: int, total: int) -> float:
-        """Return the learning rate of a step as a part of the peak."""
+        """Return the learning rate of a step as a share of the peak."""
         return cosine(step, total)
 
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
-        """Return the weighted divergence of the student's answers from the labels."""
+        """Return the loss function: the weighted divergence of the student's logits from the labels of a batch."""
         soft = train.labels.kind != "hard"
         temperature = self.temperature if soft else 1.0
         factor = temperature**2 if self.t_squared else 1.0
@@ -104,38 +114,38 @@ class Accuracy(Evaluator):
 
 
 class _Replayed(Schedule):
-    """A schedule whose views come again after `stored` epochs."""
+    """A schedule that repeats the views of its first `stored` epochs."""
 
     stored: int
 
     def views(self, seed: int, epoch: int, n: int) -> Iterator[View]:
-        """Yield the views of the stored epoch that takes this one's place."""
+        """Yield the views of epoch ``epoch mod stored``."""
         return super().views(seed, epoch % self.stored, n)
 
 
-def _visited(schedule: Schedule, labels: Labels) -> Schedule:
-    """Return the views that a student sees: where labels of fewer epochs are stored, these again and again."""
+def _stored_views(schedule: Schedule, labels: Labels) -> Schedule:
+    """Return the schedule of the student; it repeats the stored epochs where labels of fewer epochs are stored."""
     if labels.kind != "per_epoch" or labels.logits is None:
         return schedule
     return _Replayed(**dict(schedule), stored=len(labels.logits))
 
 
 def weights(train: LabeledSet, device: torch.device) -> Callable[[Batch], Tensor]:
-    """Return what gives the weight of every view of a batch [b], 1 on average over the set, mixed as its pixels are."""
+    """Return a function that gives the weights [b] of a batch: 1 on average over the set, mixed as the pixels are."""
     given = train.images.weights
     scaled = (torch.ones(len(train.images)) if given is None else given.float() / given.float().mean()).to(device)
     return lambda batch: batch.view.mix(scaled[batch.view.indices.to(device)])
 
 
 def teacher_logits(train: LabeledSet, classes: int, context: Context) -> Callable[[Batch], Tensor]:
-    """Return what gives the per-epoch labels of a batch, stored or asked for now: logits [b, classes] float32."""
+    """Return a function that gives the teacher's logits for a batch, float32 [b, classes], stored or computed now."""
     labels = train.labels
     if labels.logits is None:
         return lambda batch: mean_logits(context.teachers, batch.images, context)
     epochs = len(labels.logits)
 
     def stored(batch: Batch) -> Tensor:
-        entries = labels.read((batch.epoch % epochs, batch.rows))
+        entries = labels.logits_at((batch.epoch % epochs, batch.rows))
         logits = unpack(entries, classes) if entries.dtype.names else torch.from_numpy(entries)
         return logits.to(context.device, torch.float32)
 
@@ -143,19 +153,19 @@ def teacher_logits(train: LabeledSet, classes: int, context: Context) -> Callabl
 
 
 def _targets(train: LabeledSet, temperature: float, classes: int, context: Context) -> Callable[[Batch], Tensor]:
-    """Return what gives the label of every view of a batch, probabilities [b, classes] on the device."""
+    """Return a function that gives the labels of a batch, probabilities [b, classes] on the device."""
 
     def hard(batch: Batch) -> Tensor:
         own = train.images.targets[batch.view.indices].to(context.device)
         return batch.view.mix(F.one_hot(own, classes).float() if own.dim() == 1 else own)
 
     def soft(batch: Batch) -> Tensor:
-        own = torch.from_numpy(train.labels.read(batch.view.indices.numpy())).to(context.device, torch.float32)
+        own = torch.from_numpy(train.labels.logits_at(batch.view.indices.numpy())).to(context.device, torch.float32)
         return batch.view.mix(F.softmax(own / temperature, dim=1))
 
     if train.labels.kind == "hard":
         return hard
     if train.labels.kind == "soft":
         return soft
-    answers = teacher_logits(train, classes, context)
-    return lambda batch: F.softmax(answers(batch) / temperature, dim=1)
+    logits = teacher_logits(train, classes, context)
+    return lambda batch: F.softmax(logits(batch) / temperature, dim=1)

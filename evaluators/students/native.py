@@ -1,4 +1,4 @@
-"""Test accuracy under the training recipe of a paper: losses and learning rates that not every method shares."""
+"""Test accuracy under the training recipe of a paper, with its own loss and its own course of the learning rate."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from evaluators.students.accuracy import Accuracy, teacher_logits, weights
 
 
 class Native(Accuracy):
-    """`Accuracy` with another loss, and another course of the learning rate.
+    """`Accuracy` with other losses and other courses of the learning rate.
 
-    - ``divergence: mse``: ``mean((z - z_teacher)^2) + gamma CE(z, y)``, y the image's own class whatever it is mixed
-      with, as G-VBSM trains; the temperature has no part in it.
-    - ``decay: cosine`` with zeta: ``(1 + cos(pi t / (zeta E))) / 2`` of the peak, which ends at 0 for zeta = 1 and at a
+    - ``divergence: mse``, as in G-VBSM: ``mean((z - z_teacher)^2) + gamma CE(z, y)``, y the class of the image itself
+      where CutMix mixes two. The temperature is not used.
+    - ``decay: cosine`` with zeta: ``(1 + cos(pi t / (zeta E))) / 2`` of the peak. It ends at 0 for zeta = 1, and at one
       half for zeta = 2, as in RDED.
-    - ``decay: step``: a tenth of the peak in the second half, as in the pixel-matching papers.
+    - ``decay: step``, as in the pixel-matching papers: a tenth of the peak in the second half.
     """
 
     divergence: Literal["kl", "mse"] = "kl"
-    gamma: float = Field(0.0, ge=0)  # of the cross-entropy with the image's class, beside mse
+    gamma: float = Field(0.0, ge=0)  # weight of the cross-entropy, for mse
     decay: Literal["cosine", "step"] = "cosine"
     zeta: float = Field(1.0, ge=1)
-    learned_rate: bool = False  # the peak is the step size that the method has learned with its images (MTT)
+    learned_rate: bool = False  # True: the peak is the step size in the metadata of the set (MTT)
 
     def peak_rate(self, train: LabeledSet) -> float:
-        """Return the learning rate, the set's own where it is learned.
+        """Return the peak learning rate, from the metadata of the set where `learned_rate` is True.
 
         Raises:
-            BenchmarkError: the set holds none.
+            BenchmarkError: the metadata have no step size.
         """
         if not self.learned_rate:
             return self.learning_rate
@@ -44,13 +44,13 @@ class Native(Accuracy):
         return float(train.images.metadata["step_size"])
 
     def rate(self, step: int, total: int) -> float:
-        """Return the learning rate of a step as a part of the peak."""
+        """Return the learning rate of a step as a share of the peak."""
         if self.decay == "step":
             return 1.0 if 2 * step < total else 0.1
         return cosine(step, round(self.zeta * total))
 
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
-        """Return the loss of a batch.
+        """Return the loss function of a batch.
 
         Raises:
             BenchmarkError: mse without per-epoch labels.
@@ -60,11 +60,11 @@ class Native(Accuracy):
         if train.labels.kind != "per_epoch":
             raise BenchmarkError(f"evaluator {self.name()}: divergence mse needs per-epoch labels")
         weight = weights(train, context.device)
-        answers, own = teacher_logits(train, classes, context), train.images.classes
+        teacher, own = teacher_logits(train, classes, context), train.images.classes
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
-            gap = (logits - answers(batch)).square().mean(1)
-            surprise = F.cross_entropy(logits, own[batch.view.indices].to(logits.device), reduction="none")
-            return (weight(batch) * (gap + self.gamma * surprise)).mean()
+            gap = (logits - teacher(batch)).square().mean(1)
+            cross_entropy = F.cross_entropy(logits, own[batch.view.indices].to(logits.device), reduction="none")
+            return (weight(batch) * (gap + self.gamma * cross_entropy)).mean()
 
         return loss

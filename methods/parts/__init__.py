@@ -1,1 +1,10 @@
-"""What several methods share."""
+"""Building blocks that several methods share; a method from outside may import all public names.
+
+- `descent`: SGD on the pixels of images, for methods that match features or weights.
+- `recover`, `objective`, `recover_state`: the recovery loop of the SRe2L family, and the terms of its loss.
+- `matching`: distribution matching with random networks (DM, DataDAM).
+- `experts`, `unroll`: expert trajectories, and gradients through many training steps (MTT).
+- `statistics`, `generalized`, `selfsupervised`: preparations, which all IPC share.
+- `transport`: Wasserstein barycenters of the features of a class.
+- `real`, `units`, `scratch`: real images, units of whole classes, and files that survive an interruption.
+"""

@@ -1,4 +1,4 @@
-"""The loop of the pixel-matching methods: gradient descent on images, saved now and then."""
+"""The loop of the pixel-matching methods: gradient descent on images, which is saved every few hundred iterations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from methods.parts import scratch
 
 Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor]]]  # iteration -> loss, its gradients
 
-REPORT_EVERY = 10  # iterations; reading a scalar makes the device wait
-SAVE_EVERY = 500
+REPORT_EVERY = 10  # iterations; reading a number from the device makes the device wait
+SAVE_EVERY = 500  # iterations
 
 
 def descend(
@@ -30,15 +30,15 @@ def descend(
     momentum: float,
     name: str,
 ) -> float:
-    """Minimise over tensors, in place, by SGD at constant learning rates; a killed run goes on where it was last saved.
+    """Change tensors in place by SGD at constant learning rates; an interrupted run resumes from its last save.
 
     Args:
-        objective: returns the loss of iteration 0, 1, ... and its gradient with respect to every leaf.
+        objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every leaf.
         leaves: the tensors, each with its learning rate.
-        context: gives scratch folder and progress.
-        iterations: in all.
+        context: gives the scratch folder and takes the progress.
+        iterations: number of iterations.
         momentum: of SGD.
-        name: of what is saved and of what diverges.
+        name: of the saved file and in error messages.
 
     Returns:
         The loss of the last iteration.
@@ -56,12 +56,12 @@ def descend(
             leaf.grad = gradient
         optimizer.step()
         done = iteration + 1
-        read = done % REPORT_EVERY == 0 or done == iterations
-        if read:
+        reports = done % REPORT_EVERY == 0 or done == iterations
+        if reports:
             _refuse_divergence(loss, tensors, name, done)
         if done % SAVE_EVERY == 0:
             _save(path, tensors, optimizer, done, loss.detach())
-        context.progress(done, iterations, **({"loss": loss.item()} if read else {}))
+        context.progress(done, iterations, **({"loss": loss.item()} if reports else {}))
     path.unlink(missing_ok=True)
     return loss.item()
 
@@ -79,7 +79,7 @@ def _save(path: Path, tensors: Sequence[Tensor], optimizer: SGD, done: int, loss
 
 
 def _resume(path: Path, tensors: Sequence[Tensor], optimizer: SGD) -> tuple[int, Tensor]:
-    """Bring tensors and optimiser to what was saved; return the iterations done and the loss of the last."""
+    """Load the saved tensors and optimiser state; return the number of iterations done and the loss of the last."""
     if not path.exists():
         return 0, tensors[0].new_full((), math.nan)
     saved = torch.load(path, map_location=tensors[0].device, weights_only=True)

@@ -1,9 +1,8 @@
-"""Expert trajectories for MTT: the weights of networks in training on real images, kept after every epoch."""
+"""Expert trajectories for MTT: the weights of networks after each epoch of training on real images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -20,13 +19,11 @@ from methods.parts import scratch
 
 
 class Experts(Preparation):
-    """``theta_{e,t}``: weights of expert e after t epochs of SGD on cross-entropy, images augmented by DSA.
+    """``theta_{e,t}``: weights of expert e after t epochs of SGD on cross-entropy, with DSA as augmentation.
 
-    It returns ``trajectories`` [experts, epochs + 1, P] float32, the weights in the order of `flat_weights`, t = 0
-    before the first step. A killed run goes on after the last expert that it finished.
+    It returns ``trajectories`` [experts, epochs + 1, P] float32: weights in the order of `flat_weights`; t = 0 is
+    before the first step. An interrupted run resumes after the last finished expert.
     """
-
-    version: ClassVar[int] = 1
 
     arch: str = "convnet_d3"
     experts: int = Field(default=100, ge=1)
@@ -49,7 +46,7 @@ class Experts(Preparation):
         return {"trajectories": trajectories}
 
     def _trajectory(self, data: TrainData, read: Callable[[Tensor], Tensor], expert: int, context: Context) -> Tensor:
-        """Return one expert's weights, [epochs + 1, P]."""
+        """Return the weights of one expert, [epochs + 1, P]."""
         network = new_network(self.arch, data.info, seed_of(context.seed, "expert", expert)).to(context.device)
         optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate, momentum=self.momentum)
         labels = data.labels.to(context.device)
@@ -57,9 +54,9 @@ class Experts(Preparation):
         for epoch in range(self.epochs):
             generator = context.generator("expert", expert, epoch)
             for indices in torch.randperm(len(data), generator=generator).split(self.batch_size):
-                view = sample_augmentation(len(indices), generator, flip=data.info.flip)
+                augmentation = sample_augmentation(len(indices), generator, flip=data.info.flip)
                 with context.autocast():
-                    logits = network(view.apply(read(indices)))
+                    logits = network(augmentation.apply(read(indices)))
                 loss = F.cross_entropy(logits.float(), labels[indices.to(context.device)])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -71,10 +68,10 @@ class Experts(Preparation):
 
 
 def new_network(arch: str, info: DatasetInfo, seed: int) -> nn.Module:
-    """Return a network for a dataset, with random weights, on the CPU."""
+    """Return a network for a dataset with random weights, on the CPU."""
     return create_model(arch, classes=info.classes, resolution=info.resolution, channels=info.channels, seed=seed)
 
 
 def flat_weights(network: nn.Module) -> Tensor:
-    """Return a copy of all weights as one vector [P] on the CPU, in the order of ``named_parameters``."""
+    """Return a copy of all weights as one vector [P] on the CPU, in the order of ``network.parameters()``."""
     return torch.cat([weight.detach().flatten() for weight in network.parameters()]).cpu()

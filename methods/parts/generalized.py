@@ -1,4 +1,4 @@
-"""G-VBSM's statistics: means and variances of what the batch norms and convolutions of several networks are given."""
+"""G-VBSM's statistics: means and variances of the inputs of batch norms and convolutions of several networks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from methods.parts.statistics import Accumulated
 
 
 def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of every channel over images and pixels, [N, C, H, W] -> [C] twice, float32."""
+    """Return mean and variance of every channel of [N, C, H, W] over images and pixels, float32 [C] each."""
     mean, variance = (moment.unsqueeze(0) for moment in Moments.apply(x))
     centre, spread = pooled(mean, variance, mean.new_full((1, len(x)), 1 / len(x)))
     return centre[0], spread[0]
 
 
 def patch_moments(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of every patch of side x side pixels over images, channels and its pixels, [P] twice.
+    """Return mean and variance of every patch of side x side pixels over images, channels and pixels, [P] each.
 
-    A map that patches do not tile is scaled up, bilinearly, to the next size that they do.
+    A map whose size is no multiple of `side` is first resized (bilinear) to the next multiple.
     """
     height, width = (-(-length // side) * side for length in x.shape[2:])
     wide = x.float()
@@ -41,8 +41,8 @@ class LayerInputs(InputRecorder):
 
     Attributes:
         layers: for each teacher its convolutions and batch norms by key, ``TEACHER.MODULE``, in order of definition.
-        idle: keys of layers that are not looked at.
-        seen: of the forward passes since it was last cleared: ``KEY.mean`` and ``KEY.var`` [C], and of convolutions
+        idle: keys of layers that are not recorded.
+        seen: the statistics of the last forward passes: ``KEY.mean`` and ``KEY.var`` [C], and for convolutions also
             ``KEY.patch_mean`` and ``KEY.patch_var`` [P].
     """
 
@@ -60,7 +60,7 @@ class LayerInputs(InputRecorder):
         self.idle: set[str] = set()
 
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
-        """Keep the statistics of a layer that is not idle."""
+        """Keep the statistics of the input x of a layer that is not idle."""
         if key in self.idle:
             return
         self.seen[f"{key}.mean"], self.seen[f"{key}.var"] = channel_moments(x)
@@ -69,10 +69,10 @@ class LayerInputs(InputRecorder):
 
 
 class GeneralStatistics(Preparation):
-    """What the real images give to every convolution of several teachers: the names of `LayerInputs.seen`.
+    """Statistics of the real images at every convolution of several teachers, by the names of `LayerInputs.seen`.
 
-    One pass over augmented training images, exact by the law of total variance (the authors' code averages the variance
-    within batches). The batch norms keep statistics of their own.
+    They come from one pass over augmented training images and are exact by the law of total variance; the authors' code
+    averages the variances within batches. Batch norms need none: their running statistics serve.
     """
 
     archs: tuple[str, ...]
@@ -81,12 +81,12 @@ class GeneralStatistics(Preparation):
     batch_size: int = 100
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the networks, trained by the dataset's recipe."""
+        """Return the networks, each trained by the teacher recipe of the dataset."""
         return tuple(TeacherSpec(arch=arch) for arch in self.archs)
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
-        """Return the statistics."""
+        """Return means and variances by name."""
         schedule = Schedule(
             epochs=1, batch_size=self.batch_size, crop_scale=self.crop_scale, flip=data.info.flip, mix="none"
         )
@@ -110,10 +110,10 @@ class GeneralStatistics(Preparation):
 
 
 class GeneralPenalty(LayerInputs):
-    """``R = sum_h a_h sum_s |s*_h - s~_h|`` over the layers h of the teacher whose turn it is, s its statistics.
+    """``R = sum_h a_h sum_s |s*_h - s~_h|`` over the layers h of the current teacher and their statistics s.
 
-    ``s~ = s + sg(e - s)``, with ``e <- alpha e + (1 - alpha) s`` from the first value on: the value is the moving
-    average's, the gradient that of the current statistics. a is `first_layer_weight` for the first layer, else 1.
+    ``s~ = s + sg(e - s)`` with the moving average ``e <- alpha e + (1 - alpha) s``, which starts at the first s: s~ has
+    the value of e and the gradient of s. a_h is `first_layer_weight` for the first layer and 1 for the others.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class GeneralPenalty(LayerInputs):
         first_layer_weight: float,
         drop: Callable[[int, int], Tensor],
     ) -> None:
-        """Say what is to be matched.
+        """Set the target statistics.
 
         Args:
-            teachers: in the order of their turns.
-            wanted: statistics of the convolutions, from `GeneralStatistics`.
-            memory: the moving averages, by the names of the statistics; updated by every call.
-            patch: side of the patches.
+            teachers: iteration i uses teacher i mod K.
+            wanted: s* of the convolutions, from `GeneralStatistics`.
+            memory: the moving averages e by the names of the statistics; every call updates it.
+            patch: side of the patches, in pixels.
             momentum: alpha.
             first_layer_weight: a_0.
-            drop: returns for an iteration and a number n which of n convolutions are left out, [n] bool.
+            drop: takes an iteration and a number n, and returns which of n convolutions are left out, bool [n].
         """
         super().__init__(teachers, patch)
         self.memory, self.momentum, self.drop = memory, momentum, drop
@@ -150,7 +150,7 @@ class GeneralPenalty(LayerInputs):
         self.weights = {next(iter(layers)): first_layer_weight for layers in self.layers if layers}
 
     def begin(self, iteration: int) -> None:
-        """Draw the convolutions that are left out this time."""
+        """Choose the convolutions that are left out of this iteration."""
         self.seen.clear()
         layers = self.layers[iteration % len(self.layers)]
         convolutions = [key for key, module in layers.items() if isinstance(module, nn.Conv2d)]
@@ -161,13 +161,13 @@ class GeneralPenalty(LayerInputs):
         """Return R for the last forward pass."""
         if not self.seen:  # a network without batch norms, all its convolutions left out
             return next(iter(self.wanted.values())).new_zeros(())
-        names, found = list(self.seen), torch.cat(list(self.seen.values()))
+        names, current = list(self.seen), torch.cat(list(self.seen.values()))
         sizes = [len(value) for value in self.seen.values()]
-        now = found.detach()
+        now = current.detach()
         before = torch.cat([self.memory.get(name, own) for name, own in zip(names, now.split(sizes), strict=True)])
         average = torch.lerp(now, before, self.momentum)
         self.memory.update(zip(names, average.split(sizes), strict=True))
-        gaps = found + (average - now) - torch.cat([self.wanted[name] for name in names])
+        gaps = current + (average - now) - torch.cat([self.wanted[name] for name in names])
         norms = torch.stack([torch.linalg.vector_norm(gap) for gap in gaps.split(sizes)])
         weights = [self.weights.get(name.rpartition(".")[0], 1.0) for name in names]
         return (norms * norms.new_tensor(weights)).sum()

@@ -1,4 +1,4 @@
-"""What a recovery loop minimises besides cross-entropy: a goal for the features, and batch-norm statistics."""
+"""The terms that a recovery loop minimises besides cross-entropy: a goal for the features, and a regulariser R."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmark.vision.moments import BatchNormInputs, pooled
 
 @dataclass(frozen=True)
 class Goal:
-    """What the features of a unit's images are drawn to; all defaults where cross-entropy alone leads.
+    """Further losses of a unit, and what belongs to them; the defaults add nothing.
 
     Attributes:
-        loss: of the features, float32 [N, D] in the order of the unit; a scalar.
-        weights: [classes, slots] of the images within their class, each row summing to 1; None: equal.
-        atoms: [classes, IPC, D] features that images start near, where they start ``nearest_real``.
-        metadata: plain values worth keeping.
-        view_loss: of the images as the teacher sees them, [N, C, S, S] normalised, in the order of the unit; a scalar.
+        loss: takes the features, float32 [N, D] in the order of the unit, and returns a scalar.
+        weights: [classes, slots], of the images within their class; each row sums to 1. None: equal weights.
+        atoms: [classes, IPC, D], features of which the nearest real images are the start ``nearest_real``.
+        metadata: values for the metadata of the set.
+        view_loss: takes the view, normalised images [N, C, S, S] in the order of the unit, and returns a scalar.
     """
 
     loss: Callable[[Tensor], Tensor] | None = None
@@ -34,7 +34,7 @@ class Goal:
 
 
 class Penalty(Protocol):
-    """A regulariser R: entered for the time of the loop, it watches the teachers' forward passes."""
+    """A regulariser R: a context manager around the loop, which records the forward passes of the teachers."""
 
     def __enter__(self) -> Any: ...
 
@@ -43,17 +43,17 @@ class Penalty(Protocol):
     ) -> None: ...
 
     def begin(self, iteration: int) -> None:
-        """Make ready for the forward pass of an iteration."""
+        """Prepare for the forward pass of an iteration."""
 
     def __call__(self) -> Tensor:
         """Return R for the last forward pass."""
 
 
 class Regulariser:
-    """Distance between the batch-norm statistics of groups of images and those wanted, summed over layers.
+    """Distance between the batch-norm statistics of groups of images and the target statistics, summed over layers.
 
-    ``norm``:    ``R = sum_l a_l mean_g (|mu_gl - mu*_gl| + |v_gl - v*_gl|)``, as in the code of SRe2L and of WMDD;
-    ``squared``: ``R = sum_l a_l sum_g (|mu_gl - mu*_gl|^2 + |v_gl - v*_gl|^2)``, as in the paper of WMDD.
+    Not squared: ``R = sum_l a_l mean_g (|mu_gl - mu*_gl| + |v_gl - v*_gl|)``, as in the code of SRe2L and of WMDD.
+    Squared: ``R = sum_l a_l sum_g (|mu_gl - mu*_gl|^2 + |v_gl - v*_gl|^2)``, as in the paper of WMDD.
     """
 
     def __init__(
@@ -65,19 +65,21 @@ class Regulariser:
         first_layer_weight: float,
         squared: bool,
     ) -> None:
-        """Say what is to be matched.
+        """Set the target statistics.
 
         Args:
-            inputs: the recorder on the teacher.
-            wanted: means and variances, each [groups, channels of all layers].
-            weights: [groups, n] of the images in their group, every row summing to 1.
-            first_layer_weight: a_0; the other layers count 1.
-            squared: which form.
+            inputs: the recorder of the teacher's batch-norm inputs.
+            wanted: target means mu* and variances v*, each [groups, channels of all layers].
+            weights: [groups, n], of the images in their group; each row sums to 1.
+            first_layer_weight: a_0; the other a_l are 1.
+            squared: which of the two forms.
         """
         self.inputs, self.wanted, self.weights, self.squared = inputs, torch.stack(wanted), weights, squared
         channels = torch.tensor(inputs.channels)
         owner = torch.arange(len(channels)).repeat_interleave(channels)
-        self.member = F.one_hot(owner).to(self.wanted)  # [channels of all layers, layers], sums over each layer
+        self.member = F.one_hot(owner).to(
+            self.wanted
+        )  # [channels of all layers, layers]: sums over the channels of each layer
         self.layer_weights = torch.ones(len(channels)).to(self.wanted)
         self.layer_weights[:1] = first_layer_weight
 

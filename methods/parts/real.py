@@ -1,4 +1,4 @@
-"""Real images as a starting point or as the whole method: random ones, and those nearest to given features."""
+"""Choices of real images, as a start or as the whole set: random ones, and those nearest to given features."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from benchmark.api import Context, DatasetInfo, TrainData
 
 
 def too_few(info: DatasetInfo, ipc: int) -> str | None:
-    """Return why IPC different real images cannot be had of every class, or None."""
-    least = min(info.train_counts)
-    if ipc <= least:
+    """Return None where every class has IPC training images; else which class has fewer."""
+    smallest = min(info.train_counts)
+    if ipc <= smallest:
         return None
-    name = info.class_names[info.train_counts.index(least)]
-    return f"class '{name}' of {info.name} has {least} training images, fewer than IPC {ipc}"
+    name = info.class_names[info.train_counts.index(smallest)]
+    return f"class '{name}' of {info.name} has {smallest} training images, fewer than IPC {ipc}"
 
 
 def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, ...], context: Context) -> Tensor:
     """Return indices [len(classes) * len(slots)] of random images, class by class, without replacement.
 
-    The draw of a class depends on the context's seed and the class alone. So a larger IPC extends a smaller one where
-    all classes are in one unit; with several, a class may be in another unit, with another seed, at another IPC.
+    The choice depends only on the seed of the context and the class. So a larger IPC extends a smaller one where the
+    set has one unit. With several units, a class may be in different units, with different seeds, at different IPC.
     """
     chosen = []
     for label in classes:
@@ -33,9 +33,9 @@ def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, 
 
 
 def nearest_indices(features: Tensor, atoms: Tensor) -> Tensor:
-    """Return for each atom [k, D] the place among the features [n, D], n >= k, of its own nearest one.
+    """Return for each atom of [k, D] the index of its own feature among [n, D], n >= k, as int64 [k].
 
-    No place is given twice: the assignment has the least sum of squared distances.
+    No index occurs twice: the assignment is the one with the smallest sum of squared distances.
     """
     costs = torch.cdist(atoms.cpu().double(), features.cpu().double()).square()
     return torch.from_numpy(linear_sum_assignment(costs.numpy())[1])

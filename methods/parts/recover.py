@@ -1,7 +1,7 @@
-"""The recovery loop: images are optimised until a frozen teacher sees in them what it saw in the real ones.
+"""The recovery loop: images are optimised until a frozen teacher gives the outputs and statistics of real images.
 
-One loop serves all methods of the SRe2L family. They differ in the goal of the features (`Recovery.goal`), in the
-regulariser (a field, or `Recovery.penalty`) and in the curriculum of the crops (`Recovery.crop_range`).
+All methods of the SRe2L family share it. They differ in the goal of the features (`Recovery.goal`), in the regulariser
+(the field `regulariser`, or `Recovery.penalty`) and in the size of the crops (`Recovery.crop_range`).
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from methods.parts.real import nearest_indices, random_indices, too_few
 from methods.parts.recover_state import RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import barycenter, start_positions
+from methods.parts.units import whole_class_units
 
-REPORT_EVERY = 50  # iterations; reading a scalar makes the device wait
+REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
-SNAPSHOT_BYTES = 2**28  # of a whole set's snapshots, at most
+SNAPSHOT_BYTES = 2**28  # of all snapshots of a set, at most
 
 
 class Recovery(Distiller):
     """``min over x of ce_weight CE(f(T(x)), y) + feature loss + lambda R(T(x))``, f the frozen teacher in eval mode.
 
-    Adam on normalised pixels, cosine to 0, no warm-up. Every iteration draws ONE view T for all images of a unit: a
-    crop resized to the full size, a coin flip, a circular shift. Pixels are clamped to the valid range after each step;
-    the last iterate is what is kept, rounded to 8 bit. Several teachers take turns, one an iteration. The set keeps
-    ``snapshots`` [N, T, C, S, S] of the images among its extras, their T iterations in the metadata, and the ``atoms``
-    [N, D] that they are tied to, where there are any.
+    Adam changes normalised pixels; the learning rate falls to 0 along a cosine, without warm-up. Every iteration has
+    ONE random view T for all images of a unit: a crop resized to the full size, a flip, a circular shift. Pixels are
+    clamped to the valid range after each step. The set holds the last iterate, rounded to 8 bits. Several teachers take
+    turns, one per iteration. The extras of the set hold ``snapshots`` [N, T, C, S, S] of the images, whose T iterations
+    stand in the metadata, and ``atoms`` [N, D] where images are tied to atoms.
     """
 
-    teacher: str | None = None  # the network that images are recovered from; None: the dataset's own
+    teacher: str | None = None  # architecture of the network f; None: the dataset's teacher
     iterations: int = Field(default=2000, ge=1)
     learning_rate: float = Field(default=0.25, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
@@ -52,51 +53,49 @@ class Recovery(Distiller):
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
     jitter: int = Field(default=32, ge=0)  # largest circular shift, in pixels
     ce_weight: float = Field(default=1.0, ge=0)
-    regulariser: Literal["bn", "pcbn", "none"] = "bn"  # running statistics, per-class statistics, or nothing
+    regulariser: Literal["bn", "pcbn", "none"] = "bn"  # match running statistics, per-class ones, or none
     regulariser_weight: float = Field(default=0.01, ge=0)  # lambda
-    first_layer_weight: float = Field(default=1.0, ge=0)  # of the first batch norm; the others count 1
-    class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance between batches, as WMDD's code
+    first_layer_weight: float = Field(default=1.0, ge=0)  # of the first batch norm; the others have 1
+    class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance of batch means, as in WMDD's code
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the network that images are recovered from."""
+        """Return the network from which images are recovered."""
         return (TeacherSpec(arch=self.teacher),)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where the images cannot start from as many real ones."""
+        """Return a reason where the images start from real ones and a class has fewer than IPC."""
         return None if self.start == "noise" else too_few(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
-        """Return the class statistics where something asks for them."""
+        """Return the class statistics where the regulariser or the start needs them."""
         needed = self.regulariser == "pcbn" or self.start == "nearest_real"
         return ClassStatistics(teacher=self.teacher) if needed else None
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of as many whole classes as fit into `batch_images`, one at least."""
-        size = max(1, self.batch_images // ipc)
-        groups = [tuple(range(info.classes))[first : first + size] for first in range(0, info.classes, size)]
-        return [Unit(index=i, ipc=ipc, classes=group, slots=tuple(range(ipc))) for i, group in enumerate(groups)]
+        return whole_class_units(info, ipc, self.batch_images)
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
-        """Return what the features are drawn to; nothing by default."""
+        """Return the further losses of the unit; none by default."""
         return Goal()
 
     def crop_range(self, iteration: int) -> tuple[float, float]:
-        """Return the least and greatest area of the crop of an iteration; a curriculum overrides it."""
+        """Return the smallest and the largest area of the crop of an iteration; a curriculum overrides it."""
         return self.crop_scale
 
     def squared(self) -> bool:
-        """Return whether the regulariser sums squared norms instead of averaging norms."""
+        """Return whether the regulariser sums squared norms; otherwise it averages norms."""
         return False
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
-        """Return the unit's recovered images; a killed run goes on where it was last saved."""
+        """Return the recovered images of the unit; an interrupted run resumes from its last save."""
         goal = self.goal(data, unit, context)
         low, high = pixel_bounds(data.info, context.device)
         state = RecoveryState.open(
             context, unit, self._start(data, goal, unit, context), self.learning_rate, self.betas
         )
         penalty = self.penalty(goal, unit, state.memory, context)
-        frames = self._frames(data.info, unit.ipc)
+        snapshot_iterations = self._snapshot_iterations(data.info, unit.ipc)
         labels = unit.labels.to(context.device)
         terms: dict[str, Tensor] = {}
         with penalty or contextlib.nullcontext():
@@ -105,8 +104,8 @@ class Recovery(Distiller):
                 terms = self._terms(view, iteration, labels, goal, penalty, context)
                 rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
                 state.step(self._total(terms), rate, low, high)
-                if state.iteration in frames:
-                    state.frames.append(_pixels(state.images, data.info))
+                if state.iteration in snapshot_iterations:
+                    state.snapshots.append(_pixels(state.images, data.info))
                 if state.iteration % SAVE_EVERY == 0 and state.iteration < self.iterations:
                     state.save()
                 scalars = _numbers(terms) if iteration % REPORT_EVERY == 0 else {}
@@ -117,7 +116,7 @@ class Recovery(Distiller):
     def _terms(
         self, view: Tensor, iteration: int, labels: Tensor, goal: Goal, penalty: Penalty | None, context: Context
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss, before their weights."""
+        """Return the terms of the loss by name, each a scalar without its weight."""
         if penalty:
             penalty.begin(iteration)
         with context.autocast():
@@ -132,11 +131,12 @@ class Recovery(Distiller):
         return terms
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms of the loss."""
         factors = {"ce": self.ce_weight, "feature": 1.0, "view": 1.0, "regulariser": self.regulariser_weight}
         return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
 
     def _view(self, images: Tensor, iteration: int, unit: Unit, info: DatasetInfo, context: Context) -> Tensor:
-        """Return all images [N, C, S, S] as this iteration sees them."""
+        """Return the view of an iteration: all images [N, C, S, S] under one augmentation."""
         generator = context.generator("view", unit.index, iteration)
         box = sample_boxes(1, generator, scale=self.crop_range(iteration))
         flip = torch.rand(1, generator=generator) < (0.5 if info.flip else 0.0)
@@ -151,7 +151,7 @@ class Recovery(Distiller):
             return torch.randn(shape, generator=context.generator("start", unit.index))
         if self.start == "random_real":
             return normalize(data.read(random_indices(data, unit.classes, unit.slots, context)), info)
-        atoms = _quantised(data, unit, context) if goal.atoms is None else goal.atoms
+        atoms = _kmeans_atoms(data, unit, context) if goal.atoms is None else goal.atoms
         chosen = [
             data.indices_of(label)[nearest_indices(class_features(data, label, context), near)[list(unit.slots)]]
             for label, near in zip(unit.classes, atoms, strict=True)
@@ -159,7 +159,7 @@ class Recovery(Distiller):
         return normalize(data.read(torch.cat(chosen)), info)
 
     def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
-        """Return R, by default that of the teacher's batch norms; an interrupted run finds its `memory` again."""
+        """Return R, by default of the teacher's batch norms; `memory` is saved and restored with the images."""
         if self.regulariser == "none":
             return None
         inputs = BatchNormInputs(context.teachers[0])
@@ -171,33 +171,34 @@ class Recovery(Distiller):
         classes, slots = len(unit.classes), len(unit.slots)
         weights = torch.full((classes, slots), 1 / slots) if goal.weights is None else goal.weights
         if self.regulariser == "bn":
-            weights, wanted = weights.view(1, -1) / classes, inputs.running()
+            weights, target = weights.view(1, -1) / classes, inputs.running()
         else:
             variance = "var" if self.class_variance == "exact" else "batch_var"
             mean, var = (context.prepared[name][list(unit.classes)] for name in ("mean", variance))
-            wanted = mean.to(context.device), var.to(context.device)
+            target = mean.to(context.device), var.to(context.device)
         return Regulariser(
             inputs,
-            wanted,
+            target,
             weights.to(context.device),
             first_layer_weight=self.first_layer_weight,
             squared=self.squared(),
         )
 
-    def _frames(self, info: DatasetInfo, ipc: int) -> list[int]:
-        """Return the iterations after which a snapshot is kept: five, evenly spread on a log scale, or fewer."""
-        one = info.classes * ipc * info.channels * info.resolution**2
-        count = min(5, SNAPSHOT_BYTES // one)
+    def _snapshot_iterations(self, info: DatasetInfo, ipc: int) -> list[int]:
+        """Return the iterations after which a snapshot is kept: at most five, evenly spaced on a log scale."""
+        set_bytes = info.classes * ipc * info.channels * info.resolution**2
+        count = min(5, SNAPSHOT_BYTES // set_bytes)
         return sorted({round(self.iterations ** (i / count)) for i in range(count)})
 
     def _result(
         self, state: RecoveryState, terms: dict[str, Tensor], goal: Goal, unit: Unit, info: DatasetInfo
     ) -> SyntheticSet:
+        """Return the set of a finished loop, with its extras and metadata."""
         weights = None if goal.weights is None else (goal.weights * len(unit.slots)).flatten().float().cpu()
-        extras = {"snapshots": torch.stack(state.frames, 1)} if state.frames else {}  # [N, T, C, S, S]
+        extras = {"snapshots": torch.stack(state.snapshots, 1)} if state.snapshots else {}  # [N, T, C, S, S]
         extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
-        frames = self._frames(info, unit.ipc)
-        metadata = {"losses": _numbers(terms), "snapshot_iterations": frames, **goal.metadata}
+        iterations = self._snapshot_iterations(info, unit.ipc)
+        metadata = {"losses": _numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
         return SyntheticSet(_pixels(state.images, info), unit.labels, weights, extras, metadata)
 
 
@@ -206,27 +207,28 @@ def class_features(data: TrainData, label: int, context: Context) -> Tensor:
     return context.prepared["features"][data.indices_of(label)].float()
 
 
-def _quantised(data: TrainData, unit: Unit, context: Context) -> list[Tensor]:
-    """Return IPC atoms [IPC, D] per class of the unit, by k-means."""
-    found = []
+def _kmeans_atoms(data: TrainData, unit: Unit, context: Context) -> list[Tensor]:
+    """Return the k-means centres [IPC, D] of the features of each class of the unit."""
+    atoms = []
     for label in unit.classes:
         features = class_features(data, label, context)
         start = start_positions(features, unit.ipc, "kmeans++", context.generator("atoms", label))
-        found.append(barycenter(features, start, weights="learned").positions)
-    return found
+        atoms.append(barycenter(features, start, weights="learned").positions)
+    return atoms
 
 
 def _pixels(images: Tensor, info: DatasetInfo) -> Tensor:
+    """Return normalised images as uint8 on the CPU."""
     return to_uint8(denormalize(images.detach(), info)).cpu().contiguous()
 
 
 def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
-    """Return the terms as Python numbers, which makes the device wait.
+    """Return the terms as Python numbers; the device waits for it.
 
     Raises:
-        BenchmarkError: one is not finite.
+        BenchmarkError: a term is not finite.
     """
     numbers = {name: float(term.detach()) for name, term in terms.items()}
     if not all(map(math.isfinite, numbers.values())):
-        raise BenchmarkError(f"the loss is not finite any more ({numbers}): lower learning_rate or the terms' weights")
+        raise BenchmarkError(f"the loss is not finite ({numbers}): lower learning_rate or the weights of the terms")
     return numbers

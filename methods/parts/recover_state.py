@@ -1,4 +1,4 @@
-"""Where a recovery loop stands: images, optimiser, iteration and snapshots, saved now and then."""
+"""The state of a recovery loop: images, optimiser, iteration and snapshots, saved every few hundred iterations."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from methods.parts import scratch
 
 @dataclass
 class RecoveryState:
-    """All that an interrupted loop needs to end with the same bytes.
+    """The values from which an interrupted loop resumes and ends with the same bytes.
 
     Attributes:
         path: of the file that `save` writes.
         images: [N, C, S, S] normalised, on the device, channels-last.
-        optimizer: on the images.
-        iteration: iterations done.
-        frames: snapshots so far, uint8 on the CPU.
-        memory: what a regulariser keeps from iteration to iteration, on the device.
+        optimizer: of the images.
+        iteration: number of iterations done.
+        snapshots: earlier images, uint8 [N, C, S, S] each, on the CPU.
+        memory: tensors that a regulariser keeps from iteration to iteration, on the device.
     """
 
     path: Path
     images: Tensor
     optimizer: torch.optim.Adam
     iteration: int = 0
-    frames: list[Tensor] = field(default_factory=list)
+    snapshots: list[Tensor] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def open(
         cls, context: Context, unit: Unit, images: Tensor, learning_rate: float, betas: tuple[float, float]
     ) -> RecoveryState:
-        """Return what was saved of this unit, or else a fresh state with the images given."""
+        """Return the saved state of a unit, or a new state with the given images where none is saved."""
         path = context.scratch / f"recovery-{unit.index}.pt"
         saved = torch.load(path, map_location=context.device, weights_only=True) if path.exists() else None
         leaf = (saved["images"] if saved else images).to(context.device, memory_format=torch.channels_last)
@@ -44,12 +44,13 @@ class RecoveryState:
         state = cls(path, leaf, torch.optim.Adam([leaf], lr=learning_rate, betas=betas))
         if saved:
             state.optimizer.load_state_dict(saved["optimizer"])
-            state.iteration, state.frames = saved["iteration"], [frame.cpu() for frame in saved["frames"]]
+            state.iteration = saved["iteration"]
+            state.snapshots = [snapshot.cpu() for snapshot in saved["snapshots"]]
             state.memory = saved["memory"]
         return state
 
     def step(self, loss: Tensor, learning_rate: float, low: Tensor, high: Tensor) -> None:
-        """Take one step of the optimiser and clamp the pixels to [low, high]."""
+        """Take one step of the optimiser and clamp the images to [low, high], [C, 1, 1] each."""
         (self.images.grad,) = torch.autograd.grad(loss, [self.images])
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
@@ -58,16 +59,16 @@ class RecoveryState:
         self.iteration += 1
 
     def save(self) -> None:
-        """Write the state whole, or leave the file as it was."""
+        """Write the state to its file."""
         saved = {
             "images": self.images.detach(),
             "optimizer": self.optimizer.state_dict(),
             "iteration": self.iteration,
-            "frames": self.frames,
+            "snapshots": self.snapshots,
             "memory": self.memory,
         }
         scratch.save(saved, self.path)
 
     def discard(self) -> None:
-        """Remove what was saved."""
+        """Remove the saved file."""
         self.path.unlink(missing_ok=True)

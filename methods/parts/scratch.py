@@ -1,4 +1,4 @@
-"""Files that an interrupted method finds again: whole, whoever else writes them at the same time."""
+"""Files of unfinished work, from which an interrupted method resumes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from benchmark.files import write_atomically
 
 
 def save(value: Any, path: Path) -> None:
-    """Write what `torch.load` reads, or leave the file as it was.
+    """Write a value for `torch.load`: an interruption leaves the complete new file or the old one.
 
-    Two drivers that share a store may compute the same node in the same folder, so each writes beside it on its own.
+    Two drivers that share a store may compute the same node in the same folder. So each writes a temporary file of its
+    own and renames it.
     """
     with write_atomically(path) as temporary:
         torch.save(value, temporary)

@@ -1,4 +1,4 @@
-"""A teacher that learns from images without labels (SimCLR), and a linear probe on it."""
+"""A teacher that learns from images without labels (SimCLR) and then gets a linear classifier (a probe)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import Batch, Stream, TeacherTraining, fit, from_data, make_optimizer, train_classifier
 
-WIDTH = 128  # of the space in which views are compared
+WIDTH = 128  # dimension of the space in which views are compared
 
 
 class SelfSupervised(Preparation):
-    """The network of the dataset's teacher, trained from scratch by SimCLR; then its classifier alone, on the labels.
+    """The network of the dataset's teacher, trained from random weights by SimCLR; then only its classifier, on labels.
 
-    ``L = -log( exp(z_i . z_j / tau) / sum_{k != i} exp(z_i . z_k / tau) )``, averaged over the views i of a batch: j is
-    the other view of the same image, z the normalised output of a two-layer head on the features. Views are crops,
-    mirrored where the dataset allows it, with brightness, contrast and saturation changed. It returns the state of the
-    network (Chen et al.: A Simple Framework for Contrastive Learning, ICML 2020, https://arxiv.org/abs/2002.05709).
+    ``L = -log( exp(z_i . z_j / tau) / sum_{k != i} exp(z_i . z_k / tau) )``, averaged over the views i of a batch. j is
+    the other view of the same image, z the normalised output of a two-layer head on the features. A view is a crop with
+    changed brightness, contrast and saturation, mirrored at random where the dataset allows it. The preparation returns
+    the state of the network. Paper: Chen et al.: A Simple Framework for Contrastive Learning, ICML 2020,
+    https://arxiv.org/abs/2002.05709.
     """
 
     epochs: int = Field(default=200, ge=1)
@@ -36,7 +37,7 @@ class SelfSupervised(Preparation):
     color: float = Field(default=0.4, ge=0, lt=1)  # largest change of brightness, contrast and saturation
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's own teacher: its architecture is what is taken from it."""
+        """Return the dataset's teacher, of which only the architecture is used."""
         return (TeacherSpec(),)
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
@@ -56,8 +57,8 @@ class SelfSupervised(Preparation):
         return network.state_dict()
 
     def _pretrain(self, network: nn.Module, data: TrainData, context: Context) -> None:
-        draws, flips = context.generator("views"), 0.5 if data.info.flip else 0.0
-        model = Encoder(network, self.color, draws).to(context.device)
+        generator, flips = context.generator("views"), 0.5 if data.info.flip else 0.0
+        model = Encoder(network, self.color, generator).to(context.device)
         schedule = Schedule(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -68,8 +69,8 @@ class SelfSupervised(Preparation):
         read = from_data(data, context.device)
 
         def loss(first: Tensor, batch: Batch) -> Tensor:
-            boxes = sample_boxes(len(first), draws, scale=self.crop_scale)
-            mirrored = torch.rand(len(first), generator=draws) < flips
+            boxes = sample_boxes(len(first), generator, scale=self.crop_scale)
+            mirrored = torch.rand(len(first), generator=generator) < flips
             other = crop_resize(read(batch.view.indices), boxes, mirrored, data.info.resolution)
             with context.autocast():
                 second = model(other.contiguous(memory_format=torch.channels_last))
@@ -80,15 +81,15 @@ class SelfSupervised(Preparation):
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Return SimCLR's loss of two views [n, D] of n images."""
+    """Return SimCLR's loss, a scalar, of two views of n images, [n, D] each."""
     z = F.normalize(torch.cat([first, second]), dim=1)
-    likeness = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    similarity = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
     partner = torch.arange(len(z), device=z.device).roll(len(first))
-    return F.cross_entropy(likeness, partner)
+    return F.cross_entropy(similarity, partner)
 
 
 def untrained(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Return a copy of a network with weights and statistics drawn anew, trainable, on the CPU."""
+    """Return a trainable copy of a network with new random weights and reset statistics, on the CPU."""
     fresh = copy.deepcopy(network).cpu().requires_grad_(True)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator.get_state())
@@ -99,7 +100,7 @@ def untrained(network: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """Changes the colours of images and maps them to the space in which views are compared."""
+    """A network that changes the colours of images and maps them to the space in which views are compared."""
 
     def __init__(self, network: nn.Module, color: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -110,22 +111,22 @@ class Encoder(nn.Module):
         self.head = untrained(head, generator)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return [n, WIDTH] for normalised images."""
+        """Return points [n, WIDTH] for normalised images [n, C, H, W]."""
         return self.head(features_and_logits(self.network, recolor(images, self.color, self.generator))[0])
 
 
 def recolor(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Change brightness, contrast and saturation of every image [n, C, H, W]; one in five loses its colours."""
-    draws = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
-    brightness, contrast, saturation = most * (2 * draws[:3] - 1)
-    saturation = saturation.where(draws[3] > 0.2, -1.0)
+    """Return images [n, C, H, W] with random brightness, contrast and saturation; one in five is grey."""
+    samples = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
+    brightness, contrast, saturation = most * (2 * samples[:3] - 1)
+    saturation = saturation.where(samples[3] > 0.2, -1.0)
     grey = images.mean(1, keepdim=True)
     images = images + saturation * (images - grey)
     return images + contrast * (images - images.mean((1, 2, 3), keepdim=True)) + brightness
 
 
 class Probe(nn.Module):
-    """A frozen network, in eval mode even while it is trained, but for its classifier."""
+    """A network of which only the classifier learns; all layers stay in eval mode."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -133,13 +134,13 @@ class Probe(nn.Module):
         classifier(network).requires_grad_(True)
 
     def train(self, mode: bool = True) -> Probe:
-        """Leave the network in eval mode."""
+        """Keep the network in eval mode."""
         super().train(mode)
         self.network.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits."""
+        """Return logits [n, classes]."""
         return self.network(images)
 
 

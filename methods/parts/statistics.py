@@ -1,10 +1,9 @@
-"""Exact statistics of the real training set as a teacher sees it, streamed in one pass and shared by the methods."""
+"""Exact statistics of the real training set in a teacher, computed in one pass and shared by the methods."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,14 +17,14 @@ from benchmark.vision.training import read_ahead
 
 @dataclass(frozen=True)
 class Accumulated:
-    """Count, mean and biased variance of what has been seen so far, per channel, in float64."""
+    """Count, mean and biased variance [channels] of the values so far, in float64."""
 
     count: int
     mean: Tensor
     variance: Tensor
 
     def merge(self, other: Accumulated) -> Accumulated:
-        """Return the statistics of both parts together (Chan, Golub and LeVeque 1979): exact, and stable."""
+        """Return the statistics of both parts together (Chan, Golub and LeVeque 1979), exact and numerically stable."""
         count = self.count + other.count
         share, gap = other.count / count, other.mean - self.mean
         variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * gap.square()
@@ -33,36 +32,35 @@ class Accumulated:
 
 
 class ClassStatistics(Preparation):
-    """Per-class statistics of every batch norm's input, and the pooled features of every training image.
+    """Per-class statistics of the inputs of all batch norms, and the pooled features of all training images.
 
-    One pass over the training images in their stored view, teacher in eval mode, class by class. It returns
+    They come from one pass over the training images without augmentation, class by class, teacher in eval mode. It
+    returns
 
     - ``mean``, ``var`` [classes, channels of all batch norms]: over images and pixels, by the law of total variance;
-    - ``batch_var``: the average variance within batches of `batch_size`, as WMDD's code computes it: the variance of
-      the batches' means is left out;
-    - ``channels`` [layers]: how the columns of these belong to layers; empty for a teacher without batch norms;
+    - ``batch_var``, of the same shape: the mean of the variances within batches of `batch_size`, as WMDD's code has it,
+      without the variance of the batch means;
+    - ``channels`` [layers]: the number of channels of each batch norm; empty for a teacher without batch norms;
     - ``counts`` [classes]: images per class;
     - ``features`` [N, D]: pooled penultimate features, in the order of the data.
     """
 
-    version: ClassVar[int] = 1
-
-    teacher: str | None = None  # None: the dataset's own
+    teacher: str | None = None  # architecture; None: the dataset's teacher
     batch_size: int = 100
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the network that looks at the images."""
+        """Return the network in which the statistics are computed."""
         return (TeacherSpec(arch=self.teacher),)
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
-        """Return the tensors named above."""
+        """Return the tensors by the names above."""
         features: list[Tensor] = []
         rows = []
         for label in range(data.info.classes):
-            seen = list(self._class_batches(data, label, context))
-            features += [batch for batch, _ in seen]
-            rows.append(_class_row([statistics for _, statistics in seen]))
+            batches = list(self._class_batches(data, label, context))
+            features += [values for values, _ in batches]
+            rows.append(_class_row([statistics for _, statistics in batches]))
             context.progress(label + 1, data.info.classes)
         order = torch.cat([data.indices_of(label) for label in range(data.info.classes)])
         layers = batch_norms(context.teachers[0])
@@ -74,12 +72,12 @@ class ClassStatistics(Preparation):
         }
 
     def _class_batches(self, data: TrainData, label: int, context: Context) -> Iterator[tuple[Tensor, Accumulated]]:
-        """Yield features [n, D] and statistics of the batches of a class."""
+        """Yield the features [n, D] and the statistics of each batch of a class."""
         teacher = context.teachers[0]
         for images in read_ahead(data.read, data.indices_of(label).split(self.batch_size)):
-            view = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
+            pixels = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
             with BatchNormInputs(teacher) as inputs:
-                features, _ = features_and_logits(teacher, view)
+                features, _ = features_and_logits(teacher, pixels)
                 mean, variance = inputs.moments() if inputs.layers else (features[:, :0], features[:, :0])
             equal = torch.full((1, len(images)), 1 / len(images), dtype=torch.float64, device=mean.device)
             centre, spread = pooled(mean.double().unsqueeze(0), variance.double().unsqueeze(0), equal)
@@ -87,6 +85,7 @@ class ClassStatistics(Preparation):
 
 
 def _class_row(batches: list[Accumulated]) -> dict[str, Tensor]:
+    """Return ``mean``, ``var`` and ``batch_var`` of a class, each [channels of all batch norms]."""
     total = batches[0]
     for batch in batches[1:]:
         total = total.merge(batch)

@@ -1,15 +1,18 @@
-"""Wasserstein barycenters of one class: the k atoms (positions and weights) cheapest to move its features to.
+"""Wasserstein barycenters of one class: the k atoms (positions and weights) with the lowest transport cost.
 
-The features ``y_1..y_n`` carry mass 1/n each. The barycenter of this one measure with at most k atoms minimises
+The features ``y_1..y_n`` have mass 1/n each. The barycenter with at most k atoms minimises
 ``W2^2 = min over plans P of sum_ij P_ij |y_i - b_j|^2`` over the positions ``b`` and, if they are learned, the weights
-``w`` of the atoms. Both are found by turns:
+``w`` of the atoms. Two steps alternate:
 
-- plan, weights uniform: an optimal-transport problem, solved exactly (``exact``) or with entropy (``sinkhorn``);
-- plan, weights learned: the mass of the atoms is free, so the problem falls apart over the features and each goes to
-  its nearest atom; ``w_j`` is the mass that arrives, in closed form;
-- positions: each atom moves to the mean of its mass.
+- the plan. With uniform weights it is an optimal-transport problem, solved exactly (``exact``) or with entropy
+  (``sinkhorn``). With learned weights each feature goes to its nearest atom, and ``w_j`` is the mass that arrives;
+- the positions. Each atom moves to the mean of the mass that it receives.
 
-No step can raise the cost. With learned weights this is k-means; with uniform weights, k-means with equal masses.
+No step raises the cost. With learned weights this is k-means; with uniform weights, k-means of clusters of equal mass.
+
+Why not a library: `ot.lp.free_support_barycenter` returns no costs, and other positions where several plans are optimal
+(by up to 3.5 in the pixels of digits), and scikit-learn's ``kmeans_plusplus`` draws other random numbers. Both would
+change the images that are published.
 """
 
 from __future__ import annotations
@@ -30,12 +33,12 @@ Start = Literal["kmeans++", "random_real", "noise"]
 
 @dataclass(frozen=True)
 class Barycenter:
-    """A class in k atoms.
+    """The k atoms that stand for a class.
 
     Attributes:
         positions: [k, D] float64.
         weights: [k] float64, non-negative, sum 1.
-        costs: the transport cost before every move of the atoms.
+        costs: the transport cost before each move of the atoms.
     """
 
     positions: Tensor
@@ -52,30 +55,31 @@ def barycenter(
     scheme: Scheme = "alternating",
     rounds: int = 100,
 ) -> Barycenter:
-    """Return the Wasserstein barycenter of features with as many atoms as `start` has.
+    """Return the Wasserstein barycenter of features, with k atoms.
 
     Args:
         features: [n, D], the features of one class.
-        start: [k, D], the first positions, from `start_positions`.
-        weights: of the atoms; ``uniform`` is 1/k each.
+        start: [k, D], the first positions of the atoms, from `start_positions`.
+        weights: of the atoms; ``uniform``: 1/k each.
         solver: of the plans under uniform weights.
-        scheme: ``alternating`` as described above; ``damped``, for learned weights only, as WMDD's code does it: the
-            weights by mirror descent on the dual potentials, the positions by short steps towards their optimum.
-        rounds: of moving the atoms, at most; it ends earlier where the atoms rest.
+        scheme: ``alternating``: as the module describes. ``damped``, only for learned weights: as in WMDD's code, with
+            mirror descent on the dual potentials for the weights, and short steps of the positions to their optimum.
+        rounds: how often the atoms move, at most; it ends earlier where they do not move any more.
     """
     points, atoms = features.double(), start.to(features.device).double()
     if weights == "learned" and scheme == "damped":
         return _damped(points, atoms, rounds)
     if weights == "learned":
-        return _quantise(points, atoms, rounds)
+        return _kmeans(points, atoms, rounds)
     return _fixed_masses(points, atoms, _uniform(len(atoms), points), solver, rounds)
 
 
 def start_positions(features: Tensor, k: int, start: Start, generator: torch.Generator) -> Tensor:
-    """Return k first positions [k, D] for features [n, D], drawn with a CPU generator.
+    """Return k first positions [k, D] for features [n, D]; the generator is one of the CPU.
 
-    ``kmeans++`` draws features with a chance in proportion to their squared distance from those drawn before (Arthur
-    and Vassilvitskii 2007), ``random_real`` uniformly (again and again if n < k), ``noise`` from a normal distribution.
+    ``kmeans++`` samples features with probabilities proportional to their squared distance from the nearest one chosen
+    before (Arthur and Vassilvitskii 2007), ``random_real`` uniformly (repeatedly if n < k), ``noise`` from a normal
+    distribution.
     """
     n = len(features)
     if start == "noise":
@@ -86,21 +90,22 @@ def start_positions(features: Tensor, k: int, start: Start, generator: torch.Gen
     chosen = [int(torch.randint(n, (), generator=generator))]
     nearest = _squared(features, features[chosen]).squeeze(1)
     for _ in range(k - 1):
-        chances = nearest.double().cpu()
-        far = chances if chances.sum() > 0 else torch.ones_like(chances)
-        chosen.append(int(torch.multinomial(far, 1, generator=generator)))
+        distances = nearest.double().cpu()
+        masses = distances if distances.sum() > 0 else torch.ones_like(distances)
+        chosen.append(int(torch.multinomial(masses, 1, generator=generator)))
         nearest = torch.minimum(nearest, _squared(features, features[chosen[-1:]]).squeeze(1))
     return features[chosen]
 
 
 def transport_cost(features: Tensor, positions: Tensor, weights: Tensor) -> float:
-    """Return the exact squared Wasserstein distance between features [n, D], mass 1/n each, and weighted atoms."""
+    """Return the exact W2^2 between features [n, D] of mass 1/n each and atoms at positions [k, D] of weights [k]."""
     points = features.double()
     _, cost = _plan(points, positions.to(points), weights.to(points), "exact")
     return cost
 
 
 def _uniform(k: int, like: Tensor) -> Tensor:
+    """Return k equal weights, float64 on the device of another tensor."""
     return torch.full((k,), 1 / k, dtype=torch.float64, device=like.device)
 
 
@@ -122,15 +127,15 @@ def _plan(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver) -> tup
 
 
 def _sinkhorn_plan(points: Tensor, atoms: Tensor, mass: Tensor, weights: Tensor, distances: Tensor) -> Tensor:
-    """Return the entropic plan from geomloss's dual potentials, with the masses of the atoms exact."""
-    blur = max(0.05 * float(distances.mean()) ** 0.5, 1e-6)  # the length below which mass may be shared
+    """Return the entropic plan [n, k] from geomloss's dual potentials; the masses of its atoms are exact."""
+    blur = max(0.05 * float(distances.mean()) ** 0.5, 1e-6)  # below this length a plan may split mass
     loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.9, debias=False, potentials=True, backend="tensorized")
     potential, _ = loss(mass, points, weights, atoms)
     return torch.softmax((potential.view(-1, 1) - distances / 2) / blur**2, dim=0) * weights
 
 
 def _fixed_masses(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver, rounds: int) -> Barycenter:
-    """Alternate plans and positions under fixed weights, until the atoms rest."""
+    """Alternate plans and positions under fixed weights, until the atoms do not move any more."""
     costs = []
     for _ in range(rounds):
         plan, cost = _plan(points, atoms, weights, solver)
@@ -142,8 +147,8 @@ def _fixed_masses(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver
     return Barycenter(atoms, weights, tuple(costs))
 
 
-def _quantise(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
-    """Alternate nearest atoms and means of their mass (k-means) until no feature changes its atom."""
+def _kmeans(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
+    """Alternate nearest atoms and means (k-means) until no feature changes its atom."""
     costs: list[float] = []
     owner = points.new_full((len(points),), -1, dtype=torch.int64)
     for _ in range(rounds):
@@ -158,7 +163,7 @@ def _quantise(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
 
 
 def _assign(points: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return atoms, squared distances to the nearest and its index; an idle atom moves to the worst-served point."""
+    """Return atoms, squared distances to the nearest and its index; an atom without points moves to the farthest."""
     for _ in range(len(atoms)):
         distances, nearest = _squared(points, atoms).min(1)
         idle = torch.bincount(nearest, minlength=len(atoms)).eq(0).nonzero().flatten()
@@ -170,14 +175,14 @@ def _assign(points: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _means(points: Tensor, owner: Tensor, atoms: Tensor) -> Tensor:
-    """Return the mean of every atom's points; an atom without points stays."""
+    """Return the mean of the points of each atom, [k, D]; an atom without points stays."""
     counts = torch.bincount(owner, minlength=len(atoms)).unsqueeze(1)
     sums = torch.zeros_like(atoms).index_add_(0, owner, points)
     return torch.where(counts > 0, sums / counts.clamp_min(1), atoms)
 
 
 def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2, outer: int = 10) -> Barycenter:
-    """Alternate mirror descent on the weights and a step of `theta` from the atoms to their optimum."""
+    """Alternate mirror descent on the weights and a move of the atoms, a share `theta` of the way to their optimum."""
     weights, costs = _uniform(len(atoms), points), []
     for _ in range(outer):
         weights = _descend_weights(points, atoms, weights)
@@ -188,9 +193,9 @@ def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2, o
 
 
 def _descend_weights(points: Tensor, atoms: Tensor, weights: Tensor, *, rate: float = 10.0, steps: int = 100) -> Tensor:
-    """Return the best weights for fixed atoms by mirror descent, ``w <- w exp(-rate / t v)``, v their dual potential.
+    """Return the best weights for fixed atoms by mirror descent, ``w <- w exp(-rate / t v)``, v the dual potentials.
 
-    The cost is piecewise linear in the weights, so steps of constant length would swing about the best ones for ever.
+    The cost is piecewise linear in the weights, so with steps of constant length the weights would not converge.
     """
     distances = _squared(points, atoms)
     scaled = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Gradients through many steps of gradient descent: with one graph of all steps, or with one graph at a time."""
+"""Gradients through many steps of gradient descent: with one graph of all steps, or with the graph of one step."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-# (step 0, 1, ...; weights [P]; what is learned) -> the next weights, differentiable wherever its arguments are
+# (step 0, 1, ...; weights [P]; learned tensors) -> the next weights [P], differentiable with respect to its arguments
 Step: TypeAlias = Callable[[int, Tensor, Sequence[Tensor]], Tensor]
 
 
 def trajectory_loss(end: Tensor, start: Tensor, target: Tensor) -> Tensor:
-    """Return ``|| end - target ||^2 / || start - target ||^2`` of weights [P]."""
+    """Return ``|| end - target ||^2 / || start - target ||^2`` of weights [P], a scalar."""
     return (end - target).square().sum() / (start - target).square().sum()
 
 
 def unrolled(
     step: Step, start: Tensor, target: Tensor, learned: Sequence[Tensor], steps: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the trajectory loss after ``steps`` steps from ``start``, and its gradients, by one graph of all steps.
+    """Return the trajectory loss after ``steps`` steps from ``start``, and its gradients, with one graph of all steps.
 
     Args:
         step: one step of gradient descent.
-        start: weights [P].
-        target: weights [P] that should be reached.
-        learned: what the gradients are wanted of.
+        start: weights [P] before the first step.
+        target: weights [P] that the last step should reach.
+        learned: the tensors of which the gradients are returned.
         steps: number of steps.
     """
     weights = start.detach().requires_grad_()
@@ -39,11 +39,11 @@ def unrolled(
 def recomputed(
     step: Step, start: Tensor, target: Tensor, learned: Sequence[Tensor], steps: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the same as `unrolled`, holding the graph of one step at a time: it is rebuilt on the way back.
+    """Return the same as `unrolled`, but keep the graph of only one step: the backward pass computes each step again.
 
-    With ``u_N = dL/dw_N``, the chain rule for step i is ``u_i = u_{i+1} . dw_{i+1}/dw_i``, and what is learned collects
-    ``u_{i+1} . dw_{i+1}/dlearned``. A further step takes its weights (P floats) in memory and not its activations;
-    every step is computed twice.
+    With ``u_N = dL/dw_N``, the chain rule for step i is ``u_i = u_{i+1} . dw_{i+1}/dw_i``, and the gradient of a
+    learned tensor is the sum of ``u_{i+1} . dw_{i+1}/dlearned``. A further step needs memory for its weights (P floats)
+    but not for its activations; every step is computed twice.
     """
     frozen = [tensor.detach() for tensor in learned]
     path = [start.detach()]

@@ -273,5 +273,5 @@ def test_a_recovery_lowers_its_loss(toy_data, context):
 
 def test_what_it_cannot_do_is_said_in_words(toy_info):
     assert GVBSM().supports(toy_info, 2) is None
-    assert "share no per-class statistics" in GVBSM(regulariser="pcbn").supports(toy_info, 2)
-    assert "share no per-class statistics" in GVBSM(start="nearest_real").supports(toy_info, 2)
+    assert "no per-class statistics of several teachers" in GVBSM(regulariser="pcbn").supports(toy_info, 2)
+    assert "no per-class statistics of several teachers" in GVBSM(start="nearest_real").supports(toy_info, 2)

@@ -167,7 +167,7 @@ def test_an_interruption_keeps_what_is_done_and_says_so(command, monkeypatch):
     monkeypatch.setattr("benchmark.run.campaign.open_campaign", interrupt)
     status, _, errors = command("plan")
     assert status == 130
-    assert "interrupted; what is finished is kept" in errors
+    assert "interrupted; finished nodes are kept" in errors
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +226,12 @@ class TestARun:
         assert status == 0
         assert "leaderboard.csv" in shown
 
-    def test_a_corrupted_result_is_said(self, on, folder):
+    def test_a_damaged_result_is_named(self, on, folder):
         (path,) = folder.glob("runs/*/images.safetensors")
         path.write_bytes(b"")
         status, shown, _ = on("run")
         assert status == 0
-        assert "corrupted, will be computed anew: distill digits/1 random_real" in shown
+        assert "damaged, will be computed again: distill digits/1 random_real" in shown
 
     def test_a_failing_method_is_a_row_with_its_reason_and_status_1(self, on, folder, monkeypatch):
         (folder / "broken.py").write_text(BROKEN)

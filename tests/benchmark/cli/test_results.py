@@ -78,11 +78,11 @@ class TestPublishing:
     def test_nothing_is_published(self, tmp_path):
         (tmp_path / "README.md").write_text("no results")
         status, shown, _ = command(tmp_path, "report", "--check")
-        assert (status, shown) == (0, "nothing published: every file is what its records make")
+        assert (status, shown) == (0, "nothing published: every file is what its records give")
 
     def test_mistakes(self, tmp_path):
         for words, said in {
-            "publish --suite tiny": "nothing is published of suite 'tiny'; add --runs DIR",
+            "publish --suite tiny": "suite 'tiny' is not published; add --runs DIR",
             "publish --runs runs": "add --suite NAME",
             "publish --suite mian --runs empty": "unknown suite 'mian'",
             "publish --suite main --runs empty": "suite 'main' has not been run into this store",
@@ -107,7 +107,7 @@ class TestPublishing:
     def test_the_check_passes(self, folder):
         status, shown, errors = command(folder, "report", "--check")
         assert (status, errors) == (0, "")
-        assert shown == "tiny published: every file is what its records make"
+        assert shown == "tiny published: every file is what its records give"
 
     @pytest.mark.parametrize("name", ["README.md", "published/tiny/cells.csv", "published/tiny/records.jsonl"])
     def test_a_change_by_hand_is_named_and_mended(self, folder, name):
@@ -118,7 +118,7 @@ class TestPublishing:
         status, shown, _ = command(folder, "report", "--check")
         assert status == 1
         assert name.rpartition("/")[2] in shown
-        assert "`python -m benchmark publish` makes them anew" in shown
+        assert "`python -m benchmark publish` writes them again" in shown
         assert command(folder, "publish")[0] == 0
         assert path.read_text() == sound
         assert command(folder, "report", "--check")[0] == 0
@@ -130,7 +130,7 @@ class TestPublishing:
         assert path.read_text() != sound
         status, shown, _ = command(folder, "report", "--check")
         assert status == 1
-        assert "its record says another identity than its key" in shown
+        assert "the key does not belong to the identity in its record" in shown
 
     def test_a_damaged_run_is_not_published(self, folder):
         path = next(folder.glob("runs/*/images.safetensors"))
@@ -178,7 +178,7 @@ class TestPublishing:
 def test_the_check_needs_no_torch():
     script = (
         "import sys; sys.argv = ['benchmark', 'report', '--check']\n"
-        "from benchmark import cli\n"
+        "from benchmark.cli import main\n"
         "try: main.main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'ray', 'timm'} & sys.modules.keys()))"

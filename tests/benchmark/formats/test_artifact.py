@@ -52,8 +52,8 @@ def saved(path: Path, images: Tensor, labels: Tensor = LABELS) -> Path:
     return path
 
 
-def read(path: Path, info, **given) -> artifact.Artifact:
-    return artifact.read(path, toy(), info, IPC, **given)
+def read(path: Path, info, **options) -> artifact.Artifact:
+    return artifact.read(path, toy(), info, IPC, **options)
 
 
 class TestValues:
@@ -66,7 +66,7 @@ class TestValues:
         plain = read(saved(tmp_path / "a.pt", pixels), info)
         as_bytes = read(saved(tmp_path / "b.pt", pixels * 255), info)
         assert torch.allclose(as_bytes.images.images, plain.images.images)
-        assert as_bytes.notes == ("pixels from 0 to 255",)
+        assert as_bytes.notes == ("values from 0 to 255, divided by 255",)
 
     def test_what_was_8_bit_once_is_again(self, tmp_path, info, pixels):
         eight_bit = (pixels * 255).round()
@@ -75,15 +75,17 @@ class TestValues:
         normalised = Normalisation(info.mean, info.std).apply(eight_bit / 255)
         forms = {"0-1": eight_bit / 255, "0-255": eight_bit, "normalised": normalised}
         for given, images in forms.items():
-            assert read(saved(tmp_path / "b.pt", images), info, given=given).checksum == kept.checksum
+            assert read(saved(tmp_path / "b.pt", images), info, value_range=given).checksum == kept.checksum
 
     def test_normalised_images_are_never_taken_for_pixels(self, tmp_path, info, pixels):
         path = saved(tmp_path / "a.pt", Normalisation(info.mean, info.std).apply(pixels))
-        with pytest.raises(BenchmarkError, match=r"its images look normalised already; say --value-range normalised"):
+        with pytest.raises(
+            BenchmarkError, match=r"its images look normalised. If they are, add --value-range normalised"
+        ):
             read(path, info)
-        found = read(path, info, given="normalised")
+        found = read(path, info, value_range="normalised")
         assert torch.allclose(found.images.images, pixels, atol=1e-6)
-        assert found.notes == ("normalised images, undone",)
+        assert found.notes == ("normalisation undone",)
 
     def test_even_those_without_contrast(self, tmp_path, info):
         grey = Normalisation(info.mean, info.std).apply(torch.rand(6, 3, 16, 16) * 0.1)
@@ -98,9 +100,9 @@ class TestValues:
 
     def test_whoever_says_that_they_are_pixels_is_believed(self, tmp_path, info, pixels):
         images = Normalisation(info.mean, info.std).apply(pixels)
-        found = read(saved(tmp_path / "a.pt", images), info, given="0-1")
+        found = read(saved(tmp_path / "a.pt", images), info, value_range="0-1")
         assert torch.equal(found.images.images, images)
-        assert "leave [0, 1]; kept as they are" in found.notes[0]
+        assert "leave [0, 1]; they are kept" in found.notes[0]
 
     def test_pixels_that_a_method_has_pushed_out_of_range_stay_pixels(self, tmp_path, info, pixels):
         pushed = pixels + 0.1 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
@@ -112,7 +114,7 @@ class TestValues:
     @pytest.mark.parametrize(("factor", "given"), [(1, "normalised"), (1, "0-255"), (255, "0-1")])
     def test_what_cannot_be_is_refused(self, tmp_path, info, pixels, factor, given):
         with pytest.raises(BenchmarkError, match=f"that is not --value-range {given}"):
-            read(saved(tmp_path / "a.pt", pixels * factor), info, given=given)
+            read(saved(tmp_path / "a.pt", pixels * factor), info, value_range=given)
 
 
 class TestForm:
@@ -127,8 +129,8 @@ class TestForm:
         with pytest.raises(Faults) as caught:
             read(saved(tmp_path / "a.pt", images, torch.tensor([0, 0, 1, 1, 1, 2])), info)
         said = str(caught.value)
-        assert "images are [3, 8, 8], where toy has [3, 16, 16]" in said
-        assert "--ipc 2 images per class, but 2 of 3 have not: 'bee' has 3, 'cat' has 1" in said
+        assert "images are [3, 8, 8], but those of toy are [3, 16, 16]" in said
+        assert "not --ipc 2: 2 of 3 classes have another number: 'bee' has 3, 'cat' has 1" in said
 
     def test_values_that_are_not_finite(self, tmp_path, info, pixels):
         path = tmp_path / "a.safetensors"
@@ -197,16 +199,16 @@ class TestMethod:
 
     @pytest.mark.parametrize("name", names("suites"))
     def test_no_suite_lists_it(self, name):
-        entries = [entry for block in load_suite(name).blocks for entry in block.methods]
-        assert artifact.METHOD not in {entry.name for entry in entries}
+        entries = load_suite(name).entries
+        assert artifact.METHOD not in {entry.base for entry in entries}
 
     @pytest.mark.parametrize("name", ["wmdd", "ours+", " "])
     def test_it_does_not_take_the_name_of_another_method(self, name, tmp_path, info, pixels):
-        artifact = read(saved(tmp_path / "a.pt", pixels), info)
+        external = read(saved(tmp_path / "a.pt", pixels), info)
         ours = {"base": "noise", "method": "ours+", "set": {}}
         with pytest.raises(BenchmarkError, match="is taken by a method"):
-            artifact.joining(artifact, name, suite({"methods": [ours]}))
-        assert artifact.joining(artifact, "theirs", suite()).params == {"checksum": artifact.checksum}
+            artifact.suite_entry(external, name, suite({"methods": [ours]}))
+        assert artifact.suite_entry(external, "theirs", suite()).overrides == {"checksum": external.checksum}
 
 
 @pytest.fixture(scope="module")
@@ -275,9 +277,9 @@ class TestEndToEnd:
     @pytest.mark.parametrize(
         ("path", "words", "said"),
         [
-            ("nowhere", ["--method-name", "theirs"], "nowhere: is not there"),
+            ("nowhere", ["--method-name", "theirs"], "nowhere: does not exist"),
             ("folder", ["--method-name", "wmdd"], "--method-name 'wmdd': is taken by a method"),
-            ("folder", ["--method-name", "theirs", "--ipc", "2"], "--ipc 2 images per class, but 10 of 10 have not"),
+            ("folder", ["--method-name", "theirs", "--ipc", "2"], "not --ipc 2: 10 of 10 classes have another number"),
             ("folder", ["--method-name", "theirs", "--protocols", "hart"], "unknown protocol 'hart'"),
         ],
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from engine import plan
 
+from benchmark.api import Column
 from benchmark.errors import Faults
 from benchmark.identity import STAGES, key_of
 from benchmark.plan import discovery, nodes, protocol
-from benchmark.plan.graph import Place, Plan
+from benchmark.plan.graph import Plan, PlanOptions
 from benchmark.vision import datasets
 
 NOISE = {"methods": ["noise"], "protocols": ["standard"]}
@@ -28,8 +30,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
     return {stage for stage in STAGES if old[stage] != new[stage]}
 
 
-def on(device: str, **more) -> Place:
-    return Place(Path("nowhere"), device, **more)
+def on(device: str, **more) -> PlanOptions:
+    return PlanOptions(Path("nowhere"), device, **more)
 
 
 class TestSharing:
@@ -72,12 +74,32 @@ class TestSharing:
         found = keys(plan({"methods": variants}))
         assert (len(found["prepare"]), len(found["distill"])) == (1, 2)
 
-    def test_the_manifest_is_plain(self):
-        manifest = plan(self.BLOCK).manifest()
-        again = json.loads(json.dumps(manifest))
-        cell, read = manifest["cells"][0], again["cells"][0]
-        assert read == {**cell, "nodes": {stage: list(keys) for stage, keys in cell["nodes"].items()}}
+
+class TestManifest:
+    def test_it_holds_what_json_can_hold(self):
+        manifest = plan(TestSharing.BLOCK, measures=["distances"], pairs=[["wmdd", "sre2l"]]).manifest()
+        assert json.loads(json.dumps(manifest)) == manifest
         assert len(manifest["cells"]) == 48
+        assert manifest["pairs"] == [["wmdd", "sre2l"]]
+
+    def test_a_cell_has_the_role_of_its_base(self):
+        methods = ["wmdd", "random_real", "noise", "full", {"method": "real", "base": "random_real"}]
+        roles = {cell["method"]: cell["role"] for cell in plan({"methods": methods}).manifest()["cells"]}
+        expected = {"wmdd": "method", "random_real": "control", "noise": "floor", "full": "bound", "real": "control"}
+        assert roles == expected
+
+    def test_it_has_the_columns_of_the_evaluators_and_measures_that_cells_use(self, monkeypatch):
+        accuracy = Column("top1", "top-1", "%")
+        distance = Column("w1", "W1", better="lower", floor="w1_real")
+        monkeypatch.setattr(discovery.load_evaluator("accuracy"), "columns", (accuracy,))
+        monkeypatch.setattr(discovery.load_measure("distances"), "columns", (distance,))
+        block = {"datasets": ["cifar10"], "protocols": ["standard", "hard"]}
+        columns = plan(block, measures=["distances"]).manifest()["columns"]
+        assert columns == {"evaluate": {"accuracy": [asdict(accuracy)]}, "measure": {"distances": [asdict(distance)]}}
+        assert plan({"protocols": ["robust", "native"]}).manifest()["columns"]["evaluate"].keys() == {
+            "robustness",
+            "native",
+        }
 
 
 class TestKeys:
@@ -88,7 +110,7 @@ class TestKeys:
     def test_no_runtime_knob_is_in_a_key(self, monkeypatch):
         reference = plan(NOISE)
         assert not changed(reference, plan(NOISE, version=9, title="Other", description="other", name="other"))
-        assert not changed(reference, plan(NOISE, place=Place(Path("elsewhere"), "cuda", forced=True)))
+        assert not changed(reference, plan(NOISE, options=PlanOptions(Path("elsewhere"), "cuda", device_chosen=True)))
         config = datasets.load_dataset("digits")
         more = config.resources.model_copy(update={"cpus": 7, "gpus": 0.5, "memory_gb": 9.0})
         other = config.model_copy(update={"resources": more, "title": "Other"})
@@ -188,17 +210,17 @@ class TestSkipping:
 
     def test_missing_data_that_were_asked_for_are_a_fault(self):
         with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
-            plan({"datasets": ["cifar10"]}, place=on("cpu", wanted=("cifar10",)))
+            plan({"datasets": ["cifar10"]}, options=on("cpu", required_datasets=("cifar10",)))
 
     def test_broken_data_stop_nobody_who_did_not_ask_for_them(self, tmp_path):
         for split in ("train", "val"):
             (tmp_path / "cifar10" / split / "only_one_class").mkdir(parents=True)
         both = {"datasets": ["digits", "cifar10"]}
-        digits, cifar10 = plan(both, place=Place(tmp_path, "cpu")).cells
+        digits, cifar10 = plan(both, options=PlanOptions(tmp_path, "cpu")).cells
         assert digits.skipped is None
         assert "cifar10" in cifar10.skipped
         with pytest.raises(Faults, match="--datasets cifar10: "):
-            plan(both, place=Place(tmp_path, "cpu", wanted=("cifar10",)))
+            plan(both, options=PlanOptions(tmp_path, "cpu", required_datasets=("cifar10",)))
 
     def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")
@@ -213,12 +235,12 @@ class TestSkipping:
         assert "--device cpu runs it anyway" in str(cell.skipped)
         assert cell.nodes, "a leaderboard made elsewhere is found under its keys"
         assert not plan().nodes
-        assert plan(place=on("cpu", forced=True)).nodes
-        assert plan(place=on("cuda")).nodes
+        assert plan(options=on("cpu", device_chosen=True)).nodes
+        assert plan(options=on("cuda")).nodes
 
     def test_graphics_cards_are_asked_for_where_they_are(self, monkeypatch):
         config = datasets.load_dataset("digits")
         wants = config.resources.model_copy(update={"gpus": 0.5})
         monkeypatch.setattr(datasets, "load_dataset", lambda name: config.model_copy(update={"resources": wants}))
         assert {node.needs.gpus for node in plan().nodes.values()} == {0.0}
-        assert {node.needs.gpus for node in plan(place=on("cuda")).nodes.values()} == {0.5}
+        assert {node.needs.gpus for node in plan(options=on("cuda")).nodes.values()} == {0.5}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmark.api import LabelRegime
 from benchmark.cli.main import app
-from benchmark.plan.label_bytes import Foreseen, account, augmentation_state, foreseen
+from benchmark.plan.label_bytes import LabelSize, augmentation_state, label_bytes, planned_label_sizes
 from benchmark.vision.augment import Schedule, View
 from evaluators.labels.ensemble import Ensemble
 from evaluators.labels.hard import Hard
@@ -40,7 +40,7 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
     regime, by_hand = REGIMES[name]
     labels = regime.label(toy_set(), INFO, context, tmp_path)
     labels.save(tmp_path)
-    found = account(regime, labels, N, CLASSES, context.teachers)
+    found = label_bytes(regime, labels, N, CLASSES, context.teachers)
     assert found["labels"] == found["labels_formula"] == N * by_hand
     path = tmp_path / "logits.npy"
     assert path.exists() == (by_hand > 0)
@@ -51,7 +51,7 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
 
 def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_path):
     regime, _ = REGIMES["pruned"]
-    found = account(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
+    found = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
     assert found["labels_at_1000_classes"] == (N // CLASSES) * 1000 * 3 * 1000 * 2
     assert found["teacher_if_online"] == 0
 
@@ -59,7 +59,7 @@ def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_pa
 def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
     teachers = (network(norm="batch"), nn.Linear(2, 3))
     regime, _ = REGIMES["hard"]
-    found = account(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
+    found = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
     floats = [value for value in teachers[0].state_dict().values() if value.is_floating_point()]
     counters = len(teachers[0].state_dict()) - len(floats)
     assert found["teacher_if_online"] == 4 * sum(value.numel() for value in floats) + 8 * counters + 4 * (6 + 3)
@@ -86,7 +86,7 @@ def test_only_labels_of_certain_views_need_them(context, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         labels = regime.label(toy_set(), INFO, context, folder)
-        state = account(regime, labels, N, CLASSES, ())["augmentation_state"]
+        state = label_bytes(regime, labels, N, CLASSES, ())["augmentation_state"]
         replayed = labels.kind == "per_epoch" and labels.logits is not None
         assert (state > 0) == replayed
         if replayed:
@@ -112,15 +112,15 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
         "protocols": ["standard"],
         "seeds": 2,
     }
-    sets = foreseen(plan(block), Path("nowhere"))
-    assert sets == [Foreseen("imagenet1k", "standard", 50, 300 * 50_000 * 1000 * 2)] * 2
+    sets = planned_label_sizes(plan(block), Path("nowhere"))
+    assert sets == [LabelSize("imagenet1k", "standard", 50, 300 * 50_000 * 1000 * 2)] * 2
     assert sets[0].bytes / 2**30 == pytest.approx(27.94, abs=0.01)
 
 
 def test_a_plan_counts_every_set_once():
     block = {"ipc": [1, 2], "methods": ["random_real", "full"], "protocols": ["standard", "native"], "seeds": 2}
     found = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
-    sets = foreseen(found, Path("nowhere"))
+    sets = planned_label_sizes(found, Path("nowhere"))
     assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
 
 

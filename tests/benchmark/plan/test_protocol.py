@@ -29,9 +29,9 @@ def test_every_protocol_fits_its_datasets(name):
     for key in found.methods or ["random_real"]:
         method, _, dataset = key.partition("@")
         config = load_dataset(dataset or "digits")
-        own = found.of(MethodEntry(name=method), dataset)
+        own = found.for_method(MethodEntry(method=method), dataset)
         assert own is not None
-        regime, evaluator = own.judges(config, whole=False)
+        regime, evaluator = own.components(config, full_data=False)
         assert regime.schedule == evaluator.schedule, "labels and student see the same views"
         assert evaluator.schedule.flip <= config.flip, "a mirrored 2 is not a 2"
         assert evaluator.schedule.crop_scale[0] >= config.smallest_crop
@@ -40,11 +40,11 @@ def test_every_protocol_fits_its_datasets(name):
 class TestDeviations:
     def test_a_method_without_one_follows_the_protocol(self):
         found = protocol(methods={"wmdd": OWN})
-        assert found.of(MethodEntry(name="sre2l")) is found
-        assert protocol(methods={"wmdd": OWN}, only_listed=True).of(MethodEntry(name="sre2l")) is None
+        assert found.for_method(MethodEntry(method="sre2l")) is found
+        assert protocol(methods={"wmdd": OWN}, only_listed=True).for_method(MethodEntry(method="sre2l")) is None
 
     def test_a_deviation_changes_what_it_names_and_nothing_else(self):
-        found, own = protocol(), protocol(methods={"wmdd": OWN}).of(MethodEntry(name="wmdd"))
+        found, own = protocol(), protocol(methods={"wmdd": OWN}).for_method(MethodEntry(method="wmdd"))
         assert own.schedule == {**found.schedule, "batch_size": 7}
         assert own.evaluator == {**found.evaluator, "learning_rate": 0.5}
         assert own.labels == found.labels
@@ -53,14 +53,14 @@ class TestDeviations:
         entry = MethodEntry.model_validate({"base": "wmdd", "method": "wmdd+bn", "set": {"regulariser": "bn"}})
         other = {"source": "another paper", "schedule": {"batch_size": 9}}
         both = protocol(methods={"wmdd": OWN, "wmdd+bn": other})
-        assert both.of(entry).schedule["batch_size"] == 9
-        assert protocol(methods={"wmdd": OWN}).of(entry).schedule["batch_size"] == 7
+        assert both.for_method(entry).schedule["batch_size"] == 9
+        assert protocol(methods={"wmdd": OWN}).for_method(entry).schedule["batch_size"] == 7
 
     def test_an_entry_for_a_dataset_holds_in_place_of_that_of_its_method(self):
         other = {"source": "another paper", "schedule": {"epochs": 9}}
-        both, entry = protocol(methods={"wmdd": OWN, "wmdd@digits": other}), MethodEntry(name="wmdd")
-        assert both.of(entry, "digits").schedule == {**STANDARD["schedule"], "epochs": 9}
-        assert both.of(entry, "cifar10").schedule == {**STANDARD["schedule"], "batch_size": 7}
+        both, entry = protocol(methods={"wmdd": OWN, "wmdd@digits": other}), MethodEntry(method="wmdd")
+        assert both.for_method(entry, "digits").schedule == {**STANDARD["schedule"], "epochs": 9}
+        assert both.for_method(entry, "cifar10").schedule == {**STANDARD["schedule"], "batch_size": 7}
 
     def test_a_deviation_names_its_source(self):
         with pytest.raises(ValidationError, match="source"):
@@ -82,13 +82,13 @@ class TestDeviations:
 
 class TestBudget:
     def test_the_dataset_gives_the_epochs_unless_the_protocol_does(self):
-        assert protocol().judges(DIGITS, whole=False)[1].schedule.epochs == DIGITS.student.epochs
+        assert protocol().components(DIGITS, full_data=False)[1].schedule.epochs == DIGITS.student.epochs
         longer = protocol(schedule={"epochs": 400})
-        assert longer.judges(DIGITS, whole=False)[1].schedule.epochs == 400
+        assert longer.components(DIGITS, full_data=False)[1].schedule.epochs == 400
 
     def test_the_whole_training_set_is_never_visited_as_often(self):
         longer = protocol(schedule={"epochs": 400})
-        assert longer.judges(DIGITS, whole=True)[1].schedule.epochs == DIGITS.student.full_epochs
+        assert longer.components(DIGITS, full_data=True)[1].schedule.epochs == DIGITS.student.full_epochs
 
 
 class TestWhatIsMeasured:

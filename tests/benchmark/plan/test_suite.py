@@ -9,16 +9,12 @@ from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import suite as suites
 from benchmark.plan.discovery import load_method
-from benchmark.plan.suite import Cell, Selection, Suite, load_suite, name_fault
+from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 
 
 def axes(found: Suite, *names_: str) -> list[tuple]:
     """Return the distinct values of some axes over the cells of a suite, in order."""
-    return list(dict.fromkeys(tuple(axis(cell, name) for name in names_) for cell in found.cells()))
-
-
-def axis(cell: Cell, name: str) -> object:
-    return cell.method if name == "method" else getattr(cell, name)
+    return list(dict.fromkeys(tuple(getattr(cell, name) for name in names_) for cell in found.cells()))
 
 
 class TestFiles:
@@ -30,7 +26,7 @@ class TestFiles:
         ("change", "fault"),
         [
             ({"datasets": ["digit"]}, "blocks[0].datasets: unknown dataset 'digit'. Did you mean 'digits'?"),
-            ({"methods": ["wmd"]}, "blocks[0].methods[0].name: unknown method 'wmd'. Did you mean 'wmdd'?"),
+            ({"methods": ["wmd"]}, "blocks[0].methods[0]: unknown method 'wmd'. Did you mean 'wmdd'?"),
             ({"students": ["resnet81"]}, "blocks[0].students: unknown student 'resnet81'. Did you mean 'resnet18'?"),
             ({"protocols": ["standart"]}, "blocks[0].protocols: unknown protocol 'standart'. Did you mean 'standard'?"),
             ({"ipc": [0]}, "blocks[0].ipc: images per class are 1 or more"),
@@ -38,7 +34,10 @@ class TestFiles:
             ({"ipc": []}, "blocks[0].ipc: tuple should have at least 1 item"),
             ({"seeds": 0}, "blocks[0].seeds: input should be greater than or equal to 1 (given: 0)"),
             ({"seed": 2}, "blocks[0].seed: unknown key. Did you mean 'seeds'?"),
-            ({"methods": [{"method": "wmdd", "set": {"a": 1}}]}, "blocks[0].methods[0]: a variant needs a label"),
+            (
+                {"methods": [{"method": "wmdd", "set": {"a": 1}}]},
+                "blocks[0].methods[0]: a variant needs a name",
+            ),
             (
                 {"methods": [{"method": "wmdd", "sett": {}}]},
                 "blocks[0].methods[0].sett: unknown key. Did you mean 'set'?",
@@ -72,13 +71,32 @@ class TestFiles:
             load_suite(suite_file(tmp_path, exclude=[rule]))
         assert fault in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("pair", "fault"),
+        [
+            (["wmdd", "mmdd"], "pairs[0]: unknown method 'mmdd'. Did you mean 'mmd'? Available: mmd, wmdd"),
+            (["wmdd", "noise"], "pairs[0]: unknown method 'noise'. Available: mmd, wmdd"),
+            (["wmdd", "wmdd"], "pairs[0]: compares 'wmdd' with itself"),
+            (["wmdd"], "pairs[0][1]: is missing"),
+        ],
+    )
+    def test_a_wrong_pair_is_named(self, tmp_path, pair, fault):
+        with pytest.raises(Faults) as caught:
+            load_suite(suite_file(tmp_path, {"methods": ["wmdd", "mmd"]}, pairs=[pair]))
+        assert [line.removeprefix(f"{tmp_path}/tiny.yaml: ") for line in caught.value.faults] == [fault]
+
+    def test_pairs_are_methods_of_the_suite(self, tmp_path):
+        variant = {"method": "wmdd+bn", "base": "wmdd", "set": {"regulariser": "bn"}}
+        path = suite_file(tmp_path, {"methods": ["wmdd", variant]}, pairs=[["wmdd", "wmdd+bn"]])
+        assert load_suite(path).pairs == (("wmdd", "wmdd+bn"),)
+
     def test_all_faults_come_at_once(self, tmp_path):
         wrong = {"datasets": ["digit"], "methods": ["wmd", {"method": "wmdd", "set": {"a": 1}}], "students": ["tset"]}
         with pytest.raises(Faults) as caught:
             load_suite(suite_file(tmp_path, wrong, {"ipc": [-1]}, titel="x"))
         assert len(caught.value.faults) == 6
 
-    def test_one_label_names_one_variant(self, tmp_path):
+    def test_one_name_stands_for_one_variant(self, tmp_path):
         variants = [{"base": "wmdd", "method": "mine", "set": {"jitter": 1}}, {"base": "sre2l", "method": "mine"}]
         with pytest.raises(Faults, match="two variants are called 'mine'"):
             load_suite(suite_file(tmp_path, {"methods": variants}))
@@ -124,10 +142,10 @@ class TestCells:
     def test_an_exclusion_covers_what_matches_all_its_axes(self):
         rules = [{"methods": ["noise"], "ipc": [2], "why": "no"}]
         found = suite({"ipc": [1, 2], "methods": ["random_real", "noise"]}, exclude=rules)
-        reasons = {(cell.method.name, cell.ipc): found.why_excluded(cell) for cell in found.cells()}
+        reasons = {(cell.method, cell.ipc): found.why_excluded(cell) for cell in found.cells()}
         assert {cell for cell, why in reasons.items() if why} == {("noise", 2)}
 
-    def test_an_exclusion_calls_a_variant_by_its_label(self):
+    def test_an_exclusion_calls_a_variant_by_its_name(self):
         variant = {"base": "noise", "method": "noise+"}
         found = suite({"methods": ["noise", variant]}, exclude=[{"methods": ["noise+"], "why": "no"}])
         assert [bool(found.why_excluded(cell)) for cell in found.cells()] == [False, True]
@@ -164,16 +182,16 @@ class TestSelection:
         assert self.select("ipc", datasets=("imagenette",)) == [(1,), (10,), (50,)]
 
     def test_the_plain_method_is_not_its_variant(self):
-        entries = {cell.method: cell.method for cell in Selection(methods=("wmdd",)).apply(self.SUITE).cells()}
-        assert entries.keys() == {"wmdd"}
-        assert entries["wmdd"].params == {}
+        cells = Selection(methods=("wmdd",)).apply(self.SUITE).cells()
+        assert {(cell.method, cell.base) for cell in cells} == {("wmdd", "wmdd")}
+        assert all(cell.overrides == {} for cell in cells)
 
     def test_what_is_listed_only_elsewhere_joins_a_chosen_dataset(self):
         assert self.select("dataset", "ipc", datasets=("digits",), ipc=(50,)) == [("digits", 50)]
         both = [("digits", 50), ("cifar10", 50)]
         assert self.select("dataset", "ipc", datasets=("digits", "cifar10"), ipc=(50,)) == both
         (cell, *_) = Selection(datasets=("digits",), methods=("wmdd+",)).apply(self.SUITE).cells()
-        assert cell.method.params == {"jitter": 1}
+        assert cell.overrides == {"jitter": 1}
 
     def test_seeds_are_a_number(self):
         assert self.select("seed", seeds=3) == [(0,), (1,), (2,)]

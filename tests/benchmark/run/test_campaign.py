@@ -131,6 +131,16 @@ class TestManifest:
         one = campaign(tmp_path).plan
         assert merged([one, one], {}) == merged([one], {})
 
+    def test_columns_of_cells_that_were_added_stay(self, tmp_path):
+        self.manifest(tmp_path, selection=Selection(protocols=("robust",)))
+        assert self.manifest(tmp_path)["columns"]["evaluate"].keys() == {"accuracy", "robustness"}
+        assert self.manifest(tmp_path, version=2)["columns"]["evaluate"].keys() == {"accuracy"}
+
+    def test_cells_of_an_older_format_are_ignored(self, tmp_path):
+        manifest = self.manifest(tmp_path)
+        old = {"dataset": "digits", "ipc": 1, "method": "noise", "label": "noise", "params": {}, "nodes": {}}
+        assert merged([campaign(tmp_path).plan], {**manifest, "cells": [old, *manifest["cells"]]}) == manifest
+
     def test_a_broken_manifest_is_written_anew(self, tmp_path):
         whole = self.manifest(tmp_path)
         (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text('{"suite": "ti')

@@ -14,7 +14,7 @@ from toy_folder import write_image
 from benchmark.cli import main
 from benchmark.config_files import names, validated
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.plan.graph import Place, build
+from benchmark.plan.graph import PlanOptions, build
 from benchmark.plan.protocol import Protocol, load_protocol
 from benchmark.plan.search import LogGrid, Search, Trial, load_search, plan
 from benchmark.plan.suite import MethodEntry, Suite
@@ -57,9 +57,7 @@ class TestFile:
 
     def test_a_method_with_another_number_of_trials_is_refused(self):
         greedy = {"method": "wmdd", "space": {"regulariser_weight": [1, 10, 100]}}
-        with pytest.raises(
-            Faults, match=r"tiny\.yaml: methods: wmdd has 6 trials, where trials says 2 for every method"
-        ):
+        with pytest.raises(Faults, match=r"tiny\.yaml: methods: wmdd has 6 trials, but every method must have 2"):
             search(methods=["random_real", greedy])
 
     def test_a_control_may_spend_its_trials_on_the_learning_rate(self):
@@ -81,7 +79,7 @@ class TestFile:
             ({"dataset": "digit"}, "dataset: unknown dataset 'digit'. Did you mean 'digits'?"),
             ({"student": "resnet81"}, "student: unknown student 'resnet81'"),
             ({"methods": ["wmd"]}, "unknown method 'wmd'"),
-            ({"methods": ["noise", "noise"]}, "two of them have the same name"),
+            ({"methods": ["noise", "noise"]}, "two have the same name"),
             ({"trails": 3}, "trails: unknown key. Did you mean 'trials'?"),
         ],
     )
@@ -91,7 +89,7 @@ class TestFile:
         assert said in str(caught.value)
 
     def test_a_teacher_that_knows_what_is_held_out_is_refused(self):
-        with pytest.raises(BenchmarkError, match=r"imagenet1k: its teacher torchvision:.* holds out; its recipe"):
+        with pytest.raises(BenchmarkError, match=r"imagenet1k: its teacher torchvision:.* was trained on the hold-out"):
             plan(search(dataset="imagenet1k", student="resnet18"), Path("data"), on_gpu=True)
 
     def test_values_that_nobody_takes_are_said_before_anything_runs(self):
@@ -113,7 +111,7 @@ class TestPlan:
         block = {"datasets": ["digits"], "ipc": [1], "methods": ["random_real"], "students": ["test_resnet"]}
         whole = Suite(name="s", version=1, title="S", blocks=[{**block, "protocols": ["hard"]}])
         mine = {key for trial in plan(search(), Path("data"), on_gpu=False) for key in trial.nodes}
-        assert not mine & set(build(whole, Place(Path("data"), "cpu")).nodes)
+        assert not mine & set(build(whole, PlanOptions(Path("data"), "cpu")).nodes)
 
     def test_what_is_tuned_is_the_recipe_of_the_method_on_the_dataset(self):
         found = search(protocol="native", methods=["rded"], space={"evaluator.learning_rate": [0.001, 0.01]})
@@ -248,12 +246,12 @@ def test_the_protocol_and_the_lines_of_a_suite_say_what_was_tried():
     assert control == "random_real"
     entry = MethodEntry.model_validate(variant)
     assert entry.method == "wmdd+real tuned"
-    assert entry.params == {"start": "nearest_real", "regulariser_weight": 3}
-    for name in (MethodEntry(name="random_real"), entry):
-        own = protocol.of(name)
+    assert entry.overrides == {"start": "nearest_real", "regulariser_weight": 3}
+    for name in (MethodEntry(method="random_real"), entry):
+        own = protocol.for_method(name)
         assert own.evaluator == load_protocol("hard").evaluator | {"learning_rate": 0.01}
         assert own.schedule == load_protocol("hard").schedule | {"epochs": 2}
-    assert protocol.of(MethodEntry(name="noise")) is None, "what was not tuned is not beside what was"
+    assert protocol.for_method(MethodEntry(method="noise")) is None, "what was not tuned is not beside what was"
     assert "best of 2 trials on a hold-out" in protocol.methods["random_real"].source
 
 

@@ -18,7 +18,7 @@ from benchmark.plan.discovery import load_measure, load_preparation
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, create_model, features_and_logits
 from evaluators.measures.distances import Distances, statistics_errors
-from evaluators.parts.features import RealFeatures, see
+from evaluators.parts.features import RealFeatures, respond
 from evaluators.parts.formulas import NEIGHBOURS, Real, cosine, w2
 from evaluators.parts.neighbours import ATOM, REAL, SYNTHETIC
 
@@ -152,7 +152,7 @@ class TestWhatMustHold:
             x, y = gaussian(20, 2 * seed, 3), gaussian(6, 2 * seed + 1, 3)
             real = Real(x, 1.5, torch.eye(3, dtype=torch.float64))
             found.append(real.mmd_rbf(torch.cdist(x, y), torch.cdist(y, y)))
-            naive.append(found[-1] + (1 - real.likeness) / 20 + (1 - real.likeness) / 6)
+            naive.append(found[-1] + (1 - real.mean_kernel) / 20 + (1 - real.mean_kernel) / 6)
         error = np.std(found) / math.sqrt(len(found))
         assert abs(np.mean(found)) < 3 * error
         assert np.mean(naive) > 10 * error
@@ -225,17 +225,19 @@ class TestRealFeatures:
 
 class TestStatisticsErrors:
     def test_is_zero_for_the_sample_itself(self, context, toy_data):
-        seen = see(context.teachers[0], [toy_data.read(context.prepared["chosen"][:11])], toy_data.info, context)
+        responses = respond(
+            context.teachers[0], [toy_data.read(context.prepared["chosen"][:11])], toy_data.info, context
+        )
         real = [context.prepared[f"teacher.{name}"] for name in ("mean", "var", "channels")]
-        assert statistics_errors(seen, real[0][0], real[1][0], real[2])["statistics_error"] == pytest.approx(
+        assert statistics_errors(responses, real[0][0], real[1][0], real[2])["statistics_error"] == pytest.approx(
             0, abs=1e-8
         )
 
     def test_by_hand(self, context, toy_data):
-        seen = see(context.teachers[0], [toy_data.read(torch.arange(4))], toy_data.info, context)
+        responses = respond(context.teachers[0], [toy_data.read(torch.arange(4))], toy_data.info, context)
         channels = context.prepared["teacher.channels"]
-        mean, var = seen.mean + 0.5, seen.var * 2
-        found = statistics_errors(seen, mean, var, channels)
+        mean, var = responses.mean + 0.5, responses.var * 2
+        found = statistics_errors(responses, mean, var, channels)
         offsets = [0, *np.cumsum(channels.numpy()).tolist()]
         wanted = [0.25 * (b - a) / float(var[a:b].sum()) for a, b in itertools.pairwise(offsets)]
         assert found["statistics_mean"] == pytest.approx(sum(wanted) / len(wanted))
@@ -244,8 +246,8 @@ class TestStatisticsErrors:
 
     def test_a_network_without_batch_norms_has_none(self, context, toy_data):
         network = create_model("test_vit", classes=3, resolution=32, seed=0).eval()
-        seen = see(network, [toy_data.read(torch.arange(2))], toy_data.info, context)
-        assert statistics_errors(seen, seen.mean, seen.var, torch.tensor([], dtype=torch.int64)) == {}
+        responses = respond(network, [toy_data.read(torch.arange(2))], toy_data.info, context)
+        assert statistics_errors(responses, responses.mean, responses.var, torch.tensor([], dtype=torch.int64)) == {}
 
 
 class TestMeasure:

@@ -80,9 +80,9 @@ ENTRIES = [(name, key) for name in names("protocols") for key in load_protocol(n
 @pytest.mark.parametrize(("name", "key"), ENTRIES)
 def test_every_recipe_trains_a_student(name, key, context, tmp_path):
     method, _, dataset = key.partition("@")
-    own = load_protocol(name).of(MethodEntry(name=method), dataset)
+    own = load_protocol(name).for_method(MethodEntry(method=method), dataset)
     short = own.model_copy(update={"schedule": {**own.schedule, "epochs": 2}})
-    regime, evaluator = short.judges(load_dataset(dataset or "digits"), whole=False)
+    regime, evaluator = short.components(load_dataset(dataset or "digits"), full_data=False)
     images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
     asked = replace(context, teachers=teachers)
     train = LabeledSet(images, regime.label(images, INFO, asked, tmp_path))

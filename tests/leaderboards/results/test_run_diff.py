@@ -126,12 +126,12 @@ class TestIdentity:
         assert only(found).identity == ()
         assert dict(found.surroundings) == {"device a GPU -> another GPU": 1, "torch 2.6 -> 2.15": 1}
 
-    def test_a_record_that_is_gone_is_said(self, runs, tmp_path):
+    def test_a_missing_record_is_named(self, runs, tmp_path):
         runs[0].cell(60.0)
         runs[1].cell(60.0, iterations=7)
         for path in (tmp_path / "b").glob("distill-*/record.json"):
             path.unlink()
-        assert "of which a record is not at hand" in only(compared(runs)).identity[0]
+        assert "of which a record is missing" in only(compared(runs)).identity[0]
 
 
 def shown(found: run_diff.RunDiff) -> str:

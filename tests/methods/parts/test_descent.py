@@ -56,7 +56,7 @@ def test_every_iteration_of_matching_draws_images_views_and_networks_anew(toy_da
     (unit,) = method.units(toy_data.info, 1)
     batches, weights = [], []
     for iteration in (0, 1, 1):
-        method._look(toy_data.info, unit, iteration, toy_context)
+        method._extractor(toy_data.info, unit, iteration, toy_context)
         batches.append(method._real_batch(toy_data, unit, iteration, toy_context)[0].tolist())
         network = method._network(toy_data.info, iteration, toy_context)
         weights.append(next(iter(network.parameters())).flatten().tolist())

@@ -1,0 +1,69 @@
+"""Real data: the facts about a dataset, and its two splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+
+class Frozen(BaseModel):
+    """Validated values that cannot be changed; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetInfo(Frozen):
+    """The facts about a dataset that need no image."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train_counts: tuple[int, ...]  # training images per class
+    resolution: int  # images are [channels, resolution, resolution]
+    channels: int = 3
+    mean: tuple[float, ...]  # of pixels in [0, 1], per channel
+    std: tuple[float, ...]
+    flip: bool = True  # True: a mirrored image still shows its class
+    fingerprint: str  # hash of everything that decides which pixels `read` returns
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+class ImageData(ABC):
+    """Labelled images, held in memory or decoded when they are asked for."""
+
+    info: DatasetInfo
+    labels: Tensor  # [N] int64
+
+    @abstractmethod
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the images at indices [n] int64, as uint8 [n, C, H, W] in the same order."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class TrainData(ImageData):
+    """The training split: the only real data that a method gets. It gives no access to the test split."""
+
+    @cached_property
+    def _by_class(self) -> tuple[Tensor, ...]:
+        order = torch.argsort(self.labels, stable=True)
+        ends = torch.bincount(self.labels, minlength=self.info.classes).cumsum(0)
+        return tuple(order.tensor_split(ends[:-1]))
+
+    def indices_of(self, label: int) -> Tensor:
+        """Return the indices (int64 [n]) of the training images of one class, in increasing order."""
+        return self._by_class[label]
+
+
+class TestData(ImageData):
+    """The test split. An evaluator reads it once, after the last training step of the student."""
+
+    __test__ = False  # pytest would take a class called Test... for a test case

@@ -1,0 +1,60 @@
+"""What commands print of a run: counts, the time left, and lines for files that are no terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from engine import plan
+from rich.console import Console
+
+from benchmark.cli import display
+from benchmark.run.runner import Event
+from benchmark.run.store import Store
+
+
+@pytest.fixture
+def nodes():
+    return plan({"seeds": 2}).nodes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 seconds"), (59, "59 seconds"), (420, "7 minutes"), (12345, "3 hours and 25 minutes")],
+)
+def test_times_are_for_people(seconds, text):
+    assert display.time_span(seconds) == text
+
+
+def test_the_time_left_follows_the_records_of_the_past(nodes, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    progress = display.ProgressTable(nodes, Store(str(tmp_path)), expected_seconds=600)
+    assert progress.time_left() == "about 10 minutes of work"
+    first = next(iter(nodes.values()))
+    progress.update(Event(first, "started"))
+    clock[0] = 50.0
+    progress.update(Event(first, "done", seconds=100))
+    assert progress.time_left() == "about 4 minutes", "500 of 600 seconds are left, at two seconds of work a second"
+
+
+def test_without_past_records_the_share_of_finished_nodes_counts(nodes, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
+    progress = display.ProgressTable(nodes, Store(str(tmp_path)), expected_seconds=0)
+    assert progress.time_left() == "unknown"
+    clock[0] = 60.0
+    progress.update(Event(next(iter(nodes.values())), "failed", seconds=60))
+    assert progress.time_left() == f"about {len(nodes) - 1} minutes"
+    assert (progress.finished, progress.failed) == (1, 1)
+
+
+def test_a_file_gets_a_line_for_every_node_that_has_ended(nodes, tmp_path):
+    first, second, *_ = nodes.values()
+    events = [Event(first, "started"), Event(first, "done", seconds=1.5), Event(second, "failed", "it broke")]
+    console = Console(file=io.StringIO(), width=40)
+    display.show_progress(events, display.ProgressTable(nodes, Store(str(tmp_path)), 0), console)
+    assert console.file.getvalue().splitlines() == [
+        f"[1/{len(nodes)}] {first.stage} {first.title} done in 1.5 s",
+        f"[2/{len(nodes)}] {second.stage} {second.title} failed: it broke",
+    ]
