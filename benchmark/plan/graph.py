@@ -31,7 +31,7 @@ class PlanOptions:
         data: the data directory.
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
-        required_datasets: a fault where one of these is not on disk; cells of other datasets are skipped then.
+        required_datasets: it is a fault if one of these is not on disk; cells of other missing datasets are skipped.
     """
 
     data: Path

@@ -62,7 +62,7 @@ class Accuracy(Evaluator):
         """
         self._check(train.labels)
         read = from_pixels(train.images.images, test.info, context.device)
-        stream = Stream(_stored_views(self.schedule, train.labels), train.labels.seed, len(train.images), read)
+        stream = Stream(stored_views(self.schedule, train.labels), train.labels.seed, len(train.images), read)
         optimizer = make_optimizer(
             student,
             self.optimizer,
@@ -123,7 +123,7 @@ class _Replayed(Schedule):
         return super().views(seed, epoch % self.stored, n)
 
 
-def _stored_views(schedule: Schedule, labels: Labels) -> Schedule:
+def stored_views(schedule: Schedule, labels: Labels) -> Schedule:
     """Return the schedule of the student; it repeats the stored epochs where labels of fewer epochs are stored."""
     if labels.kind != "per_epoch" or labels.logits is None:
         return schedule

@@ -1,17 +1,18 @@
-"""What every file in methods/ keeps to, whatever it computes."""
+"""The contract that every file in methods/ keeps."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from benchmark.api import Context, Distiller, SyntheticSet, TrainData
-from benchmark.config_files import CONFIGS
+from benchmark.api import Context, Distiller, Role, SyntheticSet, TrainData
+from benchmark.config_files import CONFIGS, names, read_yaml
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import discovery
 
@@ -19,7 +20,6 @@ METHODS = CONFIGS.parent / "methods"
 NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
 MAKERS = [name for name in NAMES if name != "external"]  # which holds what was made elsewhere
 IPC = 2
-WITHOUT_RECIPES = {"external", "full", "herding", "kmeans_real", "noise", "random_real"}  # the same on every dataset
 FEW = {  # a few steps of work
     "iterations": 3,
     "inner_steps": 2,
@@ -132,15 +132,41 @@ def test_recipes_are_sound(name):
             assert isinstance(method, discovery.load_method(name))
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_RECIPES))
-def test_a_method_has_a_recipe_for_every_dataset(name):
-    datasets = {path.stem for path in (METHODS.parent / "configs" / "datasets").glob("*.yaml")}
-    assert datasets == {recipe.dataset for recipe in discovery.read_recipes(name) if not recipe.ipc}
+def test_recipe_files_belong_to_methods():
+    assert set(names("methods")) <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_RECIPES))
-def test_what_optimises_nothing_needs_no_recipe(name):
-    assert discovery.read_recipes(name) == ()
+def runs_of(suite: str) -> set[tuple[str, str]]:
+    """Return every pair of a base method and a dataset that a suite lists."""
+    pairs = set()
+    for block in read_yaml(CONFIGS / "suites" / f"{suite}.yaml")["blocks"]:
+        entries = [{"base": entry} if isinstance(entry, str) else entry for entry in block["methods"]]
+        bases = {entry.get("base") or entry["name"] for entry in entries}
+        pairs |= {(base, dataset) for base in bases for dataset in block["datasets"]}
+    return pairs
+
+
+@pytest.mark.parametrize("suite", names("suites"))
+def test_no_suite_runs_a_method_with_defaults_that_nobody_chose(suite):
+    """A recipe for the dataset, with its source; or a file without recipes: the defaults hold everywhere."""
+    for base, dataset in sorted(runs_of(suite)):
+        assert base in names("methods"), f"configs/methods/{base}.yaml: say `recipes: []` if the defaults hold"
+        recipes = discovery.read_recipes(base)
+        chosen = {recipe.dataset for recipe in recipes if not recipe.ipc}
+        assert not recipes or dataset in chosen, f"configs/methods/{base}.yaml: add a recipe for {dataset}"
+
+
+def test_a_method_without_recipes_runs_with_its_defaults():
+    assert "external" not in names("methods")
+    assert discovery.resolve_method("external", "digits", 1, {}) == discovery.load_method("external")()
+
+
+def test_roles():
+    expected = {"random_real": "control", "noise": "floor", "full": "bound"}
+    expected |= dict.fromkeys(("wmdd", "mmd", "sre2l", "herding", "kmeans_real", "external"), "method")
+    assert {name: discovery.load_method(name).role for name in expected} == expected
+    assert {discovery.load_method(name).role for name in NAMES} <= set(get_args(Role))
+    assert "role" not in discovery.load_method("noise")().identity()["params"]
 
 
 def test_random_real_draws_real_images_and_grows(toy_data, toy_context):

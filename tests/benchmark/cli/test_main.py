@@ -1,4 +1,4 @@
-"""The command line: exit statuses, one clear message for a mistake, and every command from end to end."""
+"""The command line: exit statuses, one clear message for a mistake, and every command on a small suite."""
 
 from __future__ import annotations
 

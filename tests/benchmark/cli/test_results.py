@@ -1,4 +1,4 @@
-"""The commands that read records: publish, check, compare and export, on one small suite."""
+"""The commands that read results: publish, report --check, report --compare and export, on one small suite."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ class TestPublishing:
         assert (status, errors) == (0, "")
         assert "10 images, random_real on digits, 1 images per class, draw 1" in shown.replace(f"{place}: ", "")
         names = datasets.info(datasets.load_dataset("digits"), folder / "data").class_names
-        found = export.read_images(place, names)
-        assert found.targets.tolist() == list(range(10))
+        exported = export.read_images(place, names)
+        assert exported.targets.tolist() == list(range(10))
 
     @pytest.mark.parametrize(
         ("changed", "said"),

@@ -1,4 +1,4 @@
-"""Finished artifacts: judged as the images that they are, whatever file holds them, and never by a guess."""
+"""External sets: the same images give the same result in every file format, and no scale is guessed wrongly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from benchmark.run.store import Store
 from benchmark.vision.datasets import info as info_of
 from benchmark.vision.datasets import load_dataset
 from leaderboards.results import records
-from leaderboards.results.cells import cells_table
 from methods.external import External
 
 IPC = 2
@@ -58,11 +57,11 @@ def read(path: Path, info, **options) -> artifact.Artifact:
 
 class TestValues:
     def test_pixels_are_taken_as_they_are(self, tmp_path, info, pixels):
-        found = read(saved(tmp_path / "a.pt", pixels), info)
-        assert torch.equal(found.images.images, pixels)
-        assert found.notes == ()
+        external = read(saved(tmp_path / "a.pt", pixels), info)
+        assert torch.equal(external.images.images, pixels)
+        assert external.notes == ()
 
-    def test_bytes_are_found_out(self, tmp_path, info, pixels):
+    def test_bytes_are_recognised(self, tmp_path, info, pixels):
         plain = read(saved(tmp_path / "a.pt", pixels), info)
         as_bytes = read(saved(tmp_path / "b.pt", pixels * 255), info)
         assert torch.allclose(as_bytes.images.images, plain.images.images)
@@ -83,9 +82,9 @@ class TestValues:
             BenchmarkError, match=r"its images look normalised. If they are, add --value-range normalised"
         ):
             read(path, info)
-        found = read(path, info, value_range="normalised")
-        assert torch.allclose(found.images.images, pixels, atol=1e-6)
-        assert found.notes == ("normalisation undone",)
+        external = read(path, info, value_range="normalised")
+        assert torch.allclose(external.images.images, pixels, atol=1e-6)
+        assert external.notes == ("normalisation undone",)
 
     def test_even_those_without_contrast(self, tmp_path, info):
         grey = Normalisation(info.mean, info.std).apply(torch.rand(6, 3, 16, 16) * 0.1)
@@ -100,16 +99,16 @@ class TestValues:
 
     def test_whoever_says_that_they_are_pixels_is_believed(self, tmp_path, info, pixels):
         images = Normalisation(info.mean, info.std).apply(pixels)
-        found = read(saved(tmp_path / "a.pt", images), info, value_range="0-1")
-        assert torch.equal(found.images.images, images)
-        assert "leave [0, 1]; they are kept" in found.notes[0]
+        external = read(saved(tmp_path / "a.pt", images), info, value_range="0-1")
+        assert torch.equal(external.images.images, images)
+        assert "leave [0, 1]; they are kept" in external.notes[0]
 
     def test_pixels_that_a_method_has_pushed_out_of_range_stay_pixels(self, tmp_path, info, pixels):
         pushed = pixels + 0.1 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
         assert pushed.min() < -0.1
-        found = read(saved(tmp_path / "a.pt", pushed), info)
-        assert torch.equal(found.images.images, pushed)
-        assert "leave [0, 1]" in found.notes[0]
+        external = read(saved(tmp_path / "a.pt", pushed), info)
+        assert torch.equal(external.images.images, pushed)
+        assert "leave [0, 1]" in external.notes[0]
 
     @pytest.mark.parametrize(("factor", "given"), [(1, "normalised"), (1, "0-255"), (255, "0-1")])
     def test_what_cannot_be_is_refused(self, tmp_path, info, pixels, factor, given):
@@ -120,9 +119,9 @@ class TestValues:
 class TestForm:
     def test_images_come_class_by_class_from_any_order(self, tmp_path, info, pixels):
         order = torch.tensor([5, 0, 3, 2, 1, 4])
-        found = read(saved(tmp_path / "a.pt", pixels[order], LABELS[order]), info).images
-        assert torch.equal(found.targets, LABELS)
-        assert torch.equal(found.images, pixels[torch.tensor([0, 1, 3, 2, 5, 4])])
+        external = read(saved(tmp_path / "a.pt", pixels[order], LABELS[order]), info).images
+        assert torch.equal(external.targets, LABELS)
+        assert torch.equal(external.images, pixels[torch.tensor([0, 1, 3, 2, 5, 4])])
 
     def test_all_that_is_wrong_is_said_at_once(self, tmp_path, info):
         images = torch.rand(6, 3, 8, 8)
@@ -163,27 +162,27 @@ class TestForm:
             path = tmp_path / "made" / folders[label] / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[i].permute(1, 2, 0).numpy()).save(path)
-        found = read(tmp_path / "made", info)
-        assert torch.equal(found.images.images, images)
-        assert torch.equal(found.images.targets, LABELS)
-        assert bool(found.notes) == noted
+        external = read(tmp_path / "made", info)
+        assert torch.equal(external.images.images, images)
+        assert torch.equal(external.images.targets, LABELS)
+        assert bool(external.notes) == noted
 
     def test_folders_that_are_numbers_count_as_numbers(self, tmp_path):
         classes = tuple(f"class {i:02d}" for i in range(12))
         for name in map(str, range(12)):
             (tmp_path / "made" / name).mkdir(parents=True)
-        found, _ = artifact._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
-        assert list(found) == [str(i) for i in range(12)]
+        folders, _ = artifact._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
+        assert list(folders) == [str(i) for i in range(12)]
 
     def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels):
         images = SyntheticSet((pixels * 255).round().byte(), LABELS)
         images.save(tmp_path / "a.safetensors")
         for form, name in (("imagefolder", "folder"), ("dcbench", "file.pt")):
             export.export(images, info, form, tmp_path / name, "", {})
-        found = {read(tmp_path / name, info).checksum for name in ("a.safetensors", "folder", "file.pt")}
-        assert len(found) == 1
+        checksums = {read(tmp_path / name, info).checksum for name in ("a.safetensors", "folder", "file.pt")}
+        assert len(checksums) == 1
         images.images[0, 0, 0, 0] += 1
-        assert artifact.checksum(images) not in found
+        assert artifact.checksum(images) not in checksums
 
 
 class TestMethod:
@@ -215,10 +214,10 @@ class TestMethod:
 def original(tmp_path_factory) -> Path:
     """A store with random real digits, and the same set as files."""
     folder = tmp_path_factory.mktemp("original")
-    found = campaign(folder, {"seeds": 2})
-    finish(found)
-    key = next(cell.nodes["distill"][0] for cell in found.plan.cells if cell.cell.draw == 0)
-    images = SyntheticSet.load(found.store.folder(key) / IMAGES)
+    opened = campaign(folder, {"seeds": 2})
+    finish(opened)
+    key = next(cell.nodes["distill"][0] for cell in opened.plan.cells if cell.cell.draw == 0)
+    images = SyntheticSet.load(opened.store.folder(key) / IMAGES)
     digits = info_of(load_dataset("digits"), folder)
     export.export(images, digits, "imagefolder", folder / "folder", "", {})
     export.export(images, digits, "dcbench", folder / "file.pt", "", {})
@@ -248,7 +247,7 @@ class TestEndToEnd:
     def test_a_copy_of_our_own_set_is_worth_what_it_is_worth(self, original, command):
         status, shown = command("folder", "--method-name", "theirs")
         assert status == 0, shown
-        cells = records.rows_of(cells_table(records.read(str(original / "runs"), "tiny")))
+        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
         top1 = {(cell["method"], cell["draw"], cell["seed"]): cell["top1"] for cell in cells}
         assert top1["theirs", 0, 0] == top1["random_real", 0, 0]
         assert ("theirs", 0, 1) in top1, "one set, judged by as many students as the suite has seeds"
@@ -268,10 +267,10 @@ class TestEndToEnd:
 
     def test_it_stays_on_the_board_when_the_suite_runs_again(self, original, command):
         command("folder", "--method-name", "theirs")
-        found = campaign(original, {"seeds": 2})
-        assert not found.todo
-        found.write_manifest()
-        cells = records.rows_of(cells_table(records.read(str(original / "runs"), "tiny")))
+        opened = campaign(original, {"seeds": 2})
+        assert not opened.todo
+        opened.write_manifest()
+        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
         assert [cell["status"] for cell in cells if cell["method"] == "theirs"] == ["ok", "ok"]
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Other people's formats: what is written is read back as it was, and what is wrong is said."""
+"""Formats of other tools: a set is read back as it was written, and a wrong file gives a clear message."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def exported(tmp_path, toy_info):
     return write
 
 
-def same(found: SyntheticSet, images: SyntheticSet) -> bool:
-    assert found.images.dtype == images.images.dtype
-    return torch.equal(found.images, images.images) and torch.equal(found.targets, images.targets)
+def same(read_back: SyntheticSet, images: SyntheticSet) -> bool:
+    assert read_back.images.dtype == images.images.dtype
+    return torch.equal(read_back.images, images.images) and torch.equal(read_back.targets, images.targets)
 
 
 @pytest.mark.parametrize("form", export.FORMATS)
@@ -62,10 +62,10 @@ def test_our_own_files_are_read_too(tmp_path, toy_info):
 def test_soft_labels_and_weights_are_kept(exported, toy_info, form):
     images = distilled(targets=soft(), weights=torch.rand(6))
     path, lost = exported(images, form)
-    found = export.read_images(path, toy_info.class_names)
+    read_back = export.read_images(path, toy_info.class_names)
     assert lost == []
-    assert same(found, images)
-    assert torch.equal(found.weights, images.weights)
+    assert same(read_back, images)
+    assert torch.equal(read_back.weights, images.weights)
 
 
 def test_what_a_folder_cannot_hold_is_said(exported):
@@ -113,14 +113,14 @@ def test_the_card_describes_the_columns(exported, toy_info):
 
 def test_classes_are_matched_by_name_where_a_file_names_them(exported):
     path, _ = exported(distilled(), "huggingface")
-    found = export.read_images(path, ("blue", "green", "red"))
-    assert found.targets.tolist() == [2 - label for label in distilled().targets.tolist()]
+    read_back = export.read_images(path, ("blue", "green", "red"))
+    assert read_back.targets.tolist() == [2 - label for label in distilled().targets.tolist()]
 
 
 def test_soft_labels_are_matched_by_name_too(exported):
     path, _ = exported(distilled(targets=soft()), "huggingface")
-    found = export.read_images(path, ("green", "red", "blue"))  # written as red, green, blue
-    assert torch.equal(found.targets, soft()[:, [1, 0, 2]])
+    read_back = export.read_images(path, ("green", "red", "blue"))  # written as red, green, blue
+    assert torch.equal(read_back.targets, soft()[:, [1, 0, 2]])
 
 
 class TestFilesOfOthers:
@@ -132,9 +132,9 @@ class TestFilesOfOthers:
     def test_the_last_pair_of_tensors(self, tmp_path, shape):
         images, labels = torch.rand(6, 3, SIZE, SIZE), distilled().targets
         torch.save(shape(images, labels), tmp_path / "res.pt")
-        found = export.read_images(tmp_path / "res.pt", self.names)
-        assert torch.equal(found.images, images)
-        assert torch.equal(found.targets, labels)
+        read_back = export.read_images(tmp_path / "res.pt", self.names)
+        assert torch.equal(read_back.images, images)
+        assert torch.equal(read_back.targets, labels)
 
     def test_labels_beside_images(self, tmp_path):
         torch.save(torch.rand(6, 3, SIZE, SIZE), tmp_path / "images_best.pt")

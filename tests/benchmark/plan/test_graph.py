@@ -1,4 +1,4 @@
-"""The graph: what is shared, what changes a key, and what is skipped or refused before anything runs."""
+"""The graph: which nodes are shared, what changes a key, and which cells are skipped or refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from benchmark.vision import datasets
 NOISE = {"methods": ["noise"], "protocols": ["standard"]}
 
 
-def keys(found: Plan) -> dict[str, set[str]]:
+def keys(planned: Plan) -> dict[str, set[str]]:
     """Return the keys of each stage."""
-    return {s: {node.key for node in found.nodes.values() if node.stage == s} for s in STAGES}
+    return {s: {node.key for node in planned.nodes.values() if node.stage == s} for s in STAGES}
 
 
 def changed(before: Plan, after: Plan) -> set[str]:
@@ -44,23 +44,23 @@ class TestSharing:
     }
 
     def test_nodes_are_shared(self):
-        found = plan(self.BLOCK)
-        assert len(found.cells) == 2 * 3 * 2 * 2 * 2
-        counts = {stage: len(found_) for stage, found_ in keys(found).items()}
+        planned = plan(self.BLOCK)
+        assert len(planned.cells) == 2 * 3 * 2 * 2 * 2
+        counts = {stage: len(stage_keys) for stage, stage_keys in keys(planned).items()}
         assert counts["teacher"] == 1, "one teacher for all methods"
         assert counts["prepare"] == 1, "what does not depend on IPC is prepared once"
         assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
         assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
-        assert counts["evaluate"] == len(found.cells)
+        assert counts["evaluate"] == len(planned.cells)
 
     def test_parents_come_first_and_every_cell_has_its_nodes(self):
-        found = plan(self.BLOCK)
+        planned = plan(self.BLOCK)
         seen: set[str] = set()
-        for key, node in found.nodes.items():
+        for key, node in planned.nodes.items():
             assert key == node.key
             assert set(node.parents) <= seen
             seen.add(key)
-        for cell in found.cells:
+        for cell in planned.cells:
             assert {key for stage in cell.nodes.values() for key in stage} <= seen
 
     def test_hard_labels_of_real_images_need_no_teacher(self):
@@ -71,8 +71,8 @@ class TestSharing:
             {"base": "wmdd", "method": "a", "set": {"jitter": 1}},
             {"base": "wmdd", "method": "b", "set": {"jitter": 0}},
         ]
-        found = keys(plan({"methods": variants}))
-        assert (len(found["prepare"]), len(found["distill"])) == (1, 2)
+        by_stage = keys(plan({"methods": variants}))
+        assert (len(by_stage["prepare"]), len(by_stage["distill"])) == (1, 2)
 
 
 class TestManifest:
@@ -202,11 +202,11 @@ class TestFaults:
 
 class TestSkipping:
     def test_missing_data_skip_a_cell_with_the_remedy(self):
-        found = plan({"datasets": ["cifar10"]}, {})
-        skipped, ran = found.cells
+        planned = plan({"datasets": ["cifar10"]}, {})
+        skipped, ran = planned.cells
         assert skipped.skipped == "not on disk: python -m benchmark data fetch cifar10 --data nowhere"
         assert ran.skipped is None
-        assert {node.identity["dataset"]["name"] for node in found.nodes.values()} == {"digits"}
+        assert {node.identity["dataset"]["name"] for node in planned.nodes.values()} == {"digits"}
 
     def test_missing_data_that_were_asked_for_are_a_fault(self):
         with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
@@ -224,9 +224,9 @@ class TestSkipping:
 
     def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")
-        found = plan({"methods": ["noise", "random_real"]}, exclude=[{"methods": ["random_real"], "why": "too real"}])
-        assert [cell.skipped for cell in found.cells] == ["it is only noise", "too real"]
-        assert not found.nodes
+        planned = plan({"methods": ["noise", "random_real"]}, exclude=[{"methods": ["random_real"], "why": "too real"}])
+        assert [cell.skipped for cell in planned.cells] == ["it is only noise", "too real"]
+        assert not planned.nodes
 
     def test_a_recipe_for_a_gpu_waits_for_one(self, monkeypatch):
         config = datasets.load_dataset("digits").model_copy(update={"needs_gpu": True})

@@ -1,4 +1,4 @@
-"""Bytes of labels: the formula is what lies on disk, and no more than a little of it is ever in memory."""
+"""Bytes of labels: the formula equals the files on disk, and memory never holds all labels at once."""
 
 import subprocess
 import sys
@@ -40,8 +40,8 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
     regime, by_hand = REGIMES[name]
     labels = regime.label(toy_set(), INFO, context, tmp_path)
     labels.save(tmp_path)
-    found = label_bytes(regime, labels, N, CLASSES, context.teachers)
-    assert found["labels"] == found["labels_formula"] == N * by_hand
+    sizes = label_bytes(regime, labels, N, CLASSES, context.teachers)
+    assert sizes["labels"] == sizes["labels_formula"] == N * by_hand
     path = tmp_path / "logits.npy"
     assert path.exists() == (by_hand > 0)
     if by_hand:
@@ -51,22 +51,22 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
 
 def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_path):
     regime, _ = REGIMES["pruned"]
-    found = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
-    assert found["labels_at_1000_classes"] == (N // CLASSES) * 1000 * 3 * 1000 * 2
-    assert found["teacher_if_online"] == 0
+    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
+    assert sizes["labels_at_1000_classes"] == (N // CLASSES) * 1000 * 3 * 1000 * 2
+    assert sizes["teacher_if_online"] == 0
 
 
 def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
     teachers = (network(norm="batch"), nn.Linear(2, 3))
     regime, _ = REGIMES["hard"]
-    found = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
+    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
     floats = [value for value in teachers[0].state_dict().values() if value.is_floating_point()]
     counters = len(teachers[0].state_dict()) - len(floats)
-    assert found["teacher_if_online"] == 4 * sum(value.numel() for value in floats) + 8 * counters + 4 * (6 + 3)
+    assert sizes["teacher_if_online"] == 4 * sum(value.numel() for value in floats) + 8 * counters + 4 * (6 + 3)
 
 
 def held(view: View) -> int:
-    """Return the bytes of what a view draws."""
+    """Return the bytes of the random numbers of a view."""
     if view.siamese is not None:
         return view.indices.nbytes + view.siamese.samples.nbytes + 1  # which of six groups
     mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
@@ -94,9 +94,9 @@ def test_only_labels_of_certain_views_need_them(context, tmp_path):
 
 
 def test_records_hold_them(tmp_path):
-    found = campaign(tmp_path, {"protocols": ["hard"]})
-    finish(found)
-    (record,) = (record for record in found.store.records() if record["stage"] == "relabel")
+    opened = campaign(tmp_path, {"protocols": ["hard"]})
+    finish(opened)
+    (record,) = (record for record in opened.store.records() if record["stage"] == "relabel")
     names = ("labels", "labels_formula", "labels_at_1000_classes", "augmentation_state", "teacher_if_online")
     assert record["cost"]["bytes"] == dict.fromkeys(names, 0)
 
@@ -119,8 +119,8 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
 
 def test_a_plan_counts_every_set_once():
     block = {"ipc": [1, 2], "methods": ["random_real", "full"], "protocols": ["standard", "native"], "seeds": 2}
-    found = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
-    sets = planned_label_sizes(found, Path("nowhere"))
+    planned = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
+    sets = planned_label_sizes(planned, Path("nowhere"))
     assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
 
 

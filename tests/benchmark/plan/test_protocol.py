@@ -1,4 +1,4 @@
-"""Protocols: the same for every method, but where a method's own recipe is asked for."""
+"""Protocols: the same for every method, except where they name a deviation."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def protocol(**changes: Any) -> Protocol:
 
 @pytest.mark.parametrize("name", names("protocols"))
 def test_every_protocol_fits_its_datasets(name):
-    found = load_protocol(name)
-    for key in found.methods or ["random_real"]:
+    loaded = load_protocol(name)
+    for key in loaded.methods or ["random_real"]:
         method, _, dataset = key.partition("@")
         config = load_dataset(dataset or "digits")
-        own = found.for_method(MethodEntry(method=method), dataset)
+        own = loaded.for_method(MethodEntry(method=method), dataset)
         assert own is not None
         regime, evaluator = own.components(config, full_data=False)
         assert regime.schedule == evaluator.schedule, "labels and student see the same views"
@@ -39,15 +39,15 @@ def test_every_protocol_fits_its_datasets(name):
 
 class TestDeviations:
     def test_a_method_without_one_follows_the_protocol(self):
-        found = protocol(methods={"wmdd": OWN})
-        assert found.for_method(MethodEntry(method="sre2l")) is found
+        base = protocol(methods={"wmdd": OWN})
+        assert base.for_method(MethodEntry(method="sre2l")) is base
         assert protocol(methods={"wmdd": OWN}, only_listed=True).for_method(MethodEntry(method="sre2l")) is None
 
     def test_a_deviation_changes_what_it_names_and_nothing_else(self):
-        found, own = protocol(), protocol(methods={"wmdd": OWN}).for_method(MethodEntry(method="wmdd"))
-        assert own.schedule == {**found.schedule, "batch_size": 7}
-        assert own.evaluator == {**found.evaluator, "learning_rate": 0.5}
-        assert own.labels == found.labels
+        base, own = protocol(), protocol(methods={"wmdd": OWN}).for_method(MethodEntry(method="wmdd"))
+        assert own.schedule == {**base.schedule, "batch_size": 7}
+        assert own.evaluator == {**base.evaluator, "learning_rate": 0.5}
+        assert own.labels == base.labels
 
     def test_a_variant_has_its_own_before_that_of_its_method(self):
         entry = MethodEntry.model_validate({"base": "wmdd", "method": "wmdd+bn", "set": {"regulariser": "bn"}})

@@ -1,4 +1,4 @@
-"""Suites: what their files may say, which cells they mean, and what a selection leaves of them."""
+"""Suites: what a file may contain, which cells it has, and which of them a selection keeps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from benchmark.plan.discovery import load_method
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 
 
-def axes(found: Suite, *names_: str) -> list[tuple]:
+def axes(source: Suite, *names_: str) -> list[tuple]:
     """Return the distinct values of some axes over the cells of a suite, in order."""
-    return list(dict.fromkeys(tuple(getattr(cell, name) for name in names_) for cell in found.cells()))
+    return list(dict.fromkeys(tuple(getattr(cell, name) for name in names_) for cell in source.cells()))
 
 
 class TestFiles:
@@ -141,14 +141,14 @@ class TestCells:
 
     def test_an_exclusion_covers_what_matches_all_its_axes(self):
         rules = [{"methods": ["noise"], "ipc": [2], "why": "no"}]
-        found = suite({"ipc": [1, 2], "methods": ["random_real", "noise"]}, exclude=rules)
-        reasons = {(cell.method, cell.ipc): found.why_excluded(cell) for cell in found.cells()}
+        built = suite({"ipc": [1, 2], "methods": ["random_real", "noise"]}, exclude=rules)
+        reasons = {(cell.method, cell.ipc): built.why_excluded(cell) for cell in built.cells()}
         assert {cell for cell, why in reasons.items() if why} == {("noise", 2)}
 
     def test_an_exclusion_calls_a_variant_by_its_name(self):
         variant = {"base": "noise", "method": "noise+"}
-        found = suite({"methods": ["noise", variant]}, exclude=[{"methods": ["noise+"], "why": "no"}])
-        assert [bool(found.why_excluded(cell)) for cell in found.cells()] == [False, True]
+        built = suite({"methods": ["noise", variant]}, exclude=[{"methods": ["noise+"], "why": "no"}])
+        assert [bool(built.why_excluded(cell)) for cell in built.cells()] == [False, True]
 
 
 class TestSelection:

@@ -1,4 +1,4 @@
-"""Label regimes: what is stored is what the teachers say of the very views that the student meets, or less of it."""
+"""Label regimes: the stored labels are the teachers' logits for the views of the student, or a part of them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from evaluators.labels.per_epoch import PerEpoch
 from evaluators.labels.pruned import Pruned
 from evaluators.labels.soft import Soft
 from evaluators.parts.top import pack, unpack
-from evaluators.students.accuracy import _visited, teacher_logits
+from evaluators.students.accuracy import stored_views, teacher_logits
 
 __all__ = ["context"]
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "temperature": 2.0}
@@ -59,7 +59,8 @@ def both(context, other=None):
 def test_the_student_learns_what_the_teacher_says_of_what_it_sees(regime, context, tmp_path):
     labels, images = made(regime, context, tmp_path / "labels"), toy_set()
     answers = teacher_logits(LabeledSet(images, labels), CLASSES, context)
-    stream = Stream(_visited(regime.schedule, labels), labels.seed, N, from_pixels(images.images, INFO, context.device))
+    read = from_pixels(images.images, INFO, context.device)
+    stream = Stream(stored_views(regime.schedule, labels), labels.seed, N, read)
     batches = list(stream)
     assert len(batches) == regime.schedule.epochs * 3
     for batch in batches:
@@ -68,7 +69,7 @@ def test_the_student_learns_what_the_teacher_says_of_what_it_sees(regime, contex
 
 def test_pruned_views_come_again(context, tmp_path):
     labels = made(Pruned(schedule=CUTMIX, epochs=3), context, tmp_path / "labels")
-    seen = [next(_visited(CUTMIX, labels).views(labels.seed, epoch, N)).indices.tolist() for epoch in range(4)]
+    seen = [next(stored_views(CUTMIX, labels).views(labels.seed, epoch, N)).indices.tolist() for epoch in range(4)]
     assert seen[3] == seen[0]
     assert seen[0] != seen[1] != seen[2]
 
@@ -194,7 +195,7 @@ def test_what_is_read_of_a_slice_is_of_the_slice(tmp_path):
     np.save(tmp_path / "logits.npy", np.arange(12, dtype=np.float16).reshape(3, 4))
     mapped = np.load(tmp_path / "logits.npy", mmap_mode="r")
     for logits in (mapped, mapped[::-1], mapped[1:], np.array(mapped)):
-        read = Labels("soft", logits).read(0)
+        read = Labels("soft", logits).logits_at(0)
         assert np.array_equal(read, logits[0])
         assert not isinstance(read, np.memmap)
 

@@ -1,0 +1,118 @@
+"""Intervals of what is made of several means: the part recovered, and DD-Ranking's scores with the errors of all means.
+
+The scores are monotone functions of weighted sums of means, so their intervals are those of the sums, mapped: no delta
+method and no simulation is needed. The part recovered is a ratio, for which Fieller (1954) gives an exact interval,
+also where the delta method's would be too short because the way from random images to full data is not much longer than
+its error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy import stats
+
+from leaderboards.results.scores import WEIGHTS, normalised
+from leaderboards.results.statistics import LEVEL, Mean
+from leaderboards.results.variance_model import Gap
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two differences and its 95 % interval; infinite where the denominator may be 0."""
+
+    value: float
+    low: float
+    high: float
+
+
+def fieller(part: Gap, way: Gap, rest: Gap) -> Ratio | None:
+    """Return ``part / way`` with Fieller's interval, or None where an error is not known.
+
+    All ratios r with ``(part - r way)^2 <= t^2 var(part - r way)``; ``cov(part, way)`` follows from
+    ``var(part - way) = var(part) + var(way) - 2 cov(part, way)``. The degrees of freedom are the fewest of the three.
+
+    Args:
+        part: row - control.
+        way: bound - control.
+        rest: row - bound, which is part - way.
+    """
+    if part.error is None or way.error is None or rest.error is None:
+        return None
+    variances = part.error**2, way.error**2
+    limit = part.error * way.error
+    together = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
+    t = float(stats.t.ppf((1 + LEVEL) / 2, min(part.freedom, way.freedom, rest.freedom)))
+    square = way.value**2 - t**2 * variances[1]
+    ratio = part.value / way.value if way.value else math.nan
+    if square <= 0:
+        return Ratio(ratio, -math.inf, math.inf)
+    middle = part.value * way.value - t**2 * together
+    root = math.sqrt(max(middle**2 - square * (part.value**2 - t**2 * variances[0]), 0.0))
+    return Ratio(ratio, (middle - root) / square, (middle + root) / square)
+
+
+def weighted_sum(weights: Mapping[str, float], means: Mapping[str, Mean]) -> Mean:
+    """Return a weighted sum of means with its error; without an error where one of them has none.
+
+    Means are named ``method_protocol``. Means of different methods count as independent. Those of one method are not:
+    they share distilled sets. Their errors are added, which bounds the error of their sum whatever their correlation
+    (``var(x + y) <= (sd(x) + sd(y))^2``), so intervals are never too short for it. The test images, which all means
+    have in common, cancel in differences, so they make intervals longer, not shorter. Degrees of freedom are the
+    fewest.
+    """
+    value = sum(weight * means[name].value for name, weight in weights.items())
+    errors: dict[str, float] = {}
+    for name, weight in weights.items():
+        error = means[name].error
+        if weight and error is None:
+            return Mean(value)
+        method = name.partition("_")[0]
+        errors[method] = errors.get(method, 0.0) + abs(weight) * (error or 0.0)
+    freedom = min((means[name].freedom for name, weight in weights.items() if weight), default=math.inf)
+    return Mean(value, math.sqrt(sum(error**2 for error in errors.values())), freedom)
+
+
+def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals of HLR, IOR, LRS and ARS, as far as their components are given with errors.
+
+    Args:
+        means: column of `scores.COMPONENTS` (``full_hard``, ``syn_hard``, ``random_any``, ...) -> accuracy as a
+            fraction.
+        row: ``random`` or ``full`` where the row is one of these itself, so that it is not compared with its own error.
+    """
+    intervals = {}
+    for score, weights in _weights().items():
+        own: dict[str, float] = {}
+        for name, weight in weights.items():
+            method, _, protocol = name.partition("_")
+            renamed = f"{row if method == 'syn' else method}_{protocol}"
+            source = renamed if renamed in means else name
+            own[source] = own.get(source, 0.0) + weight
+        if not own.keys() <= means.keys():
+            continue
+        total = weighted_sum(own, means)
+        interval = total.interval if total.error else (total.value, total.value) if total.error == 0 else None
+        if interval is not None:
+            low, high = (min(max(end, -1.0), 1.0) for end in interval)
+            shown = score in ("hlr", "ior")
+            intervals[score] = (low, high) if shown else (normalised(low), normalised(high))
+    return intervals
+
+
+def _weights() -> dict[str, dict[str, float]]:
+    """Return score -> component -> weight, before `scores.normalised`."""
+    hlr = {"full_hard": 1.0, "syn_hard": -1.0}
+    ior = {"syn_any": 1.0, "random_any": -1.0}
+    gains = {kind: {f"syn_{kind}": 1.0, f"random_{kind}": -1.0} for kind in ("augmented", "plain")}
+    weights = {"hlr": hlr, "ior": ior}
+    for w in WEIGHTS:
+        weights[f"lrs_w{w}"] = _mixed(w, ior, {name: -weight for name, weight in hlr.items()})
+        weights[f"ars_g{w}"] = _mixed(w, gains["augmented"], gains["plain"])
+    return weights
+
+
+def _mixed(share: float, one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: share * one.get(name, 0.0) + (1 - share) * other.get(name, 0.0) for name in [*one, *other]}

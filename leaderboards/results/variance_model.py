@@ -1,0 +1,255 @@
+r"""How far the accuracies of a block scatter: one variance model for all rows that compete.
+
+A *block* is one dataset, IPC, protocol and student. Every rule and threshold of the model stands here.
+
+**Units.** A row has one accuracy per cell: (draw, seed) or (draw, seed, teacher). Cells that share what varies most
+slowly are not independent, so they are averaged first. A unit is a teacher where the block has several teachers, else
+a draw where it has several draws, else a seed. Where draw i meets seed i and teacher i, units are cells. Intervals
+then cover teachers, draws, seeds and labels together. What is varied less slowly than the unit is covered only where
+it is drawn anew in every unit; a block with one teacher says nothing about other teachers.
+
+**Spread.** Row i, unit j: ``y_ij = mu_i + g_i (b_j + e_ij)``, with ``g_i = 1`` (the same spread in points) or
+``g_i = 100 p_i (1 - p_i)``, ``p_i = mu_i / 100`` kept `EDGE` away from 0 and 1 (the same spread in log odds; Wedderburn
+1974 gives it for percentages). The shape with the higher likelihood is taken: the one with the higher p value of
+Bartlett's test of equal variances, for the two have equally many parameters. On our published blocks of three seeds,
+log variance grows with ``log p(1 - p)`` at slope 1.7 (standard error 0.2; constant in points would be 0, in log odds
+2): a row at 98 % scatters less than one at 60 %.
+
+**Pool.** The variance of ``b + e`` is the mean square of all pool rows within rows, with ``sum (n_i - 1)`` degrees of
+freedom. Out of the pool stay
+
+* rows with the role floor or bound (noise, full): chance and the ceiling bound their spread. They use the larger of
+  their own variance and the pool's, so their intervals are not too short;
+* rows with one unit, which tell nothing, and rows whose units are all equal, which scatter less than the test set can
+  resolve. The latter use the pool's variance;
+* copies: rows with the same number in every unit count once.
+
+**When spreads differ.** If Bartlett's test rejects equal spreads at `SPREADS_DIFFER`, no variance is pooled: every row
+has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
+and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
+three seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost:
+when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three
+seeds and 14 % of five, instead of 6 %; when one other row does, in 12 % and 8 %.
+
+**Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
+test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
+residual, which makes intervals of differences longer, never shorter. The level is low because the test looks at the
+same numbers as the verdicts. The interval of a mean holds b always.
+
+**Test images.** All cells see the same images, so the variance between units holds none of their sampling error, except
+for the part that is different in every unit. With the bits of correctness ``d_jx`` (unit j, image x; of a row, or of
+the difference of two rows), units and images are crossed random effects, and the variance of the mean over n units and
+N images is ``unit variance / n + max(0, MS_image - MS_rest) / (n N)``. Subtracting ``MS_rest`` keeps the binomial noise
+of single predictions from being counted twice, for the unit variance holds it already.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.results.statistics import Mean
+from leaderboards.results.variance_pool import Estimate, Pool, combined, pool
+
+Cell = tuple[int, ...]  # (draw, seed) or (draw, seed, teacher)
+Cells = Mapping[Cell, float]  # -> top-1 accuracy in percent
+Bits = NDArray[np.bool_]  # [N]: which test images were right
+Correct = Mapping[str, Mapping[Cell, Bits]]
+Matrix = NDArray[np.float64]
+
+SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
+EDGE = 0.005  # a mean closer to 0 or 1 scatters as one here
+NOT_POOLED = ("floor", "bound")  # roles
+SLOWEST_FIRST = ((2, "teacher"), (0, "draw"), (1, "seed"))  # axes of a cell
+SHAPES = ("log odds", "points")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two means over the cells that both rows have.
+
+    Attributes:
+        value: in points; NaN without a shared cell.
+        units: how many units the shared cells make.
+        unit_variance: of the difference of one unit, in squared points; None with fewer than two units.
+        image_variance: what the choice of test images adds to the mean, in squared points.
+        freedom: degrees of freedom of the error.
+    """
+
+    value: float
+    units: int
+    unit_variance: float | None = None
+    image_variance: float = 0.0
+    freedom: float = 0.0
+
+    @property
+    def error(self) -> float | None:
+        """Standard error; None where fewer than two units are shared."""
+        return None if self.unit_variance is None else math.sqrt(self.unit_variance / self.units + self.image_variance)
+
+
+@dataclass(frozen=True)
+class VarianceModel:
+    """The variance model of a block; the text at the head of this file has its rules.
+
+    Attributes:
+        rows: method -> its cells, in percent; at least one cell each.
+        roles: method -> method, control, floor or bound; a method that is not named is a method.
+        correct: method -> cell -> bits [N]: which test images were right, for some rows or all.
+    """
+
+    rows: Mapping[str, Cells]
+    roles: Mapping[str, str]
+    correct: Correct
+
+    @cached_property
+    def axis(self) -> tuple[int, str]:
+        """The axis of a cell whose values are the units, and its name."""
+        cells = {cell for row in self.rows.values() for cell in row}
+        for axis, name in SLOWEST_FIRST:
+            if len({cell[axis] for cell in cells if len(cell) > axis}) > 1:
+                return axis, name
+        return SLOWEST_FIRST[-1]
+
+    @cached_property
+    def units(self) -> dict[str, dict[int, float]]:
+        """Method -> unit -> mean of its cells."""
+        return {name: self._by_unit(cells) for name, cells in self.rows.items()}
+
+    @cached_property
+    def means(self) -> dict[str, Mean]:
+        """Method -> its mean; without an error where the row has fewer than two units."""
+        return {name: self._mean(name) for name in self.rows}
+
+    @cached_property
+    def pools(self) -> dict[str, Pool]:
+        """Shape -> the mean squares of the pool; {} without a row to pool."""
+        tell = [name for name in self.rows if (own := self._own[name]) and own.variance]
+        copies = {tuple(self.units[name].items()): name for name in tell if self.roles.get(name) not in NOT_POOLED}
+        names = list(copies.values())
+        if not names:
+            return {}
+        rows = [self.units[name] for name in names]
+        return {shape: pool(rows, [self._scale(name, shape) for name in names], shape) for shape in SHAPES}
+
+    @cached_property
+    def pool(self) -> Pool | None:
+        """The mean squares in the shape that the block's own spreads make more likely."""
+        return max(self.pools.values(), key=lambda pool: pool.equal, default=None)
+
+    @cached_property
+    def pooled(self) -> bool:
+        """Whether rows share a variance."""
+        return self.pool is not None and self.pool.equal >= SPREADS_DIFFER
+
+    @cached_property
+    def spreads(self) -> dict[str, Estimate | None]:
+        """Method -> variance of one unit; None with fewer than two units."""
+        return {name: self._spread(name) for name in self.rows}
+
+    def source(self, name: str) -> str:
+        """Return where the variance of a row comes from: ``pool``, ``own``, or "" with fewer than two units."""
+        spread = self.spreads[name]
+        shared = self.pool is not None and (self.pooled or self.roles.get(name) in NOT_POOLED)
+        return "" if spread is None else "pool" if shared and spread is not self._own[name] else "own"
+
+    def difference(self, one: str, other: str) -> Gap:
+        """Return how far one row is ahead of another, over the cells that both have."""
+        shared = sorted(self.rows[one].keys() & self.rows[other].keys())
+        units = self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
+        value = fmean(units.values()) if units else math.nan
+        spread = self._spread_of_difference(one, other)
+        if len(units) < 2 or spread is None:
+            return Gap(value, len(units))
+        bits = self.correct.get(one, {}), self.correct.get(other, {})
+        signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in shared if all(cell in b for b in bits)}
+        images = self._image_variance(signed, len(units))
+        total = combined(Estimate(spread.variance / len(units), spread.freedom), Estimate(images, math.inf))
+        return Gap(value, len(units), spread.variance, images, total.freedom)
+
+    @cached_property
+    def _own(self) -> dict[str, Estimate | None]:
+        found: dict[str, Estimate | None] = {}
+        for name, units in self.units.items():
+            values = list(units.values())
+            same = len(set(values)) < 2  # exactly 0 then, without what rounding leaves
+            variance = 0.0 if same else float(np.var(values, ddof=1))
+            found[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
+        return found
+
+    def _spread(self, name: str) -> Estimate | None:
+        own = self._own[name]
+        if own is None or self.pool is None:
+            return own
+        limited = self.roles.get(name) in NOT_POOLED
+        shared = self.pools["log odds"] if limited else self.pool
+        square = self._scale(name, shared.shape) ** 2
+        if limited and own.variance > square * shared.within.variance:
+            return own
+        if limited or self.pooled:
+            return Estimate(square * shared.within.variance, shared.within.freedom)
+        return Estimate(max(own.variance, square * shared.median), own.freedom)
+
+    def _spread_of_difference(self, one: str, other: str) -> Estimate | None:
+        first, second = self.spreads[one], self.spreads[other]
+        if first is None or second is None:
+            return None
+        if self.pool is None or "own" in (self.source(one), self.source(other)):
+            return combined(first, second)
+        if self.pool.blocked and self._from_pool(one) and self._from_pool(other):
+            scales = self._scale(one, self.pool.shape), self._scale(other, self.pool.shape)
+            return self.pool.estimate(scales[0] ** 2 + scales[1] ** 2, (scales[0] - scales[1]) ** 2)
+        return Estimate(first.variance + second.variance, self.pool.within.freedom)  # one estimate, not two
+
+    def _mean(self, name: str) -> Mean:
+        value, units, spread = fmean(self.units[name].values()), len(self.units[name]), self.spreads[name]
+        if spread is None:
+            return Mean(value)
+        if self.pool is not None and self._from_pool(name):
+            square = self._scale(name, self.pool.shape) ** 2
+            spread = self.pool.estimate(square, square)
+        bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
+        images = Estimate(self._image_variance(bits, units), math.inf)
+        total = combined(Estimate(spread.variance / units, spread.freedom), images)
+        return Mean(value, math.sqrt(total.variance), total.freedom)
+
+    def _by_unit(self, cells: Cells) -> dict[int, float]:
+        grouped: dict[int, list[float]] = {}
+        for cell, value in cells.items():
+            grouped.setdefault(cell[self.axis[0]], []).append(value)
+        return {unit: fmean(values) for unit, values in sorted(grouped.items())}
+
+    def _from_pool(self, name: str) -> bool:
+        return self.pooled and self.roles.get(name) not in NOT_POOLED
+
+    def _scale(self, name: str, shape: str) -> float:
+        """Return g of a row."""
+        if shape == "points":
+            return 1.0
+        p = min(max(fmean(self.units[name].values()) / 100, EDGE), 1 - EDGE)
+        return 100 * p * (1 - p)
+
+    def _image_variance(self, signed: Mapping[Cell, Matrix], units: int) -> float:
+        """Return what the choice of test images adds to the variance of a mean, in squared points.
+
+        Args:
+            signed: cell -> bits [N], or differences of bits.
+            units: of the mean. Without the bits of every unit this part is not known, and 0 is returned.
+        """
+        grouped: dict[int, list[Matrix]] = {}
+        for cell, values in signed.items():
+            grouped.setdefault(cell[self.axis[0]], []).append(values)
+        if len(grouped) < max(units, 2):
+            return 0.0
+        grid = 100 * np.stack([np.mean(values, axis=0) for values in grouped.values()])  # [n, N]
+        n, images = grid.shape
+        per_image = grid.mean(0)
+        rest = grid - per_image - grid.mean(1, keepdims=True) + grid.mean()
+        between = n * float(per_image.var(ddof=1))
+        return max(0.0, between - float((rest**2).sum()) / ((n - 1) * (images - 1))) / (n * images)

@@ -1,0 +1,308 @@
+"""Verdicts of a block: the rules, one by one, and the published numbers that they were made for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from leaderboards.results import verdict_table
+from leaderboards.results.simultaneous import control_critical, range_critical
+from leaderboards.results.variance_model import VarianceModel
+from leaderboards.results.variance_pool import equal_spreads
+from leaderboards.results.verdicts import (
+    AHEAD,
+    BEHIND,
+    CONTROL_ERROR,
+    NO_VERDICT,
+    NOT_KNOWN,
+    OTHERS_ERROR,
+    TIED,
+    Block,
+    verdict,
+)
+
+PUBLISHED = Path(__file__).parents[3] / "leaderboards" / "published"
+ROLES = {"random_real": "control", "noise": "floor", "full": "bound"}
+
+
+def diagonal(values) -> dict[tuple[int, ...], float]:
+    """Seed i judges draw i."""
+    return {(i, i): float(value) for i, value in enumerate(values)}
+
+
+def block(roles=None, **rows) -> Block:
+    return Block({name: diagonal(values) for name, values in rows.items()}, roles or {"control": "control"}, {})
+
+
+def published(suite: str, dataset: str, ipc: int, protocol: str) -> Block:
+    cells = pd.read_csv(PUBLISHED / suite / "cells.csv")
+    cells = cells[(cells["status"] == "ok") & (cells["dataset"] == dataset) & (cells["protocol"] == protocol)]
+    cells = cells[cells["ipc"].astype(str).isin([str(ipc), "all"]) & (cells["student"] != "test_vit")]
+    rows: dict[str, dict[tuple[int, ...], float]] = {}
+    for row in cells.to_dict("records"):
+        rows.setdefault(row["method"], {})[row["draw"], row["seed"]] = row["top1"]
+    return Block(rows, ROLES, {})
+
+
+def noisy(rows: int, seeds: int, seed: int = 0, mean: float = 60.0) -> dict[str, np.ndarray]:
+    values = mean + np.random.default_rng(seed).normal(size=(rows, seeds))
+    return {f"m{i}" if i else "control": row for i, row in enumerate(values)}
+
+
+# Critical values
+
+
+@pytest.mark.parametrize(("rows", "freedom", "error"), [(10, 20, 0.05), (5, 10, 0.012), (6, 4, 0.05), (3, 1, 0.05)])
+def test_the_range_is_the_studentised_range_of_scipy(rows, freedom, error):
+    expected = stats.studentized_range.ppf(1 - error, rows, freedom) / math.sqrt(2)
+    assert range_critical(rows, freedom, error) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("freedom", [1, 4.3, 30])
+def test_two_rows_are_compared_by_students_t(freedom):
+    expected = stats.t.ppf(0.975, freedom)
+    assert range_critical(2, freedom, 0.05) == pytest.approx(expected, rel=1e-4)
+    assert control_critical(1, 0.5, freedom, 0.05) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "critical", [lambda f: range_critical(7, f, 0.05), lambda f: control_critical(7, 0.5, f, 0.05)]
+)
+def test_critical_values_fall_with_degrees_of_freedom(critical):
+    values = [critical(freedom) for freedom in (1, 2.55, 9.99, 10.01, 50, 500, 2000, math.inf)]
+    assert values == sorted(values, reverse=True)
+
+
+# The variance model
+
+
+def test_intervals_are_those_of_scipys_dunnett_and_tukey_where_spreads_are_equal_in_points():
+    rows = noisy(6, 4, seed=5)
+    found = block(**rows)
+    assert found.model.pool.shape == "points"
+    assert found.model.pooled
+    assert not found.model.pool.blocked
+    dunnett = stats.dunnett(*list(rows.values())[1:], control=rows["control"], rng=np.random.default_rng(0))
+    interval = dunnett.confidence_interval(1 - CONTROL_ERROR)
+    for i in range(1, 6):
+        expected = interval.low[i - 1], interval.high[i - 1]
+        assert found.compare(f"m{i}", "control").interval == pytest.approx(expected, abs=0.01)
+    error = math.sqrt(2 * found.model.pool.within.variance / 4)
+    half = stats.studentized_range.ppf(1 - OTHERS_ERROR, 5, 18) / math.sqrt(2) * error
+    gap = rows["m1"].mean() - rows["m2"].mean()
+    assert found.compare("m1", "m2").interval == pytest.approx((gap - half, gap + half), abs=1e-3)
+
+
+def test_the_pool_is_the_mean_square_within_rows_of_unequal_length():
+    rows = {"control": [50.0, 52.0], "a": [60.0, 61.0, 65.0], "b": [55.0, 54.0, 57.0, 58.0]}
+    model = block(**rows).model
+    assert model.pool.shape == "points"
+    squares = sum(np.var(row) * len(row) for row in rows.values())
+    assert model.pool.within.variance == pytest.approx(squares / 6)
+    assert model.pool.within.freedom == 6
+
+
+def test_bartletts_test_is_that_of_scipy():
+    rows = [np.random.default_rng(i).normal(0, 1 + i, 3 + i) for i in range(4)]
+    found = equal_spreads([row.var(ddof=1) for row in rows], [len(row) - 1 for row in rows])
+    assert found == pytest.approx(stats.bartlett(*rows).pvalue)
+
+
+def test_spreads_that_shrink_towards_the_ceiling_are_pooled_in_log_odds():
+    odds = np.random.default_rng(3).normal(0, 0.3, (6, 4)) + np.linspace(0, 4, 6)[:, None]
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(100 / (1 + np.exp(-odds)))}
+    found = block(**rows)
+    assert found.model.pool.shape == "log odds"
+    assert found.model.pooled
+    spreads = [found.model.spreads[name].variance for name in rows]
+    assert spreads == sorted(spreads, reverse=True)
+    assert spreads[0] > 20 * spreads[-1]
+
+
+def test_noise_and_full_stay_out_of_the_pool_and_do_not_shorten_intervals():
+    rows = noisy(5, 3)
+    alone = block(**rows)
+    both = block(
+        {"control": "control", "noise": "floor", "full": "bound"}, **rows, noise=[10.0] * 3, full=[90.0, 99.0, 80.0]
+    )
+    assert both.model.pools == alone.model.pools
+    assert both.model.source("noise") == "pool"  # no spread of its own
+    assert both.model.source("full") == "own"  # more spread than the pool
+    assert both.model.spreads["full"].variance == pytest.approx(np.var([90, 99, 80], ddof=1))
+    assert both.model.spreads["noise"].variance > 0
+
+
+def test_copies_and_rows_that_tell_nothing_do_not_enter_the_pool():
+    rows = noisy(5, 3)
+    more = block(**rows, copy=rows["m1"], flat=[60.0] * 3, one=[70.0])
+    assert more.model.pools == block(**rows).model.pools
+    assert more.model.source("flat") == "pool"
+    assert more.model.source("one") == ""
+
+
+def test_where_spreads_differ_nothing_is_pooled_and_degrees_of_freedom_are_welchs():
+    values = np.random.default_rng(0).normal(size=(6, 5)) * np.array([[0.05], [0.05], [0.05], [6], [6], [6]])
+    rows = {f"m{i}" if i else "control": 50 + row for i, row in enumerate(values)}
+    model = block(**rows).model
+    assert not model.pooled
+    gap = model.difference("m4", "m5")
+    welch = stats.ttest_ind(rows["m4"], rows["m5"], equal_var=False)
+    assert gap.freedom == pytest.approx(welch.df)
+    assert gap.value / gap.error == pytest.approx(welch.statistic)
+    assert model.spreads["control"].variance >= model.pool.median * 0.9  # no row scatters less than the median one
+
+
+def test_what_seeds_have_in_common_is_taken_out_of_differences_and_stays_in_means():
+    generator = np.random.default_rng(0)
+    own, common = generator.normal(size=(6, 4)), 5 * generator.normal(size=4)
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(50 + own + common)}
+    found, without = block(**rows).model, block(**dict(zip(rows, 50 + own, strict=True))).model
+    assert found.pool.blocked
+    assert not without.pool.blocked
+    assert found.difference("m1", "m2").error < 1.5 * without.difference("m1", "m2").error
+    assert found.means["m1"].error > 2 * without.means["m1"].error
+    assert found.means["m1"].freedom < 6  # little more than the 3 of four seeds
+
+
+def test_without_unit_effects_the_mean_has_the_pools_degrees_of_freedom():
+    rows = noisy(6, 4, seed=5)
+    model = block(**rows).model
+    flat = model.pool.estimate(1.0, 1.0)
+    assert flat.variance == pytest.approx(model.pool.within.variance)
+    assert flat.freedom <= model.pool.within.freedom + 3
+
+
+# Units
+
+
+def test_units_are_teachers_then_draws_then_seeds():
+    def model(cells):
+        return VarianceModel({"a": dict.fromkeys(cells, 50.0)}, {}, {})
+
+    assert model([(0, 0), (0, 1)]).axis == (1, "seed")
+    assert model([(0, 0), (1, 1)]).axis == (0, "draw")
+    assert model([(0, 0, 0), (1, 1, 0)]).axis == (0, "draw")
+    assert model([(0, 0, 0), (1, 1, 1)]).axis == (2, "teacher")
+
+
+def test_cells_of_one_teacher_are_averaged_and_only_teachers_count():
+    cells = {(draw, draw, draw // 2): 50.0 + 10 * (draw // 2) + draw % 2 for draw in range(6)}
+    model = VarianceModel({"a": cells}, {}, {})
+    assert model.units["a"] == {0: 50.5, 1: 60.5, 2: 70.5}
+    assert model.means["a"].error == pytest.approx(stats.sem([50.5, 60.5, 70.5]))
+    assert model.means["a"].freedom == 2
+
+
+def test_differences_are_taken_over_the_cells_that_both_have():
+    found = block(control=[50.0, 60.0, 70.0], a=[51.0, 61.0], b=[90.0, 40.0, 70.0], c=[52.0])
+    gap = found.model.difference("a", "control")
+    assert (gap.value, gap.units) == (1.0, 2)
+    assert found.compare("c", "control").verdict == NO_VERDICT
+    assert found.compare("c", "control").interval is None
+    assert "c" not in found.ranks
+    disjoint = Block({"a": {(0, 0): 1.0, (1, 1): 2.0}, "b": {(2, 2): 1.0, (3, 3): 2.5}}, {}, {})
+    assert math.isnan(disjoint.model.difference("a", "b").value)
+    assert disjoint.compare("a", "b").verdict == NO_VERDICT
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((0.1, 3.0), AHEAD),
+        ((0.1, 0.3), AHEAD),  # within the margin too: a difference that is shown is named
+        ((-3.0, -0.1), BEHIND),
+        ((-0.9, 0.9), TIED),
+        ((0.0, 0.9), TIED),
+        ((-1.0, 0.9), NOT_KNOWN),
+        ((-0.1, 1.0), NOT_KNOWN),
+        ((-5.0, 5.0), NOT_KNOWN),
+        (None, NO_VERDICT),
+    ],
+)
+def test_the_interval_decides(interval, expected):
+    assert verdict(interval, 1.0) == expected
+
+
+def test_a_verdict_has_two_sides():
+    found = block(**noisy(6, 3), low=[40.0, 41.0, 40.5])
+    assert found.compare("low", "control").verdict == BEHIND
+    assert found.compare("control", "low").verdict == AHEAD
+    low, high = found.compare("m1", "m2").interval
+    assert found.compare("m2", "m1").interval == pytest.approx((-high, -low))
+
+
+def test_margins_make_ties():
+    rows = {name: 60 + 0.1 * (row - 60) for name, row in noisy(6, 5).items()}
+    cells = {name: diagonal(row) for name, row in rows.items()}
+    assert Block(cells, {"control": "control"}, {}).compare("m1", "control").verdict == TIED
+    assert Block(cells, {"control": "control"}, {}, margin=0.01).compare("m1", "control").verdict != TIED
+
+
+def test_ranks_lie_in_their_intervals_and_agree_with_the_verdicts():
+    rows = noisy(5, 3, mean=50) | {f"high{i}": row for i, row in enumerate(noisy(3, 3, seed=9, mean=80).values())}
+    found = block(**rows)
+    assert {interval[1:] for name, interval in found.ranks.items() if name.startswith("high")} == {(1, 3)}
+    assert {interval[1:] for name, interval in found.ranks.items() if not name.startswith("high")} == {(4, 8)}
+    assert sorted(interval[0] for interval in found.ranks.values()) == list(range(1, 9))
+
+
+# Published numbers
+
+
+def test_noise_is_behind_and_not_within_noise_of_the_best():
+    found = published("every_method", "digits", 1, "standard")
+    assert found.compare("noise", found.best).verdict == BEHIND
+
+
+def test_pooled_variance_reverses_the_two_published_verdicts_that_were_wrong():
+    standard = published("main", "imagenette64", 10, "standard")
+    assert standard.compare("mmd", "wmdd").verdict == NOT_KNOWN
+    hard = published("main", "imagenette64", 10, "hard")
+    assert hard.best == "wmdd"
+    assert hard.compare("random_real", "wmdd").verdict == BEHIND
+
+
+def test_a_row_with_one_seed_is_flagged_and_has_the_matched_difference_but_no_verdict():
+    table = verdict_table.table(published("main", "imagenette64", 10, "hard"), expected=3).set_index("method")
+    row = table.loc["mmd"]
+    assert row["partial"] == "1/3"
+    assert row["best_difference"] == pytest.approx(-2.93, abs=0.01)
+    assert row["best_verdict"] == row["control_verdict"] == NO_VERDICT
+    assert pd.isna(row["rank"])
+    assert set(table["refused"]) == {"full has one seed"}
+
+
+def test_the_table_has_a_row_for_every_method_and_says_nothing_of_a_row_against_itself():
+    found = published("main", "digits", 10, "hard")
+    table = verdict_table.table(found)
+    assert list(table.columns) == verdict_table.COLUMNS
+    assert set(table["method"]) == set(found.rows)
+    assert table["mean"].is_monotonic_decreasing
+    by_method = table.set_index("method")
+    assert pd.isna(by_method.loc["random_real", "control_verdict"])
+    assert pd.isna(by_method.loc[found.best, "best_verdict"])
+    assert pd.isna(by_method.loc["full", "best_verdict"])
+    assert pd.isna(by_method.loc["full", "rank"])
+    assert by_method.loc["full", "control_verdict"] == AHEAD
+    assert (table["ci_high"] <= 100).all()
+    unknown = table["control_verdict"] == NOT_KNOWN
+    assert table.loc[~unknown, "control_seeds_needed"].isna().all()
+
+
+def test_pairs_of_a_suite_have_the_intervals_of_the_block():
+    found = published("main", "imagenette64", 10, "standard")
+    table = verdict_table.pairs(found, [("wmdd", "mmd"), ("wmdd", "nobody")])
+    assert list(table.columns) == verdict_table.PAIR_COLUMNS
+    (row,) = table.to_dict("records")
+    assert (row["low"], row["high"]) == found.compare("wmdd", "mmd").interval
+    assert row["verdict"] == NOT_KNOWN
+    assert row["seeds_needed"] > 3
+    assert row["seeds_show"] == "ahead"
