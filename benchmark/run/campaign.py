@@ -96,15 +96,16 @@ class Campaign:
         """
         times = defaultdict[tuple[str, ...], list[float]](list)
         for record in self.store.records():
-            for group in _similarity_groups(record["stage"], record["identity"]):
-                if "seconds" in record["cost"]:  # the record of an external set has none
-                    times[group].append(float(record["cost"]["seconds"]))
+            seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
+            if isinstance(seconds, int | float):
+                for group in _similarity_groups(record["stage"], record["identity"]):
+                    times[group].append(float(seconds))
         total, unknown = 0.0, 0
         for node in self.todo.values():
             groups = _similarity_groups(node.stage, node.identity)
-            seconds = next((times[group] for group in groups if group in times), None)
-            total += statistics.median(seconds) if seconds else 0.0
-            unknown += seconds is None
+            similar = next((times[group] for group in groups if group in times), None)
+            total += statistics.median(similar) if similar else 0.0
+            unknown += similar is None
         return total, unknown
 
 

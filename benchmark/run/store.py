@@ -1,7 +1,7 @@
 """The store of results: one folder per key, complete or absent.
 
 A node's files are written into another folder, which is then renamed. ``record.json`` in it has a checksum of every
-file. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore complete. A
+file and of itself. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore complete. A
 failed node leaves ``error.json``, which does not count as a result. Several drivers may use one store at the same time:
 equal keys have equal content, and the first writer wins.
 """
@@ -24,8 +24,9 @@ from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, checksum, parse_object
+from benchmark.record import RECORD, fault, parse_record, sealed
 
-RECORD, ERROR = "record.json", "error.json"
+ERROR = "error.json"
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones
 
@@ -57,31 +58,33 @@ class Store:
     # Reading
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """Return the record of a finished node, or None."""
-        return self.read_json(f"{key}/{RECORD}")
+        """Return the record of a finished node; None where there is none, or one that was changed or is damaged."""
+        return parse_record(self.files.read_file(f"{key}/{RECORD}"), key)
 
     def state(self, key: str) -> State:
-        """Return whether a node is done: its files must have the recorded sizes, and small ones the checksums."""
+        """Return whether a node is done: its record and its small files must have their checksums, large ones their sizes."""
         data = self.files.read_file(f"{key}/{RECORD}")
         if data is None:
             return "absent"
-        record = parse_object(data) or {}
-        files = record.get("files")
-        if record.get("key") != key or not isinstance(files, dict):
+        record = parse_record(data, key)
+        if record is None or "files" not in record:
             return "corrupt"
-        return "done" if all(self._is_sound(key, name, facts) for name, facts in files.items()) else "corrupt"
+        sound = all(self._is_sound(key, name, facts) for name, facts in record["files"].items())
+        return "done" if sound else "corrupt"
 
     def folder(self, key: str) -> Path:
         """Return a local folder with the files of a finished node, every checksum verified.
 
         Raises:
-            BenchmarkError: the node has no record, or a file is missing or differs from its record.
+            BenchmarkError: the node has no sound record, or a file is missing or differs from its record.
         """
-        record = self.record(key)
-        if record is None:
+        data = self.files.read_file(f"{key}/{RECORD}")
+        if data is None:
             raise BenchmarkError(f"{self.root}/{key}: is missing; run the command again to compute it")
-        folder = self._disk / key
-        for name, facts in record["files"].items():
+        record, folder = parse_object(data) or {}, self._disk / key
+        if wrong := fault(record, key):
+            raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {wrong}")
+        for name, facts in record.get("files", {}).items():
             path = folder / name
             if not self.local and not _matches(path, facts):
                 self.files.download(f"{key}/{name}", path)
@@ -94,7 +97,7 @@ class Store:
         """Yield every record of the store, in the order of their keys."""
         for key in self.files.folders(""):
             record = self.record(key)
-            if record and record.get("key") == key:
+            if record:
                 yield record
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
@@ -121,7 +124,7 @@ class Store:
         """Move a written folder to its key; return the record with the checksums of the files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in paths}
-        complete = {"key": key, **record, "files": files}
+        complete = sealed({"key": key, **record, "files": files})
         with self._writes():
             (folder / RECORD).write_text(json.dumps(complete, indent=1, sort_keys=True) + "\n")
             if self.local:
@@ -208,9 +211,9 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            if (target / RECORD).exists():
+            if self.state(target.name) == "done":
                 return  # another driver was first; equal keys have equal content
-            shutil.rmtree(target, ignore_errors=True)  # holds an error, or files without a record
+            shutil.rmtree(target, ignore_errors=True)  # holds an error, or a damaged result
         raise BenchmarkError(f"{target}: cannot be replaced")
 
 

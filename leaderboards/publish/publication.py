@@ -4,7 +4,7 @@
 
 * ``manifest.json``  the suite, notes, and its cells, one per line: all that are done, and the gaps between them;
 * ``records.jsonl``  the record of every node that a done cell stands on, one per line, sorted by key; no tensors, and
-  without training curves;
+  without training curves; each with a checksum of what is published of it;
 * ``*.csv`` and ``tables/``  made from these two files alone, as from a run.
 
 Datasets of which nothing is measured are left out.
@@ -25,6 +25,7 @@ from typing import Any
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
+from benchmark.record import fault, sealed
 from leaderboards import report
 from leaderboards.results import leaderboard, records
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
@@ -84,6 +85,7 @@ def read(suite: str, place: Path | None = None) -> Publication | None:
 
     Raises:
         BenchmarkError: a file that cannot be understood.
+        Faults: records that were changed after they were written.
     """
     folder = (place or PLACE) / suite
     if not (folder / MANIFEST).exists():
@@ -93,11 +95,16 @@ def read(suite: str, place: Path | None = None) -> Publication | None:
         lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()
         found = {record["key"]: record for record in map(json.loads, lines)}
         lists = {name: tuple(manifest[name]) for name in ("notes", "cells")}
-        return Publication(**{**manifest, **lists}, records=found)
+        publication = Publication(**{**manifest, **lists}, records=found)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise BenchmarkError(
             f"{folder}: damaged ({error!r}); restore it by `git checkout {folder}`, or remove it and publish again"
         ) from error
+    remedy = f"restore it by `git checkout {folder}`"
+    wrong = {key: fault(record, key).partition(";")[0] for key, record in found.items()}
+    if faults := [f"{folder / RECORDS}: {key}: {text}; {remedy}" for key, text in wrong.items() if text]:
+        raise Faults(faults)
+    return publication
 
 
 def of_run(runs: str, suite: str, found: Records, datasets: Collection[str] = ()) -> Publication:
@@ -121,14 +128,22 @@ def done(runs: str, suite: str, datasets: Collection[str] = ()) -> list[str]:
 
     Raises:
         BenchmarkError: none is.
+        Faults: records that were changed after they were written, or are damaged.
     """
     stored = records.read(runs, suite)
     known = stored.nodes.records
+    errors = [stored.nodes.errors.get(key, {}) for cell in _of(datasets, stored.cells) for key in _all_keys(cell)]
+    if corrupt := [str(error["message"]) for error in errors if error.get("corrupt")]:
+        raise Faults(corrupt)
     cells = [cell for cell in _of(datasets, stored.cells) if stored.records(cell, "evaluate")]
     if not cells:
         raise BenchmarkError(f"{runs}: no cell of suite '{suite}' is done; run it first, then publish")
-    keys = [key for cell in cells for keys in (cell.get("nodes") or {}).values() for key in keys]
+    keys = [key for cell in cells for key in _all_keys(cell)]
     return [key for key in dict.fromkeys(keys) if key in known]
+
+
+def _all_keys(cell: Record) -> list[str]:
+    return [key for keys in (cell.get("nodes") or {}).values() for key in keys]
 
 
 def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
@@ -156,7 +171,7 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     if faults:
         raise Faults(faults)
     notes = tuple(dict.fromkeys([*old.notes, *([note] if note else [])]))
-    return replace(new, notes=notes, cells=tuple(cells), records=needed)
+    return replace(new, notes=notes, cells=tuple(cells), records={key: sealed(needed[key]) for key in needed})
 
 
 def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
@@ -236,7 +251,7 @@ def _manifest(found: Publication) -> bytes:
 
 def _slim(record: Record) -> Record:
     metrics = {name: value for name, value in record["metrics"].items() if name not in CURVES}
-    return {**record, "metrics": metrics}
+    return sealed({**record, "metrics": metrics})
 
 
 def _published_cell(cell: Record, known: Records) -> Record:

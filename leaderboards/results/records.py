@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
-from benchmark.files import Folder
+from benchmark.files import Folder, parse_object
+from benchmark.record import fault
 
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
@@ -180,11 +181,16 @@ def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     found = folder.read(f"{key}/record.json" for key in keys)
     for name, data in found.items():
         key = name.split("/")[0]
-        record = _json(data)
-        if isinstance(record, dict):
-            records[key] = record
+        record = parse_object(data)
+        if record is None:
+            errors[key] = {
+                "message": f"{folder.address(name)} is damaged; the next run computes it anew",
+                "corrupt": True,
+            }
+        elif wrong := fault(record, key):
+            errors[key] = {"message": f"{folder.address(name)}: {wrong}", "corrupt": True}
         else:
-            errors[key] = {"message": f"{folder.address(name)} is damaged; the next run computes it anew"}
+            records[key] = record
     failures = folder.read(f"{key}/error.json" for key in keys if key not in records and key not in errors)
     for name, data in failures.items():
         error = _json(data)

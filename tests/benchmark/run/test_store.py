@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.run.store import ERROR, RECORD, SCAN_LIMIT, Store
+from benchmark.record import RECORD, SEAL
+from benchmark.run.store import ERROR, SCAN_LIMIT, Store
 
 KEY = "0" * 32
 
@@ -195,6 +196,29 @@ def test_a_store_that_cannot_be_read_is_said(tmp_path, monkeypatch):
 def test_an_unknown_kind_of_address_is_said():
     with pytest.raises(BenchmarkError, match="--runs nothing://here: cannot be opened"):
         Store("nothing://here")
+
+
+def test_a_number_that_was_changed_is_no_result(store):
+    put(store, metrics={"top1": 50.0})
+    path = f"{KEY}/{RECORD}"
+    text = store.files.read_file(path).decode()
+    store.files.write(path, text.replace("50.0", "99.9").encode())
+    assert store.state(KEY) == "corrupt"
+    assert store.record(KEY) is None
+    assert list(store.records()) == []
+    with pytest.raises(BenchmarkError, match=rf"{KEY}/{RECORD}: was changed after it was written; run again"):
+        store.folder(KEY)
+    store.files.write(path, json.dumps(json.loads(text)).encode())
+    assert store.state(KEY) == "done", "the same values in other white space"
+
+
+def test_a_record_without_a_checksum_still_counts(store):
+    put(store)
+    record = store.record(KEY)
+    del record[SEAL]
+    store.write_text(f"{KEY}/{RECORD}", json.dumps(record))
+    assert store.state(KEY) == "done"
+    assert store.record(KEY) == record
 
 
 def test_records_of_somebody_else_are_no_records(store):
