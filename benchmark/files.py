@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,15 +31,20 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
+def tagged(name: str) -> str:
+    """Return a name for what this process writes, ``NAME.HOST@PID@RANDOM``: others see whether it still runs."""
+    return f"{name}.{socket.gethostname()}@{os.getpid()}@{uuid.uuid4().hex[:8]}"
+
+
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
 
     A reader therefore sees the old file or the whole new one. Several processes may write one file at the same time:
-    each has its own temporary path, ``.NAME.RANDOM.part``, and the last rename wins. After an error the temporary file
-    is removed and ``path`` is unchanged.
+    each has its own temporary path, ``.NAME.HOST@PID@RANDOM.part``, and the last rename wins. After an error the
+    temporary file is removed and ``path`` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{tagged(path.name)}.part")
     try:
         yield temporary
         temporary.replace(path)

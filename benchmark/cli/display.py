@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.identity import STAGES
-from benchmark.run.store import Store
+from benchmark.run.heartbeat import is_recent
+from benchmark.run.store import Store, parse_heartbeat
 
 if TYPE_CHECKING:
     from benchmark.plan.graph import Plan
@@ -79,9 +80,11 @@ class Board:
         return Group(table, *lines, foot)
 
     def _line(self, node: Node, since: float) -> Text:
-        word: dict[str, Any] = self.store.read_json(f".progress/{node.key}.json") or {}
+        word: dict[str, Any] = parse_heartbeat(self.store.files.read_file(f".progress/{node.key}.json")) or {}
         share = f"{word['step']}/{word['total']}" if word else span(time.monotonic() - since)
-        scalars = {k: v for k, v in word.items() if k not in ("step", "total", "when") and isinstance(v, int | float)}
+        scalars = {
+            k: v for k, v in word.items() if k not in ("step", "total", "when", "pid") and isinstance(v, int | float)
+        }
         values = "  ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         return Text(f"  {node.stage} {node.title}  {share}  {values}", style="dim", no_wrap=True, overflow="ellipsis")
 
@@ -152,7 +155,7 @@ def tally(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> R
     for name, group in cells.groupby("dataset", sort=False):
         counts = group["status"].value_counts()
         table.add_row(str(name), *(str(counts.get(state, 0) or "·") for state in states))
-    fresh = {key: word for key, word in heartbeats.items() if time.time() - word.get("when", 0) < 60}
+    fresh = {key: word for key, word in heartbeats.items() if is_recent(word)}
     lines = [Text(f"  running {key}: {word['step']}/{word['total']}") for key, word in fresh.items()]
     return Group(table, *lines)
 

@@ -20,6 +20,7 @@ from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
+from benchmark.run.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,12 @@ class Campaign:
     def run(self, runner: Runner) -> Iterator[Event]:
         """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
         self.store.open()
+        sweep = Sweep(self.store)
         self.write_manifest()
         for key in self.corrupt:
             self.store.discard(key)
         yield from runner.run(self.todo, self.node_options)
+        sweep.finish()
 
     def write_manifest(self) -> None:
         """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""

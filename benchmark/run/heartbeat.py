@@ -9,12 +9,12 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.run.store import Store
+from benchmark.run.store import TIMEOUT, Store
 
 CHECK_INTERVAL = 30.0  # seconds between two checks for other nodes
-TIMEOUT = 60.0  # seconds without a heartbeat after which another node counts as ended
 LOAD_PER_CORE = 1.5  # a higher load means other work: one node alone stays below it
 
 
@@ -35,7 +35,8 @@ class Heartbeat:
         now = time.monotonic()
         if now - self.written_at >= 1.0:
             self.written_at = now
-            heartbeat = {"step": step, "total": total, "when": time.time(), "host": self.host, **scalars}
+            owner = {"when": time.time(), "host": self.host, "pid": os.getpid()}
+            heartbeat = {**scalars, "step": step, "total": total, **owner}
             with contextlib.suppress(BenchmarkError):
                 self.store.write_text(f".progress/{self.key}.json", json.dumps(heartbeat))
         if now - self.checked_at >= CHECK_INTERVAL:
@@ -47,9 +48,13 @@ class Heartbeat:
         with contextlib.suppress(BenchmarkError):
             others = [heartbeat for key, heartbeat in self.store.heartbeats().items() if key != self.key]
             here = [heartbeat for heartbeat in others if heartbeat.get("host", self.host) == self.host]
-            active = any(time.time() - heartbeat.get("when", 0) < TIMEOUT for heartbeat in here)
-            self.alone = self.alone and not active and not overloaded()
+            self.alone = self.alone and not any(map(is_recent, here)) and not overloaded()
         return self.alone
+
+
+def is_recent(heartbeat: Mapping[str, Any]) -> bool:
+    """Return whether a heartbeat came within the last minute; one that comes from the future did not."""
+    return abs(time.time() - float(heartbeat["when"])) < TIMEOUT
 
 
 def overloaded() -> bool:

@@ -1,9 +1,9 @@
 """The store of results: one folder per key, complete or absent.
 
 A node's files are written into another folder, which is then renamed. ``record.json`` in it has a checksum of every
-file and of itself. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore complete. A
-failed node leaves ``error.json``, which does not count as a result. Several drivers may use one store at the same time:
-equal keys have equal content, and the first writer wins.
+file and of itself. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore
+complete. A failed node leaves ``error.json``, which does not count as a result. Several drivers may use one store at
+the same time: equal keys have equal content, and the first writer wins.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
-import socket
 import tempfile
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import Folder, checksum, parse_object
+from benchmark.files import Folder, checksum, parse_object, tagged
 from benchmark.record import RECORD, fault, parse_record, sealed
+from benchmark.run.locks import locked
 
 ERROR = "error.json"
+TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones
 
@@ -38,6 +38,7 @@ class Store:
         files: the files below the root.
         root: the root as its file system names it; absolute for a local folder.
         local: whether the root lies on this machine's disk.
+        disk: the local folder of files that are written or copied: the root, or a temporary folder for a bucket.
     """
 
     def __init__(self, root: str) -> None:
@@ -53,7 +54,7 @@ class Store:
         self.root, self.local = self.files.path, self.files.is_local
         # Copies of a bucket's files: a folder for each bucket and user, since equal keys may differ in their bytes.
         owner = hashlib.sha256(f"{os.getuid()} {root}".encode()).hexdigest()[:12]
-        self._disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{owner}"
+        self.disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{owner}"
 
     # Reading
 
@@ -62,7 +63,7 @@ class Store:
         return parse_record(self.files.read_file(f"{key}/{RECORD}"), key)
 
     def state(self, key: str) -> State:
-        """Return whether a node is done: its record and its small files must have their checksums, large ones their sizes."""
+        """Return whether a node is done: its record and small files have their checksums, large files their sizes."""
         data = self.files.read_file(f"{key}/{RECORD}")
         if data is None:
             return "absent"
@@ -81,7 +82,7 @@ class Store:
         data = self.files.read_file(f"{key}/{RECORD}")
         if data is None:
             raise BenchmarkError(f"{self.root}/{key}: is missing; run the command again to compute it")
-        record, folder = parse_object(data) or {}, self._disk / key
+        record, folder = parse_object(data) or {}, self.disk / key
         if wrong := fault(record, key):
             raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {wrong}")
         for name, facts in record.get("files", {}).items():
@@ -101,10 +102,14 @@ class Store:
                 yield record
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
-        """Return the latest heartbeat of every node by key; nodes that were killed may still have one."""
+        """Return the latest heartbeat of every node by key; nodes that were killed may still have one.
+
+        A heartbeat has ``step`` and ``total``, ``when`` by the clock of its machine, ``host`` and ``pid`` of its
+        process, and the numbers that the node reports. What has not this form is left out.
+        """
         names = [name for name in self.files.files(".progress") if name.endswith(".json")]
         contents = self.files.read(f".progress/{name}" for name in names)
-        heartbeats = {Path(name).stem: parse_object(data) for name, data in contents.items()}
+        heartbeats = {Path(name).stem: parse_heartbeat(data) for name, data in contents.items()}
         return {key: heartbeat for key, heartbeat in heartbeats.items() if heartbeat}
 
     # Writing
@@ -112,11 +117,12 @@ class Store:
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         """Yield an empty local folder for a node's files; `commit` moves it to its key."""
-        folder = self._disk / ".staging" / f"{key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        folder = self.disk / ".staging" / tagged(key)
         with self._writes():
             folder.mkdir(parents=True)
         try:
-            yield folder
+            with locked(folder):  # as long as this process lives, no sweep removes it
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -153,25 +159,22 @@ class Store:
 
     def scratch(self, key: str) -> Path:
         """Return a node's private folder, which is kept after an interruption; `clear_scratch` removes it."""
-        folder = self._disk / ".scratch" / key
+        folder = self.disk / ".scratch" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_scratch(self, key: str) -> None:
         """Remove a node's private folder and its heartbeat."""
-        shutil.rmtree(self._disk / ".scratch" / key, ignore_errors=True)
+        shutil.rmtree(self.disk / ".scratch" / key, ignore_errors=True)
         self.files.remove(f".progress/{key}.json")
 
     def open(self) -> None:
-        """Check that the store can be written, and remove what interrupted runs left more than a day ago.
+        """Check that the store can be written.
 
         Raises:
             BenchmarkError: the root is not a folder, is not writable, or its disk is full.
         """
         self.write_text(".writable", "this store can be written\n")
-        for path in (self._disk / ".staging").glob("*"):
-            if time.time() - path.stat().st_mtime > 86_400:
-                shutil.rmtree(path, ignore_errors=True)
 
     # Helpers
 
@@ -215,6 +218,18 @@ class Store:
                 return  # another driver was first; equal keys have equal content
             shutil.rmtree(target, ignore_errors=True)  # holds an error, or a damaged result
         raise BenchmarkError(f"{target}: cannot be replaced")
+
+
+def parse_heartbeat(data: bytes | None) -> dict[str, Any] | None:
+    """Return the heartbeat in the bytes of a file, or None where it is malformed."""
+    beat = parse_object(data) or {}
+    numbers = all(_is_number(beat.get(name)) for name in ("step", "total", "when"))
+    sound = numbers and isinstance(beat.get("host", ""), str) and isinstance(beat.get("pid", 0), int)
+    return beat if sound else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _matches(path: Path, facts: Mapping[str, Any]) -> bool:

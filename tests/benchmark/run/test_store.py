@@ -231,9 +231,10 @@ def test_records_of_somebody_else_are_no_records(store):
 
 def test_scratch_outlives_an_attempt_and_goes_with_success(store):
     (store.scratch(KEY) / "state").write_text("step 3")
-    store.write_text(f".progress/{KEY}.json", json.dumps({"step": 3}))
+    beat = {"step": 3, "total": 4, "when": 0.5}
+    store.write_text(f".progress/{KEY}.json", json.dumps(beat))
     assert (store.scratch(KEY) / "state").read_text() == "step 3"
-    assert store.heartbeats() == {KEY: {"step": 3}}
+    assert store.heartbeats() == {KEY: beat}
     store.clear_scratch(KEY)
     assert not (store.scratch(KEY) / "state").exists()
     assert store.heartbeats() == {}
