@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import Folder, checksum, parse_object, tagged
+from benchmark.files import Folder, checksum, parse_object, sync, tagged
 from benchmark.record import RECORD, fault, parse_record, sealed
 from benchmark.run.locks import locked
 
@@ -134,7 +134,10 @@ class Store:
         with self._writes():
             (folder / RECORD).write_text(json.dumps(complete, indent=1, sort_keys=True) + "\n")
             if self.local:
+                for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
+                    sync(path)
                 self._rename(folder, Path(self.root) / key)
+                sync(Path(self.root))
             else:
                 self._upload(folder, key, [*files, RECORD])
         return complete
