@@ -1,4 +1,4 @@
-"""``record.json``: the checksum that it carries of itself, and the check of every record that is read.
+"""What is read from a store and may be damaged: records, which carry a checksum of themselves, and cells of manifests.
 
 The checksum is of values, not of bytes: a record that is indented anew is the same record. Records that were written
 before there were checksums have none; of these, only the form is checked.
@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.files import parse_object
+from benchmark.files import parse_object, path_fault
 
 RECORD = "record.json"
 SEAL = "sha256"  # the field with the checksum of all other fields
@@ -44,6 +44,23 @@ def fault(record: Mapping[str, Any] | None, key: str) -> str:
     elif not record.keys() <= FIELDS:
         return CHANGED  # of an older record, or of the name of the checksum itself
     return "" if record.get("key") == key and _has_form(record) else DAMAGED
+
+
+def cell_fault(cell: object) -> str:
+    """Return what is wrong with a cell of a manifest, "" where it is sound; names and keys become parts of paths."""
+    if not isinstance(cell, dict):
+        return f"{cell!r:.80} is no cell"
+    for axis in ("dataset", "method", "protocol", "student"):
+        if wrong := path_fault(cell.get(axis)):
+            return f"{axis}: {wrong}"
+    for axis in ("ipc", "draw", "seed"):
+        if not isinstance(cell.get(axis), int):
+            return f"{axis}: {cell.get(axis)!r} is no number"
+    nodes = cell.get("nodes") or {}
+    if not isinstance(nodes, dict) or not all(isinstance(keys, list) for keys in nodes.values()):
+        return "nodes: no lists of keys"
+    faults = (path_fault(key) for keys in nodes.values() for key in keys)
+    return next((f"nodes: {wrong}" for wrong in faults if wrong), "")
 
 
 def _has_form(record: Mapping[str, Any]) -> bool:

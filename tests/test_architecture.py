@@ -20,7 +20,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "benchmark.identity": (),
     "benchmark.files": ("benchmark.errors",),
     "benchmark.record": ("benchmark.files",),
-    "benchmark.config_files": ("benchmark.errors",),
+    "benchmark.config_files": ("benchmark.errors", "benchmark.files"),
     "benchmark.synthetic": ("benchmark.errors",),
     "benchmark.api": ("benchmark.identity", "benchmark.synthetic"),
     "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files"),

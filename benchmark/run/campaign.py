@@ -17,6 +17,7 @@ from benchmark.identity import canonical
 from benchmark.plan.graph import Place, Plan, build
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
+from benchmark.record import cell_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
@@ -169,12 +170,17 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """
     manifest = plans[0].manifest()
     same = earlier.get("version") == manifest["version"]
-    cells = {_axes(cell): cell for cell in (earlier.get("cells", []) if same else [])}
+    cells = {_axes(cell): cell for cell in (_sound_cells(earlier) if same else [])}
     planned: dict[str, Any] = {}
     for cell in [cell for plan in plans for cell in plan.manifest()["cells"]]:
         known = cells.pop(_axes(cell), {}) or planned.get(_axes(cell), {})
         planned[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
     return {**manifest, "cells": [*planned.values(), *cells.values()]}
+
+
+def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cells = manifest.get("cells")
+    return [cell for cell in cells if not cell_fault(cell)] if isinstance(cells, list) else []
 
 
 def _axes(cell: Mapping[str, Any]) -> str:

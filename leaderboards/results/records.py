@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder, parse_object
-from benchmark.record import fault
+from benchmark.record import cell_fault, fault
 
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
@@ -171,6 +171,8 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
     manifest = _json(found[name])
     if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):
         raise BenchmarkError(f"{folder.address(name)} is damaged: run `python -m benchmark run --suite {suite}` again")
+    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+        raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")
     return manifest
 
 
