@@ -95,7 +95,7 @@ def follow(events: Iterable[Event], board: Board, console: Console) -> None:
         with Live(board, console=console, refresh_per_second=2, transient=True) as live:
             for event in events:
                 board.take(event)
-                if event.status in ("failed", "retried"):
+                if event.status in ("failed", "retried", "theirs"):
                     live.console.print(Text(_word(event, board), style="red"))
         return
     for event in events:

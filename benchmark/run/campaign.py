@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,16 +72,13 @@ class Campaign:
         self.store.open()
         sweep = Sweep(self.store)
         self.write_manifest()
-        for key in self.corrupt:
-            self.store.discard(key)
         yield from runner.run(self.todo, self.node_options)
         sweep.finish()
 
     def write_manifest(self) -> None:
         """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
         name = f"leaderboards/{self.plan.suite.name}/manifest.json"
-        manifest = merged([self.full_plan, self.plan], self.store.read_json(name) or {})
-        self.store.write_text(name, json.dumps(manifest, indent=1) + "\n")
+        self.store.update_json(name, lambda earlier: merged([self.full_plan, self.plan], earlier))
 
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
