@@ -5,16 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from benchmark.errors import BenchmarkError, Faults
+from benchmark.files import path_fault
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _check_name(name: str) -> str:
+    if fault := path_fault(name):
+        raise ValueError(fault)
+    return name
+
+
+FileName: TypeAlias = Annotated[str, AfterValidator(_check_name)]  # a name that becomes a part of a path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -5,13 +5,16 @@ No other module imports fsspec.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +32,50 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text)
 
 
+def path_fault(name: object) -> str:
+    """Return why a name cannot be a part of a path, "" where it can; files of one name lie in one folder."""
+    if not isinstance(name, str) or not name:
+        return f"{name!r} is no name"
+    if re.search(r"[/\\\x00-\x1f\x7f]", name) or name.startswith((".", "~")) or len(name.encode()) > 150:
+        return f"{name!r} cannot be a part of a path: no '/', no '\\', no '.' at the beginning, at most 150 bytes"
+    return ""
+
+
+def tagged(name: str) -> str:
+    """Return a name for what this process writes, ``NAME.HOST@PID@RANDOM``: others see whether it still runs."""
+    return f"{name}.{socket.gethostname()}@{os.getpid()}@{uuid.uuid4().hex[:8]}"
+
+
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
 
     A reader therefore sees the old file or the whole new one. Several processes may write one file at the same time:
-    each has its own temporary path, ``.NAME.RANDOM.part``, and the last rename wins. After an error the temporary file
-    is removed and ``path`` is unchanged.
+    each has its own temporary path, ``.NAME.HOST@PID@RANDOM.part``, and the last rename wins. After an error the
+    temporary file is removed and ``path`` is unchanged. With ``durable``, the file survives a loss of power as well.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = path.with_name(f".{tagged(path.name)}.part")
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk; nothing happens where folders cannot."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def checksum(path: Path) -> str:
@@ -210,13 +243,25 @@ class Folder:
             BenchmarkError: removing is not permitted.
         """
         with self._explained("removed", name):
-            if self._system.exists(self._full(name)):
-                self._system.rm(self._full(name), recursive=True)
+            path = self._full(name)
+            if self.is_local and self._system.exists(path):
+                self._system.rm(path, recursive=True)
+            elif not self.is_local:  # rm of a bucket takes a name for a pattern: "run[1]" would remove "run1"
+                for file in self._system.find(path):
+                    self._system.rm_file(file)
+                with suppress(OSError, NotImplementedError):  # most buckets have no folders
+                    self._system.rmdir(path)
 
     # Helpers
 
     def _full(self, name: str) -> str:
-        """Return a file's path as the file system names it."""
+        """Return a file's path as the file system names it.
+
+        Raises:
+            BenchmarkError: the name leads out of the root.
+        """
+        if name.startswith("/") or "\0" in name or ".." in re.split(r"[/\\]", name):
+            raise BenchmarkError(f"{self.root}: {name!r} leads out of this folder")
         return f"{self.path}/{name}" if name else self.path or "/"
 
     def _children(self, name: str, kind: str) -> list[str]:

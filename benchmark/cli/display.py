@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.identity import STAGES
-from benchmark.run.store import Store
+from benchmark.run.heartbeat import is_recent
+from benchmark.run.store import Store, parse_heartbeat
 
 if TYPE_CHECKING:
     from benchmark.plan.graph import Plan
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 MAX_LINES = 8  # running nodes that the live table lists
 ENDS = ("done", "failed", "blocked")
 CELL_STATES = ("ok", "failed", "blocked", "missing", "skipped")
-RECENT = 60  # seconds after its last heartbeat for which a node counts as running
 
 
 class ProgressTable:
@@ -93,12 +93,12 @@ class ProgressTable:
         return Group(table, *lines, Text(summary, style="bold"))
 
     def _line(self, node: Node, started: float) -> Text:
-        heartbeat: dict[str, Any] = self.store.read_json(f".progress/{node.key}.json") or {}
+        heartbeat: dict[str, Any] = parse_heartbeat(self.store.files.read_file(f".progress/{node.key}.json")) or {}
         step = f"{heartbeat['step']}/{heartbeat['total']}" if heartbeat else time_span(time.monotonic() - started)
         scalars = {
             name: value
             for name, value in heartbeat.items()
-            if name not in ("step", "total", "when") and isinstance(value, int | float)
+            if name not in ("step", "total", "when", "pid") and isinstance(value, int | float)
         }
         values = "  ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         return Text(f"  {node.stage} {node.title}  {step}  {values}", style="dim", no_wrap=True, overflow="ellipsis")
@@ -110,7 +110,7 @@ def show_progress(events: Iterable[Event], progress: ProgressTable, console: Con
         with Live(progress, console=console, refresh_per_second=2, transient=True) as live:
             for event in events:
                 progress.update(event)
-                if event.status in ("failed", "retried"):
+                if event.status in ("failed", "retried", "theirs"):
                     live.console.print(Text(_event_line(event, progress), style="red"))
         return
     for event in events:
@@ -172,8 +172,7 @@ def status_table(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]
     for name, group in cells.groupby("dataset", sort=False):
         counts = group["status"].value_counts()
         table.add_row(str(name), *(str(counts.get(state, 0) or "·") for state in CELL_STATES))
-    now = time.time()
-    recent = {key: heartbeat for key, heartbeat in heartbeats.items() if now - heartbeat.get("when", 0) < RECENT}
+    recent = {key: heartbeat for key, heartbeat in heartbeats.items() if is_recent(heartbeat)}
     lines = [Text(f"  running {key}: {heartbeat['step']}/{heartbeat['total']}") for key, heartbeat in recent.items()]
     return Group(table, *lines)
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import DatasetInfo, Frozen
-from benchmark.config_files import display_path, load, names, read_yaml, validated
+from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.plan.discovery import resolve_method
 from benchmark.plan.nodes import CellNodes, Node
@@ -54,7 +54,7 @@ class SearchedMethod(MethodEntry):
 class Search(Frozen):
     """The content of ``configs/searches/NAME.yaml``."""
 
-    name: str
+    name: FileName
     version: int
     title: str
     description: str = ""

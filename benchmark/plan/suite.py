@@ -14,7 +14,7 @@ import timm
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
-from benchmark.config_files import display_path, load, names, read_yaml, validated
+from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
 from benchmark.errors import Faults, unknown
 from benchmark.plan.discovery import load_method, method_names
 from benchmark.vision.datasets import list_datasets
@@ -24,7 +24,7 @@ from benchmark.vision.models import list_models
 class MethodEntry(Frozen):
     """A method as a suite lists it: ``wmdd``, or ``{method: wmdd+bn, base: wmdd, set: {regulariser: bn}}``."""
 
-    method: str  # its name in tables
+    method: FileName  # its name in tables
     base: str = ""  # the file in ``methods/`` that it uses; "" for the file with the name of the method
     overrides: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that replace the recipe's
 
@@ -119,7 +119,7 @@ class Cell(Frozen):
 class Suite(Frozen):
     """The content of ``configs/suites/NAME.yaml``."""
 
-    name: str
+    name: FileName
     version: int
     title: str
     description: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,9 +16,11 @@ from benchmark.identity import canonical
 from benchmark.plan.graph import Plan, PlanOptions, build
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
+from benchmark.record import cell_fault
 from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
+from benchmark.run.sweep import Sweep
 
 AXES = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")  # of a cell
 
@@ -71,16 +72,15 @@ class Campaign:
     def run(self, runner: Runner) -> Iterator[Event]:
         """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
         self.store.open()
+        sweep = Sweep(self.store)
         self.write_manifest()
-        for key in self.corrupt:
-            self.store.discard(key)
         yield from runner.run(self.todo, self.node_options)
+        sweep.finish()
 
     def write_manifest(self) -> None:
         """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
         name = f"leaderboards/{self.plan.suite.name}/manifest.json"
-        manifest = merged([self.full_plan, self.plan], self.store.read_json(name) or {})
-        self.store.write_text(name, json.dumps(manifest, indent=1) + "\n")
+        self.store.update_json(name, lambda earlier: merged([self.full_plan, self.plan], earlier))
 
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
@@ -98,15 +98,16 @@ class Campaign:
         """
         times = defaultdict[tuple[str, ...], list[float]](list)
         for record in self.store.records():
-            for group in _similarity_groups(record["stage"], record["identity"]):
-                if "seconds" in record["cost"]:  # the record of an external set has none
-                    times[group].append(float(record["cost"]["seconds"]))
+            seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
+            if isinstance(seconds, int | float):
+                for group in _similarity_groups(record["stage"], record["identity"]):
+                    times[group].append(float(seconds))
         total, unknown = 0.0, 0
         for node in self.todo.values():
             groups = _similarity_groups(node.stage, node.identity)
-            seconds = next((times[group] for group in groups if group in times), None)
-            total += statistics.median(seconds) if seconds else 0.0
-            unknown += seconds is None
+            similar = next((times[group] for group in groups if group in times), None)
+            total += statistics.median(similar) if similar else 0.0
+            unknown += similar is None
         return total, unknown
 
 
@@ -169,7 +170,7 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]
-    kept = {_axes(cell): cell for cell in earlier.get("cells", []) if same_version and "label" not in cell}
+    kept = {_axes(cell): cell for cell in (_sound_cells(earlier) if same_version else [])}
     cells: dict[str, Any] = {}
     for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
         known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
@@ -180,6 +181,11 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
         "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
         "cells": [*cells.values(), *kept.values()],
     }
+
+
+def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cells = manifest.get("cells")
+    return [cell for cell in cells if not cell_fault(cell) and "label" not in cell] if isinstance(cells, list) else []
 
 
 def _axes(cell: Mapping[str, Any]) -> str:

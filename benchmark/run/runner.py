@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,8 +22,11 @@ from typing import Any, Literal, Protocol
 from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
+from benchmark.run.claims import Watch
 from benchmark.run.stages import NodeOptions, Outcome, execute
+from benchmark.run.store import Store
 
+POLL = 1.0  # seconds between two looks at the nodes that other drivers run
 RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
 INSTALL = "pip install 'ray[tune]', or use --runner serial"
 
@@ -32,7 +36,7 @@ class Event:
     """A change of a node's status."""
 
     node: Node
-    status: Literal["started", "retried", "done", "failed", "blocked"]
+    status: Literal["started", "retried", "done", "failed", "blocked", "theirs"]  # theirs: another driver runs it
     message: str = ""
     seconds: float = 0.0
 
@@ -52,6 +56,8 @@ class Queue:
         """Start with the nodes that have no parent in ``nodes``; nodes of early stages come first."""
         parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
         self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
+        self.theirs: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
+        self.stopped: dict[str, str] = {}  # key -> fingerprint of a heartbeat of another driver that has stopped
         self.children = defaultdict[str, list[str]](list)
         for key, keys in parents.items():
             for parent in dict.fromkeys(keys):
@@ -73,12 +79,33 @@ class Queue:
             self._push([node.key])
             yield Event(node, "retried", outcome.message, outcome.seconds)
             return
+        if outcome.status == "theirs":
+            self.theirs[node.key] = outcome.message
         yield Event(node, outcome.status, outcome.message, outcome.seconds)
+        if outcome.status == "theirs":
+            return
         if outcome.status == "done":
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
         else:
             yield from self._block(node)
+
+    def look(self, watch: Watch) -> Iterator[Event]:
+        """Finish the nodes that other drivers have done, and take over those whose heartbeat has stopped."""
+        for key in list(self.theirs):
+            verdict, stopped = watch.look(key)
+            if verdict == "done":
+                del self.theirs[key]
+                yield from self.finish(self.nodes[key], Outcome(key, "done"))
+            elif verdict == "free":
+                del self.theirs[key]
+                self.stopped[key] = stopped
+                self._push([key])
+
+    def options(self, node: Node, needs: Needs, options: NodeOptions) -> NodeOptions:
+        """Return the options of one node; a node that needs no graphics card runs on the CPU: Ray hides the cards."""
+        device: Literal["cpu", "cuda"] = options.device if needs.gpus else "cpu"
+        return replace(options, threads=needs.cpus, device=device, stopped=self.stopped.get(node.key, ""))
 
     def _push(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -98,12 +125,18 @@ class SerialRunner:
 
     def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """See `Runner.run`."""
-        queue = Queue(nodes)
-        while (node := queue.pop()) is not None:
+        queue, watch = Queue(nodes), Watch(Store(options.runs))
+        while True:
+            if (node := queue.pop()) is None:
+                if not queue.theirs:
+                    return
+                time.sleep(POLL)
+                yield from queue.look(watch)
+                continue
             yield Event(node, "started")
             # As many threads as under Ray: the rounding of sums depends on their number.
             needs = replace(node.needs, cpus=min(node.needs.cpus, os.cpu_count() or 1))
-            yield from queue.finish(node, execute(node.key, node.identity, _options_for(needs, options)))
+            yield from queue.finish(node, execute(node.key, node.identity, queue.options(node, needs, options)))
 
 
 class RayRunner:
@@ -145,15 +178,20 @@ class RayRunner:
             BenchmarkError: no machine of the cluster has what a node needs; no node has started then.
         """
         needs = {key: self._needs_here(node) for key, node in nodes.items()}
-        queue, running = Queue(nodes), dict[Any, Node]()
+        queue, running, watch = Queue(nodes), dict[Any, Node](), Watch(Store(options.runs))
         window = 2 * sum(max(machine.cpus, 1) for machine in self.machines)
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
-                running[self._submit(node, needs[node.key], options)] = node
+                own = queue.options(node, needs[node.key], options)
+                running[self._submit(node, needs[node.key], own)] = node
                 yield Event(node, "started")
+            yield from queue.look(watch)
             if not running:
-                return
-            ready, _ = self.ray.wait(list(running), num_returns=1, timeout=5.0)
+                if not queue.theirs and not queue.heap:
+                    return
+                time.sleep(0 if queue.heap else POLL)
+                continue
+            ready, _ = self.ray.wait(list(running), num_returns=1, timeout=POLL if queue.theirs else 5.0)
             for reference in ready:
                 node = running.pop(reference)
                 yield from queue.finish(node, self._result(reference, node))
@@ -166,7 +204,7 @@ class RayRunner:
         if needs.memory_gb:
             resources["memory"] = int(needs.memory_gb * 2**30)
         named = task.options(name=f"{node.stage} {node.title}", **resources)
-        return named.remote(node.key, dict(node.identity), _options_for(needs, options))
+        return named.remote(node.key, dict(node.identity), options)
 
     def _result(self, reference: Any, node: Node) -> Outcome:
         try:
@@ -190,11 +228,6 @@ class RayRunner:
         resources = f"{needs.cpus} CPUs, {needs.gpus:g} GPUs and {needs.memory_gb:g} GB of memory"
         where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
         raise BenchmarkError(f"{where}: no machine of the cluster has {resources}; lower them or add a machine")
-
-
-def _options_for(needs: Needs, options: NodeOptions) -> NodeOptions:
-    """Return the options of one node; a node that needs no graphics card runs on the CPU, since Ray hides the cards."""
-    return replace(options, threads=needs.cpus, device=options.device if needs.gpus else "cpu")
 
 
 def _satisfies(machine: Needs, needs: Needs) -> bool:

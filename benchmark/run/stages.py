@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +22,10 @@ from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
 from benchmark.run import provenance
+from benchmark.run.claims import claim
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.store import Store
+from benchmark.run.teachers import Teachers
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -40,12 +43,16 @@ class NodeOptions:
         data: the data directory.
         device: ``cpu`` or ``cuda``.
         threads: number of CPU threads; None: torch's own default.
+        owner: the driver; it leaves alone what another driver runs.
+        stopped: fingerprint of another driver's heartbeat of the node that has stopped; see `claims`.
     """
 
     runs: str
     data: str
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = None
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    stopped: str = ""
 
     @property
     def cache(self) -> Path:
@@ -62,17 +69,28 @@ class Outcome:
     """How the run of a node ended."""
 
     key: str
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "theirs"]  # theirs: another driver runs it
     message: str = ""  # one line
     transient: bool = False  # another attempt may succeed
     seconds: float = 0.0
 
 
 def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
-    """Compute one node and commit it, or record why it failed; only an interruption is raised."""
+    """Compute one node and commit it, or record why it failed; only an interruption is raised.
+
+    What another driver runs is left alone, and what another driver has committed is done.
+    """
     store, start = Store(options.runs), time.perf_counter()
     try:
-        _NodeRun(key, identity, options, store).run()
+        heartbeat = Heartbeat(store, key, options.owner)
+        if other := claim(store, key, heartbeat.now(), options.stopped):
+            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
+        with heartbeat.beating():
+            state = store.state(key)
+            if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
+                store.discard(key)
+            if state != "done":
+                _NodeRun(key, identity, options, store, heartbeat).run()
         return Outcome(key, "done", seconds=time.perf_counter() - start)
     except Exception as error:  # every error of a component becomes a failed node with its reason
         message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
@@ -95,7 +113,14 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
 class _NodeRun:
     """The run of one node; data and parents are loaded when a stage first uses them."""
 
-    def __init__(self, key: str, identity: Mapping[str, Any], options: NodeOptions, store: Store) -> None:
+    def __init__(
+        self,
+        key: str,
+        identity: Mapping[str, Any],
+        options: NodeOptions,
+        store: Store,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
         self.key, self.identity, self.options, self.store = key, identity, options, store
         self.device = torch.device(options.device)
         self.params: Mapping[str, Any] = identity["component"]["params"]
@@ -104,7 +129,7 @@ class _NodeRun:
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: Mapping[str, float] = {}
-        self.heartbeat = Heartbeat(store, key)
+        self.heartbeat = heartbeat or Heartbeat(store, key, options.owner)
 
     def run(self) -> None:
         """Run the stage, measure what it costs, and commit its files and its record."""
@@ -235,7 +260,7 @@ class _NodeRun:
             precision=precision(self.device),
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
             scratch=self.store.scratch(self.key),
-            teachers=_Teachers(identity["parents"].get("teachers", ()), self._teacher),
+            teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,
         )
@@ -261,23 +286,6 @@ class _NodeRun:
         model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
         model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
         return model.eval().requires_grad_(False)
-
-
-class _Teachers(Sequence[nn.Module]):
-    """Teachers that are loaded at their first use: where all labels are stored, a student uses none."""
-
-    def __init__(self, keys: Sequence[str], load: Callable[[str], nn.Module]) -> None:
-        self._keys, self._load = keys, load
-
-    @cached_property
-    def _loaded(self) -> tuple[nn.Module, ...]:
-        return tuple(map(self._load, self._keys))
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._loaded[index]
-
-    def __len__(self) -> int:
-        return len(self._keys)
 
 
 def precision(device: torch.device) -> torch.dtype:

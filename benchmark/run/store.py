@@ -1,9 +1,9 @@
 """The store of results: one folder per key, complete or absent.
 
 A node's files are written into another folder, which is then renamed. ``record.json`` in it has a checksum of every
-file. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore complete. A
-failed node leaves ``error.json``, which does not count as a result. Several drivers may use one store at the same time:
-equal keys have equal content, and the first writer wins.
+file and of itself. A bucket cannot rename, so there ``record.json`` is uploaded last. A key with a record is therefore
+complete. A failed node leaves ``error.json``, which does not count as a result. Several drivers may use one store at
+the same time: equal keys have equal content, and the first writer wins.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import random
 import shutil
-import socket
 import tempfile
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import Folder, checksum, parse_object
+from benchmark.files import Folder, checksum, parse_object, sync, tagged
+from benchmark.record import RECORD, fault, parse_record, sealed
+from benchmark.run.locks import locked
 
-RECORD, ERROR = "record.json", "error.json"
+ERROR = "error.json"
+TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones
 
@@ -37,6 +40,7 @@ class Store:
         files: the files below the root.
         root: the root as its file system names it; absolute for a local folder.
         local: whether the root lies on this machine's disk.
+        disk: the local folder of files that are written or copied: the root, or a temporary folder for a bucket.
     """
 
     def __init__(self, root: str) -> None:
@@ -52,36 +56,38 @@ class Store:
         self.root, self.local = self.files.path, self.files.is_local
         # Copies of a bucket's files: a folder for each bucket and user, since equal keys may differ in their bytes.
         owner = hashlib.sha256(f"{os.getuid()} {root}".encode()).hexdigest()[:12]
-        self._disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{owner}"
+        self.disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{owner}"
 
     # Reading
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """Return the record of a finished node, or None."""
-        return self.read_json(f"{key}/{RECORD}")
+        """Return the record of a finished node; None where there is none, or one that was changed or is damaged."""
+        return parse_record(self.files.read_file(f"{key}/{RECORD}"), key)
 
     def state(self, key: str) -> State:
-        """Return whether a node is done: its files must have the recorded sizes, and small ones the checksums."""
+        """Return whether a node is done: its record and small files have their checksums, large files their sizes."""
         data = self.files.read_file(f"{key}/{RECORD}")
         if data is None:
             return "absent"
-        record = parse_object(data) or {}
-        files = record.get("files")
-        if record.get("key") != key or not isinstance(files, dict):
+        record = parse_record(data, key)
+        if record is None or "files" not in record:
             return "corrupt"
-        return "done" if all(self._is_sound(key, name, facts) for name, facts in files.items()) else "corrupt"
+        sound = all(self._is_sound(key, name, facts) for name, facts in record["files"].items())
+        return "done" if sound else "corrupt"
 
     def folder(self, key: str) -> Path:
         """Return a local folder with the files of a finished node, every checksum verified.
 
         Raises:
-            BenchmarkError: the node has no record, or a file is missing or differs from its record.
+            BenchmarkError: the node has no sound record, or a file is missing or differs from its record.
         """
-        record = self.record(key)
-        if record is None:
+        data = self.files.read_file(f"{key}/{RECORD}")
+        if data is None:
             raise BenchmarkError(f"{self.root}/{key}: is missing; run the command again to compute it")
-        folder = self._disk / key
-        for name, facts in record["files"].items():
+        record, folder = parse_object(data) or {}, self.disk / key
+        if wrong := fault(record, key):
+            raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {wrong}")
+        for name, facts in record.get("files", {}).items():
             path = folder / name
             if not self.local and not _matches(path, facts):
                 self.files.download(f"{key}/{name}", path)
@@ -94,14 +100,18 @@ class Store:
         """Yield every record of the store, in the order of their keys."""
         for key in self.files.folders(""):
             record = self.record(key)
-            if record and record.get("key") == key:
+            if record:
                 yield record
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
-        """Return the latest heartbeat of every node by key; nodes that were killed may still have one."""
+        """Return the latest heartbeat of every node by key; nodes that were killed may still have one.
+
+        A heartbeat has ``step`` and ``total``, ``when`` by the clock of its machine, ``host`` and ``pid`` of its
+        process, and the numbers that the node reports. What has not this form is left out.
+        """
         names = [name for name in self.files.files(".progress") if name.endswith(".json")]
         contents = self.files.read(f".progress/{name}" for name in names)
-        heartbeats = {Path(name).stem: parse_object(data) for name, data in contents.items()}
+        heartbeats = {Path(name).stem: parse_heartbeat(data) for name, data in contents.items()}
         return {key: heartbeat for key, heartbeat in heartbeats.items() if heartbeat}
 
     # Writing
@@ -109,11 +119,12 @@ class Store:
     @contextlib.contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         """Yield an empty local folder for a node's files; `commit` moves it to its key."""
-        folder = self._disk / ".staging" / f"{key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        folder = self.disk / ".staging" / tagged(key)
         with self._writes():
             folder.mkdir(parents=True)
         try:
-            yield folder
+            with locked(folder):  # as long as this process lives, no sweep removes it
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -121,11 +132,14 @@ class Store:
         """Move a written folder to its key; return the record with the checksums of the files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in paths}
-        complete = {"key": key, **record, "files": files}
+        complete = sealed({"key": key, **record, "files": files})
         with self._writes():
             (folder / RECORD).write_text(json.dumps(complete, indent=1, sort_keys=True) + "\n")
             if self.local:
+                for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
+                    sync(path)
                 self._rename(folder, Path(self.root) / key)
+                sync(Path(self.root))
             else:
                 self._upload(folder, key, [*files, RECORD])
         return complete
@@ -144,31 +158,53 @@ class Store:
         with self._writes():
             self.files.write(name, text.encode())
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of their `locked` blocks; for short ones. A disk without locks keeps nobody out."""
+        with contextlib.suppress(OSError):
+            self.disk.mkdir(parents=True, exist_ok=True)
+            (self.disk / ".lock").touch()
+        with locked(self.disk / ".lock"):
+            yield
+
+    def update_json(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Change a JSON object below the root; no update of another driver is lost.
+
+        Args:
+            name: of the file.
+            change: returns the new object for the present one, {} where there is none; applied to its own result it
+                changes nothing. It is called again where another driver has written in between.
+        """
+        for _ in range(5):
+            with self.locked():
+                new = json.dumps(change(self.read_json(name) or {}), indent=1) + "\n"
+                if self.files.read_file(name) == new.encode():
+                    return
+                self.write_text(name, new)
+            time.sleep(0 if self.local else random.uniform(0.1, 0.5))  # a bucket has no locks: look again
+
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object from a file below the root, or None where the file is absent or damaged."""
         return parse_object(self.files.read_file(name))
 
     def scratch(self, key: str) -> Path:
         """Return a node's private folder, which is kept after an interruption; `clear_scratch` removes it."""
-        folder = self._disk / ".scratch" / key
+        folder = self.disk / ".scratch" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_scratch(self, key: str) -> None:
         """Remove a node's private folder and its heartbeat."""
-        shutil.rmtree(self._disk / ".scratch" / key, ignore_errors=True)
+        shutil.rmtree(self.disk / ".scratch" / key, ignore_errors=True)
         self.files.remove(f".progress/{key}.json")
 
     def open(self) -> None:
-        """Check that the store can be written, and remove what interrupted runs left more than a day ago.
+        """Check that the store can be written.
 
         Raises:
             BenchmarkError: the root is not a folder, is not writable, or its disk is full.
         """
         self.write_text(".writable", "this store can be written\n")
-        for path in (self._disk / ".staging").glob("*"):
-            if time.time() - path.stat().st_mtime > 86_400:
-                shutil.rmtree(path, ignore_errors=True)
 
     # Helpers
 
@@ -208,10 +244,22 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            if (target / RECORD).exists():
+            if self.state(target.name) == "done":
                 return  # another driver was first; equal keys have equal content
-            shutil.rmtree(target, ignore_errors=True)  # holds an error, or files without a record
+            shutil.rmtree(target, ignore_errors=True)  # holds an error, or a damaged result
         raise BenchmarkError(f"{target}: cannot be replaced")
+
+
+def parse_heartbeat(data: bytes | None) -> dict[str, Any] | None:
+    """Return the heartbeat in the bytes of a file, or None where it is malformed."""
+    beat = parse_object(data) or {}
+    numbers = all(_is_number(beat.get(name)) for name in ("step", "total", "when"))
+    sound = numbers and isinstance(beat.get("host", ""), str) and isinstance(beat.get("pid", 0), int)
+    return beat if sound else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _matches(path: Path, facts: Mapping[str, Any]) -> bool:

@@ -98,11 +98,8 @@ def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool) -> Tuning
 
 
 def missing(nodes: Mapping[str, Node], store: Store) -> dict[str, Node]:
-    """Return the nodes without a sound result in a store; damaged results are removed."""
-    states = {key: store.state(key) for key in nodes}
-    for key in (key for key, state in states.items() if state == "corrupt"):
-        store.discard(key)
-    return {key: node for key, node in nodes.items() if states[key] != "done"}
+    """Return the nodes without a sound result in a store."""
+    return {key: node for key, node in nodes.items() if store.state(key) != "done"}
 
 
 def run_serially(tuning: Tuning, report: Report) -> None:

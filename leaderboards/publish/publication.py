@@ -4,7 +4,7 @@
 
 * ``manifest.json``  the suite, notes, columns, pairs and cells, one cell per line, finished or not;
 * ``records.jsonl``  the records of all nodes that finished cells depend on, one per line, sorted by key, without
-  training curves;
+  training curves, each with a checksum of itself;
 * ``*.csv``, ``tables/`` and ``README.md``  made from these two files alone.
 
 Datasets without a finished cell are left out.
@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
+from benchmark.record import fault, sealed
 from leaderboards import report
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records
@@ -87,6 +88,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
 
     Raises:
         BenchmarkError: a file is damaged, or of an earlier version of the benchmark.
+        Faults: records that were changed after they were written.
     """
     root = (folder or FOLDER) / suite
     if not (root / MANIFEST).exists():
@@ -100,7 +102,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
                 f"{root / MANIFEST} was written by an earlier version of the benchmark (its cells have no "
                 f"'{lacking}'): run suite '{suite}' again, remove {root} and publish the run"
             )
-        return Publication(
+        publication = Publication(
             **{
                 **manifest,
                 "notes": tuple(manifest["notes"]),
@@ -114,6 +116,11 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
         raise BenchmarkError(
             f"{root}: damaged ({error!r}); restore it by `git checkout {root}`, or remove it and publish again"
         ) from error
+    remedy = f"restore it by `git checkout {root}`"
+    wrong = {key: fault(record, key).partition(";")[0] for key, record in by_key.items()}
+    if faults := [f"{root / RECORDS}: {key}: {text}; {remedy}" for key, text in wrong.items() if text]:
+        raise Faults(faults)
+    return publication
 
 
 def of_run(runs: str, suite: str, verified: Records, datasets: Collection[str] = ()) -> Publication:
@@ -141,13 +148,21 @@ def done(runs: str, suite: str, datasets: Collection[str] = ()) -> list[str]:
 
     Raises:
         BenchmarkError: no cell is finished.
+        Faults: records that are damaged, or were changed after they were written.
     """
     stored = records.read(runs, suite)
+    errors = [stored.nodes.errors.get(key, {}) for cell in _of(datasets, stored.cells) for key in _all_keys(cell)]
+    if corrupt := [str(error["message"]) for error in errors if error.get("corrupt")]:
+        raise Faults(corrupt)
     cells = [cell for cell in _of(datasets, stored.cells) if stored.records(cell, "evaluate")]
     if not cells:
         raise BenchmarkError(f"{runs}: no cell of suite '{suite}' is finished; run it first, then publish")
-    keys = [key for cell in cells for keys in (cell.get("nodes") or {}).values() for key in keys]
+    keys = [key for cell in cells for key in _all_keys(cell)]
     return [key for key in dict.fromkeys(keys) if key in stored.nodes.records]
+
+
+def _all_keys(cell: Record) -> list[str]:
+    return [key for keys in (cell.get("nodes") or {}).values() for key in keys]
 
 
 def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
@@ -177,7 +192,8 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
         raise Faults(faults)
     notes = tuple(dict.fromkeys([*old.notes, *([note] if note else [])]))
     columns = merged_columns(old.columns, new.columns)
-    return replace(new, notes=notes, columns=columns, cells=tuple(cells), records=needed)
+    sealed_records = {key: sealed(record) for key, record in needed.items()}
+    return replace(new, notes=notes, columns=columns, cells=tuple(cells), records=sealed_records)
 
 
 def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
@@ -239,7 +255,7 @@ def _manifest(publication: Publication) -> bytes:
 
 def _without_curves(record: Record) -> Record:
     metrics = {name: value for name, value in record["metrics"].items() if name not in CURVES}
-    return {**record, "metrics": metrics}
+    return sealed({**record, "metrics": metrics})
 
 
 def _published_cell(cell: Record, verified: Records) -> Record:

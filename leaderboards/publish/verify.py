@@ -8,6 +8,7 @@ from typing import Any
 from benchmark.errors import Faults
 from benchmark.files import Folder, parse_object
 from benchmark.identity import ancestors, key_of, parents_of
+from benchmark.record import RECORD, fault
 
 Record = Mapping[str, Any]
 
@@ -27,11 +28,15 @@ def verified(folder: Folder, keys: Iterable[str]) -> dict[str, Record]:
 
     def check(key: str) -> Iterable[str]:
         """Check one record and return the keys of its parents."""
-        record = parse_object(folder.read_file(f"{key}/record.json"))
-        if record is None:
+        data = folder.read_file(f"{key}/{RECORD}")
+        if data is None:
             faults.append(
                 f"{folder.address(key)}: is missing; results that depend on it cannot be published; run it again"
             )
+            return ()
+        record = parse_object(data) or {}
+        if wrong := fault(record, key):
+            faults.append(f"{folder.address(f'{key}/{RECORD}')}: {wrong}")
             return ()
         records[key] = record
         faults.extend([*mismatches({key: record}), *_damaged(folder, record)])

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder, parse_object
+from benchmark.record import cell_fault, fault
 from leaderboards.results.axes import CELL
 from leaderboards.results.columns import Columns, parse_columns
 
@@ -117,6 +118,8 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
             f"'{lacking}'): run `python -m benchmark run --suite {suite}` again; "
             "finished nodes are not computed again"
         )
+    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+        raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")
     return manifest
 
 
@@ -136,10 +139,11 @@ def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     records, errors = dict[str, Record](), dict[str, Record]()
     for name, data in folder.read(f"{key}/record.json" for key in keys).items():
         key = name.split("/")[0]
-        if record := parse_object(data):
+        record = parse_object(data)
+        if wrong := fault(record, key):
+            errors[key] = {"message": f"{folder.address(name)}: {wrong}", "corrupt": True}
+        elif record is not None:
             records[key] = record
-        else:
-            errors[key] = {"message": f"{folder.address(name)} is damaged; the next run computes it again"}
     failed = [key for key in keys if key not in records and key not in errors]
     for name, data in folder.read(f"{key}/error.json" for key in failed).items():
         errors[name.split("/")[0]] = parse_object(data) or {"message": NO_MESSAGE}

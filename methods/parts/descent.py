@@ -62,7 +62,6 @@ def descend(
         if done % SAVE_EVERY == 0:
             _save(path, tensors, optimizer, done, loss.detach())
         context.progress(done, iterations, **({"loss": loss.item()} if reports else {}))
-    path.unlink(missing_ok=True)
     return loss.item()
 
 
@@ -80,9 +79,9 @@ def _save(path: Path, tensors: Sequence[Tensor], optimizer: SGD, done: int, loss
 
 def _resume(path: Path, tensors: Sequence[Tensor], optimizer: SGD) -> tuple[int, Tensor]:
     """Load the saved tensors and optimiser state; return the number of iterations done and the loss of the last."""
-    if not path.exists():
+    saved = scratch.load(path, tensors[0].device)
+    if saved is None:
         return 0, tensors[0].new_full((), math.nan)
-    saved = torch.load(path, map_location=tensors[0].device, weights_only=True)
     with torch.no_grad():
         for leaf, value in zip(tensors, saved["leaves"], strict=True):
             leaf.copy_(value)

@@ -35,14 +35,17 @@ class Experts(Preparation):
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Train the experts one after the other."""
         read = from_data(data, context.device)
-        paths = [context.scratch / f"expert-{expert}.pt" for expert in range(self.experts)]
-        for expert, path in enumerate(paths):
-            if not path.exists():
-                scratch.save(self._trajectory(data, read, expert, context), path)
+        trajectories = torch.empty(0)
+        for expert in range(self.experts):
+            path = context.scratch / f"expert-{expert}.pt"
+            trajectory = scratch.load(path)
+            if trajectory is None:
+                trajectory = self._trajectory(data, read, expert, context)
+                scratch.save(trajectory, path)
+            if not expert:
+                trajectories = trajectory.new_empty((self.experts, *trajectory.shape))
+            trajectories[expert] = trajectory
             context.progress(expert + 1, self.experts)
-        trajectories = torch.stack([torch.load(path, weights_only=True, mmap=True) for path in paths])
-        for path in paths:
-            path.unlink()
         return {"trajectories": trajectories}
 
     def _trajectory(self, data: TrainData, read: Callable[[Tensor], Tensor], expert: int, context: Context) -> Tensor:

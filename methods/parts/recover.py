@@ -110,7 +110,6 @@ class Recovery(Distiller):
                     state.save()
                 scalars = _numbers(terms) if iteration % REPORT_EVERY == 0 else {}
                 context.progress(state.iteration, self.iterations, **scalars)
-        state.discard()
         return self._result(state, terms, goal, unit, data.info)
 
     def _terms(

@@ -38,7 +38,7 @@ class RecoveryState:
     ) -> RecoveryState:
         """Return the saved state of a unit, or a new state with the given images where none is saved."""
         path = context.scratch / f"recovery-{unit.index}.pt"
-        saved = torch.load(path, map_location=context.device, weights_only=True) if path.exists() else None
+        saved = scratch.load(path, context.device)
         leaf = (saved["images"] if saved else images).to(context.device, memory_format=torch.channels_last)
         leaf = leaf.detach().clone().requires_grad_()
         state = cls(path, leaf, torch.optim.Adam([leaf], lr=learning_rate, betas=betas))
@@ -68,7 +68,3 @@ class RecoveryState:
             "memory": self.memory,
         }
         scratch.save(saved, self.path)
-
-    def discard(self) -> None:
-        """Remove the saved file."""
-        self.path.unlink(missing_ok=True)

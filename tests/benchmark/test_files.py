@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import Folder, checksum, file_name, parse_object, write_atomically
+from benchmark.files import Folder, checksum, file_name, parse_object, path_fault, write_atomically
 
 
 @pytest.fixture(params=["folder", "file://", "memory://"])
@@ -34,6 +34,48 @@ def test_what_does_not_exist_is_no_error(folder, tmp_path):
     folder.remove_folder("x")
     folder.download("x", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\\..\\x", "..", "x\0y"])
+def test_no_name_leads_out_of_the_root(folder, name):
+    for access in (
+        lambda: folder.write(name, b""),
+        lambda: folder.read_file(name),
+        lambda: folder.size(name),
+        lambda: folder.checksum(name),
+        lambda: folder.local_path(name),
+        lambda: folder.files(name),
+        lambda: folder.remove(name),
+        lambda: folder.remove_folder(name),
+    ):
+        with pytest.raises(BenchmarkError, match="leads out of this folder"):
+            access()
+    folder.write("a..b/...c", b"")  # dots alone are no harm
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a\\b", "a\nb", "~x", "x" * 151, None, 7, ["a"]])
+def test_what_cannot_be_a_part_of_a_path(name):
+    assert path_fault(name)
+
+
+@pytest.mark.parametrize("name", ["main", "wmdd[lambda=0.1]", "wmdd from resnet18", "timm.resnet-18", "wasserstein+bn"])
+def test_what_can(name):
+    assert path_fault(name) == ""
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
+def test_a_root_may_have_brackets_in_its_name(tmp_path, scheme):
+    folder = Folder(f"{scheme}{tmp_path}/run[1]*")
+    folder.write("a[2]/b?.txt", b"one")
+    folder.write("a2/b1.txt", b"two")
+    assert folder.read(["a[2]/b?.txt"]) == {"a[2]/b?.txt": b"one"}
+    assert folder.folders("") == ["a2", "a[2]"]
+    assert folder.files("a[2]") == ["b?.txt"]
+    folder.remove("a[2]/b?.txt")
+    folder.write("a[2]/c.txt", b"one")
+    folder.remove_folder("a[2]")
+    assert folder.folders("") == ["a2"]
+    assert folder.read_file("a2/b1.txt") == b"two"
 
 
 def test_files_and_folders_are_removed(folder):

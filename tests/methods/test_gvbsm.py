@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from fresh import fresh
 from torch import nn
 from torch.nn import functional as F
 
@@ -231,7 +232,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypa
     monkeypatch.setattr(recover, "SAVE_EVERY", 4)
     method = GVBSM(archs=ARCHS, iterations=9)
     (unit,) = method.units(toy_data.info, 2)
-    whole = method.distill(toy_data, unit, context)
+    whole = method.distill(toy_data, unit, fresh(context))
 
     class Stopped(Exception):
         pass

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from fresh import fresh
 from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
@@ -217,7 +218,7 @@ def test_divergence_is_said_in_words(toy_data, context):
 def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypatch):
     monkeypatch.setattr(descent, "SAVE_EVERY", 2)
     method = MTT(**SMALL, iterations=4, step_size_rate=1e-4)
-    whole = run(method, toy_data, context)
+    whole = run(method, toy_data, fresh(context))
 
     def stop(step, total, scalars):
         if step == 3:
@@ -263,7 +264,7 @@ class TestExperts:
 
     def test_a_killed_preparation_keeps_its_finished_experts(self, toy_data, toy_context, monkeypatch):
         experts = Experts(experts=2, epochs=1)
-        whole = experts.prepare(toy_data, toy_context)
+        whole = experts.prepare(toy_data, fresh(toy_context))
 
         def stop(step, total, scalars):
             raise KeyboardInterrupt
@@ -280,7 +281,30 @@ class TestExperts:
         monkeypatch.setattr(Experts, "_trajectory", counted)
         assert torch.equal(experts.prepare(toy_data, toy_context)["trajectories"], whole["trajectories"])
         assert trained == [1]
-        assert list(toy_context.scratch.iterdir()) == []
+        experts.prepare(toy_data, toy_context)
+        assert trained == [1], "the commit may fail: what is saved stays until then"
+
+    def test_two_drivers_on_one_preparation_do_not_disturb_each_other(self, toy_data, toy_context):
+        experts, other = Experts(experts=2, epochs=1), []
+
+        def overtake(step, total, scalars):
+            if step == 1:  # the other driver prepares the same, and is done with it first
+                other.append(experts.prepare(toy_data, dataclasses.replace(toy_context, report=lambda *_: None)))
+                for path in toy_context.scratch.iterdir():
+                    path.unlink()
+
+        mine = experts.prepare(toy_data, dataclasses.replace(toy_context, report=overtake))
+        assert torch.equal(mine["trajectories"], other[0]["trajectories"])
+
+    @pytest.mark.parametrize("damage", [b"", b"half", None])
+    def test_a_damaged_expert_is_trained_anew(self, toy_data, toy_context, damage):
+        experts = Experts(experts=2, epochs=1)
+        whole = experts.prepare(toy_data, toy_context)["trajectories"]
+        path = toy_context.scratch / "expert-1.pt"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data) if damage is None else damage)
+        assert torch.equal(experts.prepare(toy_data, toy_context)["trajectories"], whole)
 
     def test_divergence_names_the_expert(self, toy_data, toy_context):
         with pytest.raises(BenchmarkError, match=r"expert 0 diverged in epoch \d; lower the experts' learning rate"):

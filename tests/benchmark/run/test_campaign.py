@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -140,6 +141,25 @@ class TestManifest:
         manifest = self.manifest(tmp_path)
         old = {"dataset": "digits", "ipc": 1, "method": "noise", "label": "noise", "params": {}, "nodes": {}}
         assert merged([campaign(tmp_path).plan], {**manifest, "cells": [old, *manifest["cells"]]}) == manifest
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [7, {}, {"student": "x/../../EVIL"}, {"ipc": "ten"}, {"dataset": None}, {"nodes": {"distill": ["../x"]}}],
+    )
+    def test_a_malformed_cell_does_not_survive(self, tmp_path, wrong):
+        whole = self.manifest(tmp_path)
+        (cell,) = whole["cells"]
+        broken = {**cell, "seed": 9, **wrong} if isinstance(wrong, dict) and wrong else wrong
+        damaged = {**whole, "cells": [cell, broken]}
+        (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(damaged))
+        assert self.manifest(tmp_path) == whole
+
+    @pytest.mark.parametrize("cells", [None, 7, {"a": 1}, "cells"])
+    def test_cells_that_are_no_list_do_not_survive(self, tmp_path, cells):
+        whole = self.manifest(tmp_path)
+        path = tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json"
+        path.write_text(json.dumps({**whole, "cells": cells}))
+        assert self.manifest(tmp_path) == whole
 
     def test_a_broken_manifest_is_written_anew(self, tmp_path):
         whole = self.manifest(tmp_path)

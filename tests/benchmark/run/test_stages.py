@@ -239,8 +239,8 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(opt
 
 @pytest.mark.parametrize(
     ("word", "alone"),
-    [({}, False), ({"host": "elsewhere"}, True), ({"when": 0}, True)],
-    ids=["beside", "on another machine", "long gone"],
+    [({}, False), ({"host": "elsewhere"}, True), ({"when": 0}, True), ({"when": 1e12}, True), ({"when": "?"}, True)],
+    ids=["beside", "on another machine", "long gone", "from the future", "malformed"],
 )
 def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(options, monkeypatch, word, alone):
     monkeypatch.setattr(heartbeat, "overloaded", lambda: False)
@@ -248,7 +248,7 @@ def test_a_node_is_exclusive_unless_another_one_speaks_on_its_machine(options, m
     ours = Heartbeat(store, "ours")
     ours(0, 1, {})
     assert ours.check_alone()
-    theirs = {"step": 0, "when": time.time(), "host": ours.host, **word}
+    theirs = {"step": 0, "total": 1, "when": time.time(), "host": ours.host, **word}
     store.write_text(".progress/theirs.json", json.dumps(theirs))
     assert ours.check_alone() is alone
     store.clear_scratch("theirs")

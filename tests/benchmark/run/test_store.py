@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.run.store import ERROR, RECORD, SCAN_LIMIT, Store
+from benchmark.record import RECORD, SEAL
+from benchmark.run.store import ERROR, SCAN_LIMIT, Store
 
 KEY = "0" * 32
 
@@ -197,6 +198,29 @@ def test_an_unknown_kind_of_address_is_said():
         Store("nothing://here")
 
 
+def test_a_number_that_was_changed_is_no_result(store):
+    put(store, metrics={"top1": 50.0})
+    path = f"{KEY}/{RECORD}"
+    text = store.files.read_file(path).decode()
+    store.files.write(path, text.replace("50.0", "99.9").encode())
+    assert store.state(KEY) == "corrupt"
+    assert store.record(KEY) is None
+    assert list(store.records()) == []
+    with pytest.raises(BenchmarkError, match=rf"{KEY}/{RECORD}: was changed after it was written; run again"):
+        store.folder(KEY)
+    store.files.write(path, json.dumps(json.loads(text)).encode())
+    assert store.state(KEY) == "done", "the same values in other white space"
+
+
+def test_a_record_without_a_checksum_still_counts(store):
+    put(store)
+    record = store.record(KEY)
+    del record[SEAL]
+    store.write_text(f"{KEY}/{RECORD}", json.dumps(record))
+    assert store.state(KEY) == "done"
+    assert store.record(KEY) == record
+
+
 def test_records_of_somebody_else_are_no_records(store):
     put(store)
     store.write_text(f"{'1' * 32}/{RECORD}", json.dumps({"key": KEY}))
@@ -207,9 +231,10 @@ def test_records_of_somebody_else_are_no_records(store):
 
 def test_scratch_outlives_an_attempt_and_goes_with_success(store):
     (store.scratch(KEY) / "state").write_text("step 3")
-    store.write_text(f".progress/{KEY}.json", json.dumps({"step": 3}))
+    beat = {"step": 3, "total": 4, "when": 0.5}
+    store.write_text(f".progress/{KEY}.json", json.dumps(beat))
     assert (store.scratch(KEY) / "state").read_text() == "step 3"
-    assert store.heartbeats() == {KEY: {"step": 3}}
+    assert store.heartbeats() == {KEY: beat}
     store.clear_scratch(KEY)
     assert not (store.scratch(KEY) / "state").exists()
     assert store.heartbeats() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fake_store import FakeStore
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
+from benchmark.record import SEAL, sealed
 from benchmark.run.store import Store
 from leaderboards.publish import publication, readme, verify
 from leaderboards.publish.publication import closure, differing, files, merged, of_run
@@ -101,10 +103,31 @@ class TestFiles:
         assert publication.write("main", files(found)) == [name]
         assert (place / name).read_bytes() == original
 
-    def test_a_changed_number_is_found_in_the_tables(self, run, place):
+    def test_a_changed_number_is_refused(self, run, place):
         publish(run)
         path = place / "records.jsonl"
         path.write_text(path.read_text().replace('"top1":60.0', '"top1":90.0'))
+        with pytest.raises(Faults) as caught:
+            publication.read("main")
+        (line,) = caught.value.faults
+        assert re.fullmatch(rf"{path}: \w+: was changed after it was written; restore it by `git checkout .*`", line)
+
+    def test_records_of_before_there_were_checksums_get_one_when_published_again(self, run, place):
+        found = publish(run)
+        path = place / "records.jsonl"
+        older = [{name: value for name, value in found.records[key].items() if name != SEAL} for key in found.records]
+        path.write_text("".join(json.dumps(record) + "\n" for record in older))
+        again = publication.read("main")
+        assert not any(SEAL in record for record in again.records.values())
+        assert merged(again, again).records == found.records
+
+    def test_a_changed_number_is_found_in_the_tables(self, run, place):
+        found = publish(run)
+        path = place / "records.jsonl"
+        changed = [{name: value for name, value in found.records[key].items() if name != SEAL} for key in found.records]
+        for record in changed:
+            record["metrics"] = {name: 90.0 if value == 60.0 else value for name, value in record["metrics"].items()}
+        path.write_text("".join(json.dumps(record) + "\n" for record in changed))
         assert {"cells.csv", "leaderboard.csv"} <= set(differing("main", files(publication.read("main"))))
 
     def test_what_does_not_belong_there_goes(self, run, place):
@@ -159,6 +182,16 @@ class TestWhatIsPublished:
     def test_other_texts_are_no_paths(self, run, place, text):
         run.done(run.cell(method="external", overrides={"where": text}))
         assert publish(run).done == 5
+
+    def test_a_changed_record_of_a_run_is_refused(self, run, place):
+        cell = run.cells[0]
+        name = f"{cell['nodes']['evaluate'][0]}/record.json"
+        run.write(name, {**sealed(run.read(name)), "metrics": {"top1": 99.9}})
+        with pytest.raises(Faults, match=rf"{name}: was changed after it was written; run again"):
+            publish(run)
+        row = run.build().cells.query("method == 'wmdd' and seed == 0").iloc[0]
+        assert row["status"] == "failed"
+        assert row["reason"].endswith(f"{name}: was changed after it was written; run again")
 
     def test_a_run_without_results_is_refused(self, tmp_path, place):
         made = Run(str(tmp_path / "empty"))
@@ -246,7 +279,11 @@ class TestVerification:
     def test_an_identity_that_is_not_its_keys(self, store, tmp_path):
         key = self.put(store)
         path = tmp_path / "store" / key / "record.json"
-        path.write_text(path.read_text().replace('"pixels"', '"pixels2"'))
+        record = json.loads(path.read_text().replace('"pixels"', '"pixels2"'))
+        path.write_text(json.dumps(record))
+        with pytest.raises(Faults, match=rf"{path}: was changed after it was written; run again"):
+            verify.verified(store.files, [key])
+        path.write_text(json.dumps(sealed(record)))
         with pytest.raises(Faults, match=f"{key}: the key does not belong to the identity in its record"):
             verify.verified(store.files, [key])
 

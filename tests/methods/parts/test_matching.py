@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from fresh import fresh
 from torch import nn
 
 from benchmark.errors import BenchmarkError
@@ -184,7 +185,7 @@ def test_the_images_of_a_whole_class_are_left_alone(method, toy_data, toy_contex
 def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, toy_context, monkeypatch):
     monkeypatch.setattr(descent, "SAVE_EVERY", 4)
     method = method(iterations=9)
-    whole = run(method, toy_data, toy_context)
+    whole = run(method, toy_data, fresh(toy_context))
 
     def stop(step, total, scalars):
         if step == 7:

@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+from fresh import fresh
 from torch.nn import functional as F
 
 from benchmark.api import SyntheticSet, Unit
@@ -44,7 +45,7 @@ class Stopped(Exception):
 def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, context, monkeypatch):
     monkeypatch.setattr(recover, "SAVE_EVERY", 4)
     method = method(iterations=12)
-    (whole,) = recovered(method, toy_data, context)
+    (whole,) = recovered(method, toy_data, fresh(context))
 
     def stop(step, total, scalars):
         if step == 7:
@@ -57,6 +58,30 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, context, 
     assert next(step for step in steps if step) == 5, "it went on after the last save"
     assert torch.equal(whole.images, resumed.images)
     assert torch.equal(whole.extras["snapshots"], resumed.extras["snapshots"])
+
+
+@pytest.mark.parametrize("kept", [0, 40, 0.5, 1.0])
+def test_damaged_progress_means_a_fresh_start(kept, toy_data, context, monkeypatch, caplog):
+    monkeypatch.setattr(recover, "SAVE_EVERY", 4)
+    method, steps = SRe2L(iterations=6), []
+    (whole,) = recovered(method, toy_data, context)
+    path = context.scratch / "recovery-0.pt"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 4  # one flipped bit, and perhaps cut off
+    path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
+    (anew,) = recovered(method, toy_data, dataclasses.replace(context, report=lambda step, *_: steps.append(step)))
+    assert steps[0] == 1
+    assert torch.equal(whole.images, anew.images)
+    assert "recovery-0.pt: saved progress is damaged; starts afresh" in caplog.text
+
+
+def test_progress_stays_until_the_commit(toy_data, context, monkeypatch):
+    monkeypatch.setattr(recover, "SAVE_EVERY", 4)
+    method, steps = SRe2L(iterations=6), []
+    (whole,) = recovered(method, toy_data, context)
+    again = dataclasses.replace(context, report=lambda step, *_: steps.append(step))  # the disk was full at the commit
+    assert torch.equal(recovered(method, toy_data, again)[0].images, whole.images)
+    assert steps[0] == 5
 
 
 @pytest.mark.parametrize("method", [SRe2L, MMD, WMDD])

@@ -1,0 +1,77 @@
+"""Who runs a node, where several drivers use one store: whoever wrote the node's heartbeat first, as long as it comes.
+
+A driver does not run what another one runs; it waits, and takes the node over when the heartbeat stops. No clocks of
+different machines are compared: a heartbeat has stopped when its process has ended, or when it has not changed for a
+minute of the watcher's own clock. A mistake costs work and never a result, since the first commit of a node stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any, Literal
+
+from benchmark.run.locks import has_ended
+from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
+
+SETTLE = 0.5  # seconds: a bucket has no locks, so that a second writer is noticed after the first one has written
+Verdict = Literal["done", "free", "theirs"]
+
+
+def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped: str = "") -> dict[str, Any] | None:
+    """Write the first heartbeat of a node, unless another driver runs it; return that driver's heartbeat, else None.
+
+    Args:
+        store: the store.
+        key: of the node.
+        heartbeat: the first heartbeat; ``owner`` is the driver.
+        stopped: the fingerprint of a heartbeat that is known to have stopped.
+    """
+    name = f".progress/{key}.json"
+    with store.locked():
+        data = store.files.read_file(name)
+        other = parse_heartbeat(data)
+        if other and other.get("owner") != heartbeat["owner"] and fingerprint(data) != stopped and not _ended(other):
+            return other
+        store.write_text(name, json.dumps(heartbeat))
+    if not store.local:
+        time.sleep(SETTLE)
+        other = parse_heartbeat(store.files.read_file(name))
+        if other and other.get("owner") != heartbeat["owner"]:
+            return other
+    return None
+
+
+class Watch:
+    """Watches the nodes that other drivers run."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.seen: dict[str, tuple[bytes, float]] = {}  # the latest heartbeat, and since when it has not changed
+
+    def look(self, key: str) -> tuple[Verdict, str]:
+        """Return what became of a node, and the fingerprint of its heartbeat where that has stopped."""
+        if self.store.state(key) == "done":
+            return "done", ""
+        data = self.store.files.read_file(f".progress/{key}.json")
+        beat = parse_heartbeat(data)
+        if data is None or beat is None:
+            return "free", ""
+        if _ended(beat):
+            return "free", fingerprint(data)
+        known, since = self.seen.get(key, (b"", 0.0))
+        if known != data:
+            self.seen[key] = (data, time.monotonic())
+        elif time.monotonic() - since >= TIMEOUT:
+            return "free", fingerprint(data)
+        return "theirs", ""
+
+
+def fingerprint(data: bytes | None) -> str:
+    """Return what tells a heartbeat from the next one."""
+    return hashlib.sha256(data or b"").hexdigest()[:16]
+
+
+def _ended(heartbeat: dict[str, Any]) -> bool:
+    return has_ended(heartbeat.get("host"), heartbeat.get("pid"))

@@ -1,0 +1,59 @@
+"""Locks between processes, and whether a process has ended. The system releases a lock when its process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+Held = Literal["held", "taken", "unsupported"]  # by this process; by another one; the file system has no locks
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[Held]:
+    """Lock an existing file or folder for a block, and yield who holds the lock.
+
+    Args:
+        path: what is locked. The lock stays with a folder that is renamed.
+        wait: wait for another process that holds the lock; False: yield "taken" at once.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield "unsupported"
+        return
+    state: Held = "held"
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            state = "taken"
+        except OSError:
+            state = "unsupported"
+        yield state
+    finally:
+        os.close(descriptor)
+
+
+def has_ended(host: object, pid: object) -> bool:
+    """Return whether a process has certainly ended; False for a process of another machine, which cannot be asked."""
+    if host != socket.gethostname() or not isinstance(pid, int) or not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def writer_of(name: str) -> int | None:
+    """Return the process of this machine that is named in ``NAME.HOST@PID@RANDOM`` (`benchmark.files.tagged`)."""
+    before, _, after = name.partition("@")
+    pid = after.partition("@")[0]
+    return int(pid) if before.endswith(f".{socket.gethostname()}") and pid.isdigit() else None

@@ -1,0 +1,97 @@
+"""Removing what interrupted runs left in a store, once it is certain that nobody needs it.
+
+What a process of this machine left goes at once when the process has ended. Whether a process of another machine still
+runs cannot be asked, and clocks jump: what it left goes only when it is older than a day and when, during a minute of
+this process's own clock, neither it nor the heartbeat of its node has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError
+from benchmark.run.locks import has_ended, locked, writer_of
+from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
+
+AGE = 86_400.0  # seconds; what another machine left is kept as long
+LEFTOVERS = (".staging/*", ".*.part", "*/.*.part", ".scratch/*/.*.part", "leaderboards/**/.*.part")
+
+
+class Sweep:
+    """The leftovers that lay in a store when a run began."""
+
+    def __init__(self, store: Store) -> None:
+        """Remove what has certainly no owner, and note the rest."""
+        self.store, self.begun = store, time.monotonic()
+        beats = self._heartbeats()
+        for name, data in beats.items():
+            beat = parse_heartbeat(data)
+            if beat is None or has_ended(beat.get("host"), beat.get("pid")):
+                self._remove_heartbeat(name)
+        for path in self._leftovers():
+            if has_ended(socket.gethostname(), writer_of(path.name)):
+                _remove(path)
+        self.beats = self._heartbeats()
+        others = [path for path in self._leftovers() if writer_of(path.name) is None]
+        self.noted = {path: _signature(path, self.beats) for path in others}
+        self._sweep_scratch()
+
+    def finish(self) -> None:
+        """Remove what is old and has not changed since the run began."""
+        if time.monotonic() - self.begun < TIMEOUT:
+            return
+        now = self._heartbeats()
+        for path, signature in self.noted.items():
+            if signature and signature == _signature(path, now) and time.time() - path.stat().st_mtime > AGE:
+                _remove(path)
+        for name in (name for name, data in self.beats.items() if now.get(name) == data):
+            self._remove_heartbeat(name)
+
+    def _leftovers(self) -> Iterator[Path]:
+        for pattern in LEFTOVERS:
+            with contextlib.suppress(OSError):  # another driver removed a folder meanwhile
+                yield from sorted(self.store.disk.glob(pattern))
+
+    def _heartbeats(self) -> dict[str, bytes]:
+        """Return the contents of the heartbeat files by name, malformed ones included."""
+        with contextlib.suppress(BenchmarkError):
+            names = [name for name in self.store.files.files(".progress") if name.endswith(".json")]
+            contents = self.store.files.read(f".progress/{name}" for name in names)
+            return {name.rpartition("/")[2]: data for name, data in contents.items()}
+        return {}
+
+    def _remove_heartbeat(self, name: str) -> None:
+        with contextlib.suppress(BenchmarkError):
+            self.store.files.remove(f".progress/{name}")
+
+    def _sweep_scratch(self) -> None:
+        """Remove what is saved of nodes that are done and have no heartbeat: their process ended in between."""
+        with contextlib.suppress(OSError, BenchmarkError):
+            for path in sorted((self.store.disk / ".scratch").iterdir()):
+                if f"{path.name}.json" not in self.beats and self.store.record(path.name) is not None:
+                    _remove(path)
+
+
+def _signature(path: Path, beats: Mapping[str, bytes]) -> tuple[object, ...]:
+    """Return what changes while the owner of a leftover works; () where it is gone."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return facts.st_mtime_ns, facts.st_size, beats.get(f"{path.name.partition('.')[0]}.json")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder that no process of this machine has locked."""
+    if path.is_dir():
+        with locked(path, wait=False) as state:
+            if state != "taken":
+                shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

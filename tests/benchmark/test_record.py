@@ -1,0 +1,81 @@
+"""Records: one flipped bit is found, wherever it is; equal values are equal records."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+
+import pytest
+
+from benchmark.record import CHANGED, DAMAGED, SEAL, fault, parse_record, sealed
+
+KEY = "0" * 32
+RECORD = {
+    "key": KEY,
+    "stage": "evaluate",
+    "identity": {"component": {"name": "accuracy", "version": 1, "params": {"betas": (0.5, 0.9), "teacher": None}}},
+    "metrics": {"top1": 61.23456789012345, "top5": 90.0, "curve_loss": [2.5, 1e-7, 0.1 + 0.2], "missing": math.nan},
+    "cost": {"seconds": 12.5, "exclusive": True, "device": "a GPU — one"},
+    "provenance": {"started": "2026-01-01T00:00:00+00:00", "commit": "0123456789ab+"},
+    "files": {"sub/b.txt": {"bytes": 4, "sha256": "ab" * 32}},
+}
+
+
+def text(indent: int | None = 1) -> bytes:
+    return (json.dumps(sealed(RECORD), indent=indent, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+@pytest.mark.parametrize("indent", [1, None])
+def test_every_flipped_bit_is_found_or_changes_no_value(indent):
+    whole = text(indent)
+    record, harmless = parse_record(whole, KEY), 0
+    assert record is not None
+    for position in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[position // 8] ^= 1 << position % 8
+        found = parse_record(bytes(flipped), KEY)
+        harmless += found is not None
+        assert found is None or json.dumps(found, sort_keys=True) == json.dumps(record, sort_keys=True), position
+    assert harmless < 0.05 * 8 * len(whole), "only white space and the letter of an exponent"
+
+
+def test_a_checksum_is_of_values():
+    record = json.loads(text())
+    assert sealed(dict(reversed(record.items()))) == sealed(record)
+    assert sealed(sealed(RECORD))[SEAL] == sealed(RECORD)[SEAL]
+    assert fault(json.loads(json.dumps(record, indent=7)), KEY) == ""
+
+
+def test_what_is_wrong_is_said():
+    record = sealed(RECORD)
+    older = {name: value for name, value in record.items() if name != SEAL}
+    assert fault(older, KEY) == ""
+    assert fault({**record, "metrics": {"top1": 99.9}}, KEY) == CHANGED
+    assert fault({**older, "sha257": record[SEAL]}, KEY) == CHANGED, "the name of the checksum itself"
+    assert fault(record, "1" * 32) == DAMAGED
+    assert fault(None, KEY) == DAMAGED
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"identity": []},
+        {"identity": {"component": "wmdd"}},
+        {"identity": {"parents": [1]}},
+        {"metrics": 7},
+        {"cost": None},
+        {"files": {"a.txt": "big"}},
+        {"files": {"a.txt": {"bytes": "4", "sha256": ""}}},
+    ],
+)
+def test_fields_of_a_wrong_type_are_damage(field):
+    older = {name: value for name, value in RECORD.items() if name != SEAL}
+    assert fault({**older, **field}, KEY) == DAMAGED
+
+
+def test_random_bytes_are_no_record():
+    source = random.Random(0)
+    assert parse_record(None, KEY) is None
+    for size in range(200):
+        assert parse_record(source.randbytes(size), KEY) is None
