@@ -23,7 +23,6 @@ from leaderboards.results import (
 from leaderboards.results.cells import cells_table, curves_table
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
-from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
@@ -91,15 +90,15 @@ def results_of(stored: records.Stored) -> Results:
     """Return the results of a suite, without plots and pictures."""
     published = references.load()
     report = _report(stored, published)
-    board, differences = report.leaderboard, Pairwise(report.pairwise)
+    board, blocks = report.leaderboard, report.blocks
     costs_of_rows, scores_of_rows = costs.table(stored, board), scores.table(board)
-    paper_tables = paper.tables(board, published, differences, stored.pairs)
-    overviews = overview.overviews(board, differences, report.declared, [costs_of_rows, scores_of_rows])
+    paper_tables = paper.tables(board, published, blocks, stored.pairs)
+    overviews = overview.overviews(board, blocks, report.declared, [costs_of_rows, scores_of_rows])
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores_of_rows,
-        "pairwise": report.pairwise,
+        "pairwise": pairwise.table(stored.suite, blocks),
         "variance": pairwise.variances(report.cells),
         "costs": costs_of_rows,
     }
@@ -116,13 +115,13 @@ def results_of(stored: records.Stored) -> Results:
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = cells_table(stored)
-    differences = pairwise.table(cells)
+    blocks = pairwise.blocks(cells)
     board = leaderboard.leaderboard(cells, published)
-    board = standings.with_standings(board, cells, Pairwise(differences))
+    board = standings.with_standings(board, blocks)
     folder = stored.folder.address(f"leaderboards/{stored.suite}")
     sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
     values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
-    return Report(stored.suite, folder, (), cells, board, differences, sets, evaluated, values)
+    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:

@@ -28,11 +28,10 @@ from leaderboards.results.leaderboard import absent
 from leaderboards.results.records import Stored, rows_of
 from leaderboards.results.text import (
     WORDS,
+    accuracy_text,
     difference_text,
     ipc_text,
-    mean_text,
     missing_text,
-    part_text,
     rank_text,
     recovered_text,
 )
@@ -133,7 +132,7 @@ def _environment() -> Environment:
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of the leaderboard as texts, with numbers to sort by."""
     measured = not pd.isna(row["top1_mean"])
-    mean = mean_text(row["top1_mean"], row["top1_std"]) + part_text(row) if measured else missing_text(row["status"])
+    mean = accuracy_text(row) if measured else missing_text(row["status"])
     gap = row["top1_mean"] - row["reference_top1"]
     orders = [row["top1_mean"], row["recovered"], *(row[name] for name in COSTS)]
     mean_order, recovered_order, *cost_orders = [-1e9 if pd.isna(value) else float(value) for value in orders]

@@ -11,10 +11,12 @@ from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
-from leaderboards.results.text import difference_text, mean_text
+from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
+from leaderboards.results.verdicts import BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 
-NAMED = 3  # tied methods that are named; more are counted
+NAMED = 3  # methods of a verdict that are named; more are counted
+WORDS = {TIED: "Tied with it", NOT_KNOWN: "Not known from these seeds"}
 
 
 class Verdict(NamedTuple):
@@ -44,17 +46,23 @@ def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:
 
 
 def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield who is best, who is tied with it or how far behind the next method is, its cost, and the controls."""
-    best, *others = sorted(block, key=lambda row: -row["top1_mean"])
-    tied = [row["method"] for row in others if row["tied_with_best"] is True]
-    behind = [row for row in others if row["method"] not in tied]
-    yield f"{best['method']} is best with {mean_text(best['top1_mean'], best['top1_std'])} %."
-    if tied:
-        more = f" and {len(tied) - NAMED} more" if len(tied) > NAMED else ""
-        yield f"Tied with it: {', '.join(tied[:NAMED])}{more}."
+    """Yield who is best, who may be as good, how far behind the next method is, its cost, and the controls."""
+    sure = [row for row in block if row["verdict_best"] != NO_VERDICT]
+    best = max(sure or block, key=lambda row: row["top1_mean"])
+    if not sure:
+        yield f"{best['method']} has the highest mean, {mean_text(best['top1_mean'])} %: one seed, no verdict."
+    else:
+        yield f"{best['method']} is best with {accuracy_text(best)} %."
+    for verdict, words in WORDS.items():
+        names = [row["method"] for row in sure if row["verdict_best"] == verdict]
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            yield f"{words}: {', '.join(names[:NAMED])}{more}."
+    behind = [row for row in sure if row["verdict_best"] == BEHIND]
     if behind:
-        gap = difference_text(best["top1_mean"] - behind[0]["top1_mean"]).removeprefix("+")
-        yield f"{'After these' if tied else 'Next'} comes {behind[0]['method']}, {gap} points behind."
+        following = max(behind, key=lambda row: row["top1_mean"])
+        gap = difference_text(best["top1_mean"] - following["top1_mean"]).removeprefix("+")
+        yield f"The next that is behind is {following['method']}, by {gap} points."
     if not pd.isna(best["distill_seconds"]):
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]

@@ -2,7 +2,8 @@
 
 Friedman's test with Nemenyi's for all pairs (Demsar, 2006), by scikit-posthocs. A block is a dataset, IPC and student.
 It counts if it has a number for every method that has a number in any block of the protocol. Blocks of one dataset are
-not independent, so with many of them the diagram separates more methods than it should.
+not independent, so with many of them the diagram separates more methods than it should. Where no two methods are told
+apart, there is no diagram.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def critical_difference(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Plot a diagram for every protocol that has `METHODS` methods and `BLOCKS` complete blocks or more."""
+    """Plot a diagram for every protocol in which it tells two methods apart."""
     figures = {}
     with style.plotting():
         for protocol, accuracies in blocks(leaderboard).items():
-            if not _too_few(accuracies):
+            if not _nothing_to_show(accuracies):
                 figure = _diagram(accuracies)
                 style.note(figure, f"protocol {protocol}; mean rank over {len(accuracies)} blocks; joined: {TIED}")
                 figures[f"critical_difference_{file_name(protocol)}"] = figure
@@ -52,25 +53,35 @@ def not_plotted(leaderboard: pd.DataFrame) -> tuple[str, ...]:
     """Return a line per reason why there is no diagram, with the protocols that it holds for."""
     faults = defaultdict[str, list[str]](list)
     for protocol, accuracies in blocks(leaderboard).items():
-        faults[_too_few(accuracies)].append(protocol)
+        faults[_nothing_to_show(accuracies)].append(protocol)
     return tuple(f"critical difference, protocol {', '.join(names)}: {why}" for why, names in faults.items() if why)
 
 
-def _too_few(accuracies: pd.DataFrame) -> str:
-    """Return why blocks cannot be tested, an empty text if they can."""
+def _nothing_to_show(accuracies: pd.DataFrame) -> str:
+    """Return why a diagram would show nothing, an empty text if it shows something."""
     complete, methods = accuracies.shape
     if methods < METHODS:
         return f"{methods} of {METHODS} methods"
     if complete < BLOCKS:
         return f"{complete} of {BLOCKS} blocks (dataset, IPC, student) in which all {methods} methods were measured"
+    if not (_p_values(accuracies) < LEVEL).to_numpy().any():
+        return f"no two of {methods} methods are told apart in {complete} blocks (Friedman, Nemenyi, 5 %)"
     return ""
+
+
+def _p_values(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Return the p value of every two methods [methods, methods]."""
+    import scikit_posthocs
+
+    p_values: pd.DataFrame = scikit_posthocs.posthoc_nemenyi_friedman(accuracies)
+    return p_values
 
 
 def _diagram(accuracies: pd.DataFrame) -> Figure:
     import scikit_posthocs
 
     ranks = accuracies.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-    p_values = scikit_posthocs.posthoc_nemenyi_friedman(accuracies[ranks.index])
+    p_values = _p_values(accuracies[ranks.index])
     figure = Figure(figsize=(style.COLUMN, 1.0), layout="constrained")
     axes = figure.add_subplot()
     parts = scikit_posthocs.critical_difference_diagram(

@@ -11,6 +11,7 @@ import pandas as pd
 from leaderboards.results.axes import ROW
 from leaderboards.results.cells import appearance, ipc_order, joined
 from leaderboards.results.declared import Declared
+from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, beside
 from leaderboards.results.text import ipc_text
@@ -73,7 +74,7 @@ class Report:
         cells: one row per cell of the suite, also of those without a number (`cells.CELL_COLUMNS`).
         leaderboard: one row per dataset, IPC, method, protocol and student (`LEADERBOARD_COLUMNS`, then
             `standings.COLUMNS`).
-        pairwise: the difference of every two methods of a block (`pairwise.COLUMNS`).
+        blocks: the verdicts on the rows of every block.
         sets: the numbers of measures (`measures.table`).
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
@@ -85,7 +86,7 @@ class Report:
     paths: tuple[str, ...]
     cells: pd.DataFrame
     leaderboard: pd.DataFrame
-    pairwise: pd.DataFrame
+    blocks: Blocks
     sets: pd.DataFrame
     evaluations: pd.DataFrame
     declared: Declared

@@ -1,149 +1,101 @@
-"""Standings: the interval, the rank and the recovered fraction of every row, or the reason why a rank is refused.
+"""Standings: the interval, the rank, the part recovered and the verdicts of every row, or why a rank is refused.
 
-A rank needs its *controls* in the same block: the control (random real images) in three draws, the floor (noise), and
-the bound (the full training set) under the same protocol and student. The recovered fraction needs them too:
-``recovered = (row - control) / (bound - control)`` is 0 for random real images and 1 for the full set. It stays empty
-where the bound is not ahead of the control beyond noise.
+All numbers come from `verdicts`. A rank also needs its *controls* in the same block: the control (random real images)
+in three draws, the floor (noise), and the bound (the full training set) under the same protocol and student. The part
+recovered needs them too: ``(row - control) / (bound - control)`` is 0 for random real images and 1 for the full set. It
+stays empty where the bound is not ahead of the control. A row with fewer than two seeds has no verdict and no rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import statistics
-from leaderboards.results.axes import BLOCK, EVERY_IPC, Block, axis_values
-from leaderboards.results.pairwise import Pairwise, Rows, blocks, by_accuracy
+from leaderboards.results import axes, verdicts
+from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
+from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, WORDS, rows_by_role
-from leaderboards.results.statistics import Cells
 from leaderboards.results.text import missing_text
 
 DRAWS = 3  # of the control, at least
-COLUMNS = ["ci_low", "ci_high", "recovered", "rank", "rank_low", "rank_high", "tied_with_best", "refused"]
-INTEGERS = ["rank", "rank_low", "rank_high"]
+FLOATS = ["ci_low", "ci_high", "recovered", "recovered_low", "recovered_high"]
+INTEGERS = ["rank", "rank_low", "rank_high", "seeds_needed_control", "seeds_needed_best"]
+COLUMNS = [
+    *(*FLOATS, "rank", "rank_low", "rank_high"),
+    *("verdict_control", "seeds_needed_control", "verdict_best", "seeds_needed_best", "refused"),
+]
+Rows = Mapping[tuple[axes.Block, str], Mapping[str, Any]]  # the row of the leaderboard that has a role in a block
 
 
-@dataclass(frozen=True)
-class Controls:
-    """The control and the bound of one block.
-
-    Attributes:
-        control: accuracies of random real images.
-        bound: accuracies of the full training set.
-        missing: which of control, floor and bound are missing, in words.
-    """
-
-    control: Cells
-    bound: Cells
-    missing: tuple[str, ...]
-
-    @property
-    def refused(self) -> str:
-        """Why there is no rank, or no recovered fraction; "" where there are both."""
-        if self.missing:
-            return f"rank refused: {', '.join(self.missing)}"
-        return "" if self.range else f"nothing to recover: {WORDS[BOUND]} is not ahead of {WORDS[CONTROL]} beyond noise"
-
-    @property
-    def range(self) -> float | None:
-        """The lead of the bound over the control in percent points; None where it is within noise."""
-        if self.missing:
-            return None
-        gap, _ = statistics.difference(self.bound, self.control)
-        return statistics.mean(self.bound).value - self.start if gap.value > 0 and not gap.includes_zero else None
-
-    @property
-    def start(self) -> float:
-        """The mean accuracy of the control."""
-        return statistics.mean(self.control).value
-
-
-def with_standings(board: pd.DataFrame, cells: pd.DataFrame, pairwise: Pairwise) -> pd.DataFrame:
+def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """Return a leaderboard with `COLUMNS` appended.
 
-    Accuracies are in percent, ``recovered`` is a fraction, ranks are those of the means in a block. A method whose set
-    is the same at every IPC, such as `full`, has an interval but no rank.
+    Accuracies are in percent, ``recovered`` is a fraction, ranks are those of the means in a block. ``verdict_control``
+    and ``verdict_best`` are ``ahead``, ``behind``, ``tied``, ``not known`` or ``no verdict``, and empty for the control
+    and the best themselves; ``seeds_needed_*`` says how many seeds would tell, and is empty where the verdict is known
+    or `power.MOST` seeds do not suffice. A method whose set is the same at every IPC, such as `full`, has an interval
+    only.
 
     Args:
         board: as `leaderboard.leaderboard` returns it.
-        cells: the cells of its rows, as `cells.cells_table` returns them.
-        pairwise: the differences between all methods of a block.
+        blocks: of its cells, as `pairwise.blocks` returns them.
     """
-    by_block = blocks(cells)
-    roles = rows_by_role(rows_of(board))
-    standing: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for (suite, *axes), rows in board.groupby(["suite", *BLOCK], sort=False):
-        block = tuple(axes)
-        methods = by_block.get(block, {})
-        for name in rows["method"]:
-            standing[*block, name] = {"refused": "", **(_interval(methods[name]) if name in methods else {})}
-        if block[BLOCK.index("ipc")] != EVERY_IPC:
-            controls = _controls(block, by_block, roles)
-            ranks = {} if controls.missing else _ranks("/".join(map(str, (suite, *block))), methods)
-            for name, values in _competing(block, methods, controls, pairwise):
-                standing[*block, name] |= {**ranks.get(name, {}), **values}
-    keys = [axis_values(row, [*BLOCK, "method"]) for row in rows_of(board)]
-    added = pd.DataFrame([standing[key] for key in keys], columns=COLUMNS, index=board.index)
-    types = {**dict.fromkeys(COLUMNS[:3], "float64"), **dict.fromkeys(INTEGERS, "Int64")}
-    return pd.concat([board, added.astype(types)], axis=1)
+    rows = rows_of(board)
+    roles = rows_by_role(rows)
+    missing = {key: _missing_controls(key, blocks, roles) for key in blocks}
+    standings = []
+    for row in rows:
+        key = axis_values(row, BLOCK)
+        measured = key in blocks and row["method"] in blocks[key].rows
+        found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": ""}
+        standings.append(found)
+    added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
+    texts = added[["verdict_control", "verdict_best"]].fillna("")
+    types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
+    return pd.concat([board, added.astype(types).assign(**{name: texts[name] for name in texts})], axis=1)
 
 
-def _competing(
-    block: Block, methods: Rows, controls: Controls, pairwise: Pairwise
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the standing of every method of a block that has a number, without its rank."""
-    order = by_accuracy(methods)
-    for name in order:
-        tied = name == order[0] or pairwise.tied(block, order[0], name)
-        values: dict[str, Any] = {"refused": controls.refused, "tied_with_best": tied}
-        if controls.range:
-            values["recovered"] = (statistics.mean(methods[name]).value - controls.start) / controls.range
-        yield name, values
+def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -> dict[str, Any]:
+    """Return the standing of a row that has a number."""
+    low, high = block.model.means[name].interval or (None, None)
+    standing: dict[str, Any] = {
+        "ci_low": None if low is None else max(low, 0.0),
+        "ci_high": None if high is None else min(high, 100.0),
+        "refused": "",
+    }
+    if key[BLOCK.index("ipc")] == EVERY_IPC:
+        return standing
+    control = next((row for row in block.rows if block.roles.get(row) == CONTROL), None)
+    for against, other in (("control", control), ("best", block.best)):
+        if other not in (None, name):
+            found = block.compare(name, other)
+            standing[f"verdict_{against}"] = found.verdict
+            standing[f"seeds_needed_{against}"] = found.seeds.units if found.seeds else None
+    if block.best is None:
+        standing["verdict_best"] = verdicts.NO_VERDICT
+    if missing:
+        return {**standing, "refused": f"rank refused: {missing}"}
+    standing |= dict(zip(("rank", "rank_low", "rank_high"), block.ranks.get(name, ()), strict=False))
+    if part := block.recovered(name):
+        standing |= {"recovered": part.value, "recovered_low": part.low, "recovered_high": part.high}
+    return {**standing, "refused": f"no part recovered: {block.refused}" if block.refused else ""}
 
 
-def _interval(cells: Cells) -> dict[str, float]:
-    """Return the interval of a mean, cut at 0 and 100 percent."""
-    interval = statistics.mean(cells).interval
-    return {"ci_low": max(interval[0], 0.0), "ci_high": min(interval[1], 100.0)} if interval else {}
-
-
-def _ranks(block_name: str, methods: Rows) -> dict[str, dict[str, int]]:
-    """Return the rank of every method with its interval; 1 is the best, and equal means share the better rank.
-
-    Args:
-        block_name: decides the random numbers of the intervals.
-        methods: of the block, with their accuracies.
-    """
-    means = {name: statistics.mean(cells).value for name, cells in methods.items()}
-    ranks = {name: 1 + sum(other > value for other in means.values()) for name, value in means.items()}
-    names = sorted(methods)
-    standing = {name: {"rank": ranks[name]} for name in names}
-    bounds = statistics.rank_intervals([methods[name] for name in names], block_name)
-    for name, (low, high) in zip(names, bounds or (), strict=bool(bounds)):
-        standing[name] |= {"rank_low": min(low, ranks[name]), "rank_high": max(high, ranks[name])}
-    return standing
-
-
-def _controls(
-    block: Block, by_block: Mapping[Block, Rows], roles: Mapping[tuple[Block, str], Mapping[str, Any]]
-) -> Controls:
-    """Return the controls of a block, and which are missing."""
-    every_ipc = tuple(EVERY_IPC if axis == "ipc" else value for axis, value in zip(BLOCK, block, strict=True))
-    control, bound = roles.get((block, CONTROL)), roles.get((every_ipc, BOUND))
-    random = by_block.get(block, {}).get(control["method"], {}) if control else {}
-    full = by_block.get(every_ipc, {}).get(bound["method"], {}) if bound else {}
-    missing = [_missing(FLOOR, roles.get((block, FLOOR)))]
-    draws = len({draw for draw, _ in random})
+def _missing_controls(key: axes.Block, blocks: Blocks, roles: Rows) -> str:
+    """Return which of control, floor and bound are missing in a block, in words; "" where none is."""
+    control, bound = roles.get((key, CONTROL)), roles.get(((key[0], EVERY_IPC, *key[2:]), BOUND))
+    cells = blocks[key].rows.get(control["method"], {}) if control else {}
+    draws = len({cell[0] for cell in cells})
+    missing = [_missing(FLOOR, roles.get((key, FLOOR)))]
     if control and 0 < draws < DRAWS:
         missing.append(f"{control['method']} has {draws} of {DRAWS} draws")
     elif draws < DRAWS:
         missing.append(_missing(CONTROL, control))
     missing.append(_missing(BOUND, bound))
-    return Controls(random, full, tuple(words for words in missing if words))
+    return ", ".join(words for words in missing if words)
 
 
 def _missing(role: str, row: Mapping[str, Any] | None) -> str:

@@ -8,44 +8,57 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.results.axes import BLOCK, EVERY_IPC, Block, axis_values
-from leaderboards.results.pairwise import Pairwise
+from leaderboards.results import axes
+from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
+from leaderboards.results.pairwise import Blocks
+from leaderboards.results.verdicts import NOT_KNOWN, TIED
 
 WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
+SIGNS = {TIED: "≈", NOT_KNOWN: "?"}
 DIGITS = 2  # to which two means are compared before one of them is called better
+
+
+MARKS_LEGEND = (
+    "≈ tied with the best (equivalence shown within 1 point), "
+    "? not known from these seeds; all other rows are behind the best, corrected for the number of comparisons. "
+    "A number without ± is one seed and has no verdict; n/N: n of N cells are done."
+)
 
 
 class Mark(NamedTuple):
     """How a number is marked in its block."""
 
     rank: int = 0  # 1: the best, 2: the second, 0: all others
-    tied: bool = False  # within noise of the best; False for the best itself
+    sign: str = ""  # the verdict against the best, `SIGNS`
 
 
-def marks(rows: Sequence[Mapping[str, Any]], pairwise: Pairwise) -> list[Mark]:
-    """Return the mark of every row: the best of its block, the second, and which rows are within noise of the best.
+def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
+    """Return the mark of every row: the best of its block, the second, and which rows may be as good as the best.
 
-    A row competes with those of the given rows that share its dataset, IPC, protocol and student. Equal means share a
-    rank; the first of equal bests counts as the best, and others may tie with it. A row has no mark if it has no
-    number, no competitor, or no IPC of its own (such as the full set).
+    A row competes with those of the given rows that share its dataset, IPC, protocol and student. A row with one seed
+    is the best only where all have one. Equal means share a rank. No row is marked that has no number, no competitor,
+    or no IPC of its own (such as the full set).
 
     Args:
         rows: rows of a leaderboard, of one block or of several.
-        pairwise: the differences between the rows of every block.
+        blocks: the verdicts on the rows of every block.
     """
-    blocks = defaultdict[Block, dict[int, float]](dict)
+    positions = defaultdict[axes.Block, list[int]](list)
     for position, row in enumerate(rows):
         if row["ipc"] != EVERY_IPC and not pd.isna(row["top1_mean"]):
-            blocks[axis_values(row, BLOCK)][position] = round(float(row["top1_mean"]), DIGITS)
-    marked = [Mark()] * len(rows)
-    for block, means in blocks.items():
+            positions[axis_values(row, BLOCK)].append(position)
+    found = [Mark()] * len(rows)
+    for block, members in positions.items():
+        several = [position for position in members if not pd.isna(rows[position]["top1_std"])] or members
+        means = {position: round(float(rows[position]["top1_mean"]), DIGITS) for position in several}
         best = max(means, key=lambda position: means[position])
         levels = sorted(set(means.values()), reverse=True)[:2]
-        for position, mean in means.items() if len(means) > 1 else ():
-            rank = levels.index(mean) + 1 if mean in levels else 0
-            tied = position != best and pairwise.tied(block, rows[best]["method"], rows[position]["method"])
-            marked[position] = Mark(rank, tied)
-    return marked
+        for position in members if len(members) > 1 else ():
+            compared = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
+            sign = SIGNS.get(compared.verdict, "") if position != best else ""
+            mean = means.get(position)
+            found[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, sign)
+    return found
 
 
 def mean_text(mean: float, deviation: float | None = None, plus_minus: str = "±") -> str:
@@ -69,6 +82,11 @@ def missing_text(status: str) -> str:
 def part_text(row: Mapping[str, Any]) -> str:
     """Return `` (2/3)`` where only some cells of a row are done, else an empty text."""
     return f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
+
+
+def accuracy_text(row: Mapping[str, Any]) -> str:
+    """Return the mean of a row with its deviation, `` (2/3)`` behind it where cells are missing."""
+    return mean_text(row["top1_mean"], row["top1_std"]) + part_text(row)
 
 
 def ipc_text(ipc: int) -> str:

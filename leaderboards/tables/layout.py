@@ -9,18 +9,15 @@ import pandas as pd
 
 from leaderboards.results.axes import ROW
 from leaderboards.results.references import Reference
-from leaderboards.results.text import difference_text, ipc_text, mean_text, missing_text, part_text
+from leaderboards.results.text import MARKS_LEGEND, accuracy_text, difference_text, ipc_text, missing_text
 from leaderboards.tables.paper import Entry, Table
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
 CSV_COLUMNS = [
-    *(*ROW, "status", "reason", "top1_mean", "top1_std", "seeds", "rank", "tied_with_best"),
+    *(*ROW, "status", "reason", "top1_mean", "top1_std", "seeds", "rank", "verdict_best"),
     *("published_top1", "published_std", "difference", "source"),
 ]
-LEGEND = (
-    "Mean ± standard deviation over seeds. Bold: the best of its column; underlined: the second; "
-    "≈: tied with the best (the 95 % interval of the difference contains 0)."
-)
+LEGEND = f"Mean ± standard deviation over seeds. Bold: the best; underlined: the second. {MARKS_LEGEND}"
 Origin = tuple[str, str]  # the source of a published number and its protocol
 
 
@@ -28,7 +25,7 @@ def to_sheet(table: Table) -> Sheet:
     """Return a table as text: a line per method, below it a line per publication, then the differences of pairs."""
     origins = _origins(table)
     legend = [LEGEND]
-    legend += ["Differences: ± one standard error."] if table.differences else []
+    legend += ["Differences over matched draws and seeds: ± one standard error."] if table.differences else []
     legend += ["Published: the number, and in brackets our number minus the published one."] if origins else []
     return Sheet(
         table.name,
@@ -85,7 +82,7 @@ def _measured(entry: Entry | None) -> Cell:
         return Cell("\N{EN DASH}", measured=False)
     if entry.mean is None:
         return Cell(missing_text(entry.row["status"]), measured=False)
-    return Cell(mean_text(entry.mean, entry.row["top1_std"]) + part_text(entry.row), entry.mark)
+    return Cell(accuracy_text(entry.row), entry.mark)
 
 
 def _published(entry: Entry | None, origin: Origin) -> str:
@@ -103,7 +100,7 @@ def _csv_rows(entry: Entry) -> Iterator[dict[str, Any]]:
         "ipc": ipc_text(entry.row["ipc"]),
         "top1_mean": mean,
         "rank": entry.mark.rank or None,
-        "tied_with_best": entry.mark.tied or None,
+        "verdict_best": entry.row.get("verdict_best", ""),
     }
     for row in entry.published:
         gap = None if mean is None else round(mean - row.top1, 2)

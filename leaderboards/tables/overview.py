@@ -18,9 +18,9 @@ from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC, SCORED, STUDENT, axis_values
 from leaderboards.results.columns import Column
 from leaderboards.results.declared import Declared, Values
-from leaderboards.results.pairwise import Pairwise
+from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
-from leaderboards.results.text import Mark, ipc_text, marks, mean_text, rank_text, recovered_text
+from leaderboards.results.text import MARKS_LEGEND, Mark, accuracy_text, ipc_text, marks, rank_text, recovered_text
 from leaderboards.results.units import size, value_text
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
@@ -42,13 +42,11 @@ LEGEND = {
     "rank": "Rank: with its 95 % interval.",
     "HLR ↓": "HLR: the accuracy lost against the full set, both with hard labels.",
     "IOR ↑": "IOR: the accuracy gained over random real images.",
-    "LRS ↑": "LRS and ARS: label-robust and augmentation-robust score (weights 0.5), 0.269 for no advantage.",
+    "LRS ↑": "LRS: label-robust score, of HLR and IOR with weights 0.5.",
+    "ARS ↑": "ARS: augmentation-robust score (weights 0.5); no advantage over random real images scores 0.269.",
     "transport cost ↓": "Transport cost: from the barycenter to the real features of its class.",
 }
-MARKS = (
-    "Bold: the best of its column; underlined: the second; ≈: tied with the best. "
-    "↑: higher is better; ↓: lower is better."
-)
+MARKS = f"Bold: the best; underlined: the second. {MARKS_LEGEND} ↑: higher is better; ↓: lower is better."
 LABELS = "bytes of labels"  # the line with the bytes of the labels of a set
 FLOOR = "real images"  # the line with the values that random real images reach
 
@@ -56,14 +54,12 @@ FLOOR = "real images"  # the line with the values that random real images reach
 Shown = tuple[str, dict[str, Cell]]  # the heading of a column, and its cells by line
 
 
-def overviews(
-    board: pd.DataFrame, pairwise: Pairwise, declared: Declared, further: Iterable[pd.DataFrame]
-) -> list[Sheet]:
+def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: Iterable[pd.DataFrame]) -> list[Sheet]:
     """Return a table per dataset, IPC and student of which more is known than one accuracy per method.
 
     Args:
         board: a leaderboard with standings.
-        pairwise: the differences between its rows.
+        blocks: the verdicts on its rows.
         declared: the values of the columns that evaluators and measures declare.
         further: scores and costs, each with a row per dataset, IPC, method and student.
     """
@@ -82,7 +78,7 @@ def overviews(
         columns = _known_columns(declared.columns, values, set(own["method"]))
         if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
             rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
-            sheets.append(_sheet(axes, rows_of(rows), columns, pairwise))
+            sheets.append(_sheet(axes, rows_of(rows), columns, blocks))
     return sheets
 
 
@@ -111,12 +107,12 @@ def to_csv(sheet: Sheet) -> bytes:
     return frame.to_csv(lineterminator="\n").encode()
 
 
-def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], pairwise: Pairwise) -> Sheet:
+def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks: Blocks) -> Sheet:
     dataset, ipc, student = axes
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
     main = [row for row in rows if row["protocol"] == (scores.ANY if scores.ANY in protocols else protocols[0])]
     columns = [
-        *_accuracies(rows, protocols, pairwise),
+        *_accuracies(rows, protocols, blocks),
         ("recovered", {row["method"]: Cell(recovered_text(row["recovered"])) for row in main}),
         ("rank", {row["method"]: Cell(rank_text(row)) for row in main}),
         *declared,
@@ -142,12 +138,12 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], pairwis
     )
 
 
-def _accuracies(rows: Sequence[Values], protocols: Sequence[str], pairwise: Pairwise) -> list[Shown]:
+def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks) -> list[Shown]:
     """Return a column per protocol: mean accuracies, and below them the bytes of the labels of a set."""
     columns: dict[str, dict[str, Cell]] = {protocol: {} for protocol in protocols}
     bytes_of: dict[str, list[float]] = {protocol: [] for protocol in protocols}
-    for row, mark in zip(rows, marks(rows, pairwise), strict=True):
-        columns[row["protocol"]][row["method"]] = Cell(mean_text(row["top1_mean"], row["top1_std"]), mark)
+    for row, mark in zip(rows, marks(rows, blocks), strict=True):
+        columns[row["protocol"]][row["method"]] = Cell(accuracy_text(row), mark)
         if row["ipc"] != EVERY_IPC and not pd.isna(row["labels_bytes"]):
             bytes_of[row["protocol"]].append(row["labels_bytes"])
     for protocol, counts in bytes_of.items():

@@ -1,6 +1,6 @@
 """The tables of a paper: methods by dataset and IPC, ablation, one hyperparameter, students, pairs of methods.
 
-In every column the best mean is marked, and the second best, and what is tied with the best (`text.marks`).
+In every column the best mean is marked, and the second best, and what may be as good as the best (`text.marks`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 from leaderboards.results import variants
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.leaderboard import absent
-from leaderboards.results.pairwise import Pairwise
+from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
 from leaderboards.results.roles import CONTROL
@@ -33,7 +33,7 @@ class Entry:
 
     Attributes:
         row: the row of the leaderboard.
-        mark: whether the accuracy is the best of its column, the second, or tied with the best.
+        mark: whether the accuracy is the best of its column, the second, or may be as good.
         published: published accuracies that may stand beside it.
     """
 
@@ -73,18 +73,18 @@ class Table:
 
 
 def tables(
-    leaderboard: pd.DataFrame, references: Sequence[Reference], pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+    leaderboard: pd.DataFrame, references: Sequence[Reference], blocks: Blocks, pairs: Sequence[tuple[str, str]]
 ) -> list[Table]:
     """Return every table that a leaderboard can fill, in the order of `ORDER`.
 
     Args:
         leaderboard: with or without standings.
         references: published accuracies.
-        pairwise: the differences between the rows of every block.
+        blocks: the verdicts on the rows of every block.
         pairs: the pairs of methods that the suite declares.
     """
     made: list[Table] = []
-    make = partial(_table, references=references, pairwise=pairwise)
+    make = partial(_table, references=references, blocks=blocks)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
         varied = [*make(ABLATION, end, f"Ablation: top-1 accuracy (%). {facts}", variants.ablation(rows))]
@@ -98,7 +98,7 @@ def tables(
             made += make(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
         caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
         paired = make(PAIRS, end, caption, variants.pairs(rows, pairs))
-        made += [*varied, *(replace(table, differences=_differences(table, pairwise, pairs)) for table in paired)]
+        made += [*varied, *(replace(table, differences=_differences(table, blocks, pairs)) for table in paired)]
     for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Top-1 accuracy (%) of every student. Dataset {dataset}, protocol {protocol}."
@@ -113,7 +113,7 @@ def _table(
     rows: pd.DataFrame,
     *,
     references: Sequence[Reference],
-    pairwise: Pairwise,
+    blocks: Blocks,
     order: Sequence[str] = (),
 ) -> Iterator[Table]:
     """Yield the table of some rows, or nothing where the rows that it compares have no number.
@@ -130,7 +130,7 @@ def _table(
     methods = sorted(best_first, key=lambda name: (name in footer, order.index(name) if name in order else len(order)))
     entries: dict[str, dict[Column, Entry]] = {method: {} for method in methods}
     dictionaries = rows_of(listed)
-    for row, mark in zip(dictionaries, marks(dictionaries, pairwise), strict=True):
+    for row, mark in zip(dictionaries, marks(dictionaries, blocks), strict=True):
         entry = Entry(row, mark, _published(row, references))
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
     reasons = tuple(f"{title}. {line}" for title, lines in absent(rows, rows.iloc[0]["suite"]) for line in lines)
@@ -168,16 +168,17 @@ def _published(row: Mapping[str, Any], references: Sequence[Reference]) -> tuple
 
 
 def _differences(
-    table: Table, pairwise: Pairwise, pairs: Sequence[tuple[str, str]]
+    table: Table, blocks: Blocks, pairs: Sequence[tuple[str, str]]
 ) -> tuple[tuple[str, dict[Column, Gap]], ...]:
     """Return a line per pair of which the table has both methods: its heading, and the difference by column."""
     lines = []
     for one, other in pairs:
         if {one, other} <= set(table.entries):
-            gaps = {
-                column: gap
-                for column, entry in table.entries[one].items()
-                if (gap := pairwise.difference(axis_values(entry.row, BLOCK), one, other))
-            }
+            gaps = {}
+            for column, entry in table.entries[one].items():
+                block = blocks.get(axis_values(entry.row, BLOCK))
+                if block and {one, other} <= block.rows.keys():
+                    gap = block.compare(one, other, plan=False).gap
+                    gaps[column] = (gap.value, gap.error)
             lines.append((f"{one} \N{MINUS SIGN} {other}", gaps))
     return tuple(lines)

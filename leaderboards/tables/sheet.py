@@ -15,7 +15,7 @@ class Cell:
 
     Attributes:
         text: the number, or the word that stands in its place.
-        mark: whether the number is the best of its column, the second, or tied with the best.
+        mark: whether the number is the best of its column, the second, or may be as good.
         measured: False where a word stands in place of a number.
     """
 

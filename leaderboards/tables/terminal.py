@@ -17,15 +17,15 @@ from rich.text import Text
 
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
-from leaderboards.results.pairwise import Pairwise
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import (
+    MARKS_LEGEND,
     Mark,
+    accuracy_text,
     ipc_text,
     marks,
     mean_text,
     missing_text,
-    part_text,
     rank_text,
     recovered_text,
 )
@@ -50,7 +50,7 @@ COSTS: dict[str, Callable[[Row], str]] = {
 LEAST_IMPORTANT = ("memory", "relabel", "evaluate", "published", "distill", "labels", "images", "recovered", "rank")
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only a line below the headings
 NOTE = (
-    "Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC; ≈: tied with it. "
+    f"Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {MARKS_LEGEND} "
     "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
     "Costs are means per cell, without the teacher's. leaderboard.csv names the sources of published numbers."
 )
@@ -65,11 +65,10 @@ class Board:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
-        pairwise = Pairwise(self.report.pairwise)
         rows = self.rows[self.rows["status"] != "skipped"]
         for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
-            found = marks(dictionaries, pairwise)
+            found = marks(dictionaries, self.report.blocks)
             texts = [self._texts(row, mark) for row, mark in zip(dictionaries, found, strict=True)]
             yield _table(_title(group), texts, [mark.rank == 1 for mark in found], options.max_width)
             if refusals := _refusals(group):
@@ -158,7 +157,7 @@ def _title(rows: pd.DataFrame) -> str:
 def _accuracy(row: Row, mark: Mark) -> str:
     if pd.isna(row["top1_mean"]):
         return missing_text(row["status"])
-    return mean_text(row["top1_mean"], row["top1_std"]) + ("≈" if mark.tied else "") + part_text(row)
+    return accuracy_text(row) + mark.sign
 
 
 def _refusals(rows: pd.DataFrame) -> list[str]:

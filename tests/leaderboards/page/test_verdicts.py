@@ -21,28 +21,35 @@ def fill(store: FakeStore, levels: dict[str, list[float]], **axes) -> None:
             store.done(store.cell(method=method, seed=seed, **axes), top1=top1, seconds=50.0)
 
 
-def test_a_verdict_names_the_best_the_tied_the_next_and_the_controls(store):
+def test_a_verdict_names_the_best_what_may_be_as_good_the_next_and_the_controls(store):
     fill(store, {"wmdd": [70, 71, 72], "mmd": [69, 71, 71], "sre2l": [60, 61, 62], "random_real": [50, 51, 52]})
     fill(store, {"full": [95]}, ipc=0)
     (verdict,) = verdicts(store.build().leaderboard)
     assert verdict.block == "digits, IPC 10"
     assert verdict.sentence == (
-        "wmdd is best with 71.0 ± 1.0 %. Tied with it: mmd. After these comes sre2l, 10.0 points behind. "
+        "wmdd is best with 71.0 ± 1.0 %. Not known from these seeds: mmd. "
+        "The next that is behind is sre2l, by 10.0 points. "
         "A set of wmdd takes 1 min 40 s to distill. For comparison: random_real 51.0 %, full 95.0 %."
     )
 
 
-def test_without_a_tie_the_next_method_follows(store):
-    fill(store, {"wmdd": [70, 71], "mmd": [60, 61]})
+def test_a_tie_is_named_as_one(store):
+    fill(store, {"wmdd": [70, 70.1, 70.2], "mmd": [70, 70.1, 70.1], "sre2l": [60, 60.1, 60.2]})
     (verdict,) = verdicts(store.build().leaderboard)
-    assert "Next comes mmd, 10.0 points behind." in verdict.sentence
+    assert "Tied with it: mmd. The next that is behind is sre2l" in verdict.sentence
+
+
+def test_without_a_tie_the_next_method_follows(store):
+    fill(store, {"wmdd": [70, 71, 70.5], "mmd": [60, 61, 60.5]})
+    (verdict,) = verdicts(store.build().leaderboard)
+    assert "The next that is behind is mmd, by 10.0 points." in verdict.sentence
     assert "Tied" not in verdict.sentence
 
 
-def test_many_ties_are_counted(store):
+def test_many_rows_of_a_verdict_are_counted(store):
     fill(store, {name: [50, 60] for name in ("a", "b", "c", "d", "e", "f")})
     (verdict,) = verdicts(store.build().leaderboard)
-    assert "Tied with it: b, c, d and 2 more." in verdict.sentence
+    assert "Not known from these seeds: b, c, d and 2 more." in verdict.sentence
 
 
 def test_a_single_method_wins_nothing(store):
@@ -57,4 +64,4 @@ def test_verdicts_are_under_the_protocol_that_ranks(store):
     board = store.build().leaderboard
     assert main_protocol(board) == "standard"
     (verdict,) = verdicts(board)
-    assert verdict.sentence.startswith("wmdd is best with 70.0 %.")
+    assert verdict.sentence.startswith("wmdd has the highest mean, 70.0 %: one seed, no verdict.")

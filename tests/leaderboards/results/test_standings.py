@@ -1,4 +1,4 @@
-"""Standings: ranks that need their controls, the recovered fraction, ties that all tables share, the diagram."""
+"""Standings: ranks that need their controls, the part recovered, verdicts that all tables share, the diagram."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from readable import readable
 
 from leaderboards import report
 from leaderboards.plots import critical_difference
-from leaderboards.results import references
+from leaderboards.results import pairwise, references
 from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
-from leaderboards.results.pairwise import Pairwise
 from leaderboards.tables import paper
 
 CONTROLS = {"noise": [20, 21], "random_real": [60, 61, 59], "full": [90, 91]}
@@ -94,8 +93,8 @@ def test_where_random_images_do_as_well_as_all_there_is_nothing_to_recover_but_a
     built = store.build()
     row = rows(built)["wmdd"]
     assert (row["recovered"], row["rank"]) == ("", "1")
-    assert "nothing to recover" in row["refused"]
-    assert "nothing to recover" in report.text(built)
+    assert row["refused"] == "no part recovered: full against random_real: not known"
+    assert row["refused"] in report.text(built)
 
 
 def test_roles_decide_and_not_names(store):
@@ -120,55 +119,98 @@ def test_new_columns_come_last(store):
     header = (Path(store.build().folder) / "leaderboard.csv").read_text().splitlines()[0].split(",")
     assert header[: len(LEADERBOARD_COLUMNS)] == LEADERBOARD_COLUMNS
     assert header[len(LEADERBOARD_COLUMNS) :] == [
-        *("ci_low", "ci_high", "recovered", "rank", "rank_low", "rank_high", "tied_with_best", "refused")
+        *("ci_low", "ci_high", "recovered", "recovered_low", "recovered_high", "rank", "rank_low", "rank_high"),
+        *("verdict_control", "seeds_needed_control", "verdict_best", "seeds_needed_best", "refused"),
     ]
 
 
 def test_an_interval_holds_its_mean_and_ends_where_percentages_do(store):
     fill(store, {"steady": [50.0, 51.0, 50.5], "wild": [98.0, 60.0], "single": [50.0]})
     found = rows(store.build())
-    assert float(found["steady"]["ci_low"]) == pytest.approx(50.5 - 4.3027 * 0.5 / 3**0.5, abs=0.01)
+    assert 50.5 - float(found["steady"]["ci_low"]) == pytest.approx(float(found["steady"]["ci_high"]) - 50.5, abs=0.011)
     assert (found["wild"]["ci_low"], found["wild"]["ci_high"]) == ("0.0", "100.0")
     assert (found["single"]["ci_low"], found["single"]["ci_high"]) == ("", "")
 
 
-def test_ranks_come_with_their_intervals(store):
-    fill(store, {**CONTROLS, "ahead": [80, 81, 80.4], "close": [79.9, 81.1, 80.2], "noise": [20, 21, 20.2]})
+def test_a_row_alone_has_the_interval_of_student(store):
+    fill(store, {"full": [50.0, 51.0, 50.5]})
+    assert float(rows(store.build())["full"]["ci_low"]) == pytest.approx(50.5 - 4.3027 * 0.5 / 3**0.5, abs=0.01)
+
+
+CLOSE = {"ahead": [80, 81, 80.4], "close": [79.9, 81.1, 80.2], "noise": [20, 21, 20.2]}
+
+
+def test_ranks_come_with_their_intervals_and_verdicts(store):
+    fill(store, {**CONTROLS, **CLOSE})
     found = rows(store.build())
     bounds = {name: (row["rank_low"], row["rank_high"]) for name, row in found.items()}
     assert bounds["ahead"] == bounds["close"] == ("1", "2")
     assert bounds["noise"] == ("4", "4")
-    assert (found["ahead"]["tied_with_best"], found["close"]["tied_with_best"]) == ("True", "True")
-    assert found["noise"]["tied_with_best"] == "False"
+    best = {name: found[name]["verdict_best"] for name in ("ahead", "close", "random_real", "noise", "full")}
+    assert best == {"ahead": "", "close": "not known", "random_real": "behind", "noise": "behind", "full": ""}
+    assert int(found["close"]["seeds_needed_best"]) > 3
+    assert found["noise"]["seeds_needed_best"] == ""
+    control = {name: found[name]["verdict_control"] for name in ("ahead", "close", "random_real", "noise", "full")}
+    assert control == {"ahead": "ahead", "close": "ahead", "random_real": "", "noise": "behind", "full": ""}
 
 
-def test_a_tie_is_the_same_tie_everywhere(store):
-    """Noise that both share: the paired rule parts what independent means would not, wherever a tie is shown."""
-    common = [0.0, 20.0, -15.0]
-    fill(
-        store,
-        {
-            "ahead": [70 + c for c in common],
-            "behind": [69 + c + d for c, d in zip(common, (0.1, -0.1, 0), strict=True)],
-        },
+def test_rows_that_are_equal_within_a_point_are_tied(store):
+    fill(store, {**CONTROLS, "a": [80, 80.1, 79.9], "b": [80.02, 80.1, 79.9], "random_real": [60, 60.1, 59.9]})
+    found = rows(store.build())
+    assert (found["b"]["verdict_best"], found["a"]["verdict_best"]) == ("", "tied")
+    assert found["a"]["seeds_needed_best"] == ""
+
+
+def test_one_seed_has_no_verdict_and_no_rank(store):
+    fill(store, {**CONTROLS, **CLOSE, "single": [99]})
+    found = rows(store.build())
+    row = found["single"]
+    assert (row["verdict_control"], row["verdict_best"], row["rank"], row["ci_low"]) == (
+        "no verdict",
+        "no verdict",
+        "",
+        "",
     )
+    assert found["ahead"]["rank"] == "1"
+    assert found["ahead"]["verdict_best"] == ""
+
+
+def test_where_all_rows_have_one_seed_none_is_the_best(store):
+    fill(store, {"a": [50], "b": [60], "random_real": [40]})
+    found = rows(store.build())
+    assert {row["verdict_best"] for row in found.values()} == {"no verdict"}
+    assert found["a"]["verdict_control"] == "no verdict"
+
+
+def test_the_part_recovered_has_an_interval(store):
+    fill(store, {**CONTROLS, "half": [75.5, 74.5], "best": [90.5, 90.5]})
+    row = rows(store.build())["half"]
+    assert float(row["recovered_low"]) < float(row["recovered"]) < float(row["recovered_high"])
+
+
+def test_a_verdict_is_the_same_verdict_everywhere(store):
+    fill(store, {**CONTROLS, **CLOSE})
     built = store.build()
-    (table,) = paper.tables(built.leaderboard, references.load(), Pairwise(built.pairwise), ())
-    (pair,) = built.pairwise.to_dict("records")
-    (entry,) = table.entries["behind"].values()
-    assert pair["rule"] == "paired"
-    assert pair["ci_low"] > 0
-    assert (pair["tied"], entry.tied, rows(built)["behind"]["tied_with_best"]) == (False, False, "False")
+    (table,) = paper.tables(built.leaderboard, references.load(), built.blocks, ())
+    compared = pairwise.table("main", built.blocks).set_index(["method", "other"])
+    (entry,) = table.entries["close"].values()
+    pair = compared.loc[("ahead", "close")]
+    assert (pair["verdict"], entry.mark.sign, rows(built)["close"]["verdict_best"]) == ("not known", "?", "not known")
+    assert pair["ci_low"] < 0 < pair["ci_high"]
+    assert compared.loc[("ahead", "random_real"), "verdict"] == rows(built)["ahead"]["verdict_control"] == "ahead"
 
 
-def test_every_pair_of_a_block_is_compared_once(store):
+def test_every_pair_of_a_block_is_compared_once_and_the_bound_with_the_control(store):
     fill(store, {**CONTROLS, "wmdd": [70, 71]})
-    compared = store.build().pairwise
-    assert {frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)} == {
-        frozenset(pair) for pair in (("wmdd", "noise"), ("wmdd", "random_real"), ("random_real", "noise"))
-    }
+    built = store.build()
+    compared = pairwise.table("main", built.blocks).query("ipc == 10")
+    assert [frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)] == [
+        frozenset(pair)
+        for pair in (("full", "random_real"), ("wmdd", "random_real"), ("wmdd", "noise"), ("random_real", "noise"))
+    ]
     assert (compared["difference"] >= 0).all()
-    assert ((compared["ci_low"] <= 0) == compared["tied"].astype(bool)).all()
+    assert list(compared["units"]) == [2, 2, 2, 2]
+    assert set(rows(built, "pairwise", "other")) == {"random_real", "noise"}
 
 
 # Variance
@@ -229,3 +271,11 @@ def test_blocks_without_one_of_the_methods_do_not_count(store):
     fill(store, {"long_method_0": [50, 51]}, ipc=100)
     (found,) = critical_difference.blocks(store.build().leaderboard).values()
     assert [ipc for _, ipc, _ in found.index] == [1, 10, 50]
+
+
+def test_a_diagram_that_separates_nothing_is_not_plotted(store):
+    for ipc, order in ((1, (0, 1, 2)), (10, (1, 2, 0)), (50, (2, 0, 1))):
+        fill(store, {f"method_{i}": [50.0 + place, 50.5 + place] for i, place in enumerate(order)}, ipc=ipc)
+    built = store.build()
+    assert critical_difference.critical_difference(built.leaderboard) == {}
+    assert "no two of 3 methods are told apart in 3 blocks" in " ".join(report.text(built).split())

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from leaderboards.results import verdict_table
 from leaderboards.results.simultaneous import control_critical, range_critical
 from leaderboards.results.variance_model import VarianceModel
 from leaderboards.results.variance_pool import equal_spreads
@@ -270,39 +269,10 @@ def test_pooled_variance_reverses_the_two_published_verdicts_that_were_wrong():
     assert hard.compare("random_real", "wmdd").verdict == BEHIND
 
 
-def test_a_row_with_one_seed_is_flagged_and_has_the_matched_difference_but_no_verdict():
-    table = verdict_table.table(published("main", "imagenette64", 10, "hard"), expected=3).set_index("method")
-    row = table.loc["mmd"]
-    assert row["partial"] == "1/3"
-    assert row["best_difference"] == pytest.approx(-2.93, abs=0.01)
-    assert row["best_verdict"] == row["control_verdict"] == NO_VERDICT
-    assert pd.isna(row["rank"])
-    assert set(table["refused"]) == {"full has one seed"}
-
-
-def test_the_table_has_a_row_for_every_method_and_says_nothing_of_a_row_against_itself():
-    found = published("main", "digits", 10, "hard")
-    table = verdict_table.table(found)
-    assert list(table.columns) == verdict_table.COLUMNS
-    assert set(table["method"]) == set(found.rows)
-    assert table["mean"].is_monotonic_decreasing
-    by_method = table.set_index("method")
-    assert pd.isna(by_method.loc["random_real", "control_verdict"])
-    assert pd.isna(by_method.loc[found.best, "best_verdict"])
-    assert pd.isna(by_method.loc["full", "best_verdict"])
-    assert pd.isna(by_method.loc["full", "rank"])
-    assert by_method.loc["full", "control_verdict"] == AHEAD
-    assert (table["ci_high"] <= 100).all()
-    unknown = table["control_verdict"] == NOT_KNOWN
-    assert table.loc[~unknown, "control_seeds_needed"].isna().all()
-
-
-def test_pairs_of_a_suite_have_the_intervals_of_the_block():
-    found = published("main", "imagenette64", 10, "standard")
-    table = verdict_table.pairs(found, [("wmdd", "mmd"), ("wmdd", "nobody")])
-    assert list(table.columns) == verdict_table.PAIR_COLUMNS
-    (row,) = table.to_dict("records")
-    assert (row["low"], row["high"]) == found.compare("wmdd", "mmd").interval
-    assert row["verdict"] == NOT_KNOWN
-    assert row["seeds_needed"] > 3
-    assert row["seeds_show"] == "ahead"
+def test_a_row_with_one_seed_has_the_matched_difference_but_no_verdict_and_no_rank():
+    found = published("main", "imagenette64", 10, "hard")
+    compared = found.compare("mmd", "wmdd")
+    assert compared.gap.value == pytest.approx(-2.93, abs=0.01)
+    assert compared.verdict == found.compare("mmd", "random_real").verdict == NO_VERDICT
+    assert "mmd" not in found.ranks
+    assert found.refused == "full has one seed"

@@ -13,8 +13,7 @@ import pytest
 from fake_store import PAIRS, FakeStore, measured, paper
 
 from leaderboards.report import Report, build
-from leaderboards.results import references, variants
-from leaderboards.results.pairwise import Pairwise
+from leaderboards.results import references, text, variants
 from leaderboards.tables import layout, typeset
 from leaderboards.tables.paper import Table, tables
 
@@ -37,7 +36,7 @@ def found(built) -> dict[str, Table]:
 
 
 def made(built: Report) -> list[Table]:
-    return tables(built.leaderboard, references.load(), Pairwise(built.pairwise), PAIRS)
+    return tables(built.leaderboard, references.load(), built.blocks, PAIRS)
 
 
 def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
@@ -49,28 +48,46 @@ def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
     return table
 
 
-def marks(table: Table) -> dict[str, tuple[int, bool]]:
+def marks(table: Table) -> dict[str, tuple[int, str]]:
     return {method: tuple(entry.mark) for method, line in table.entries.items() for entry in line.values()}
 
 
 # Who is best
 
 
-def test_best_second_and_ties_are_marked(tmp_path):
+def test_best_second_and_what_may_be_as_good_are_marked(tmp_path):
     table = one(tmp_path, {"a": [50, 52], "b": [50, 51], "c": [40, 41]})
-    assert marks(table) == {"a": (1, False), "b": (2, True), "c": (0, False)}
+    assert marks(table) == {"a": (1, ""), "b": (2, "?"), "c": (0, "")}
 
 
-def test_equal_bests_are_both_best(tmp_path):
-    assert marks(one(tmp_path, {"a": [50], "b": [50], "c": [49.5]})) == {
-        "a": (1, False),
-        "b": (1, True),
-        "c": (2, False),
+def test_ties_are_marked(tmp_path):
+    table = one(tmp_path, {"a": [50, 50.1, 50.2], "b": [50.1, 50.1, 50.2], "c": [40, 40.1, 40.2]})
+    assert marks(table) == {"b": (1, ""), "a": (2, "≈"), "c": (0, "")}
+
+
+def test_one_seed_is_the_best_only_among_single_seeds(tmp_path):
+    assert marks(one(tmp_path / "mixed", {"a": [50, 52], "b": [99]})) == {"a": (1, ""), "b": (0, "")}
+    assert marks(one(tmp_path / "single", {"a": [50], "b": [50], "c": [49.5]})) == {
+        "a": (1, ""),
+        "b": (1, ""),
+        "c": (2, ""),
     }
 
 
+def test_where_the_best_row_is_not_in_the_table_the_best_of_the_table_is_compared(built):
+    row = {"dataset": "digits", "ipc": 10, "protocol": "standard", "student": "resnet18"}
+    board = built.leaderboard
+    block = board[(board[list(row)] == pd.Series(row)).all(axis=1) & board["top1_std"].notna()].to_dict("records")
+    below = text.marks(block[1:], built.blocks)
+    assert below[0] == (1, "")
+    key = tuple(row.values())
+    for shown, mark in zip(block[2:], below[1:], strict=True):
+        verdict = built.blocks[key].compare(shown["method"], block[1]["method"]).verdict
+        assert mark.sign == {"tied": "≈", "not known": "?"}.get(verdict, "")
+
+
 def test_a_single_contestant_is_not_ranked(tmp_path):
-    assert marks(one(tmp_path, {"a": [50, 51]})) == {"a": (0, False)}
+    assert marks(one(tmp_path, {"a": [50, 51]})) == {"a": (0, "")}
 
 
 # What a table holds
