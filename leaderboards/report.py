@@ -16,7 +16,7 @@ from leaderboards.results import (
     pairwise,
     records,
     references,
-    scores,
+    score_table,
     standings,
     variants,
 )
@@ -91,7 +91,7 @@ def results_of(stored: records.Stored) -> Results:
     published = references.load()
     report = _report(stored, published)
     board, blocks = report.leaderboard, report.blocks
-    costs_of_rows, scores_of_rows = costs.table(stored, board), scores.table(board)
+    costs_of_rows, scores_of_rows = costs.table(stored, board), score_table.table(board, blocks)
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
     overviews = overview.overviews(board, blocks, report.declared, [costs_of_rows, scores_of_rows])
     frames = {

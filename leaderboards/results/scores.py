@@ -6,8 +6,9 @@
 * ARS, augmentation-robust score: ``N(g gain_augmented + (1 - g) gain_plain)``, where a gain is an IOR with or without
   the students' augmentation.
 
-``N(a) = (e^a - e^-1) / (e - e^-1)`` maps [-1, 1] onto [0, 1], and no advantage (a = 0) to 0.269. Accuracies are
-fractions here. The authors' code (version 0.2.0) uses percent, so that its scores leave [0, 1].
+``N(a) = (e^a - e^-1) / (e - e^-1)`` maps [-1, 1] onto [0, 1], and a = 0 to 0.269. ARS is 0.269 where there is no
+advantage over random real images. LRS is lower there, because HLR is seldom 0. Accuracies are fractions here. The
+authors' code (version 0.2.0) uses percent, so that its scores leave [0, 1].
 
 In the paper ``any`` is each method's own recipe. Here it is the protocol `standard`, for all methods and for random
 real images; ARS compares the protocols `soft` and `soft_plain`. The weights w and g are a choice, so every score is

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results import scores
+from leaderboards.report import summarise
+from leaderboards.results import score_table, scores
 from leaderboards.results.scores import ars, hlr, ior, lrs, normalised
 
 fractions = st.floats(0, 1)
@@ -121,3 +122,22 @@ def test_a_score_without_all_its_components_is_empty_and_says_which_are_missing(
 
 def test_random_images_improve_on_random_images_by_nothing(board):
     assert scores.table(board).set_index("method").loc["random_real", "ior"] == 0
+
+
+def test_scores_have_intervals_where_all_their_components_have_several_seeds(tmp_path):
+    store = FakeStore(str(tmp_path))
+    levels = {("full", "hard"): 90, ("wmdd", "hard"): 40, ("wmdd", "standard"): 70, ("random_real", "standard"): 60}
+    for (method, protocol), top1 in levels.items():
+        for seed in range(3):
+            cell = store.cell("digits", 0 if method == "full" else 10, method, protocol=protocol, seed=seed)
+            store.done(cell, top1=top1 + seed)
+    store.done(store.cell("digits", 10, "mmd", protocol="standard"), top1=66)
+    store.write_manifest()
+    report = summarise(store.root, "main")
+    found = score_table.table(report.leaderboard, report.blocks).set_index("method")
+    row = found.loc["wmdd"]
+    for name in ("hlr", "ior", "lrs_w0.5"):
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+    assert found.loc["random_real", ["ior_low", "ior_high"]].tolist() == [0, 0]
+    assert found.loc["mmd", ["ior_low", "ior_high"]].isna().all()
+    assert pd.isna(row["ars_g0.5_low"])

@@ -44,7 +44,7 @@ def test_recovered_is_0_for_random_images_and_1_for_the_full_set(store):
     found = rows(store.build())
     recovered = {name: float(found[name]["recovered"]) for name in ("random_real", "half", "best", "noise")}
     assert recovered["random_real"] == 0
-    assert recovered["half"] == pytest.approx((75 - 60) / (90.5 - 60), abs=1e-3)
+    assert recovered["half"] == pytest.approx((75 - 60.5) / (90.5 - 60.5), abs=1e-3)  # over the two seeds that all have
     assert recovered["best"] == 1
     assert recovered["noise"] < 0
     assert (found["full"]["recovered"], found["full"]["rank"]) == ("", "")  # it competes with nobody
@@ -108,7 +108,7 @@ def test_roles_decide_and_not_names(store):
             store.done(cell, top1=top1)
     row = rows(store.build())["wmdd"]
     assert (row["role"], row["rank"], row["refused"]) == ("method", "1", "")
-    assert float(row["recovered"]) == pytest.approx(15 / 30.5, abs=1e-3)
+    assert float(row["recovered"]) == pytest.approx(14.5 / 30, abs=1e-3)
 
 
 # Intervals, ranks and ties
@@ -236,7 +236,7 @@ def test_the_terminal_shows_the_part_recovered_and_ranks(store):
     fill(store, {**CONTROLS, "wmdd": [75.5, 74.5]})
     shown = report.text(store.build())
     line = next(line for line in shown.splitlines() if " wmdd " in line)
-    assert " 49 % " in line
+    assert " 48 % " in line
     assert re.search(r" 1( \(1\N{EN DASH}[234]\))? ", line)
     noise = next(line for line in shown.splitlines() if " noise " in line)
     assert " < -100 % " in noise  # far below random the quotient tells only how short the way is
