@@ -95,5 +95,5 @@ def spectrum_gap(images: Tensor, classes: int, temperature: float) -> Tensor:
     """Return D for images [classes * n, C, H, W], class by class; 0 where all eigenvalues of a class are equal."""
     flat = F.adaptive_avg_pool2d(images, SIDE).flatten(1).unflatten(0, (classes, -1)).double()  # [classes, n, C SIDE^2]
     values = torch.linalg.eigvalsh(flat @ flat.mT)  # [classes, n]; their gaps are small, so float64
-    wanted = (values.detach() / temperature).softmax(1)
-    return F.kl_div(values.log_softmax(1), wanted, reduction="sum").float()
+    target = (values.detach() / temperature).softmax(1)
+    return F.kl_div(values.log_softmax(1), target, reduction="sum").float()

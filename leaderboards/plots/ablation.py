@@ -20,6 +20,7 @@ from leaderboards.plots.style import error_bars, line_style
 from leaderboards.results import variants
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
+from leaderboards.results.text import mean_text
 
 HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # by marker: bn, pcbn
 OTHER_HATCH = "xxxxx"
@@ -180,13 +181,17 @@ def _heat(axes: Axes, grid: pd.DataFrame) -> None:
     span = (grid.max() - grid.min()).replace(0, np.nan)
     shades = ((grid - grid.min()) / span).fillna(1.0).where(grid.notna())
     sns.heatmap(
-        shades, annot=grid.round(1), fmt=".1f", cmap="Blues", vmin=-0.15, vmax=2.2, cbar=False, ax=axes,
+        shades, annot=grid.map(_text), fmt="", cmap="Blues", vmin=-0.15, vmax=2.2, cbar=False, ax=axes,
         linewidths=0.8, annot_kws={"fontsize": 7, "color": "#111111"}, xticklabels=list(grid.columns),
     )  # fmt: skip
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
     axes.tick_params(axis="x", rotation=30 if len(grid.columns) > 2 else 0)
     axes.tick_params(axis="y", rotation=0)
+
+
+def _text(mean: float) -> str:
+    return "" if pd.isna(mean) else mean_text(mean)
 
 
 def _line_per_ipc(axes: Axes, panel: pd.DataFrame, control: Mapping[int, float]) -> None:

@@ -28,8 +28,9 @@ SHORTEST = 1.0  # seconds; a shorter time is mostly that of starting up
 def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     """Plot mean accuracy against IPC: a figure per protocol, a panel per dataset and student.
 
-    A method that does not depend on IPC, such as `full`, is a dashed line. Where every dataset has only one IPC, the
-    methods are rows of dots. Error bars are one standard deviation.
+    A panel with several IPCs has a line per method; all these panels have the same IPC axis. A panel with one IPC has a
+    row of dots per method. A method that does not depend on IPC, such as `full`, is a dashed line. Error bars are one
+    standard deviation.
     """
     figures = {}
     with style.plotting():
@@ -38,8 +39,18 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
             by_ipc = rows[rows["ipc"] != EVERY_IPC]
             if by_ipc.empty:
                 continue
-            several = by_ipc.groupby(["dataset", "student"])["ipc"].nunique().max() > 1
-            figure = _curves(rows) if several else _dots(rows)
+            groups = by_ipc.groupby(["dataset", "student"])
+            several = groups["ipc"].nunique() > 1
+            most = groups["method"].nunique()[~several].max()  # rows of dots; not a number where there are none
+            figure, panels = _panels(rows, max(2.3 if several.any() else 0, 0 if pd.isna(most) else 1.0 + 0.2 * most))
+            methods, ticks = style.methods_of(rows), sorted(set(by_ipc["ipc"]))
+            for axes, panel in panels:
+                if panel.loc[panel["ipc"] != EVERY_IPC, "ipc"].nunique() > 1:
+                    _curves(axes, panel, methods, ticks)
+                else:
+                    _dots(axes, panel)
+            if several.any():
+                style.legend(figure, methods)
             style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
             figures[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
     return figures
@@ -121,7 +132,7 @@ def _against(leaderboard: pd.DataFrame, cost: pd.Series, unit: str, label: str) 
             facts = f"protocol {protocol}; a point per IPC, mean ± one standard deviation"
             if unit == "seconds":
                 device = kept["device"].iloc[0]
-                facts += f"; on {device}, shown as a second at least; costs.csv says which times compare"
+                facts += f"; on {device}; shorter times are shown as 1 s; costs.csv says which times compare"
             style.note(figure, f"{facts}{words}")
             figures[f"accuracy_against_{unit}_{file_name(str(protocol))}"] = figure
     return figures
@@ -149,44 +160,34 @@ def _measured(leaderboard: pd.DataFrame) -> pd.DataFrame:
     return leaderboard[leaderboard["top1_mean"].notna()]
 
 
-def _curves(rows: pd.DataFrame) -> Figure:
-    """Return a panel of lines per dataset and student; all panels have the IPC axis of the suite."""
-    methods = style.methods_of(rows)
-    ticks = sorted(set(rows["ipc"]) - {EVERY_IPC})
-    figure, panels = _panels(rows, height=2.3)
-    for axes, panel in panels:
-        points = panel[panel["ipc"] != EVERY_IPC].sort_values("ipc")
-        for method in methods:
-            curve = points[points["method"] == method]
-            x = curve["ipc"].astype(float)
-            error_bars(axes, x, curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
-            axes.plot(x, curve["top1_mean"], **line_style(method))
-        axes.set_xscale("log")
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
-        axes.set_xlabel("images per class")
-        axes.set_ylabel("top-1 accuracy (%)")
-        axes.set_ylim(*style.limits(panel))
-        _baselines(axes, panel)
-    style.legend(figure, methods)
-    return figure
+def _curves(axes: Axes, panel: pd.DataFrame, methods: list[str], ticks: list[int]) -> None:
+    """Plot a line per method over the IPC axis of the suite."""
+    points = panel[panel["ipc"] != EVERY_IPC].sort_values("ipc")
+    for method in methods:
+        curve = points[points["method"] == method]
+        x = curve["ipc"].astype(float)
+        error_bars(axes, x, curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
+        axes.plot(x, curve["top1_mean"], **line_style(method))
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
+    axes.set_xlabel("images per class")
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylim(*style.limits(panel))
+    _baselines(axes, panel)
 
 
-def _dots(rows: pd.DataFrame) -> Figure:
-    """Return a panel per dataset and student with a row per method, the best on top."""
-    most = rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "student"])["method"].nunique().max()
-    figure, panels = _panels(rows, height=1.0 + 0.2 * most)
-    for axes, panel in panels:
-        points = panel[panel["ipc"] != EVERY_IPC].sort_values(["top1_mean", "method"])
-        style.dots(axes, points["method"], points["top1_mean"], points["top1_std"])
-        axes.set_xlabel("top-1 accuracy (%)")
-        above_labels = 20 if len(points) < len(panel) else None
-        axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left", pad=above_labels)
-        axes.set_xlim(*style.limits(panel))
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        _baselines(axes, panel, upright=True)
-    return figure
+def _dots(axes: Axes, panel: pd.DataFrame) -> None:
+    """Plot the only IPC of a panel: a row per method, the best on top."""
+    points = panel[panel["ipc"] != EVERY_IPC].sort_values(["top1_mean", "method"])
+    style.dots(axes, points["method"], points["top1_mean"], points["top1_std"])
+    axes.set_xlabel("top-1 accuracy (%)")
+    above_labels = 20 if len(points) < len(panel) else None
+    axes.set_title(f"{axes.get_title(loc='left')}, IPC {points['ipc'].iloc[0]}", loc="left", pad=above_labels)
+    axes.set_xlim(*style.limits(panel))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    _baselines(axes, panel, upright=True)
 
 
 def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:

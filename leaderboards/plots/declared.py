@@ -67,7 +67,7 @@ def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Fig
             chosen = [c for c in columns if c.name in rows and rows[c.name].notna().sum() > 1][: style.PANELS]
             if not chosen:
                 continue
-            figure, panels = style.panels([column.heading for column in chosen], 0.8 + 0.2 * len(rows))
+            figure, panels = style.panels([column.heading for column in chosen], 1.0 + 0.2 * len(rows), split=False)
             for axes, column in zip(panels, chosen, strict=True):
                 known = rows[rows[column.name].notna()].sort_values(column.name, ascending=column.better != "lower")
                 style.dots(axes, known["method"], known[column.name], known[f"{column.name}_std"])
@@ -81,15 +81,15 @@ def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Fig
 
 
 def _label(column: Column) -> str:
-    """Return the heading of a column with its unit and its better direction."""
+    """Return the unit of a column and its better direction; the heading is the title of the panel."""
     better = {"higher": "higher is better", "lower": "lower is better", "": ""}[column.better]
-    words = ", ".join(part for part in (column.unit, better) if part)
-    return f"{column.heading} ({words})" if words else column.heading
+    return ", ".join(part for part in (column.unit, better) if part)
 
 
 def _scatter(points: pd.DataFrame, accuracy: str, chosen: Mapping[Column, float]) -> Figure:
     shown = dict(list(chosen.items())[: style.PANELS])
-    figure, panels = style.panels([f"{column.heading}, rho = {rho:+.2f}" for column, rho in shown.items()], 2.1)
+    titles = [f"{column.heading}\nrho = {rho:+.2f}".replace("-", "\N{MINUS SIGN}") for column, rho in shown.items()]
+    figure, panels = style.panels(titles, 2.2, split=False)
     for axes, column in zip(panels, shown, strict=True):
         _panel(axes, points, column, accuracy)
     methods = list(points.sort_values(accuracy, ascending=False)["method"])

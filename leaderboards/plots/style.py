@@ -86,12 +86,13 @@ def fewer(rows: pd.DataFrame, axis: str = "student", most: int = PANELS) -> tupl
     return rows[chosen], f"; one {'IPC' if axis == 'ipc' else axis} per dataset, all others in the tables"
 
 
-def panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
+def panels(titles: Sequence[str], height: float, split: bool = True) -> tuple[Figure, list[Axes]]:
     """Return a figure with an empty panel under every title, at most three in a line.
 
     Args:
         titles: of the panels.
         height: of one panel, in inches.
+        split: whether a title like "dataset, student" takes two lines where three panels stand side by side.
     """
     columns = min(len(titles), 3)
     lines = math.ceil(len(titles) / columns)
@@ -99,7 +100,7 @@ def panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height * lines), layout="constrained")
     axes = [figure.add_subplot(lines, columns, position + 1) for position in range(len(titles))]
     for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title.replace(", ", "\n", 1) if columns == 3 else title, loc="left")
+        ax.set_title(title.replace(", ", "\n", 1) if split and columns == 3 else title, loc="left")
         sns.despine(ax=ax)
     return figure, axes
 

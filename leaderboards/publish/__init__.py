@@ -1,1 +1,1 @@
-"""Results that are committed: written, verified, shown in the README."""
+"""From results to publications: committed records, their checks, the results in the README."""

@@ -1,1 +1,1 @@
-"""From records to numbers and verdicts."""
+"""From records to results: the leaderboard, standings, scores, costs, measures and differences."""

@@ -58,7 +58,7 @@ def table(stored: Stored, cells: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         stored: the records of a suite.
-        cells: one row per cell, as `records.cells_table` returns them.
+        cells: one row per cell, as `cells.cells_table` returns them.
 
     Raises:
         BenchmarkError: two measures return numbers of one name.

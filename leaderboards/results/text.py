@@ -19,14 +19,15 @@ class Mark(NamedTuple):
     """How a number is marked in its block."""
 
     rank: int = 0  # 1: the best, 2: the second, 0: all others
-    tied: bool = False  # not the best, but within noise of it
+    tied: bool = False  # within noise of the best; False for the best itself
 
 
 def marks(rows: Sequence[Mapping[str, Any]], pairwise: Pairwise) -> list[Mark]:
     """Return the mark of every row: the best of its block, the second, and which rows are within noise of the best.
 
     A row competes with those of the given rows that share its dataset, IPC, protocol and student. Equal means share a
-    rank. No row is marked that has no number, no competitor, or no IPC of its own (such as the full set).
+    rank; the first of equal bests counts as the best, and others may tie with it. A row has no mark if it has no
+    number, no competitor, or no IPC of its own (such as the full set).
 
     Args:
         rows: rows of a leaderboard, of one block or of several.
@@ -36,14 +37,15 @@ def marks(rows: Sequence[Mapping[str, Any]], pairwise: Pairwise) -> list[Mark]:
     for position, row in enumerate(rows):
         if row["ipc"] != EVERY_IPC and not pd.isna(row["top1_mean"]):
             blocks[axis_values(row, BLOCK)][position] = round(float(row["top1_mean"]), DIGITS)
-    found = [Mark()] * len(rows)
+    marked = [Mark()] * len(rows)
     for block, means in blocks.items():
         best = max(means, key=lambda position: means[position])
         levels = sorted(set(means.values()), reverse=True)[:2]
         for position, mean in means.items() if len(means) > 1 else ():
+            rank = levels.index(mean) + 1 if mean in levels else 0
             tied = position != best and pairwise.tied(block, rows[best]["method"], rows[position]["method"])
-            found[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, tied)
-    return found
+            marked[position] = Mark(rank, tied)
+    return marked
 
 
 def mean_text(mean: float, deviation: float | None = None, plus_minus: str = "±") -> str:

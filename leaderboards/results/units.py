@@ -22,7 +22,8 @@ def duration(seconds: Any) -> str:
     if pd.isna(seconds):
         return ""
     unit = "seconds" if seconds < MINUTES else "minutes"
-    words = humanize.precisedelta(float(seconds), minimum_unit=unit, format="%.2g").replace(" and ", " ")
+    digits = "%.2g" if seconds < 60 else "%.0f"
+    words = humanize.precisedelta(float(seconds), minimum_unit=unit, format=digits).replace(" and ", " ")
     return re.sub(r"(second|minute|hour|day)s?,?", lambda word: SHORT[word[1]], words)
 
 

@@ -119,7 +119,7 @@ class GeneralPenalty(LayerInputs):
     def __init__(
         self,
         teachers: Sequence[nn.Module],
-        wanted: Mapping[str, Tensor],
+        target: Mapping[str, Tensor],
         memory: dict[str, Tensor],
         *,
         patch: int,
@@ -131,7 +131,7 @@ class GeneralPenalty(LayerInputs):
 
         Args:
             teachers: iteration i uses teacher i mod K.
-            wanted: s* of the convolutions, from `GeneralStatistics`.
+            target: s* of the convolutions, from `GeneralStatistics`.
             memory: the moving averages e by the names of the statistics; every call updates it.
             patch: side of the patches, in pixels.
             momentum: alpha.
@@ -140,7 +140,7 @@ class GeneralPenalty(LayerInputs):
         """
         super().__init__(teachers, patch)
         self.memory, self.momentum, self.drop = memory, momentum, drop
-        self.wanted = dict(wanted) | {
+        self.target = dict(target) | {
             f"{key}.{name}": getattr(module, f"running_{name}")
             for layers in self.layers
             for key, module in layers.items()
@@ -160,14 +160,14 @@ class GeneralPenalty(LayerInputs):
     def __call__(self) -> Tensor:
         """Return R for the last forward pass."""
         if not self.seen:  # a network without batch norms, all its convolutions left out
-            return next(iter(self.wanted.values())).new_zeros(())
+            return next(iter(self.target.values())).new_zeros(())
         names, current = list(self.seen), torch.cat(list(self.seen.values()))
         sizes = [len(value) for value in self.seen.values()]
         now = current.detach()
         before = torch.cat([self.memory.get(name, own) for name, own in zip(names, now.split(sizes), strict=True)])
         average = torch.lerp(now, before, self.momentum)
         self.memory.update(zip(names, average.split(sizes), strict=True))
-        gaps = current + (average - now) - torch.cat([self.wanted[name] for name in names])
+        gaps = current + (average - now) - torch.cat([self.target[name] for name in names])
         norms = torch.stack([torch.linalg.vector_norm(gap) for gap in gaps.split(sizes)])
         weights = [self.weights.get(name.rpartition(".")[0], 1.0) for name in names]
         return (norms * norms.new_tensor(weights)).sum()

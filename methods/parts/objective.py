@@ -59,7 +59,7 @@ class Regulariser:
     def __init__(
         self,
         inputs: BatchNormInputs,
-        wanted: tuple[Tensor, Tensor],
+        target: tuple[Tensor, Tensor],
         weights: Tensor,
         *,
         first_layer_weight: float,
@@ -69,18 +69,18 @@ class Regulariser:
 
         Args:
             inputs: the recorder of the teacher's batch-norm inputs.
-            wanted: target means mu* and variances v*, each [groups, channels of all layers].
+            target: means mu* and variances v*, each [groups, channels of all layers].
             weights: [groups, n], of the images in their group; each row sums to 1.
             first_layer_weight: a_0; the other a_l are 1.
             squared: which of the two forms.
         """
-        self.inputs, self.wanted, self.weights, self.squared = inputs, torch.stack(wanted), weights, squared
+        self.inputs, self.target, self.weights, self.squared = inputs, torch.stack(target), weights, squared
         channels = torch.tensor(inputs.channels)
         owner = torch.arange(len(channels)).repeat_interleave(channels)
         self.member = F.one_hot(owner).to(
-            self.wanted
+            self.target
         )  # [channels of all layers, layers]: sums over the channels of each layer
-        self.layer_weights = torch.ones(len(channels)).to(self.wanted)
+        self.layer_weights = torch.ones(len(channels)).to(self.target)
         self.layer_weights[:1] = first_layer_weight
 
     def __enter__(self) -> Regulariser:
@@ -99,7 +99,7 @@ class Regulariser:
         """Return R for the last forward pass of the teacher."""
         shape = (*self.weights.shape, -1)
         mean, variance = (moment.view(shape) for moment in self.inputs.moments())
-        gaps = torch.stack(pooled(mean, variance, self.weights)) - self.wanted
+        gaps = torch.stack(pooled(mean, variance, self.weights)) - self.target
         squares = gaps.square() @ self.member  # [2, groups, layers]
         if self.squared:
             return (squares.sum((0, 1)) * self.layer_weights).sum()

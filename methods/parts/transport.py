@@ -11,7 +11,7 @@ The features ``y_1..y_n`` have mass 1/n each. The barycenter with at most k atom
 No step raises the cost. With learned weights this is k-means; with uniform weights, k-means of clusters of equal mass.
 
 Why not a library: `ot.lp.free_support_barycenter` returns no costs, and other positions where several plans are optimal
-(by up to 3.5 in the pixels of digits), and scikit-learn's ``kmeans_plusplus`` draws other random numbers. Both would
+(by up to 3.5 in the pixels of digits), and scikit-learn's ``kmeans_plusplus`` uses other random numbers. Both would
 change the images that are published.
 """
 

@@ -102,12 +102,6 @@ def test_columns_are_no_hyperparameters() -> None:
     assert set(Distances().identity()["params"]) == {"images_per_class", "draws"}
 
 
-def test_every_distance_has_a_column_or_is_a_floor(toy_data, toy_context, real_set, tmp_path) -> None:
-    metrics = measured(Distances(), real_set, toy_data, toy_context, tmp_path)
-    in_tables = {name for column in Distances.columns for name in (column.name, column.floor)}
-    assert in_tables == set(metrics)
-
-
 def test_labels_name_their_file() -> None:
     for path in (EVALUATORS / "labels").glob("[!_]*.py"):
         regime = discovery.load_labels(path.stem)

@@ -1,4 +1,4 @@
-"""Labels and students: what a student learns depends on labels, weights and views alone, not on how they are stored."""
+"""Labels and students: a student depends only on labels, weights and views, not on how these are stored."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -75,11 +75,12 @@ def test_plots_show_every_column(built):
     names = {path.stem for path in (folder(built) / "plots").glob("*.svg")}
     assert {"accuracy_against_roundness_digits_standard", "numbers_digits_standard"} <= names
     against = (folder(built) / "plots/accuracy_against_roundness_digits_standard.svg").read_text()
-    assert "roundness, rho = +1.00" in against
-    assert "roundness (higher is better)" in against
+    assert "rho = +1.00" in against
+    assert "higher is better" in against
     assert "search" not in against  # has no better direction, so there is no correlation
     numbers = (folder(built) / "plots/numbers_digits_standard.svg").read_text()
-    assert "calibration error (%, lower is better)" in numbers
+    assert "calibration error" in numbers
+    assert "%, lower is better" in numbers
 
 
 def test_the_page_shows_the_table_and_the_plots(built):

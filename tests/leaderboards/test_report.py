@@ -17,7 +17,7 @@ from benchmark.errors import Faults
 from leaderboards import report
 from leaderboards.results import references
 from leaderboards.results.cells import CELL_COLUMNS
-from leaderboards.results.leaderboard import leaderboard
+from leaderboards.results.leaderboard import absent, leaderboard
 
 FIRST_COLUMNS = (
     "suite,dataset,ipc,method,protocol,student,status,reason,top1_mean,top1_std,top5_mean,seeds,reference_top1,"
@@ -270,14 +270,14 @@ class TestReasons:
         columns = ["method", "ipc", "reason", "status", "dataset"]
         return pd.DataFrame([(*cell, "skipped", "cifar10") for cell in cells], columns=columns)
 
-    def said(self, board: pd.DataFrame) -> list[str]:
-        return [line for _, lines in leaderboard.absent(board) for line in lines]
+    def lines(self, board: pd.DataFrame) -> list[str]:
+        return [line for _, reasons in absent(board) for line in reasons]
 
     def test_the_commonest_reason_speaks_for_a_dataset_of_which_nothing_was_measured(self):
         board = self.rows(("dm", 1, "no data"), ("mtt", 1, "no data"), ("mtt", 10, "too large"), ("dm", 10, "no data"))
-        assert self.said(board) == ["cifar10: no data", "cifar10, mtt at IPC 10: too large"]
+        assert self.lines(board) == ["cifar10: no data", "cifar10, mtt at IPC 10: too large"]
 
     def test_methods_are_left_out_where_a_reason_holds_for_all_of_them(self):
         board = self.rows(("dm", 1, ""), ("mtt", 1, ""), ("dm", 10, "too large"), ("mtt", 10, "too large"))
         board.loc[board["ipc"] == 1, "status"] = "ok"
-        assert self.said(board) == ["cifar10 at IPC 10: too large"]
+        assert self.lines(board) == ["cifar10 at IPC 10: too large"]

@@ -1,4 +1,4 @@
-"""CDA's curriculum: the least area of a crop over the iterations."""
+"""CDA's curriculum: the smallest area of a crop over the iterations."""
 
 from __future__ import annotations
 

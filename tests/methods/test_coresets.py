@@ -58,12 +58,12 @@ class TestHerding:
             assert torch.equal(few.images[few.targets == label], many.images[many.targets == label][:2])
 
     def test_the_first_image_of_a_class_has_its_most_central_features(self, toy_data, context):
-        found = distill(Herding(), toy_data, context, 1)
+        result = distill(Herding(), toy_data, context, 1)
         for label in range(3):
             members = toy_data.indices_of(label)
             own = context.prepared["features"][members]
             central = members[(own - own.mean(0)).norm(dim=1).argmin()]
-            assert torch.equal(found.images[label], toy_data.images[central])
+            assert torch.equal(result.images[label], toy_data.images[central])
 
 
 class TestKMeansReal:
@@ -76,17 +76,17 @@ class TestKMeansReal:
             made[members[0]] = made[members[::2]].mean(0)
             made[members[1]] = made[members[1::2]].mean(0)
         context = dataclasses.replace(toy_context, prepared={"features": made})
-        found = distill(KMeansReal(weights="learned"), toy_data, context, 2)
+        result = distill(KMeansReal(weights="learned"), toy_data, context, 2)
         for label in range(3):
             middle = toy_data.images[toy_data.indices_of(label)[:2]]
-            images = found.images[found.targets == label]
+            images = result.images[result.targets == label]
             assert {image.numpy().tobytes() for image in images} == {image.numpy().tobytes() for image in middle}
 
     def test_images_are_real_and_differ(self, toy_data, context):
-        found = distill(KMeansReal(), toy_data, context, 11)
+        result = distill(KMeansReal(), toy_data, context, 11)
         for label in range(3):
             real = {image.numpy().tobytes() for image in toy_data.images[toy_data.labels == label]}
-            images = {image.numpy().tobytes() for image in found.images[found.targets == label]}
+            images = {image.numpy().tobytes() for image in result.images[result.targets == label]}
             assert images <= real
             assert len(images) == 11
 
@@ -97,9 +97,9 @@ class TestKMeansReal:
             members = toy_data.indices_of(label)
             made[members[1:]] = 10 * torch.eye(13)[: len(members) - 1]
         context = dataclasses.replace(toy_context, prepared={"features": made})
-        found = distill(KMeansReal(), toy_data, context, 2)
+        result = distill(KMeansReal(), toy_data, context, 2)
         for label in range(3):
-            images = found.images[found.targets == label]
+            images = result.images[result.targets == label]
             assert len(images.unique(dim=0)) == 2
             assert any(torch.equal(image, toy_data.images[toy_data.indices_of(label)[0]]) for image in images)
 
@@ -108,9 +108,9 @@ class TestKMeansReal:
         for label in range(3):
             made[toy_data.indices_of(label)[:3]] += 9
         context = dataclasses.replace(toy_context, prepared={"features": made})
-        found = distill(KMeansReal(weights="learned"), toy_data, context, 2)
+        result = distill(KMeansReal(weights="learned"), toy_data, context, 2)
         for label, count in enumerate(toy_data.info.train_counts):
-            shares = sorted((found.weights[found.targets == label] / 2).tolist())
+            shares = sorted((result.weights[result.targets == label] / 2).tolist())
             assert shares == pytest.approx([3 / count, 1 - 3 / count])
         assert distill(KMeansReal(), toy_data, context, 2).weights is None
 
@@ -122,11 +122,11 @@ def test_more_images_than_there_are_is_refused_in_words(method, toy_info):
 
 
 def test_noise_has_the_mean_and_spread_of_the_data_and_no_class(toy_data, toy_context):
-    found = distill(Noise(), toy_data, toy_context, 10)
-    pixels = found.images.float() / 255
-    assert found.images.dtype == torch.uint8
+    result = distill(Noise(), toy_data, toy_context, 10)
+    pixels = result.images.float() / 255
+    assert result.images.dtype == torch.uint8
     for label in range(3):
-        own = pixels[found.targets == label]
+        own = pixels[result.targets == label]
         assert float(own.mean()) == pytest.approx(0.5, abs=0.01)
         assert float(own.std()) == pytest.approx(0.25, abs=0.02)  # a little less: clamped
-    assert found.images.unique(dim=0).shape == found.images.shape
+    assert result.images.unique(dim=0).shape == result.images.shape

@@ -14,6 +14,9 @@ from benchmark.config_files import CONFIGS
 
 ROOT = CONFIGS.parent
 PACKAGES = ("benchmark", "methods", "evaluators", "leaderboards", "configs", "tests")
+# without this file: in the copy, `-k averages` would select its tests, which would copy the copy, without end
+IGNORED = shutil.ignore_patterns("published", "__pycache__", "test_drop_in.py")
+LIMIT = 600  # seconds of one process
 MEASURE = '''"""Brightness: how bright a set is."""
 
 from pathlib import Path
@@ -47,7 +50,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code with one new method, one new measure and one new dataset, a file each."""
     root = tmp_path_factory.mktemp("tree")
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("published", "__pycache__"))
+        shutil.copytree(ROOT / package, root / package, ignore=IGNORED)
     shutil.copy(ROOT / "pyproject.toml", root)
     shutil.copy(ROOT / "README.md", root)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
@@ -61,7 +64,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tree: Path, *arguments: str) -> str:
     """Run Python in the copy; return what it prints."""
     command = [sys.executable, *arguments]
-    finished = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    finished = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=LIMIT)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
 
@@ -71,13 +74,17 @@ def test_new_files_are_discovered(tree: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tests"), [("averages", "tests/methods"), ("brightness", "tests/evaluators")])
+@pytest.mark.parametrize(
+    ("name", "tests"),
+    [("averages", "tests/methods"), ("brightness", "tests/evaluators/test_contract.py")],
+    ids=["method", "measure"],  # no name of a component: `-k NAME` must select no copy of the tree
+)
 def test_the_contract_tests_run_over_a_new_file(name: str, tests: str, tree: Path) -> None:
-    output = run(tree, "-m", "pytest", tests, "-k", name, "-p", "no:cacheprovider", "-v")
+    output = run(tree, "-m", "pytest", tests, "-k", name, "-p", "no:cacheprovider", "-vv")
     assert re.search(rf"\[{name}\] PASSED", output), output
 
 
 @pytest.mark.slow
 def test_a_new_dataset_obliges_no_method_to_an_edit(tree: Path) -> None:
-    output = run(tree, "-m", "pytest", "tests/methods/test_methods.py", "-k", "recipe", "-p", "no:cacheprovider", "-v")
+    output = run(tree, "-m", "pytest", "tests/methods/test_methods.py", "-k", "recipe", "-p", "no:cacheprovider", "-vv")
     assert re.search(r"recipes_are_sound\[averages\] PASSED", output), output

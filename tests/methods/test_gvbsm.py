@@ -1,4 +1,4 @@
-"""G-VBSM: its loss against the formula in float64, its moving averages, its spectrum and its turns."""
+"""G-VBSM: its loss against the formula in float64, its moving averages, its spectrum and its teachers in turn."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def context(toy_data, toy_context):
 
 def slow_statistics(x, *, convolution):
     """Return means and variances, written out, of the input [N, C, H, W] of a layer, in float64."""
-    found = {"mean": x.mean((0, 2, 3)), "var": x.var((0, 2, 3), correction=0)}
+    result = {"mean": x.mean((0, 2, 3)), "var": x.var((0, 2, 3), correction=0)}
     if not convolution:
-        return found
+        return result
     height, width = (math.ceil(side / PATCH) * PATCH for side in x.shape[2:])
     x = F.interpolate(x, (height, width), mode="bilinear")
     patches = [
@@ -43,8 +43,8 @@ def slow_statistics(x, *, convolution):
         for top in range(0, height, PATCH)
         for left in range(0, width, PATCH)
     ]
-    means, variances = zip(*((each.mean(), each.var(correction=0)) for each in patches), strict=True)
-    return found | {"patch_mean": torch.stack(means), "patch_var": torch.stack(variances)}
+    means, variances = zip(*((patch.mean(), patch.var(correction=0)) for patch in patches), strict=True)
+    return result | {"patch_mean": torch.stack(means), "patch_var": torch.stack(variances)}
 
 
 def slow_layers(teacher, images):
@@ -67,7 +67,7 @@ def slow_penalty(turn, layers, wanted, averages, momentum, dropped=()):
     """Return R and a scalar with R's gradient."""
     value, slope = 0.0, 0.0
     convolutions = [name for name, module, _ in layers if isinstance(module, nn.Conv2d)]
-    for place, (name, module, statistics) in enumerate(layers):
+    for index, (name, module, statistics) in enumerate(layers):
         if isinstance(module, nn.Conv2d) and name in [convolutions[i] for i in dropped]:
             continue
         for kind, now in statistics.items():
@@ -77,7 +77,7 @@ def slow_penalty(turn, layers, wanted, averages, momentum, dropped=()):
             averages[key] = now.detach() if old is None else momentum * old + (1 - momentum) * now.detach()
             gap = averages[key] - goal
             length = gap.square().sum().sqrt()
-            weight = 10.0 if place == 0 else 1.0
+            weight = 10.0 if index == 0 else 1.0
             value = value + weight * length
             slope = slope + weight * (gap / length * now).sum()
     return value, slope
@@ -103,14 +103,14 @@ def test_the_penalty_is_that_of_the_formula_over_several_turns(context):
             teacher = context.teachers[iteration % 3]
             penalty.begin(iteration)
             teacher(images)
-            found = penalty()
-            (gradient,) = torch.autograd.grad(found, images)
+            result = penalty()
+            (gradient,) = torch.autograd.grad(result, images)
             _, layers = slow_layers(teacher, images)
             count = sum(isinstance(module, nn.Conv2d) for _, module, _ in layers)
             out = masks[iteration][:count].nonzero().flatten().tolist()
             value, slope = slow_penalty(iteration % 3, layers, context.prepared, averages, 0.8, out)
             (expected,) = torch.autograd.grad(slope, images)
-            assert float(found.detach()) == pytest.approx(float(value.detach()), rel=1e-5)
+            assert float(result.detach()) == pytest.approx(float(value.detach()), rel=1e-5)
             assert (gradient - expected).norm() < 1e-3 * expected.norm()
     assert set(memory) == set(averages)
 
@@ -119,14 +119,14 @@ def test_all_terms_of_the_first_loss_are_those_of_the_formula(toy_data, context)
     toy_data.info = toy_data.info.model_copy(update={"flip": False})
     method = GVBSM(archs=ARCHS, iterations=1, start="random_real", drop_rate=0.0, spectrum_weight=2.0, **STILL)
     (unit,) = method.units(toy_data.info, 4)
-    found = method.distill(toy_data, unit, context).metadata["losses"]
+    result = method.distill(toy_data, unit, context).metadata["losses"]
     chosen = random_indices(toy_data, unit.classes, unit.slots, context)
     images = normalize(toy_data.read(chosen), toy_data.info)
     logits, layers = slow_layers(context.teachers[0], images)
     value, _ = slow_penalty(0, layers, context.prepared, {}, 0.8)
-    assert found["ce"] == pytest.approx(float(F.cross_entropy(logits, unit.labels)), rel=1e-5)
-    assert found["regulariser"] == pytest.approx(float(value), rel=1e-5)
-    assert found["view"] == pytest.approx(2 * slow_spectrum_gap(images, 3, 4.0), rel=1e-5, abs=1e-12)
+    assert result["ce"] == pytest.approx(float(F.cross_entropy(logits, unit.labels)), rel=1e-5)
+    assert result["regulariser"] == pytest.approx(float(value), rel=1e-5)
+    assert result["view"] == pytest.approx(2 * slow_spectrum_gap(images, 3, 4.0), rel=1e-5, abs=1e-12)
 
 
 def slow_spectrum_gap(images, classes, temperature):
@@ -150,8 +150,8 @@ class TestSpectrum:
     def test_its_weight_and_temperature_are_those_of_the_method(self, toy_data, context):
         method, images = GVBSM(spectrum_weight=2.5, temperature=3.0), self.images(n=2)
         unit = method.units(toy_data.info.model_copy(update={"class_names": ("a", "b")}), 2)[0]
-        found = method.goal(toy_data, unit, context).view_loss(images)
-        assert float(found) == pytest.approx(2.5 * slow_spectrum_gap(images, 2, 3.0), rel=1e-5)
+        result = method.goal(toy_data, unit, context).view_loss(images)
+        assert float(result) == pytest.approx(2.5 * slow_spectrum_gap(images, 2, 3.0), rel=1e-5)
 
     def test_one_image_of_a_class_has_none(self):
         assert float(spectrum_gap(self.images(), 8, 4.0)) == 0
@@ -182,15 +182,15 @@ class TestStatistics:
     def test_they_are_those_of_all_images_at_once(self, toy_data, context):
         statistics = GeneralStatistics(archs=ARCHS, crop_scale=(1.0, 1.0), batch_size=7)
         data = type(toy_data)(toy_data.info.model_copy(update={"flip": False}), toy_data.images, toy_data.labels)
-        found, expected = statistics.prepare(data, context), {}
+        result, expected = statistics.prepare(data, context), {}
         images = normalize(data.images, data.info)
         for turn, teacher in enumerate(context.teachers):
             for name, module, layer in slow_layers(teacher, images)[1]:
                 if isinstance(module, nn.Conv2d):
                     expected |= {f"{turn}.{name}.{kind}": value.float() for kind, value in layer.items()}
-        assert set(found) == set(expected)
+        assert set(result) == set(expected)
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(result[name], value, rtol=1e-3, atol=1e-5)
 
     def test_patches_that_do_not_tile_a_map_are_those_of_the_map_scaled_up(self):
         x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(2))
@@ -266,8 +266,8 @@ def test_a_recovery_lowers_its_loss(toy_data, context):
     losses = []
     for iterations in (1, 40):
         method = GVBSM(iterations=iterations, **settings)
-        found = method.distill(toy_data, method.units(toy_data.info, 2)[0], one).metadata["losses"]
-        losses.append(found["ce"] + method.regulariser_weight * found["regulariser"] + found["view"])
+        result = method.distill(toy_data, method.units(toy_data.info, 2)[0], one).metadata["losses"]
+        losses.append(result["ce"] + method.regulariser_weight * result["regulariser"] + result["view"])
     assert losses[1] < losses[0]
 
 

@@ -1,4 +1,4 @@
-"""MTT: its loss and gradients against training unrolled by hand, its experts, and what it refuses."""
+"""MTT: its loss and gradients against training unrolled by hand, its experts, and the errors it raises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.identity import seed_of
 from benchmark.plan import discovery
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
-from benchmark.vision.dsa import Augmentation, sample_augmentation
+from benchmark.vision.dsa import Augmentation, draw
 from methods.mtt import MTT, Learner
 from methods.parts import descent
 from methods.parts.experts import Experts, flat_weights, new_network
@@ -88,9 +88,9 @@ def test_loss_and_gradients_are_those_of_training_by_hand(gradients):
     tiny = Tiny()
     expected = tiny.by_hand()
     wanted = torch.autograd.grad(expected, [tiny.images, tiny.rho])
-    loss, found = gradients(tiny.step, tiny.start, tiny.target, [tiny.images, tiny.rho], tiny.steps)
+    loss, result = gradients(tiny.step, tiny.start, tiny.target, [tiny.images, tiny.rho], tiny.steps)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(result, wanted, strict=True):
         assert a.shape == b.shape
         assert (a - b).norm() <= 1e-9 * b.norm()
         assert b.norm() > 0
@@ -102,7 +102,7 @@ def test_both_memories_give_equal_gradients_through_a_convnet(toy_info):
     learner = Learner(network, torch.tensor([0, 1, 2]))
     images = torch.randn(3, 3, 32, 32, generator=generator, dtype=torch.float64).requires_grad_()
     rho = torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)
-    views = [sample_augmentation(3, generator) for _ in range(4)]
+    views = [draw(3, generator) for _ in range(4)]
     start = flat_weights(network)
     target = start + 0.01 * torch.randn(start.shape, generator=generator, dtype=torch.float64)
 
@@ -123,9 +123,9 @@ def test_loss_is_0_at_the_target_1_without_a_step_and_counts_squares(gradients):
     end = tiny.start
     for index in range(tiny.steps):
         end = tiny.step(index, end.detach().requires_grad_(), learned).detach()
-    loss, found = gradients(tiny.step, tiny.start, end, learned, tiny.steps)
+    loss, result = gradients(tiny.step, tiny.start, end, learned, tiny.steps)
     assert loss.item() < 1e-20
-    assert all(gradient.abs().max() < 1e-9 for gradient in found)
+    assert all(gradient.abs().max() < 1e-9 for gradient in result)
     start, target = torch.zeros(4), torch.ones(4)
     assert trajectory_loss(start, start, target) == 1
     assert trajectory_loss(3 * target, start, target) == 4
@@ -162,7 +162,7 @@ def test_constant_memory_holds_one_graph_at_a_time():
 def test_first_iteration_is_that_of_the_formula(memory, toy_data, context):
     """Pixels and step size after one step of SGD, from the expert's weights, with torch's own training loop."""
     method = MTT(**SMALL, iterations=1, memory=memory, learning_rate=2.0, step_size=0.05, step_size_rate=1e-3)
-    found = run(method, toy_data, context)
+    result = run(method, toy_data, context)
     start, target = context.prepared["trajectories"][0]
     images = normalize(toy_data.read(random_indices(toy_data, (0, 1, 2), (0,), context)), toy_data.info)
     images, alpha = images.requires_grad_(), torch.tensor(0.05, requires_grad=True)
@@ -172,12 +172,12 @@ def test_first_iteration_is_that_of_the_formula(memory, toy_data, context):
         weights = learner.step(weights, [images, alpha.log()], batch)
     loss = (weights - target).square().sum() / (start - target).square().sum()
     pixels, slope = torch.autograd.grad(loss, [images, alpha])
-    assert found.metadata["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert result.metadata["loss"] == pytest.approx(loss.item(), rel=1e-4)
     expected = denormalize((images - 2.0 * pixels).detach(), toy_data.info)
-    assert torch.allclose(found.images, expected, atol=1e-4)
+    assert torch.allclose(result.images, expected, atol=1e-4)
     # d rho = -(rate / alpha^2) dL/drho = -(rate / alpha) dL/dalpha
-    assert found.metadata["step_size"] == pytest.approx(0.05 * math.exp(-1e-3 * slope.item() / 0.05), rel=1e-3)
-    assert found.metadata["step_size"] != pytest.approx(0.05, rel=1e-6)
+    assert result.metadata["step_size"] == pytest.approx(0.05 * math.exp(-1e-3 * slope.item() / 0.05), rel=1e-3)
+    assert result.metadata["step_size"] != pytest.approx(0.05, rel=1e-6)
 
 
 def test_every_image_is_used_before_one_is_used_again(toy_info, toy_context):
@@ -188,7 +188,7 @@ def test_every_image_is_used_before_one_is_used_again(toy_info, toy_context):
     assert sorted(torch.cat(batches[3:6]).tolist()) == list(range(5))
     whole = MTT(inner_steps=2)._batches(5, toy_info, 0, toy_context)
     assert [sorted(rows.tolist()) for rows, _ in whole] == [list(range(5))] * 2
-    assert len(whole[0][1].samples) == 5, "each image has draws of its own"
+    assert len(whole[0][1].draws) == 5, "each image has draws of its own"
 
 
 def test_stretches_start_below_the_last_start_and_span_the_epochs(toy_context):
@@ -235,28 +235,28 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypa
 class TestExperts:
     def test_snapshots_are_those_of_plain_training(self, toy_data, toy_context):
         experts = Experts(experts=2, epochs=2, batch_size=20, learning_rate=0.05)
-        found = experts.prepare(toy_data, toy_context)["trajectories"]
+        result = experts.prepare(toy_data, toy_context)["trajectories"]
         network = new_network("convnet_d3", toy_data.info, seed_of(toy_context.seed, "expert", 1))
-        assert found.shape == (2, 3, sum(weight.numel() for weight in network.parameters()))
-        assert found.dtype == torch.float32
+        assert result.shape == (2, 3, sum(weight.numel() for weight in network.parameters()))
+        assert result.dtype == torch.float32
         for epoch in range(3):
-            assert (found[1, epoch] - flat_weights(network)).norm() <= 1e-2 * (found[1, 2] - found[1, 0]).norm()
+            assert (result[1, epoch] - flat_weights(network)).norm() <= 1e-2 * (result[1, 2] - result[1, 0]).norm()
             generator = toy_context.generator("expert", 1, epoch)
             for rows in torch.randperm(36, generator=generator).split(20):
-                images = sample_augmentation(len(rows), generator).apply(normalize(toy_data.read(rows), toy_data.info))
+                images = draw(len(rows), generator).apply(normalize(toy_data.read(rows), toy_data.info))
                 loss = F.cross_entropy(network(images), toy_data.labels[rows])
                 for weight, slope in zip(
                     network.parameters(), torch.autograd.grad(loss, list(network.parameters())), strict=True
                 ):
                     weight.data -= 0.05 * slope
-        assert not torch.equal(found[0, 0], found[1, 0]), "every expert starts elsewhere"
-        assert not torch.equal(found[1, 0], found[1, 1]), "a snapshot does not follow the live weights"
+        assert not torch.equal(result[0, 0], result[1, 0]), "every expert starts elsewhere"
+        assert not torch.equal(result[1, 0], result[1, 1]), "a snapshot does not follow the live weights"
 
     def test_they_learn(self, toy_data, toy_context):
-        found = Experts(experts=1, epochs=6, batch_size=12).prepare(toy_data, toy_context)["trajectories"][0]
+        result = Experts(experts=1, epochs=6, batch_size=12).prepare(toy_data, toy_context)["trajectories"][0]
         learner = Learner(new_network("convnet_d3", toy_data.info, 0), toy_data.labels)
         images, losses = normalize(toy_data.images, toy_data.info), []
-        for weights in (found[0], found[-1]):
+        for weights in (result[0], result[-1]):
             torch.nn.utils.vector_to_parameters(weights, learner.network.parameters())
             losses.append(F.cross_entropy(learner.network(images), toy_data.labels).item())
         assert losses[1] < 0.7 * losses[0]

@@ -1,4 +1,4 @@
-"""RDED: which crops are chosen, and where they go."""
+"""RDED: which crops it chooses, and where they stand in a mosaic."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ class Redness(nn.Module):
 
 def test_a_mosaic_takes_ranks_i_and_i_plus_n_row_by_row():
     crops = torch.arange(12.0).view(12, 1, 1, 1).expand(12, 2, 3, 3).contiguous()  # crop r is filled with r; n = 3
-    found = mosaic(crops, 3, 2, 6)
-    assert found.shape == (3, 2, 6, 6)
+    result = mosaic(crops, 3, 2, 6)
+    assert result.shape == (3, 2, 6, 6)
     for i in range(3):
-        corners = found[i, 0, ::3, ::3]
+        corners = result[i, 0, ::3, ::3]
         assert corners.tolist() == [[i, i + 3], [i + 6, i + 9]]
-        assert torch.equal(found[i, 1], corners.repeat_interleave(3, 0).repeat_interleave(3, 1))
+        assert torch.equal(result[i, 1], corners.repeat_interleave(3, 0).repeat_interleave(3, 1))
 
 
 def test_a_mosaic_keeps_crops_upright():
     crops = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    (found,) = mosaic(crops, 1, 2, 4)
-    assert torch.equal(found[0, :2, :2], crops[0, 0])
-    assert torch.equal(found[0, :2, 2:], crops[1, 0])
-    assert torch.equal(found[0, 2:, :2], crops[2, 0])
-    assert torch.equal(found[0, 2:, 2:], crops[3, 0])
+    (result,) = mosaic(crops, 1, 2, 4)
+    assert torch.equal(result[0, :2, :2], crops[0, 0])
+    assert torch.equal(result[0, :2, 2:], crops[1, 0])
+    assert torch.equal(result[0, 2:, :2], crops[2, 0])
+    assert torch.equal(result[0, 2:, 2:], crops[3, 0])
 
 
 def test_a_mosaic_that_does_not_fit_is_resized_to_the_nearest_pixel():
     crops = torch.arange(9.0).view(9, 1, 1, 1).expand(9, 1, 2, 2).contiguous()
-    found = mosaic(crops, 1, 3, 7)  # cells of 2 px in 7 px
-    assert found.shape == (1, 1, 7, 7)
-    assert set(found.unique().tolist()) == set(range(9)), "no pixel is mixed of two crops"
+    result = mosaic(crops, 1, 3, 7)  # cells of 2 px in 7 px
+    assert result.shape == (1, 1, 7, 7)
+    assert set(result.unique().tolist()) == set(range(9)), "no pixel is mixed of two crops"
 
 
 def test_padding_puts_zeros_around():
-    found = pad(torch.ones(1, 1, 2, 2), 5)
-    assert found.sum() == 4
-    assert torch.equal(found[0, 0, 1:3, 1:3], torch.ones(2, 2))
+    result = pad(torch.ones(1, 1, 2, 2), 5)
+    assert result.sum() == 4
+    assert torch.equal(result[0, 0, 1:3, 1:3], torch.ones(2, 2))
 
 
 def test_a_crop_is_scored_amid_zeros_at_full_size(toy_data, toy_context):
@@ -69,14 +69,14 @@ def test_a_crop_is_scored_amid_zeros_at_full_size(toy_data, toy_context):
 
 def test_of_every_image_the_best_crop_is_kept_and_of_every_class_the_best_images(toy_data, toy_context):
     """With whole images as crops, the set is the images that a slow loop over all of them finds the easiest."""
-    found = distill(RDED(factor=1, crops=1, crop_scale=(1.0, 1.0), batch_size=4), toy_data, toy_context, 3)
+    result = distill(RDED(factor=1, crops=1, crop_scale=(1.0, 1.0), batch_size=4), toy_data, toy_context, 3)
     for label in range(3):
         images = toy_data.images[toy_data.labels == label]
         with torch.no_grad():
             logits = toy_context.teachers[0](normalize(images, toy_data.info))
         losses = [float(F.cross_entropy(row, torch.tensor(label))) for row in logits]
         easiest = sorted(range(len(images)), key=losses.__getitem__)[:3]
-        assert torch.equal(found.images[found.targets == label], images[easiest])
+        assert torch.equal(result.images[result.targets == label], images[easiest])
 
 
 def test_the_kept_crop_has_the_least_loss_of_its_image(toy_data, toy_context):

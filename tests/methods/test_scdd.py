@@ -1,4 +1,4 @@
-"""SCDD: a self-supervised teacher, what it is trained by, and that recovery asks it and no other."""
+"""SCDD: the training of its self-supervised teacher, and that recovery uses only this teacher."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ class TestRecolor:
     images = torch.randn(200, 3, 8, 8, generator=generator())
 
     def test_it_changes_mean_spread_and_colour_of_each_image_by_its_own_draw(self):
-        found = recolor(self.images, 0.4, generator(1))
-        shift = found.mean((1, 2, 3)) - self.images.mean((1, 2, 3))
+        result = recolor(self.images, 0.4, generator(1))
+        shift = result.mean((1, 2, 3)) - self.images.mean((1, 2, 3))
         assert float(shift.abs().max()) <= 0.4 + 1e-5
         assert float(shift.std()) == pytest.approx(0.8 / 12**0.5, rel=0.15)
-        grey = (found.std(1).flatten(1).max(1).values < 1e-5).float().mean()
+        grey = (result.std(1).flatten(1).max(1).values < 1e-5).float().mean()
         assert float(grey) == pytest.approx(0.2, abs=0.08)
 
     def test_contrast_is_about_the_mean_of_the_image_so_colours_change_with_it(self):
         """The colours of flat images spread by saturation times contrast: by more than either could alone."""
         flat = torch.tensor([1.0, 0.0, -1.0]).view(1, 3, 1, 1).expand(200, 3, 4, 4)
-        found = recolor(flat, 0.4, generator(1))
-        spread = (found[:, 0] - found[:, 2]).flatten(1).mean(1) / 2
+        result = recolor(flat, 0.4, generator(1))
+        spread = (result[:, 0] - result[:, 2]).flatten(1).mean(1) / 2
         assert 1.4 < float(spread.max()) <= 1.4 * 1.4
 
     def test_no_change_leaves_all_but_the_grey_ones_as_they_are(self):
-        found = recolor(self.images, 0.0, generator(1))
-        same = (found - self.images).abs().flatten(1).max(1).values < 1e-5
-        grey = found.std(1).flatten(1).max(1).values < 1e-5
+        result = recolor(self.images, 0.0, generator(1))
+        same = (result - self.images).abs().flatten(1).max(1).values < 1e-5
+        grey = result.std(1).flatten(1).max(1).values < 1e-5
         assert (same | grey).all()
         assert same.sum() > 100
 
@@ -101,8 +101,8 @@ def test_it_learns_without_labels_and_the_probe_finds_the_classes(toy_data, toy_
     network = untrained(toy_context.teachers[0], generator())
     network.load_state_dict(state)
     with torch.no_grad():
-        found = network.eval()(normalize(toy_data.images, toy_data.info)).argmax(1)
-    assert float((found == toy_data.labels).float().mean()) > 0.8
+        result = network.eval()(normalize(toy_data.images, toy_data.info)).argmax(1)
+    assert float((result == toy_data.labels).float().mean()) > 0.8
 
     shuffled = type(toy_data)(toy_data.info, toy_data.images, toy_data.labels.roll(1))
     other = SelfSupervised(epochs=8, probe_epochs=20, batch_size=12).prepare(shuffled, toy_context)
@@ -114,13 +114,13 @@ def test_recovery_asks_the_self_supervised_teacher(toy_data, toy_context):
     method = SCDD(iterations=3, **FEW)
     (unit,) = method.units(toy_data.info, 2)
     state = method.preparation(toy_data.info).prepare(toy_data, toy_context)
-    found = method.distill(toy_data, unit, dataclasses.replace(toy_context, prepared=state))
+    result = method.distill(toy_data, unit, dataclasses.replace(toy_context, prepared=state))
     network = untrained(toy_context.teachers[0], generator()).eval().requires_grad_(False)
     network.load_state_dict(state)
     expected = SRe2L(iterations=3).distill(toy_data, unit, dataclasses.replace(toy_context, teachers=(network,)))
-    assert torch.equal(found.images, expected.images)
+    assert torch.equal(result.images, expected.images)
     supervised = SRe2L(iterations=3).distill(toy_data, unit, toy_context)
-    assert not torch.equal(found.images, supervised.images)
+    assert not torch.equal(result.images, supervised.images)
 
 
 def test_what_it_cannot_do_is_said_in_words(toy_info):

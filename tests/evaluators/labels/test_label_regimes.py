@@ -1,4 +1,4 @@
-"""Label regimes: what is stored is what the teachers say of the very views that the student meets, or less of it."""
+"""Label regimes: the stored labels are the teachers' logits for the views of the student, or a part of them."""
 
 from dataclasses import replace
 from pathlib import Path

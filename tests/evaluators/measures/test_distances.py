@@ -1,4 +1,4 @@
-"""Distances: against slow references, what must hold of each, and the measure on a toy dataset."""
+"""Distances: slow references, properties of each distance, and the measure on a toy dataset."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ class TestAgainstSlowReferences:
         few, other = self.x[:8], self.y + 1
         radii = [sorted(distance(a, b) for b in few)[NEIGHBOURS] for a in few]
         inside = np.array([[distance(a, b) < radius for b in other] for a, radius in zip(few, radii, strict=True)])
-        found = real.distances(other)
-        assert found["density"] == pytest.approx(inside.sum() / (NEIGHBOURS * len(other)))
-        assert found["coverage"] == pytest.approx(inside.any(1).mean())
-        assert 0 < found["coverage"] < 1
+        numbers = real.distances(other)
+        assert numbers["density"] == pytest.approx(inside.sum() / (NEIGHBOURS * len(other)))
+        assert numbers["coverage"] == pytest.approx(inside.any(1).mean())
+        assert 0 < numbers["coverage"] < 1
 
     def test_frechet(self, real):
         first, second = (LedoitWolf().fit(points.numpy()).covariance_ for points in (self.x, self.y))
@@ -121,40 +121,40 @@ class TestWhatMustHold:
     def test_of_a_set_and_itself(self, seed):
         points = gaussian(20, seed)
         real = real_of(points)
-        found = real.distances(points)
-        assert [found[name] for name in (*LENGTHS, "energy")] == pytest.approx([0] * 5, abs=1e-3)
-        assert found["mmd_rbf"] < 0  # unbiased: the pairs of equal points count on one side only
-        assert (found["density"], found["coverage"], real.variance_ratio(points)) == pytest.approx((1, 1, 1))
+        numbers = real.distances(points)
+        assert [numbers[name] for name in (*LENGTHS, "energy")] == pytest.approx([0] * 5, abs=1e-3)
+        assert numbers["mmd_rbf"] < 0  # unbiased: the pairs of equal points count on one side only
+        assert (numbers["density"], numbers["coverage"], real.variance_ratio(points)) == pytest.approx((1, 1, 1))
         assert (real.gaussian_w2(points), real.frechet(points)) == pytest.approx((0, 0), abs=1e-5)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_a_translation_by_v_is_as_far_as_v_is_long(self, seed):
         points, v = gaussian(20, seed), gaussian(1, seed + 10)
-        found, length = real_of(points).distances(points + v), float(v.norm())
-        assert found["w2"] ** 2 == pytest.approx(length**2, rel=1e-9)
-        assert found["mean_gap"] == pytest.approx(length, rel=1e-9)
-        assert found["sinkhorn"] == pytest.approx(length, rel=1e-2)
-        assert found["sliced_w2"] == pytest.approx(length / math.sqrt(6), rel=0.1)  # in 6 dimensions, on average
+        numbers, length = real_of(points).distances(points + v), float(v.norm())
+        assert numbers["w2"] ** 2 == pytest.approx(length**2, rel=1e-9)
+        assert numbers["mean_gap"] == pytest.approx(length, rel=1e-9)
+        assert numbers["sinkhorn"] == pytest.approx(length, rel=1e-2)
+        assert numbers["sliced_w2"] == pytest.approx(length / math.sqrt(6), rel=0.1)  # in 6 dimensions, on average
         assert real_of(points).gaussian_w2(points + v) == pytest.approx(length)
         assert real_of(points).frechet(points + v) == pytest.approx(length, rel=1e-5)
 
     @pytest.mark.parametrize("k", [1, 2, 7, 30])
     def test_which_distance_bounds_which(self, k):
         real, points = real_of(gaussian(25, 0)), 1.5 * gaussian(k, k, shift=0.3)
-        found, diagonal = real.distances(points), real.gaussian_w2(points)
-        assert found["mean_gap"] <= diagonal <= found["w2"] + 1e-9
-        assert found["sliced_w2"] < found["w2"]
-        assert found["energy"] > 0
+        numbers, diagonal = real.distances(points), real.gaussian_w2(points)
+        assert numbers["mean_gap"] <= diagonal <= numbers["w2"] + 1e-9
+        assert numbers["sliced_w2"] < numbers["w2"]
+        assert numbers["energy"] > 0
 
     def test_mmd_is_zero_on_average_between_equals_and_no_plug_in_estimate_is(self):
-        found, naive = [], []
+        numbers, naive = [], []
         for seed in range(300):
             x, y = gaussian(20, 2 * seed, 3), gaussian(6, 2 * seed + 1, 3)
             real = Real(x, 1.5, torch.eye(3, dtype=torch.float64))
-            found.append(real.mmd_rbf(torch.cdist(x, y), torch.cdist(y, y)))
-            naive.append(found[-1] + (1 - real.mean_kernel) / 20 + (1 - real.mean_kernel) / 6)
-        error = np.std(found) / math.sqrt(len(found))
-        assert abs(np.mean(found)) < 3 * error
+            numbers.append(real.mmd_rbf(torch.cdist(x, y), torch.cdist(y, y)))
+            naive.append(numbers[-1] + (1 - real.mean_kernel) / 20 + (1 - real.mean_kernel) / 6)
+        error = np.std(numbers) / math.sqrt(len(numbers))
+        assert abs(np.mean(numbers)) < 3 * error
         assert np.mean(naive) > 10 * error
 
     def test_gaussians_have_the_distance_of_the_closed_form(self):
@@ -166,14 +166,14 @@ class TestWhatMustHold:
 
     def test_two_clusters_of_which_one_is_missed(self):
         clusters = torch.cat([gaussian(20, 0), gaussian(20, 1, shift=30)])[torch.randperm(40)]
-        found = real_of(clusters).distances(gaussian(40, 2))
-        assert found["coverage"] < 0.6
-        assert found["density"] > 0.4
+        numbers = real_of(clusters).distances(gaussian(40, 2))
+        assert numbers["coverage"] < 0.6
+        assert numbers["density"] > 0.4
 
     def test_what_one_image_does_not_define_is_not_a_number(self):
         real, one = real_of(gaussian(20, 0)), gaussian(1, 1)
-        found = real.distances(one)
-        undefined = {name for name, value in found.items() if math.isnan(value)}
+        numbers = real.distances(one)
+        undefined = {name for name, value in numbers.items() if math.isnan(value)}
         assert undefined == {"mmd_rbf", "density", "coverage"}
         assert math.isnan(cosine(one))
         assert math.isnan(real.variance_ratio(one))
@@ -237,12 +237,12 @@ class TestStatisticsErrors:
         responses = respond(context.teachers[0], [toy_data.read(torch.arange(4))], toy_data.info, context)
         channels = context.prepared["teacher.channels"]
         mean, var = responses.mean + 0.5, responses.var * 2
-        found = statistics_errors(responses, mean, var, channels)
+        numbers = statistics_errors(responses, mean, var, channels)
         offsets = [0, *np.cumsum(channels.numpy()).tolist()]
         wanted = [0.25 * (b - a) / float(var[a:b].sum()) for a, b in itertools.pairwise(offsets)]
-        assert found["statistics_mean"] == pytest.approx(sum(wanted) / len(wanted))
-        assert found["statistics_variance"] == pytest.approx(0.25)
-        assert found["statistics_error"] == pytest.approx(found["statistics_mean"] + 0.25)
+        assert numbers["statistics_mean"] == pytest.approx(sum(wanted) / len(wanted))
+        assert numbers["statistics_variance"] == pytest.approx(0.25)
+        assert numbers["statistics_error"] == pytest.approx(numbers["statistics_mean"] + 0.25)
 
     def test_a_network_without_batch_norms_has_none(self, context, toy_data):
         network = create_model("test_vit", classes=3, resolution=32, seed=0).eval()
@@ -263,25 +263,27 @@ class TestMeasure:
         assert noise["teacher.overall.coverage"] < 0.5 < real["teacher.overall.coverage"]
 
     def test_a_number_is_the_mean_over_classes(self, context, toy_data, tmp_path):
-        found = Distances().measure(real_set(toy_data, 6), toy_data, context, tmp_path)
+        numbers = Distances().measure(real_set(toy_data, 6), toy_data, context, tmp_path)
         arrays = np.load(tmp_path / "per_class.npz")
-        own = {name: value for name, value in found.items() if ".overall." not in name}
+        own = {name: value for name, value in numbers.items() if ".overall." not in name}
         assert set(arrays) == set(own)
         assert {name: arrays[name].mean() for name in arrays} == pytest.approx(own)
         assert all(arrays[name].shape == (3,) for name in arrays)
 
     def test_every_distance_has_its_floor_and_overall_value(self, context, toy_data, tmp_path):
-        found = Distances().measure(noise_set(6), toy_data, context, tmp_path)
+        numbers = Distances().measure(noise_set(6), toy_data, context, tmp_path)
         for name in (*METRICS, "gaussian_w2"):
             for key in (f"teacher.{name}", f"neutral.overall.{name}"):
-                assert isinstance(found[key], float)
-                assert isinstance(found[f"{key}_floor"], float)
+                assert isinstance(numbers[key], float)
+                assert isinstance(numbers[f"{key}_floor"], float)
+        declared = [name for column in Distances.columns for name in (column.name, column.floor)]
+        assert sorted(declared) == sorted(numbers), "every number has a column or is the floor of one"
 
     def test_one_image_per_class(self, context, toy_data, tmp_path):
-        found = Distances().measure(real_set(toy_data, 1), toy_data, context, tmp_path)
-        assert found["teacher.mmd_rbf"] is found["teacher.cosine"] is None
-        assert isinstance(found["teacher.w2"], float)
-        assert isinstance(found["teacher.overall.mmd_rbf"], float)
+        numbers = Distances().measure(real_set(toy_data, 1), toy_data, context, tmp_path)
+        assert numbers["teacher.mmd_rbf"] is numbers["teacher.cosine"] is None
+        assert isinstance(numbers["teacher.w2"], float)
+        assert isinstance(numbers["teacher.overall.mmd_rbf"], float)
 
 
 class TestPictures:

@@ -53,43 +53,43 @@ def installed(monkeypatch, tmp_path):
         (tmp_path / f"{kind.__name__.lower()}.py").touch()
 
 
-def stages_of(found) -> list[str]:
-    return sorted(node.stage for node in found.nodes.values())
+def stages_of(graph) -> list[str]:
+    return sorted(node.stage for node in graph.nodes.values())
 
 
 class TestPlan:
     def test_a_set_is_measured_once_for_all_its_students(self):
         block = {"students": ["test_resnet", "test_vit"], "seeds": 2}
-        found = plan(block, measures=["brightness"])
-        assert stages_of(found).count("measure") == stages_of(found).count("distill") == 2
-        assert all(len(cell.nodes["measure"]) == 1 for cell in found.cells)
+        graph = plan(block, measures=["brightness"])
+        assert stages_of(graph).count("measure") == stages_of(graph).count("distill") == 2
+        assert all(len(cell.nodes["measure"]) == 1 for cell in graph.cells)
 
     def test_no_other_key_depends_on_it(self):
         without, with_ = plan({"seeds": 2}), plan({"seeds": 2}, measures=["brightness"])
         assert set(without.nodes) < set(with_.nodes)
 
     def test_its_networks_join_the_plan_and_not_the_cell(self):
-        (cell,), nodes = (found := plan(measures=["opinion"])).cells, found.nodes
+        (cell,), nodes = (graph := plan(measures=["opinion"])).cells, graph.nodes
         trained = {node.identity["component"]["name"] for node in nodes.values() if node.stage == "teacher"}
         assert trained == {"test_resnet", "test_efficientnet"}
         assert cell.nodes["teacher"] == ()
 
     def test_the_whole_training_set_is_not_measured(self):
-        found = plan({"methods": ["full"]}, measures=["brightness"])
-        assert "measure" not in stages_of(found)
+        graph = plan({"methods": ["full"]}, measures=["brightness"])
+        assert "measure" not in stages_of(graph)
 
 
 def test_it_is_recorded_beside_its_files(tmp_path):
-    found = campaign(tmp_path, measures=["brightness"])
-    assert {event.status for event in finish(found)} == {"started", "done"}
-    key = next(key for key, node in found.plan.nodes.items() if node.stage == "measure")
-    pixels = np.load(found.store.folder(key) / "pixels.npy")
-    assert found.store.record(key)["metrics"] == {"mean": pytest.approx(pixels.mean()), "real": 1442}
+    tiny = campaign(tmp_path, measures=["brightness"])
+    assert {event.status for event in finish(tiny)} == {"started", "done"}
+    key = next(key for key, node in tiny.plan.nodes.items() if node.stage == "measure")
+    pixels = np.load(tiny.store.folder(key) / "pixels.npy")
+    assert tiny.store.record(key)["metrics"] == {"mean": pytest.approx(pixels.mean()), "real": 1442}
 
 
 def test_a_cell_is_fine_without_its_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "BROKEN", True)
-    found = campaign(tmp_path, measures=["brightness"])
-    assert [event.status for event in finish(found)].count("failed") == 1
+    tiny = campaign(tmp_path, measures=["brightness"])
+    assert [event.status for event in finish(tiny)].count("failed") == 1
     (cell,) = records.rows_of(cells_table(records.read(str(tmp_path / "runs"), "tiny")))
     assert cell["status"] == "ok"

@@ -1,4 +1,4 @@
-"""Recipes of papers: each part changes what it says and nothing else."""
+"""Recipes of papers: each hyperparameter changes only what its name says."""
 
 from dataclasses import replace
 

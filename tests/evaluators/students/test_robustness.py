@@ -1,4 +1,4 @@
-"""Robustness: attacks of no size change nothing, stronger ones never help, and every method meets the same ones."""
+"""Robustness: an attack of size 0 changes nothing, a stronger one never helps, and all methods get the same."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def judge(context: Context, kind: type[Accuracy] = Robustness, **fields) -> dict
 
 
 def test_an_attack_of_no_size_leaves_the_accuracy(context):
-    found = judge(context, eps=0)
-    assert found["fgsm_top1"] == found["pgd_top1"] == found["subset_top1"]
+    numbers = judge(context, eps=0)
+    assert numbers["fgsm_top1"] == numbers["pgd_top1"] == numbers["subset_top1"]
 
 
 def test_attacks_hurt_and_pgd_hurts_more(context):
-    found = judge(context, eps=80 / 255, images=120)
-    assert found["subset_top1"] > 90
-    assert found["pgd_top1"] <= found["fgsm_top1"] < found["subset_top1"]
+    numbers = judge(context, eps=80 / 255, images=120)
+    assert numbers["subset_top1"] > 90
+    assert numbers["pgd_top1"] <= numbers["fgsm_top1"] < numbers["subset_top1"]
 
 
 def test_a_larger_attack_never_helps(context):
@@ -60,8 +60,8 @@ def test_a_larger_attack_never_helps(context):
 
 
 def test_accuracy_is_that_of_the_plain_evaluator(context):
-    plain, found = judge(context, Accuracy), judge(context)
-    assert {name: found[name] for name in plain} == plain
+    accuracy, numbers = judge(context, Accuracy), judge(context)
+    assert {name: numbers[name] for name in accuracy} == accuracy
 
 
 def test_all_that_is_random_is_the_same_again(context):
@@ -73,24 +73,24 @@ def test_all_that_is_random_is_the_same_again(context):
 
 def test_only_the_chosen_images_are_attacked(context):
     reads = TEST.reads.clone()
-    found = judge(context, images=50)
+    numbers = judge(context, images=50)
     assert sorted((TEST.reads - reads).unique().tolist()) == [1, 2]
     assert ((TEST.reads - reads) == 2).sum() == 50
-    assert (found["pgd_top1"] * 50 / 100) == pytest.approx(round(found["pgd_top1"] * 50 / 100))
+    assert (numbers["pgd_top1"] * 50 / 100) == pytest.approx(round(numbers["pgd_top1"] * 50 / 100))
 
 
 def test_the_mean_of_the_corruptions(context):
-    found = judge(context)
-    assert found["corruption_top1"] == pytest.approx(sum(found[f"{name}_top1"] for name in CORRUPTIONS) / 6)
+    numbers = judge(context)
+    assert numbers["corruption_top1"] == pytest.approx(sum(numbers[f"{name}_top1"] for name in CORRUPTIONS) / 6)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize("size", [32, 63])
 def test_a_corruption_changes_pixels_and_keeps_their_form(name, size):
     pixels = torch.randint(0, 256, (3, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
-    found = CORRUPTIONS[name](pixels, torch.Generator().manual_seed(0))
-    assert (found.shape, found.dtype) == (pixels.shape, torch.uint8)
-    assert not torch.equal(found, pixels)
+    corrupted = CORRUPTIONS[name](pixels, torch.Generator().manual_seed(0))
+    assert (corrupted.shape, corrupted.dtype) == (pixels.shape, torch.uint8)
+    assert not torch.equal(corrupted, pixels)
 
 
 def test_a_missing_library_is_said_when_a_run_is_planned(tmp_path, monkeypatch):
@@ -98,15 +98,15 @@ def test_a_missing_library_is_said_when_a_run_is_planned(tmp_path, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "foolbox" else find(name, *rest)
     )
-    found = campaign(tmp_path, {"protocols": ["robust", "standard"]})
-    skipped = {planned.cell.protocol: planned.skipped for planned in found.plan.cells}
+    tiny = campaign(tmp_path, {"protocols": ["robust", "standard"]})
+    skipped = {planned.cell.protocol: planned.skipped for planned in tiny.plan.cells}
     assert skipped["standard"] is None
     assert re.match(r"foolbox is not installed: pip install 'foolbox", skipped["robust"])
 
 
 def test_it_shares_the_labels_of_the_standard_protocol():
-    found = plan({"protocols": ["robust", "standard"]})
-    assert [node.stage for node in found.nodes.values()].count("relabel") == 1
+    graph = plan({"protocols": ["robust", "standard"]})
+    assert [node.stage for node in graph.nodes.values()].count("relabel") == 1
 
 
 def test_on_digits(tmp_path, context):
@@ -118,7 +118,9 @@ def test_on_digits(tmp_path, context):
     labels = Labels("hard", views=schedule.model_dump(mode="json"), seed=1)
     images = LabeledSet(SyntheticSet(train.read(few), train.labels[few]), labels)
     student = create_model("test_resnet", classes=10, resolution=32, stem=config.stem, seed=0)
-    found = Robustness(schedule=schedule, images=64, eps=8 / 255, pgd_steps=3).evaluate(images, test, student, context)
-    assert found["subset_top1"] > 60
-    assert found["pgd_top1"] <= found["fgsm_top1"] + 2 < found["subset_top1"]
-    assert found["corruption_top1"] <= found["subset_top1"]
+    numbers = Robustness(schedule=schedule, images=64, eps=8 / 255, pgd_steps=3).evaluate(
+        images, test, student, context
+    )
+    assert numbers["subset_top1"] > 60
+    assert numbers["pgd_top1"] <= numbers["fgsm_top1"] + 2 < numbers["subset_top1"]
+    assert numbers["corruption_top1"] <= numbers["subset_top1"]

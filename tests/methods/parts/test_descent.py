@@ -1,4 +1,4 @@
-"""Descent on pixels: its steps are those of SGD with momentum, and every iteration draws anew."""
+"""Descent on pixels: its steps are those of SGD with momentum, and every iteration has new random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DM and DataDAM: their losses against a slow reference, what an image may depend on, and what a run survives."""
+"""DM and DataDAM: their losses against a slow reference, on what an image depends, and interruptions."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ class Reference:
 
     def layers(self, image):
         """Return what every ReLU puts out, [C, H, W] each, and the embedding last."""
-        found, out = [], image.unsqueeze(0)
+        result, out = [], image.unsqueeze(0)
         for block in self.network.features:
             for layer in block:
                 out = layer(out)
                 if isinstance(layer, nn.ReLU):
-                    found.append(out[0])
-        return [*found, out.flatten()]
+                    result.append(out[0])
+        return [*result, out.flatten()]
 
 
 CASES = [
@@ -106,15 +106,15 @@ CASES = [
 def test_first_loss_and_step_are_those_of_the_formula(method, fields, seed, toy_data, toy_context):
     context = dataclasses.replace(toy_context, seed=seed)
     method = method(iterations=1, learning_rate=0.125, **fields)
-    found = run(method, toy_data, context)
+    result = run(method, toy_data, context)
     reference = Reference(method, toy_data, context)
     loss = getattr(reference, method.name())()
-    assert found.metadata["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert result.metadata["loss"] == pytest.approx(loss.item(), rel=1e-5)
     (gradient,) = torch.autograd.grad(loss, [reference.images])
     expected = denormalize((reference.images - 0.125 * gradient).detach(), toy_data.info)
     step = 0.125 * gradient * 0.25  # the dataset's deviation
     # in norm: the two precisions disagree on the sign of some activation near 0
-    assert (found.images.double() - expected).norm() < 0.02 * step.norm()
+    assert (result.images.double() - expected).norm() < 0.02 * step.norm()
 
 
 def test_attention_shows_where_not_in_which_channel():
@@ -174,10 +174,10 @@ def test_the_images_of_a_whole_class_are_left_alone(method, toy_data, toy_contex
         toy_data.images[torch.cat(few)],
         torch.arange(3).repeat_interleave(4),
     )
-    found = run(method(iterations=1), data, toy_context, ipc=4)
+    result = run(method(iterations=1), data, toy_context, ipc=4)
     start = data.read(random_indices(data, (0, 1, 2), (0, 1, 2, 3), toy_context))
-    assert found.metadata["loss"] < 1e-8
-    assert torch.allclose(found.images, start / 255, atol=1e-4)
+    assert result.metadata["loss"] < 1e-8
+    assert torch.allclose(result.images, start / 255, atol=1e-4)
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""The recovery loop: what it minimises, and that it survives an interruption."""
+"""The recovery loop: its loss, its steps, and that an interrupted run ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, context, 
 def test_all_nine_combinations_lower_their_loss(method, regulariser, toy_data, context):
     losses = []
     for iterations in (1, 40):
-        (found,) = recovered(method(iterations=iterations, regulariser=regulariser, **STILL), toy_data, context)
+        (result,) = recovered(method(iterations=iterations, regulariser=regulariser, **STILL), toy_data, context)
         weights = {"ce": 1.0, "feature": 1.0, "regulariser": method().regulariser_weight}
-        losses.append(sum(weights[name] * value for name, value in found.metadata["losses"].items()))
-        assert ("regulariser" in found.metadata["losses"]) == (regulariser != "none")
-        assert ("feature" in found.metadata["losses"]) == (method is not SRe2L)
+        losses.append(sum(weights[name] * value for name, value in result.metadata["losses"].items()))
+        assert ("regulariser" in result.metadata["losses"]) == (regulariser != "none")
+        assert ("feature" in result.metadata["losses"]) == (method is not SRe2L)
     assert losses[1] < losses[0]
 
 
@@ -78,7 +78,7 @@ def test_the_first_loss_is_that_of_the_formula(toy_data, context):
     info = toy_data.info.model_copy(update={"flip": False})
     toy_data.info = info
     (unit,) = method.units(info, 2)
-    found = method.distill(toy_data, unit, context).metadata["losses"]
+    result = method.distill(toy_data, unit, context).metadata["losses"]
     start = normalize(toy_data.read(recover.random_indices(toy_data, unit.classes, unit.slots, context)), info)
     teacher, gaps = context.teachers[0], []
     for layer in BatchNormInputs(teacher).layers:
@@ -89,8 +89,8 @@ def test_the_first_loss_is_that_of_the_formula(toy_data, context):
             )
         )
     logits = teacher(start)
-    assert found["ce"] == pytest.approx(float(F.cross_entropy(logits, unit.labels)), rel=1e-4)
-    assert found["regulariser"] == pytest.approx(float(10 * gaps[0] + sum(gaps[1:])), rel=1e-4)
+    assert result["ce"] == pytest.approx(float(F.cross_entropy(logits, unit.labels)), rel=1e-4)
+    assert result["regulariser"] == pytest.approx(float(10 * gaps[0] + sum(gaps[1:])), rel=1e-4)
 
 
 @pytest.mark.parametrize("variance", ["exact", "batch"])
@@ -105,19 +105,19 @@ def test_the_first_loss_of_wmdd_is_that_of_the_formula(objective, weights, varia
     fields = {"objective": objective, "weights": weights, "class_variance": variance, "first_layer_weight": 3.0}
     method = WMDD(iterations=1, start="random_real", **fields, **STILL)
     (unit,) = method.units(toy_data.info, 4)
-    found = method.distill(toy_data, unit, context).metadata["losses"]
+    result = method.distill(toy_data, unit, context).metadata["losses"]
     goal, teacher, seen = method.goal(toy_data, unit, context), copy.deepcopy(context.teachers[0]).double(), []
     for layer in BatchNormInputs(teacher).layers:
         layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
     chosen = recover.random_indices(toy_data, unit.classes, unit.slots, context)
     features, _ = features_and_logits(teacher, normalize(toy_data.read(chosen), toy_data.info).double())
     squares = (features - goal.atoms.flatten(0, 1)).square().sum()
-    assert found["feature"] == pytest.approx(float(squares if objective == "paper" else squares.sqrt()), rel=1e-4)
+    assert result["feature"] == pytest.approx(float(squares if objective == "paper" else squares.sqrt()), rel=1e-4)
 
     shares = torch.full((3, 4), 0.25) if weights == "uniform" else goal.weights
     names, expected = ("mean", "var" if variance == "exact" else "batch_var"), 0.0
-    for place, x in enumerate(seen):
-        first = sum(each.shape[1] for each in seen[:place])
+    for layer, x in enumerate(seen):
+        first = sum(other.shape[1] for other in seen[:layer])
         columns, per_class = slice(first, first + x.shape[1]), []
         for label in range(3):
             own, share = x[4 * label : 4 * label + 4], shares[label].double().view(4, 1)
@@ -127,8 +127,8 @@ def test_the_first_loss_of_wmdd_is_that_of_the_formula(objective, weights, varia
             gaps = [(a - b).square().sum() for a, b in zip((mean, spread), wanted, strict=True)]
             per_class.append(float(sum(gaps) if objective == "paper" else gaps[0].sqrt() + gaps[1].sqrt()))
         total = sum(per_class) if objective == "paper" else sum(per_class) / 3
-        expected += (3.0 if place == 0 else 1.0) * total
-    assert found["regulariser"] == pytest.approx(expected, rel=1e-4)
+        expected += (3.0 if layer == 0 else 1.0) * total
+    assert result["regulariser"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_learning_rate_falls_from_its_full_value_along_a_cosine(toy_data, context, monkeypatch):
@@ -212,8 +212,8 @@ def test_a_set_has_no_mmd_from_itself():
 
 def test_mmd_is_that_of_the_formula_under_either_kernel():
     generator = torch.Generator().manual_seed(2)
-    found, real = (torch.randn(3, n, 5, generator=generator, dtype=torch.float64) for n in (4, 7))
-    found = 2 * found + 1
+    result, real = (torch.randn(3, n, 5, generator=generator, dtype=torch.float64) for n in (4, 7))
+    result = 2 * result + 1
 
     def between(xs, ys, kernel):
         return sum(kernel(x, y) for x in xs for y in ys) / (len(xs) * len(ys))
@@ -222,12 +222,12 @@ def test_mmd_is_that_of_the_formula_under_either_kernel():
         return between(xs, xs, kernel) + between(ys, ys, kernel) - 2 * between(xs, ys, kernel)
 
     linear, gaussian = 0.0, 0.0
-    for xs, ys in zip(found, real, strict=True):
+    for xs, ys in zip(result, real, strict=True):
         middle = sorted(float(((a - b) ** 2).sum()) for a in ys for b in ys)[(len(ys) ** 2 - 1) // 2]
         linear += float(mmd(xs, ys, torch.dot))
         gaussian += float(mmd(xs, ys, lambda a, b, middle=middle: torch.exp(-((a - b) ** 2).sum() / middle)))
-    assert float(linear_mmd(found, real)) == pytest.approx(linear, rel=1e-9)
-    assert float(GaussianMMD(real)(found)) == pytest.approx(gaussian, rel=1e-9)
+    assert float(linear_mmd(result, real)) == pytest.approx(linear, rel=1e-9)
+    assert float(GaussianMMD(real)(result)) == pytest.approx(gaussian, rel=1e-9)
 
 
 def test_the_gaussian_kernel_sees_what_the_linear_one_cannot():
@@ -261,10 +261,10 @@ class TestStart:
     @pytest.mark.parametrize("method", [SRe2L, MMD, WMDD])
     def test_nearest_real_images_differ(self, method, toy_data, context):
         method = method(iterations=1, learning_rate=1e-9, start="nearest_real")
-        (found,) = recovered(method, toy_data, context, ipc=5)
+        (result,) = recovered(method, toy_data, context, ipc=5)
         for label in range(3):
             real = {image.numpy().tobytes() for image in toy_data.images[toy_data.labels == label]}
-            images = {image.numpy().tobytes() for image in found.images[found.targets == label]}
+            images = {image.numpy().tobytes() for image in result.images[result.targets == label]}
             assert images <= real
             assert len(images) == 5
 
@@ -282,14 +282,14 @@ class TestWMDD:
         assert WMDD(objective="paper").identity()["params"]["regulariser_weight"] == paper.regulariser_weight
 
     def test_learned_weights_reach_the_student(self, toy_data, context):
-        (found,) = recovered(WMDD(iterations=2, weights="learned"), toy_data, context, ipc=4)
+        (result,) = recovered(WMDD(iterations=2, weights="learned"), toy_data, context, ipc=4)
         for label in range(3):
-            assert float(found.weights[found.targets == label].mean()) == pytest.approx(1, abs=1e-5)
-        assert found.weights.std() > 0
+            assert float(result.weights[result.targets == label].mean()) == pytest.approx(1, abs=1e-5)
+        assert result.weights.std() > 0
         (uniform,) = recovered(WMDD(iterations=2), toy_data, context, ipc=4)
         assert uniform.weights is None
-        assert found.metadata["transport_cost"] == uniform.metadata["transport_cost"]
-        assert 0 < found.metadata["transport_cost"]["learned"] < found.metadata["transport_cost"]["uniform"]
+        assert result.metadata["transport_cost"] == uniform.metadata["transport_cost"]
+        assert 0 < result.metadata["transport_cost"]["learned"] < result.metadata["transport_cost"]["uniform"]
 
     def test_both_barycenters_are_timed(self, toy_data, context):
         recovered(WMDD(iterations=1), toy_data, context)
@@ -331,12 +331,12 @@ def test_a_teacher_without_batch_norms_is_refused_in_words(toy_data, toy_context
 
 
 def test_pixels_stay_valid_and_snapshots_are_few(toy_data, context):
-    (found,) = recovered(SRe2L(iterations=30, learning_rate=5.0), toy_data, context)
-    assert found.images.dtype == torch.uint8
-    assert found.extras["snapshots"].shape == (6, 5, 3, 32, 32)
-    assert found.metadata["snapshot_iterations"] == [1, 2, 4, 8, 15]
-    assert (found.images == 0).any()
-    assert (found.images == 255).any()
+    (result,) = recovered(SRe2L(iterations=30, learning_rate=5.0), toy_data, context)
+    assert result.images.dtype == torch.uint8
+    assert result.extras["snapshots"].shape == (6, 5, 3, 32, 32)
+    assert result.metadata["snapshot_iterations"] == [1, 2, 4, 8, 15]
+    assert (result.images == 0).any()
+    assert (result.images == 255).any()
 
 
 @pytest.mark.parametrize("method", [SRe2L, MMD, WMDD])

@@ -1,4 +1,4 @@
-"""Class statistics: streamed in parts, they equal those of the whole."""
+"""Class statistics: computed batch by batch, they equal those of the whole class."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_weights_count_images_more_than_once():
 
 @pytest.mark.parametrize("batch_size", [4, 100])
 def test_streamed_statistics_equal_those_of_whole_classes(batch_size, toy_data, toy_context):
-    found = ClassStatistics(batch_size=batch_size).prepare(toy_data, toy_context)
+    result = ClassStatistics(batch_size=batch_size).prepare(toy_data, toy_context)
     teacher = toy_context.teachers[0]
     seen: list[torch.Tensor] = []
     for layer in batch_norms(teacher):
@@ -68,20 +68,23 @@ def test_streamed_statistics_equal_those_of_whole_classes(batch_size, toy_data, 
         seen.clear()
         features_and_logits(teacher, normalize(toy_data.read(toy_data.indices_of(label)), toy_data.info))
         torch.testing.assert_close(
-            found["mean"][label], torch.cat([x.mean((0, 2, 3)) for x in seen]).float(), atol=1e-5, rtol=1e-5
+            result["mean"][label], torch.cat([x.mean((0, 2, 3)) for x in seen]).float(), atol=1e-5, rtol=1e-5
         )
         torch.testing.assert_close(
-            found["var"][label], torch.cat([x.var((0, 2, 3), correction=0) for x in seen]).float(), atol=1e-5, rtol=1e-5
+            result["var"][label],
+            torch.cat([x.var((0, 2, 3), correction=0) for x in seen]).float(),
+            atol=1e-5,
+            rtol=1e-5,
         )
-    assert found["channels"].tolist() == [layer.num_features for layer in batch_norms(teacher)]
-    assert found["counts"].tolist() == list(toy_data.info.train_counts)
+    assert result["channels"].tolist() == [layer.num_features for layer in batch_norms(teacher)]
+    assert result["counts"].tolist() == list(toy_data.info.train_counts)
 
 
 def test_features_come_in_the_order_of_the_data(toy_data, toy_context):
-    found = ClassStatistics(batch_size=5).prepare(toy_data, toy_context)
+    result = ClassStatistics(batch_size=5).prepare(toy_data, toy_context)
     with torch.no_grad():
         wanted, _ = features_and_logits(toy_context.teachers[0], normalize(toy_data.images, toy_data.info))
-    torch.testing.assert_close(found["features"], wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result["features"], wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_variance_averaged_over_batches_lacks_that_of_the_batches_means(toy_data, toy_context):
@@ -93,9 +96,9 @@ def test_variance_averaged_over_batches_lacks_that_of_the_batches_means(toy_data
 
 def test_a_teacher_without_batch_norms_still_gives_features(toy_data, toy_context):
     teacher = create_model("test_vit", classes=3, resolution=32).eval().requires_grad_(False)
-    found = ClassStatistics().prepare(toy_data, dataclasses.replace(toy_context, teachers=(teacher,)))
-    assert found["features"].shape[0] == len(toy_data)
-    assert found["mean"].shape == (3, 0)
+    result = ClassStatistics().prepare(toy_data, dataclasses.replace(toy_context, teachers=(teacher,)))
+    assert result["features"].shape[0] == len(toy_data)
+    assert result["mean"].shape == (3, 0)
 
 
 def test_recorded_layers_follow_the_network_not_the_calls(toy_context):

@@ -1,4 +1,4 @@
-"""Barycenters: what their alternating steps promise, whatever the features."""
+"""Barycenters: the properties of their alternating steps, for random features."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_the_cost_never_rises(case, start, weights):
 @settings(max_examples=60, deadline=None)
 def test_learned_weights_end_at_a_fixed_point_of_k_means(case, start):
     features, first = draw(case, start)
-    found = barycenter(features, first, weights="learned", rounds=1000)
-    nearest = torch.cdist(features, found.positions).argmin(1)
+    result = barycenter(features, first, weights="learned", rounds=1000)
+    nearest = torch.cdist(features, result.positions).argmin(1)
     counts = torch.bincount(nearest, minlength=len(first))
-    torch.testing.assert_close(found.weights, counts.double() / len(features))
+    torch.testing.assert_close(result.weights, counts.double() / len(features))
     for j in counts.nonzero().flatten().tolist():
-        torch.testing.assert_close(found.positions[j], features[nearest == j].mean(0))
+        torch.testing.assert_close(result.positions[j], features[nearest == j].mean(0))
 
 
 @given(cases)
@@ -59,11 +59,11 @@ def test_learned_weights_are_as_good_as_scikit_learn_from_the_same_start(case):
 @settings(max_examples=40, deadline=None)
 def test_weights_are_a_distribution(case, start, weights):
     features, first = draw(case, start)
-    found = barycenter(features, first, weights=weights)
-    assert (found.weights >= 0).all()
-    assert float(found.weights.sum()) == pytest.approx(1)
+    result = barycenter(features, first, weights=weights)
+    assert (result.weights >= 0).all()
+    assert float(result.weights.sum()) == pytest.approx(1)
     if weights == "uniform":
-        assert torch.equal(found.weights, torch.full_like(found.weights, 1 / len(first)))
+        assert torch.equal(result.weights, torch.full_like(result.weights, 1 / len(first)))
 
 
 @given(cases)
@@ -80,9 +80,9 @@ def test_learned_weights_never_cost_more_than_uniform_ones_at_the_same_atoms(cas
 @pytest.mark.parametrize("scheme", ["alternating", "damped"])
 def test_one_atom_is_the_mean_of_the_class(weights, scheme):
     features, first = draw((3, 20, 1, 4))
-    found = barycenter(features, first, weights=weights, scheme=scheme)
+    result = barycenter(features, first, weights=weights, scheme=scheme)
     kept = 0.8**10 if (weights, scheme) == ("learned", "damped") else 0.0  # what ten damped steps leave of the start
-    torch.testing.assert_close(found.positions, torch.lerp(features.mean(0, keepdim=True), first, kept))
+    torch.testing.assert_close(result.positions, torch.lerp(features.mean(0, keepdim=True), first, kept))
 
 
 @pytest.mark.parametrize("weights", ["uniform", "learned"])
@@ -90,11 +90,11 @@ def test_one_atom_is_the_mean_of_the_class(weights, scheme):
 def test_fewer_features_than_atoms(weights, start):
     features = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     first = start_positions(features, 3, start, torch.Generator().manual_seed(0))
-    found = barycenter(features, first, weights=weights)
-    assert torch.isfinite(found.positions).all()
-    assert float(found.weights.sum()) == pytest.approx(1)
+    result = barycenter(features, first, weights=weights)
+    assert torch.isfinite(result.positions).all()
+    assert float(result.weights.sum()) == pytest.approx(1)
     if weights == "learned":
-        assert transport_cost(features, found.positions, found.weights) == pytest.approx(0, abs=1e-9)
+        assert transport_cost(features, result.positions, result.weights) == pytest.approx(0, abs=1e-9)
 
 
 def test_known_answers():
@@ -110,15 +110,15 @@ def test_known_answers():
 
 def test_the_damped_scheme_finds_about_the_same_atoms():
     clumps = torch.cat([torch.linspace(0, 1, 40), torch.linspace(9, 10, 20)]).unsqueeze(1)
-    found = barycenter(clumps, torch.tensor([[0.1], [9.0]]), weights="learned", scheme="damped")
-    assert found.weights.tolist() == pytest.approx([2 / 3, 1 / 3], abs=0.05)
-    assert found.positions.flatten().tolist() == pytest.approx([0.5, 9.5], abs=0.5)
+    result = barycenter(clumps, torch.tensor([[0.1], [9.0]]), weights="learned", scheme="damped")
+    assert result.weights.tolist() == pytest.approx([2 / 3, 1 / 3], abs=0.05)
+    assert result.positions.flatten().tolist() == pytest.approx([0.5, 9.5], abs=0.5)
 
 
 def test_sinkhorn_comes_close_to_the_exact_plan():
     features, first = draw((5, 60, 3, 2))
     exact, entropic = (barycenter(features, first, solver=solver) for solver in ("exact", "sinkhorn"))
-    costs = [transport_cost(features, each.positions, each.weights) for each in (exact, entropic)]
+    costs = [transport_cost(features, b.positions, b.weights) for b in (exact, entropic)]
     assert costs[1] <= 1.05 * costs[0]
 
 
