@@ -90,7 +90,7 @@ def load_preparation(name: str) -> type[Preparation]:
     """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
     modules = [f"{package}.{name}" for package in ("methods", "methods.parts", "evaluators.parts")]
     module = next((module for module in modules if importlib.util.find_spec(module)), modules[1])
-    return _component_class(importlib.import_module(module), Preparation)
+    return _component_class(importlib.import_module(module), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(
