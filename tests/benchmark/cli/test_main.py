@@ -216,7 +216,7 @@ class TestARun:
         assert (status, "Nothing to do." in shown) == (0, True)
         status, shown, _ = on("run")
         assert status == 0
-        assert "evaluate" not in shown
+        assert "evaluate digits" not in shown, "no node ran"
 
     def test_status_and_report(self, on):
         status, shown, _ = on("status")
