@@ -150,7 +150,7 @@ def line_style(method: str) -> Any:
 
 def error_bars(axes: Axes, x: Any, y: Any, deviation: pd.Series, colour: str, horizontal: bool = False) -> None:
     """Add error bars of one standard deviation; a deviation that is unknown has none."""
-    spread = {"xerr" if horizontal else "yerr": deviation.fillna(0)}
+    spread: dict[str, Any] = {"xerr" if horizontal else "yerr": deviation.fillna(0)}
     axes.errorbar(x, y, **spread, ecolor=colour, fmt="none", capsize=2, elinewidth=0.9, capthick=0.9, alpha=0.7)
 
 

@@ -40,7 +40,7 @@ def _ends(row: Mapping[str, Any], blocks: Blocks) -> dict[str, float]:
         if block is None:
             continue
         name = next((n for n in block.rows if block.roles.get(n) == role), None) if role else row["method"]
-        if name in block.rows:
+        if name is not None and name in block.rows:
             mean = block.model.means[name]
             means[column] = Mean(mean.value / 100, None if mean.error is None else mean.error / 100, mean.freedom)
         own = NAMES.get(block.roles.get(row["method"], ""), own)

@@ -68,8 +68,9 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
         scored.setdefault(axis_values(row, SCORED), {}).update(row)
     board = board[board["top1_mean"].notna()]
     measured = declared.without_repeats(board)
-    sheets = []
-    for axes, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
+    sheets: list[Sheet] = []
+    for group, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
+        axes: tuple[Any, ...] = tuple(group)
         dataset, ipc, student = axes
         values: dict[str, dict[str, Any]] = {}
         for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
