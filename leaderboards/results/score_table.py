@@ -39,7 +39,7 @@ def _ends(row: Mapping[str, Any], blocks: Blocks) -> dict[str, float]:
         block = blocks.get(axis_values({**row, "protocol": protocol}, BLOCK))
         if block is None:
             continue
-        name = next((n for n in block.rows if block.roles.get(n) == role), None) if role else row["method"]
+        name: str = next((n for n in block.rows if block.roles.get(n) == role), "") if role else row["method"]
         if name in block.rows:
             mean = block.model.means[name]
             means[column] = Mean(mean.value / 100, None if mean.error is None else mean.error / 100, mean.freedom)

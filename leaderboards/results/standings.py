@@ -53,9 +53,9 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": ""}
         standings.append(found)
     added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
-    texts = added[["verdict_control", "verdict_best"]].fillna("")
+    added = added.fillna({"verdict_control": "", "verdict_best": ""})
     types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
-    return pd.concat([board, added.astype(types).assign(**{name: texts[name] for name in texts})], axis=1)
+    return pd.concat([board, added.astype(types)], axis=1)
 
 
 def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -> dict[str, Any]:
