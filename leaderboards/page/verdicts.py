@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,6 +14,7 @@ from leaderboards.results.roles import BOUND, CONTROL
 from leaderboards.results.text import difference_text, mean_text
 from leaderboards.results.units import duration
 
+METHOD = "method"  # the role of rows that are neither control, floor nor bound
 NAMED = 3  # tied methods that are named; more are counted
 
 
@@ -48,17 +49,24 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     best, *others = sorted(block, key=lambda row: -row["top1_mean"])
     tied = [row["method"] for row in others if row["tied_with_best"] is True]
     behind = [row for row in others if row["method"] not in tied]
-    yield f"{best['method']} is best with {mean_text(best['top1_mean'], best['top1_std'])} %."
+    yield f"{best['method']}{_kind(best)} is best with {mean_text(best['top1_mean'], best['top1_std'])} %."
     if tied:
         more = f" and {len(tied) - NAMED} more" if len(tied) > NAMED else ""
         yield f"Tied with it: {', '.join(tied[:NAMED])}{more}."
     if behind:
         gap = difference_text(best["top1_mean"] - behind[0]["top1_mean"]).removeprefix("+")
         yield f"{'After these' if tied else 'Next'} comes {behind[0]['method']}, {gap} points behind."
-    if not pd.isna(best["distill_seconds"]):
+    if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]
     beside += [row for row in dataset if row["role"] == BOUND]
     if beside:
         texts = [f"{row['method']} {mean_text(row['top1_mean'])} %" for row in beside]
         yield f"For comparison: {', '.join(texts)}."
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """Return what a reader must know of the winner: a control or a variant is not a method of its own."""
+    if row["role"] != METHOD:
+        return f" (a {row['role']})"
+    return f" (a variant of {row['base']})" if row["overrides"] else ""

@@ -30,6 +30,7 @@ from leaderboards.results.text import (
     recovered_text,
 )
 from leaderboards.results.units import duration, size, value_text
+from leaderboards.tables.paper import NOT_STARTED
 
 Row = Mapping[str, Any]
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
@@ -66,7 +67,7 @@ class Board:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
         pairwise = Pairwise(self.report.pairwise)
-        rows = self.rows[self.rows["status"] != "skipped"]
+        rows = self.rows[~self.rows["status"].isin(NOT_STARTED)]
         for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
             found = marks(dictionaries, pairwise)
@@ -158,7 +159,7 @@ def _title(rows: pd.DataFrame) -> str:
 def _accuracy(row: Row, mark: Mark) -> str:
     if pd.isna(row["top1_mean"]):
         return missing_text(row["status"])
-    return mean_text(row["top1_mean"], row["top1_std"]) + ("≈" if mark.tied else "") + part_text(row)
+    return mean_text(row["top1_mean"], row["top1_std"]) + ("≈" if mark.tied else " ") + part_text(row)
 
 
 def _refusals(rows: pd.DataFrame) -> list[str]:

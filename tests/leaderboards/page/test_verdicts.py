@@ -32,6 +32,16 @@ def test_a_verdict_names_the_best_the_tied_the_next_and_the_controls(store):
     )
 
 
+def test_a_control_and_a_variant_are_named_as_such(store):
+    fill(store, {"random_real": [70, 71], "mmd": [60, 61]})
+    fill(store, {"mmd+bn": [80, 81]}, ipc=1, base="mmd", overrides={"regulariser": "bn"})
+    fill(store, {"mmd": [60, 61]}, ipc=1)
+    small, large = verdicts(store.build().leaderboard)
+    assert small.sentence.startswith("mmd+bn (a variant of mmd) is best")
+    assert large.sentence.startswith("random_real (a control) is best")
+    assert "to distill" not in large.sentence
+
+
 def test_without_a_tie_the_next_method_follows(store):
     fill(store, {"wmdd": [70, 71], "mmd": [60, 61]})
     (verdict,) = verdicts(store.build().leaderboard)
