@@ -47,7 +47,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "leaderboards.results": ("benchmark.errors", "benchmark.files", "benchmark.record"),
     "leaderboards.tables": ("benchmark.errors", "leaderboards.results"),
     "leaderboards.plots": ("benchmark.errors", "benchmark.files", "leaderboards.results"),
-    "leaderboards.page": ("leaderboards.results", "leaderboards.tables", "leaderboards.plots"),
+    "leaderboards.page": ("benchmark.files", "leaderboards.results", "leaderboards.tables", "leaderboards.plots"),
     "leaderboards.publish": (
         "benchmark.errors",
         "benchmark.files",

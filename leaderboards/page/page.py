@@ -20,6 +20,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from benchmark.files import file_name
 from leaderboards.page.provenance import permalinks, provenance
 from leaderboards.page.verdicts import main_protocol, verdicts
 from leaderboards.plots.images import Picture, thumbnail
@@ -89,7 +90,7 @@ def render(
     rows = [{**_row(row), "id": link} for link, row in zip(links, rows_of(leaderboard), strict=True)]
     protocol = main_protocol(leaderboard)
     first = [table for table in tables if table.kind == MAIN and table.name.startswith(f"{MAIN}_{protocol}_")]
-    images = _plots(plots)
+    images = _plots(plots, protocol)
     thumbnails, left_out = _pictures(pictures)
     text = (
         _environment()
@@ -104,7 +105,7 @@ def render(
             filled={name for name in OPTIONAL if any(row[name] for row in rows)},
             first=[to_sheet(table) for table in first],
             further=[*overviews, *(to_sheet(table) for table in tables if table not in first)],
-            first_plot=images.pop(f"accuracy_against_ipc_{protocol}", None),
+            first_plot=images.pop(f"accuracy_against_ipc_{file_name(protocol)}", None),
             plots=list(images.values()),
             pictures=thumbnails,
             left_out=left_out,
@@ -161,15 +162,19 @@ def _summary(leaderboard: pd.DataFrame) -> str:
     return f"{len(leaderboard)} rows: {', '.join(parts)}."
 
 
-def _plots(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
-    """Return the title of every plot, and the smaller of its PNG and its SVG as a data URL, by name."""
+def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str]]:
+    """Return the title of every plot, and the smaller of its PNG and its SVG as a data URL, by name.
+
+    The plots of one protocol come first.
+    """
     kinds = {"png": "image/png", "svg": "image/svg+xml"}
     smallest: dict[str, tuple[str, bytes]] = {}
     for path, data in files.items():
         name, _, kind = path.rpartition("/")[2].rpartition(".")
         if name not in smallest or len(data) < len(smallest[name][1]):
             smallest[name] = kinds[kind], data
-    return {name: {"title": _title(name), "url": _url(*image)} for name, image in smallest.items()}
+    names = sorted(smallest, key=lambda name: not name.endswith(f"_{file_name(protocol)}"))
+    return {name: {"title": _title(name), "url": _url(*smallest[name])} for name in names}
 
 
 def _title(name: str) -> str:

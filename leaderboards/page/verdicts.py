@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,6 +15,7 @@ from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
 from leaderboards.results.verdicts import BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 
+METHOD = "method"  # the role of rows that are neither control, floor nor bound
 NAMED = 3  # methods of a verdict that are named; more are counted
 WORDS = {TIED: "Tied with it", NOT_KNOWN: "Not known from these seeds"}
 
@@ -49,10 +50,11 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     """Yield who is best, who may be as good, how far behind the next method is, its cost, and the controls."""
     sure = [row for row in block if row["verdict_best"] != NO_VERDICT]
     best = max(sure or block, key=lambda row: row["top1_mean"])
+    name = f"{best['method']}{_kind(best)}"
     if not sure:
-        yield f"{best['method']} has the highest mean, {mean_text(best['top1_mean'])} %: one seed, no verdict."
+        yield f"{name} has the highest mean, {mean_text(best['top1_mean'])} %: one seed, no verdict."
     else:
-        yield f"{best['method']} is best with {accuracy_text(best)} %."
+        yield f"{name} is best with {accuracy_text(best)} %."
     for verdict, words in WORDS.items():
         names = [row["method"] for row in sure if row["verdict_best"] == verdict]
         if names:
@@ -63,10 +65,17 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
         following = max(behind, key=lambda row: row["top1_mean"])
         gap = difference_text(best["top1_mean"] - following["top1_mean"]).removeprefix("+")
         yield f"The next that is behind is {following['method']}, by {gap} points."
-    if not pd.isna(best["distill_seconds"]):
+    if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]
     beside += [row for row in dataset if row["role"] == BOUND]
     if beside:
         texts = [f"{row['method']} {mean_text(row['top1_mean'])} %" for row in beside]
         yield f"For comparison: {', '.join(texts)}."
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """Return what a reader must know of the winner: a control or a variant is not a method of its own."""
+    if row["role"] != METHOD:
+        return f" (a {row['role']})"
+    return f" (a variant of {row['base']})" if row["overrides"] else ""

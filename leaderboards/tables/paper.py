@@ -23,6 +23,7 @@ from leaderboards.results.text import Mark, ipc_text, marks
 
 MAIN, ABLATION, SENSITIVITY, NETWORKS, PAIRS = "main", "ablation", "sensitivity", "networks", "pairs"
 ORDER = (MAIN, ABLATION, SENSITIVITY, NETWORKS, PAIRS)
+NOT_STARTED = ("missing", "skipped")  # a method all of whose rows have one of these has no line
 Column = tuple[str, str]  # the heading over several columns, the heading of one
 Gap = tuple[float, float | None]  # a difference of two means in percent points, and its standard error
 
@@ -124,7 +125,8 @@ def _table(
     if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["role"]) == {CONTROL}):
         return
     columns = _columns(kind, measured)
-    listed = rows[rows["dataset"].isin(measured["dataset"])]  # a dataset without any number stands among the absent
+    started = rows.loc[~rows["status"].isin(NOT_STARTED), "method"]
+    listed = rows[rows["dataset"].isin(measured["dataset"]) & rows["method"].isin(started)]  # the rest is `absent`
     footer = frozenset(listed.loc[listed["ipc"] == EVERY_IPC, "method"])
     best_first = variants.ranked(listed)
     methods = sorted(best_first, key=lambda name: (name in footer, order.index(name) if name in order else len(order)))

@@ -30,6 +30,7 @@ from leaderboards.results.text import (
     recovered_text,
 )
 from leaderboards.results.units import duration, size, value_text
+from leaderboards.tables.paper import NOT_STARTED
 
 Row = Mapping[str, Any]
 Selection = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to show
@@ -65,7 +66,7 @@ class Board:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
-        rows = self.rows[self.rows["status"] != "skipped"]
+        rows = self.rows[~self.rows["status"].isin(NOT_STARTED)]
         for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
             found = marks(dictionaries, self.report.blocks)

@@ -33,6 +33,16 @@ def test_a_verdict_names_the_best_what_may_be_as_good_the_next_and_the_controls(
     )
 
 
+def test_a_control_and_a_variant_are_named_as_such(store):
+    fill(store, {"random_real": [70, 71], "mmd": [60, 61]})
+    fill(store, {"mmd+bn": [80, 81]}, ipc=1, base="mmd", overrides={"regulariser": "bn"})
+    fill(store, {"mmd": [60, 61]}, ipc=1)
+    small, large = verdicts(store.build().leaderboard)
+    assert small.sentence.startswith("mmd+bn (a variant of mmd) is best")
+    assert large.sentence.startswith("random_real (a control) is best")
+    assert "to distill" not in large.sentence
+
+
 def test_a_tie_is_named_as_one(store):
     fill(store, {"wmdd": [70, 70.1, 70.2], "mmd": [70, 70.1, 70.1], "sre2l": [60, 60.1, 60.2]})
     (verdict,) = verdicts(store.build().leaderboard)
