@@ -76,7 +76,8 @@ def _table(tables: list[paper.Table], rows: pd.DataFrame) -> paper.Table:
         kept = {column: entry for column, entry in line.items() if axis_values(entry.row, ROW) in wanted}
         entries.setdefault(method, {}).update({c: replace(entry, published=()) for c, entry in kept.items()})
     footer = frozenset(name for table in parts for name in table.footer)
-    order = sorted(variants.ranked(rows), key=lambda method: method in footer)
+    listed = [method for method in variants.ranked(rows) if method in entries]
+    order = sorted(listed, key=lambda method: method in footer)
     competing = {column for method in order if method not in footer for column in entries[method]}
     columns = dict.fromkeys(column for table in parts for column in table.columns if column in competing)
     students = rows.groupby("dataset", sort=False)["student"].first()

@@ -19,7 +19,7 @@ with the best, the pairs of a suite, and ranks, so no two tables disagree. The p
 By Bonferroni, a block has any wrong interval with probability at most ``CONTROL_ERROR + OTHERS_ERROR`` = 6 %; with ten
 equal methods it is about 5.5 %. Most of it goes to the control, for that is the question of a benchmark, and a gap of
 two standard deviations is then found in 31 % of cases with three seeds and 61 % with five. Against the best it is found
-in 9 % and 28 %. That is the price of a best that is chosen from the data: among equal rows, best - worst is the range
+in 8 % and 28 %. That is the price of a best that is chosen from the data: among equal rows, best - worst is the range
 itself. Hsu's intervals for the best (1984) are shorter, but exclude only that a row is the *unique* best, and so call
 some of ten equal rows worse than the best in 30 % of blocks.
 

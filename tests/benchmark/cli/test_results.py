@@ -29,8 +29,8 @@ def command(folder: Path, *words: str) -> tuple[int, str, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("BENCHMARK_DATA", raising=False)
-        patch.setattr(publication, "PLACE", folder / "published")
-        patch.setattr(readme, "PLACE", folder / "README.md")
+        patch.setattr(publication, "FOLDER", folder / "published")
+        patch.setattr(readme, "PATH", folder / "README.md")
         patch.setattr(sys, "argv", ["benchmark", *words])
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
             try:
@@ -128,9 +128,9 @@ class TestPublishing:
         sound = path.read_text()
         path.write_text(sound.replace('"momentum":0.9', '"momentum":0.5'))
         assert path.read_text() != sound
-        status, shown, _ = command(folder, "report", "--check")
-        assert status == 1
-        assert "the key does not belong to the identity in its record" in shown
+        status, _, errors = command(folder, "report", "--check")
+        assert status == 2
+        assert "was changed after it was written" in errors
 
     def test_a_damaged_run_is_not_published(self, folder):
         path = next(folder.glob("runs/*/images.safetensors"))
