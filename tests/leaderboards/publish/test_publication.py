@@ -295,11 +295,11 @@ class TestVerification:
 class TestReadme:
     def test_only_the_text_between_markers_changes(self, run, place):
         found = publish(run)
-        before = "# T\n<!-- results: main -->\nold\n<!-- /results -->\nrest\n"
+        before = "# T\n<!-- results: main -->\noutdated\n<!-- /results -->\nrest\n"
         after = readme.filled(before, {"main": found})
         assert after.startswith("# T\n<!-- results: main -->\n**Top-1")
         assert after.endswith("<!-- /results -->\nrest\n")
-        assert "old" not in after
+        assert "outdated" not in after
         assert readme.filled(after, {"main": found}) == after
 
     def test_the_block_has_the_first_protocol_and_every_datasets_first_student(self, run, place):
