@@ -1,17 +1,21 @@
 # make run    set up, then the whole main suite: what has no data on disk is listed with the way to get it
 # make test   set up, then the tests
+# make chaos  set up, then ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 SUITE ?= main
 
-.PHONY: run test install lint clean
+.PHONY: run test chaos install lint clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
 
 test: install
 	$(BIN)/python -m pytest
+
+chaos: install
+	PYTHONPATH=.:tests/support $(BIN)/python tests/chaos/chaos.py --seed 0 --seconds 600
 
 lint: install
 	$(BIN)/ruff check .
