@@ -1,6 +1,7 @@
 # make run          set up, then the whole suite main: cells without data on disk are listed with the way to get it
 # make test         set up, then the tests
 # make lint         ruff and mypy
+# make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
 # make docs         the documentation, into docs/_build/html; a warning is an error
 # make test-oldest  the tests with the lowest versions that pyproject.toml allows, in .venv-oldest
 VENV ?= .venv
@@ -11,13 +12,16 @@ OLDEST ?= .venv-oldest
 OLDEST_PYTHON ?= python3.11
 TESTS ?= tests
 
-.PHONY: run test lint docs test-oldest install clean
+.PHONY: run test lint docs chaos test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
 
 test: install
 	$(BIN)/python -m pytest
+
+chaos: install
+	PYTHONPATH=.:tests/support $(BIN)/python tests/chaos/chaos.py --seed 0 --seconds 600
 
 lint: install
 	$(BIN)/ruff check .

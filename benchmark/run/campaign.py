@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from benchmark.errors import Faults
+from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import canonical
 from benchmark.plan.graph import Plan, PlanOptions, build
 from benchmark.plan.nodes import Node
@@ -74,7 +74,13 @@ class Campaign:
         self.store.open()
         sweep = Sweep(self.store)
         self.write_manifest()
-        yield from runner.run(self.todo, self.node_options)
+        for event in runner.run(self.todo, self.node_options):
+            if event.status == "done" and self.store.record(event.node.key) is None:
+                raise BenchmarkError(
+                    f"--runs {self.store.files.root}: {event.node.stage} {event.node.title} is done, but this machine "
+                    f"does not see {event.node.key}; name a folder that all machines share, or a bucket"
+                )
+            yield event
         sweep.finish()
 
     def write_manifest(self) -> None:
@@ -147,7 +153,8 @@ def open_campaign(
         plan,
         full_plan,
         store,
-        NodeOptions(options.runs, str(options.data), device),
+        # A task of Ray runs in another folder, so that paths are absolute.
+        NodeOptions(store.root if store.local else options.runs, str(options.data.absolute()), device),
         frozenset(key for key, state in states.items() if state == "done"),
         frozenset(key for key, state in states.items() if state == "corrupt"),
     )

@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol
 from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
+from benchmark.run import visibility
 from benchmark.run.claims import Watch
 from benchmark.run.stages import NodeOptions, Outcome, execute
 from benchmark.run.store import Store
@@ -153,7 +154,7 @@ class RayRunner:
         Raises:
             BenchmarkError: Ray is not installed, or no cluster answers.
         """
-        self.ray = _connect(address, device)
+        self.ray, self.is_private = _connect(address, device), address == "local"
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         self.machines = [
             Needs(int(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0)) / 2**30) for r in nodes
@@ -175,8 +176,11 @@ class RayRunner:
         """See `Runner.run`.
 
         Raises:
-            BenchmarkError: no machine of the cluster has what a node needs; no node has started then.
+            BenchmarkError: no machine of the cluster has what a node needs, or one sees another store or other data
+                than this process; no node has started then.
         """
+        if not self.is_private and nodes:
+            self._check_visibility(options)
         needs = {key: self._needs_here(node) for key, node in nodes.items()}
         queue, running, watch = Queue(nodes), dict[Any, Node](), Watch(Store(options.runs))
         window = 2 * sum(max(machine.cpus, 1) for machine in self.machines)
@@ -195,6 +199,22 @@ class RayRunner:
             for reference in ready:
                 node = running.pop(reference)
                 yield from queue.finish(node, self._result(reference, node))
+
+    def _check_visibility(self, options: NodeOptions) -> None:
+        """Check that every machine of the cluster sees the store and the data of this process."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task, store = self.ray.remote(num_cpus=0, max_retries=0)(visibility.look), Store(options.runs)
+        machines = [machine["NodeID"] for machine in self.ray.nodes() if machine["Alive"]]
+        with visibility.marked(store, options.owner) as driver:
+            named = {id: NodeAffinitySchedulingStrategy(id, soft=False) for id in machines}
+            tasks = {id: task.options(scheduling_strategy=strategy) for id, strategy in named.items()}
+            words = (options.runs, options.data, driver)
+            try:
+                sights = self.ray.get([tasks[id].remote(*words, f"{driver}-{id}") for id in tasks], timeout=120)
+            except self.ray.exceptions.RayError as error:
+                raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({_line(error)})") from error
+            visibility.check(store, options.data, sights)
 
     def _submit(self, node: Node, needs: Needs, options: NodeOptions) -> Any:
         task = self.gpu_task if needs.gpus else self.cpu_task
