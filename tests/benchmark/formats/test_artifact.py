@@ -25,6 +25,7 @@ from benchmark.run.store import Store
 from benchmark.vision.datasets import info as info_of
 from benchmark.vision.datasets import load_dataset
 from leaderboards.results import records
+from leaderboards.results.cells import cells_table
 from methods.external import External
 
 IPC = 2
@@ -247,7 +248,7 @@ class TestEndToEnd:
     def test_a_copy_of_our_own_set_is_worth_what_it_is_worth(self, original, command):
         status, shown = command("folder", "--method-name", "theirs")
         assert status == 0, shown
-        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
+        cells = records.rows_of(cells_table(records.read(str(original / "runs"), "tiny")))
         top1 = {(cell["method"], cell["draw"], cell["seed"]): cell["top1"] for cell in cells}
         assert top1["theirs", 0, 0] == top1["random_real", 0, 0]
         assert ("theirs", 0, 1) in top1, "one set, judged by as many students as the suite has seeds"
@@ -270,7 +271,7 @@ class TestEndToEnd:
         opened = campaign(original, {"seeds": 2})
         assert not opened.todo
         opened.write_manifest()
-        cells = records.rows_of(records.cells_table(records.read(str(original / "runs"), "tiny")))
+        cells = records.rows_of(cells_table(records.read(str(original / "runs"), "tiny")))
         assert [cell["status"] for cell in cells if cell["method"] == "theirs"] == ["ok", "ok"]
 
     @pytest.mark.parametrize(
