@@ -112,14 +112,14 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
     manifest = parse_object(data)
     if manifest is None or not isinstance(manifest.get("cells"), list):
         raise _damaged(folder, suite)
+    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+        raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")
     if lacking := lacking_field(manifest["cells"]):
         raise BenchmarkError(
             f"{folder.address(name)} was written by an earlier version of the benchmark (its cells have no "
             f"'{lacking}'): run `python -m benchmark run --suite {suite}` again; "
             "finished nodes are not computed again"
         )
-    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
-        raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")
     return manifest
 
 

@@ -53,7 +53,7 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": ""}
         standings.append(found)
     added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
-    texts = {name: added[name].fillna("") for name in ("verdict_control", "verdict_best")}
+    texts = {name: added[name].astype(object).fillna("") for name in ("verdict_control", "verdict_best")}
     types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
     return pd.concat([board, added.astype(types).assign(**texts)], axis=1)
 

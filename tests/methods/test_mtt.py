@@ -17,7 +17,7 @@ from benchmark.identity import seed_of
 from benchmark.plan import discovery
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
-from benchmark.vision.dsa import Augmentation, draw
+from benchmark.vision.dsa import Augmentation, sample_augmentation
 from methods.mtt import MTT, Learner
 from methods.parts import descent
 from methods.parts.experts import Experts, flat_weights, new_network
@@ -103,7 +103,7 @@ def test_both_memories_give_equal_gradients_through_a_convnet(toy_info):
     learner = Learner(network, torch.tensor([0, 1, 2]))
     images = torch.randn(3, 3, 32, 32, generator=generator, dtype=torch.float64).requires_grad_()
     rho = torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)
-    views = [draw(3, generator) for _ in range(4)]
+    views = [sample_augmentation(3, generator) for _ in range(4)]
     start = flat_weights(network)
     target = start + 0.01 * torch.randn(start.shape, generator=generator, dtype=torch.float64)
 
@@ -189,7 +189,7 @@ def test_every_image_is_used_before_one_is_used_again(toy_info, toy_context):
     assert sorted(torch.cat(batches[3:6]).tolist()) == list(range(5))
     whole = MTT(inner_steps=2)._batches(5, toy_info, 0, toy_context)
     assert [sorted(rows.tolist()) for rows, _ in whole] == [list(range(5))] * 2
-    assert len(whole[0][1].draws) == 5, "each image has draws of its own"
+    assert len(whole[0][1].samples) == 5, "each image has random numbers of its own"
 
 
 def test_stretches_start_below_the_last_start_and_span_the_epochs(toy_context):
@@ -244,7 +244,7 @@ class TestExperts:
             assert (result[1, epoch] - flat_weights(network)).norm() <= 1e-2 * (result[1, 2] - result[1, 0]).norm()
             generator = toy_context.generator("expert", 1, epoch)
             for rows in torch.randperm(36, generator=generator).split(20):
-                images = draw(len(rows), generator).apply(normalize(toy_data.read(rows), toy_data.info))
+                images = sample_augmentation(len(rows), generator).apply(normalize(toy_data.read(rows), toy_data.info))
                 loss = F.cross_entropy(network(images), toy_data.labels[rows])
                 for weight, slope in zip(
                     network.parameters(), torch.autograd.grad(loss, list(network.parameters())), strict=True

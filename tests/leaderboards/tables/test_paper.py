@@ -153,18 +153,15 @@ def test_no_table_repeats_a_part_of_another(tmp_path):
     assert [table.kind for table in made(store.build())] == ["sensitivity"]
 
 
-def test_differences_of_distances_are_those_of_the_means_paired(found, built):
+def test_differences_of_distances_are_those_of_the_means_and_of_the_verdicts(found, built):
     table = found["pairs_standard_resnet18"]
     heading, line = table.differences[0]
     assert heading == "wmdd \N{MINUS SIGN} mmd"
     for column, (gap, error) in line.items():
         ours, theirs = table.entries["wmdd"][column], table.entries["mmd"][column]
         assert gap == pytest.approx(ours.mean - theirs.mean, abs=0.011)  # means are rounded
-        same = built.cells[(built.cells["dataset"] == column[0]) & (built.cells["student"] == "resnet18")]
-        same = same[same["ipc"] == int(column[1].removeprefix("IPC "))].pivot(
-            index="seed", columns="method", values="top1"
-        )
-        assert error == pytest.approx((same["wmdd"] - same["mmd"]).std() / 3**0.5)
+        block = (column[0], int(column[1].removeprefix("IPC ")), "standard", "resnet18")
+        assert error == pytest.approx(built.blocks[block].compare("wmdd", "mmd").gap.error)
 
 
 def test_what_was_not_run_is_visibly_absent_with_its_reason(found):
