@@ -26,10 +26,11 @@ EXAMPLES = {path: text for page in sorted(DOCS.rglob("*.md")) for path, text in 
 
 
 def install(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a Python example where its package finds it."""
+    """Put a Python example where its package finds it; classes that other tests load are not kept for this one."""
     (tmp_path / Path(path).name).write_text(EXAMPLES[path])
     package = importlib.import_module(Path(path).parent.as_posix().replace("/", "."))
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr(discovery, "load_component", discovery.load_component.__wrapped__)
 
 
 def config(path: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from engine import campaign, finish, plan
 
 import evaluators.measures
 from benchmark.api import Context, Measure, SyntheticSet, TeacherSpec, TrainData
+from benchmark.plan import discovery
 from leaderboards.results import records
 from leaderboards.results.cells import cells_table
 
@@ -42,7 +43,8 @@ BROKEN = False
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch, tmp_path):
-    """Both as files of ``evaluators/measures/``."""
+    """Both as files of ``evaluators/measures/``; classes that other tests loaded under these names do not count."""
+    monkeypatch.setattr(discovery, "load_component", discovery.load_component.__wrapped__)
     monkeypatch.setattr(evaluators.measures, "__path__", [*evaluators.measures.__path__, str(tmp_path)])
     for kind in (Brightness, Opinion):
         name = f"evaluators.measures.{kind.__name__.lower()}"
