@@ -35,7 +35,6 @@ SOLVER = (
     Column("barycenter_seconds", "barycenter", "s", better="lower"),
 )
 COSTS = (Column("images_bytes", "images", "B", better=""), Column("distill_seconds", "distill", "s", better=""))
-FIRST = 4  # columns of a component that are shown; the CSV files have all
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 LEGEND = {
     "recovered": "Recovered: 0 % is the accuracy of random real images, 100 % that of the full set.",
