@@ -13,11 +13,15 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
-from leaderboards.results.verdicts import BEHIND, NO_VERDICT, NOT_KNOWN, TIED
+from leaderboards.results.verdicts import AHEAD, BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 
 METHOD = "method"  # the role of rows that are neither control, floor nor bound
 NAMED = 3  # methods of a verdict that are named; more are counted
-WORDS = {TIED: "Tied with it", NOT_KNOWN: "Too close to call with these seeds"}
+WORDS = {
+    AHEAD: "Ahead of it over the cells that both have",
+    TIED: "Tied with it",
+    NOT_KNOWN: "Too close to call with these seeds",
+}
 
 
 class Verdict(NamedTuple):

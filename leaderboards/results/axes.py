@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ROW = ["dataset", "ipc", "method", "protocol", "student"]  # a row of the leaderboard; its cells differ in draw and seed
-CELL = [*ROW, "draw", "seed"]
+ROW = [
+    "dataset",
+    "ipc",
+    "method",
+    "protocol",
+    "student",
+]  # a row of the leaderboard; its cells differ in the rest of CELL
+CELL = [*ROW, "draw", "seed", "teacher"]
 BLOCK = ["dataset", "ipc", "protocol", "student"]  # where methods compete with one another
 SET = ["dataset", "ipc", "method", "draw"]  # one distilled set
 METHOD = ["dataset", "ipc", "method"]  # the distilled sets of a method: all draws

@@ -22,6 +22,7 @@ from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
     accuracy_text,
+    covers_text,
     ipc_text,
     marks,
     mean_text,
@@ -72,8 +73,9 @@ class Board:
             row_marks = marks(dictionaries, self.report.blocks)
             texts = [self._texts(row, mark) for row, mark in zip(dictionaries, row_marks, strict=True)]
             yield _table(_title(group), texts, [mark.rank == 1 for mark in row_marks], options.max_width)
-            if refusals := _refusals(group):
-                yield Text("\n".join(refusals), style="dim")
+            covers = [f" {text}"] if (text := covers_text(dictionaries)) else []
+            if remarks := [*_refusals(group), *covers]:
+                yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.rows, self.report.suite):
