@@ -108,7 +108,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
                 "notes": tuple(manifest["notes"]),
                 "columns": parse_columns(manifest["columns"]),
                 "pairs": tuple((one, other) for one, other in manifest["pairs"]),
-                "cells": records.with_defaults(manifest["cells"]),
+                "cells": tuple(manifest["cells"]),
             },
             records=by_key,
         )

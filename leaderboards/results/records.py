@@ -21,7 +21,6 @@ from leaderboards.results.columns import Columns, parse_columns
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
 MANIFEST_FIELDS = (*CELL, "base", "overrides", "role")  # of every cell of a manifest
-DEFAULTS = {"teacher": 0}  # of cells that were written before the teacher was an axis: all had the teacher of seed 0
 NO_MESSAGE = "the error has no message"
 
 Record = Mapping[str, Any]
@@ -87,7 +86,7 @@ def read(root: str, suite: str) -> Stored:
         version, title = int(manifest["version"]), str(manifest.get("title") or suite)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder, suite) from error
-    cells = with_defaults(manifest["cells"])
+    cells = tuple(manifest["cells"])
     return Stored(folder, suite, version, title, cells, _nodes(folder, cells), pairs, columns)
 
 
@@ -131,12 +130,7 @@ def _damaged(folder: Folder, suite: str) -> BenchmarkError:
 
 def lacking_field(cells: Iterable[Record]) -> str | None:
     """Return a field that a cell of a manifest should have and has not, or None where nothing is missing."""
-    return next((name for cell in cells for name in MANIFEST_FIELDS if name not in {**DEFAULTS, **cell}), None)
-
-
-def with_defaults(cells: Iterable[Record]) -> tuple[Record, ...]:
-    """Return the cells of a manifest with the axes that older manifests do not have."""
-    return tuple({**DEFAULTS, **cell} for cell in cells)
+    return next((name for cell in cells for name in MANIFEST_FIELDS if name not in cell), None)
 
 
 def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:

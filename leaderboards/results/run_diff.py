@@ -114,9 +114,9 @@ def table(diff: RunDiff) -> pd.DataFrame:
     for change in diff.changes:
         low, high = change.gap.interval or (None, None)
         verdict = (change.gap.value, low, high, change.verdict)
-        for pair, cell in change.cells.items():
+        for (draw, seed, teacher), cell in change.cells.items():
             texts = ("; ".join(cell.identity), "; ".join(cell.surroundings))
-            rows.append((*change.row, *pair, cell.a, cell.b, cell.b - cell.a, *verdict, *texts))
+            rows.append((*change.row, teacher, draw, seed, cell.a, cell.b, cell.b - cell.a, *verdict, *texts))
     return pd.DataFrame(rows, columns=COLUMNS).round(dict.fromkeys(NUMBERS, 4))
 
 

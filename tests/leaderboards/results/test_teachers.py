@@ -79,13 +79,6 @@ def test_rows_that_cover_less_are_named(store):
     )
 
 
-def test_a_manifest_of_before_the_teacher_was_an_axis_has_one(store):
-    fill(store, 1)
-    for cell in store.cells:
-        del cell["teacher"]
-    assert summary(store).leaderboard["teachers"].tolist() == [1, 1]
-
-
 def test_of_two_networks_the_one_with_fewer_teachers_counts(store):
     for seed in range(3):
         cell = store.cell(seed=seed, teacher=seed)
