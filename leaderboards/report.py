@@ -40,7 +40,7 @@ def available(root: str) -> list[str]:
 
 def summarise(root: str, suite: str) -> Report:
     """Return the tables of a suite and write no file; arguments and errors as in `build`."""
-    return _report(records.read(root, suite), references.load())
+    return _report(records.read(root, suite).with_cut_named(), references.load())
 
 
 def build(root: str, suite: str) -> Report:
@@ -59,7 +59,7 @@ def build(root: str, suite: str) -> Report:
     Raises:
         BenchmarkError: the suite has no manifest in the store, or a file cannot be read or written.
     """
-    stored = records.read(root, suite)
+    stored = records.read(root, suite).with_cut_named()
     results, folder = results_of(stored), f"leaderboards/{suite}"
     plots, notes = _plots(stored, results)
     pictures = _pictures(stored, folder)
@@ -90,7 +90,7 @@ class Results:
 
 def results_of(stored: records.Stored) -> Results:
     """Return the results of a suite, without plots and pictures."""
-    published = references.load()
+    stored, published = stored.with_cut_named(), references.load()
     report = _report(stored, published)
     board, blocks = report.leaderboard, report.blocks
     costs_of_rows, scores_of_rows = costs.table(stored, board), score_table.table(board, blocks)

@@ -41,7 +41,7 @@ def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:
     """Return a verdict per dataset and IPC, under the protocol that ranks and with the first student of the dataset."""
     rows = leaderboard[(leaderboard["protocol"] == main_protocol(leaderboard)) & leaderboard["top1_mean"].notna()]
     first = rows.groupby("dataset", sort=False)["student"].transform("first")
-    rows = rows[rows["student"] == first]
+    rows = rows[(rows["student"] == first) & (rows["cut"] == "")]
     made: list[Verdict] = []
     for (dataset, ipc), block in rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "ipc"], sort=False):
         if len(block) > 1:

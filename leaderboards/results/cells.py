@@ -44,6 +44,7 @@ CELL_COLUMNS = [
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
     "hyperparameters",  # all hyperparameters of the method, as JSON
+    "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
 INTEGERS = ["ipc", "teacher", "draw", "seed", "images_bytes", "labels_bytes"]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
@@ -117,6 +118,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),
+        "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
     }
 

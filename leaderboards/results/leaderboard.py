@@ -43,9 +43,16 @@ LEADERBOARD_COLUMNS = [
     "base",
     "overrides",
     "hyperparameters",
+    "cut",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the worst first
-FROM_METHOD = ("role", "base", "overrides", "hyperparameters")  # columns that are equal for all cells of a method
+FROM_METHOD = (
+    "role",
+    "base",
+    "overrides",
+    "hyperparameters",
+    "cut",
+)  # columns that are equal for all cells of a method
 MEANS = [
     "images_bytes",
     "labels_bytes",

@@ -25,6 +25,7 @@ from leaderboards.results.text import (
     Mark,
     accuracy_text,
     covers_text,
+    cut_text,
     ipc_text,
     marks,
     rank_text,
@@ -84,7 +85,7 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
         for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
             known = {**scored.get(axis_values(row, SCORED), {}), **declared.values(row)}
             values.setdefault(row["method"], {}).update(known)
-        columns = _known_columns(declared.columns, values, set(own["method"]))
+        columns = _known_columns(declared.columns, values, set(own.loc[own["cut"] == "", "method"]))
         if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
             rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
             sheets.append(_sheet(axes, rows_of(rows), columns, blocks))
@@ -145,7 +146,7 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
         ),
         (
             MARKS,
-            *([covers] if (covers := covers_text(main)) else []),
+            *(text for text in (covers_text(main), cut_text(main)) if text),
             *(text for heading, text in LEGEND.items() if heading in headings),
             *floor,
         ),

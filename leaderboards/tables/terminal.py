@@ -17,7 +17,7 @@ from rich.text import Text
 
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
-from leaderboards.results.records import rows_of
+from leaderboards.results.records import CUT, rows_of
 from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
@@ -109,7 +109,8 @@ def render(report: Report, selection: Selection | None = None) -> RenderableType
     """
     rows = report.leaderboard
     for column, values in (selection or {}).items():
-        rows = rows[rows[column].isin(list(values))]
+        cut = [f"{value}{CUT}" for value in values] if column == "method" else []
+        rows = rows[rows[column].isin([*values, *cut])]
     return Board(report, rows)
 
 
