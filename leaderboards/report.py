@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.files import Folder
 from leaderboards.page import page
+from leaderboards.page.verdicts import main_protocol
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
@@ -14,6 +15,7 @@ from leaderboards.results import (
     evaluations,
     leaderboard,
     measures,
+    networks,
     pairwise,
     records,
     references,
@@ -26,6 +28,7 @@ from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.test_images import bits_by_key
 from leaderboards.tables import layout, overview, paper, typeset
+from leaderboards.tables import networks as needed_networks
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
@@ -46,8 +49,8 @@ def summarise(root: str, suite: str) -> Report:
 def build(root: str, suite: str) -> Report:
     """Write the report of a suite to ``ROOT/leaderboards/SUITE`` and return its tables.
 
-    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv`` and
-    ``costs.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv`` where
+    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``,
+    ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv`` where
     evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG;
     ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
     three folders are removed.
@@ -93,19 +96,22 @@ def results_of(stored: records.Stored) -> Results:
     stored, published = stored.with_cut_named(), references.load()
     report = _report(stored, published)
     board, blocks = report.leaderboard, report.blocks
-    costs_of_rows, scores_of_rows = costs.table(stored, board), score_table.table(board, blocks)
+    scores_of_rows, networks_of = score_table.table(board, blocks), networks.table(stored)
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
-    overviews = overview.overviews(board, blocks, report.declared, [costs_of_rows, scores_of_rows])
+    main = report.costs[report.costs["protocol"] == main_protocol(board)]
+    overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
+    overviews += needed_networks.sheets(networks_of)
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores_of_rows,
         "pairwise": pairwise.table(stored.suite, blocks),
         "variance": components.table(stored.suite, blocks),
-        "costs": costs_of_rows,
+        "costs": report.costs,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
+        "networks.csv": measures.to_csv(networks_of),
         **measures.files(stored, report.sets),
         **evaluations.files(report.evaluations),
         **overview.files(overviews),
@@ -119,11 +125,12 @@ def _report(stored: records.Stored, published: Sequence[references.Reference]) -
     cells = cells_table(stored)
     blocks = pairwise.blocks(cells, bits_by_key(stored))
     board = leaderboard.leaderboard(cells, published)
-    board = standings.with_standings(board, blocks)
+    costs_of_rows = costs.table(stored, board)
+    board = costs.beside(standings.with_standings(board, blocks), costs_of_rows)
     folder = stored.folder.address(f"leaderboards/{stored.suite}")
     sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
     values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
-    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values)
+    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values, costs_of_rows)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:

@@ -63,12 +63,12 @@ def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
 
 def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Plot accuracy against the time for a set and its labels: prepare, distill and relabel.
+    """Plot accuracy against the time for a set and its labels, what it needed amortised as in `costs.csv`.
 
     Times on different devices do not compare, so only the rows of the device with most rows are plotted.
     """
-    parts = leaderboard[["distill_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
-    total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
+    parts = leaderboard[["amortised_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
+    total = parts.clip(lower=SHORTEST)
     devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
     rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard
     return _against(rows, total[rows.index], "seconds", "time for set and labels")

@@ -86,6 +86,7 @@ class Report:
         sets: the numbers of measures (`measures.table`).
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
+        costs: of every row with a finished cell (`costs.table`).
         notes: the plots that could not be made, each with the reason.
     """
 
@@ -98,6 +99,7 @@ class Report:
     sets: pd.DataFrame
     evaluations: pd.DataFrame
     declared: Declared
+    costs: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
