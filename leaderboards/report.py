@@ -50,10 +50,10 @@ def build(root: str, suite: str) -> Report:
     """Write the report of a suite to ``ROOT/leaderboards/SUITE`` and return its tables.
 
     The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``,
-    ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv`` where
-    evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG;
-    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
-    three folders are removed.
+    ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured;
+    ``evaluations.csv`` where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX;
+    ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of
+    an earlier report in these three folders are removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.

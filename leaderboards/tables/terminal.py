@@ -51,22 +51,15 @@ COSTS: dict[str, Callable[[Row], str]] = {
     "memory": lambda row: size(row["peak_memory_mb"] * 1e6),
 }
 LEAST_IMPORTANT = (
-    "memory",
-    "relabel",
-    "evaluate",
-    "published",
-    "needed",
-    "distill",
-    "labels",
-    "images",
-    "recovered",
-    "rank",
+    *("memory", "relabel", "evaluate", "published", "needed", "distill", "labels", "images"),
+    *("recovered", "rank"),
 )
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only a line below the headings
 NOTE = (
     f"Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {MARKS_LEGEND} "
     "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
-    "Costs are means per cell; needed: networks and preparations that the control does not need. leaderboard.csv names the sources of published numbers."
+    "Costs are means per cell; needed: networks and preparations that the control does not need. "
+    "leaderboard.csv names the sources of published numbers."
 )
 
 

@@ -1,4 +1,4 @@
-"""Costs: what a method needed and the control did not, shared stages in full and amortised, graphics cards, and which timings may be compared."""
+"""Costs: what a method needed and the control did not, graphics cards, and which timings may be compared."""
 
 from __future__ import annotations
 
