@@ -153,7 +153,11 @@ def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dic
     if spec.epochs is not None:
         recipe = recipe.model_copy(update={"epochs": spec.epochs})
     params = {"recipe": recipe.model_dump(mode="json"), "stem": config.stem.model_dump()}
-    return {"component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params}, "seed": seed, "parents": {}}
+    return {
+        "component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params},
+        "seed": seed,
+        "parents": {},
+    }
 
 
 def _component(component: Component) -> dict[str, Any]:

@@ -54,7 +54,9 @@ class Block(Frozen):
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
-    teachers: int | None = Field(None, ge=1)  # number of teachers, each used for every draw; None: seed i takes teacher i
+    teachers: int | None = Field(
+        None, ge=1
+    )  # number of teachers, each used for every draw; None: seed i takes teacher i
 
     @field_validator("ipc")
     @classmethod

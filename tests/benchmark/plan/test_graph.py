@@ -48,7 +48,7 @@ class TestSharing:
         assert len(planned.cells) == 2 * 3 * 2 * 2 * 2
         counts = {stage: len(stage_keys) for stage, stage_keys in keys(planned).items()}
         assert counts["teacher"] == 2, "one teacher for all methods of a seed"
-        assert counts["prepare"] == 1, "what does not depend on IPC is prepared once"
+        assert counts["prepare"] == 2, "what does not depend on IPC is prepared once for a teacher"
         assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
         assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
         assert counts["evaluate"] == len(planned.cells)
