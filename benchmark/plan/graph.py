@@ -138,7 +138,7 @@ class _Builder:
         method = resolve_method(cell.base, cell.dataset, cell.ipc, cell.overrides, where)
         if unsupported := method.supports(info, cell.ipc):
             return PlannedCell(cell, unsupported)
-        protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset)
+        protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
         if protocol is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.base}")
         regime, evaluator = protocol.components(config, full_data=not method.uses_ipc)
