@@ -210,7 +210,7 @@ class TestSkipping:
 
     def test_missing_data_that_were_asked_for_are_a_fault(self):
         with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
-            plan({"datasets": ["cifar10"]}, options=on("cpu", required_datasets=("cifar10",)))
+            plan({"datasets": ["cifar10"]}, options=on("cpu"), required=("cifar10",))
 
     def test_broken_data_stop_nobody_who_did_not_ask_for_them(self, tmp_path):
         for split in ("train", "val"):
@@ -220,7 +220,7 @@ class TestSkipping:
         assert digits.skipped is None
         assert "cifar10" in cifar10.skipped
         with pytest.raises(Faults, match="--datasets cifar10: "):
-            plan(both, options=PlanOptions(tmp_path, "cpu", required_datasets=("cifar10",)))
+            plan(both, options=PlanOptions(tmp_path, "cpu"), required=("cifar10",))
 
     def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")
