@@ -12,7 +12,7 @@ from benchmark.identity import Stage
 from benchmark.plan.suite import Cell
 from benchmark.vision.datasets import DatasetConfig, TrainPart
 
-TEACHER_VERSION = 1  # raised when the training of teachers changes
+TEACHER_VERSION = 2  # raised when the training of teachers changes
 Keys = tuple[str, ...]
 
 
@@ -86,8 +86,11 @@ class CellNodes:
         return keys | ({"measure": tuple(self._measure(measure, images) for measure in measures)} if measures else {})
 
     def _teachers(self, specs: Sequence[TeacherSpec]) -> Keys:
-        title = f"{self.cell.dataset} teacher"
-        return tuple(self._node("teacher", teacher_identity(self.config, spec), title) for spec in specs)
+        return tuple(
+            self._node("teacher", teacher_identity(self.config, spec, seed), f"{self.cell.dataset} teacher {seed}")
+            for spec in specs
+            for seed in [0 if spec.neutral else self.cell.teacher]  # one neutral network measures all sets
+        )
 
     def _preparation(self, preparation: Preparation | None) -> tuple[Keys, Keys]:
         """Return the key of a preparation and the keys of its teachers."""
@@ -141,8 +144,8 @@ class CellNodes:
         return self.nodes[-1].key
 
 
-def teacher_identity(config: DatasetConfig, spec: TeacherSpec) -> dict[str, Any]:
-    """Return the own part of a teacher's identity: its network, its stem and its training recipe."""
+def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dict[str, Any]:
+    """Return the own part of a teacher's identity: its network, its stem, its training recipe and its seed."""
     recipe = config.teacher
     arch = spec.arch or (config.neutral if spec.neutral else recipe.arch)
     if arch != recipe.arch:
@@ -150,7 +153,7 @@ def teacher_identity(config: DatasetConfig, spec: TeacherSpec) -> dict[str, Any]
     if spec.epochs is not None:
         recipe = recipe.model_copy(update={"epochs": spec.epochs})
     params = {"recipe": recipe.model_dump(mode="json"), "stem": config.stem.model_dump()}
-    return {"component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params}, "seed": 0, "parents": {}}
+    return {"component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params}, "seed": seed, "parents": {}}
 
 
 def _component(component: Component) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from benchmark.api import Component, Evaluator, Frozen, LabelRegime
+from benchmark.api import Component, Evaluator, Frozen, LabelRegime, Precision
 from benchmark.config_files import load, validated
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_evaluator, load_labels
@@ -40,6 +40,7 @@ class Protocol(Frozen):
     schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
     labels: dict[str, Any]  # the name of a label regime and its hyperparameters
     evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
+    precision: Precision = "float32"  # of student and teachers
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
@@ -79,8 +80,9 @@ class Protocol(Frozen):
             "crop_scale": (max(low, config.smallest_crop), high),
         }
         schedule = schedule.model_copy(update=limits)
-        regime = _component(load_labels, self.labels, schedule, f"{self._file}: labels")
-        return regime, _component(load_evaluator, self.evaluator, schedule, f"{self._file}: evaluator")
+        common = {"schedule": schedule, "precision": self.precision}
+        regime = _component(load_labels, self.labels, common, f"{self._file}: labels")
+        return regime, _component(load_evaluator, self.evaluator, common, f"{self._file}: evaluator")
 
     def evaluators(self) -> Iterator[tuple[str, type[Evaluator]]]:
         """Yield the names and classes of all evaluators that the protocol uses, for whichever method."""
@@ -108,7 +110,8 @@ def _class(loader: Callable[[str], type[C]], part: Mapping[str, Any], where: str
         raise BenchmarkError(f"{where}: {error}") from error
 
 
-def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], schedule: Schedule, where: str) -> C:
-    """Return the component that a part of a protocol names, with its hyperparameters."""
-    hyperparameters = {name: value for name, value in part.items() if name != "name"}
-    return validated(_class(loader, part, where), {"schedule": schedule, **hyperparameters}, where)
+def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], common: Mapping[str, Any], where: str) -> C:
+    """Return the component that a part of a protocol names, with its hyperparameters and those that all share."""
+    component = _class(loader, part, where)
+    shared = {name: value for name, value in common.items() if name in component.model_fields}
+    return validated(component, {**shared, **{name: value for name, value in part.items() if name != "name"}}, where)

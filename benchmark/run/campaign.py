@@ -22,7 +22,7 @@ from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
 
-AXES = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")  # of a cell
+AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, Precision, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
@@ -161,7 +161,7 @@ class _NodeRun:
                     "exclusive": self.heartbeat.check_alone(),
                     "bytes": self.bytes,
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
-                    "precision": str(precision(self.device)).removeprefix("torch."),
+                    "precision": str(self.precision).removeprefix("torch."),
                 },
                 "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
             }
@@ -258,7 +258,7 @@ class _NodeRun:
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
         return Context(
             device=self.device,
-            precision=precision(self.device),
+            precision=self.precision,
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
             scratch=self.store.scratch(self.key),
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
@@ -269,6 +269,11 @@ class _NodeRun:
     def _refuse_other_data(self, info: DatasetInfo) -> None:
         if info.fingerprint != self.identity["dataset"]["fingerprint"]:
             raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type of mixed-precision forward passes, as the component or the teacher recipe says."""
+        return autocast_type(self.params.get("recipe", self.params).get("precision", "float32"), self.device)
 
     @property
     def _name(self) -> str:
@@ -289,8 +294,10 @@ class _NodeRun:
         return model.eval().requires_grad_(False)
 
 
-def precision(device: torch.device) -> torch.dtype:
-    """Return the autocast type of a device: bfloat16 where its hardware has bfloat16 arithmetic, else float32."""
+def autocast_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the autocast type; ``auto`` is bfloat16 on a device that has bfloat16 arithmetic, else float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:

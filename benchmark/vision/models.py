@@ -1,4 +1,7 @@
-"""Networks by name: timm's, with stems for small images, and the ConvNets that papers on distillation use."""
+"""Networks by name: timm's, with stems for small images, and the ConvNets that papers on distillation use.
+
+All convolutional networks start as torchvision's do, which the papers use; vision transformers start as timm's.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +144,32 @@ def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: in
     model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
     if stem.resnet == "small":
         _shrink_stem(model, channels)
+    _start_as_torchvision(model, name)
     return model
+
+
+@torch.no_grad()
+def _start_as_torchvision(model: Any, name: str) -> None:
+    """Give a convolutional network of timm the start that torchvision's has: the papers use torchvision's.
+
+    timm starts the last batch norm of every residual block at zero, so that a student of few steps hardly opens its
+    residual branches. Weights of convolutions differ only in MobileNets and EfficientNets, and so do last layers.
+    """
+    for norm in batch_norms(model):
+        norm.reset_parameters()
+    if not isinstance(model, timm.models.EfficientNet):  # the class of timm's MobileNetV2 too
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    last = model.classifier
+    if name.startswith("mobilenet"):
+        nn.init.normal_(last.weight, 0, 0.01)
+    else:
+        nn.init.uniform_(last.weight, -(last.out_features**-0.5), last.out_features**-0.5)
+    nn.init.zeros_(last.bias)
 
 
 def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:

@@ -44,7 +44,7 @@ CELL_COLUMNS = [
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
     "hyperparameters",  # all hyperparameters of the method, as JSON
 ]
-INTEGERS = ["ipc", "draw", "seed", "images_bytes", "labels_bytes"]
+INTEGERS = ["ipc", "teacher", "draw", "seed", "images_bytes", "labels_bytes"]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 
 

@@ -47,7 +47,7 @@ class TestSharing:
         planned = plan(self.BLOCK)
         assert len(planned.cells) == 2 * 3 * 2 * 2 * 2
         counts = {stage: len(stage_keys) for stage, stage_keys in keys(planned).items()}
-        assert counts["teacher"] == 1, "one teacher for all methods"
+        assert counts["teacher"] == 2, "one teacher for all methods of a seed"
         assert counts["prepare"] == 1, "what does not depend on IPC is prepared once"
         assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
         assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
