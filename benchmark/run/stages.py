@@ -95,9 +95,8 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
-        line = one_line(error)
-        failure = {"stage": identity["stage"], "message": line, "when": provenance.now()}
-        failure["traceback"] = traceback.format_exc()
+        line, text = one_line(error), traceback.format_exc()
+        failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
