@@ -26,6 +26,7 @@ from leaderboards.results import (
 from leaderboards.results.cells import cells_table, curves_table
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
+from leaderboards.results.repeats import without_repeats
 from leaderboards.results.test_images import bits_by_key
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables import networks as needed_networks
@@ -161,7 +162,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
 
     curves = curves_table(stored)
     board = results.report.leaderboard
-    board = results.report.declared.without_repeats(board)
+    board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
     figures = {

@@ -174,7 +174,7 @@ class Planner:
         axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
         if axes not in self.memo:
             protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = protocol and protocol.components(config, full_data=full_data)
+            self.memo[axes] = protocol and protocol.components(config, full_data=full_data, ipc=cell.ipc)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components
 

@@ -51,7 +51,8 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _dots(axes, panel)
             if several.any():
                 style.legend(figure, methods)
-            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
+            below = "; below each IPC: the steps of a student" if by_ipc["student_steps"].notna().any() else ""
+            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{below}{words}")
             figures[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
     return figures
 
@@ -169,13 +170,19 @@ def _curves(axes: Axes, panel: pd.DataFrame, methods: list[str], ticks: list[int
         error_bars(axes, x, curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
         axes.plot(x, curve["top1_mean"], **line_style(method))
     axes.set_xscale("log")
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    steps = points.groupby("ipc")["student_steps"].max()
+    axes.set_xticks(ticks, [_with_steps(tick, steps.get(tick)) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
     axes.set_xlabel("images per class")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_ylim(*style.limits(panel))
     _baselines(axes, panel)
+
+
+def _with_steps(ipc: int, steps: Any) -> str:
+    """Return an IPC and below it the steps of a student: more images also mean more training under a fixed batch."""
+    return str(ipc) if pd.isna(steps) else f"{ipc}\n{EngFormatter(sep='')(int(steps))}"
 
 
 def _dots(axes: Axes, panel: pd.DataFrame) -> None:

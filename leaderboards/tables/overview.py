@@ -8,6 +8,7 @@ declare their columns, so that a new one shows up here without an edit.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -21,6 +22,7 @@ from leaderboards.results.costs import SETS
 from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
+from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
@@ -84,7 +86,7 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
     for row in (row for table in further for row in rows_of(table)):
         scored.setdefault(axis_values(row, SCORED), {}).update(row)
     board = board[board["top1_mean"].notna()]
-    measured = declared.without_repeats(board)
+    measured = without_repeats(declared.without_repeats(board))
     sheets: list[Sheet] = []
     for group, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
         axes: tuple[Any, ...] = tuple(group)
@@ -96,7 +98,9 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
         columns = _known_columns(declared.columns, values, set(own.loc[own["cut"] == "", "method"]))
         if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
             rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
-            sheets.append(_sheet(axes, rows_of(rows), columns, blocks))
+            of_place = board[(board["dataset"] == dataset) & (board["student"] == student)]
+            sheet = _sheet(axes, rows_of(rows), columns, blocks)
+            sheets.append(replace(sheet, absent=tuple(repeats_text(of_place))))
     return sheets
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
 from leaderboards.results.records import CUT, rows_of
+from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
@@ -73,7 +74,7 @@ class Board:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
         rows = self.rows[~self.rows["status"].isin(NOT_STARTED)]
-        for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
+        for _, group in without_repeats(rows).groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
             row_marks = marks(dictionaries, self.report.blocks)
             texts = [self._texts(row, mark) for row, mark in zip(dictionaries, row_marks, strict=True)]
@@ -81,6 +82,8 @@ class Board:
             covers = [f" {text}"] if (text := covers_text(dictionaries)) else []
             if remarks := [*_refusals(group), *covers]:
                 yield Text("\n".join(remarks), style="dim")
+        if remarks := repeats_text(rows):
+            yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.rows, self.report.suite):
