@@ -158,10 +158,11 @@ def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
 def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and the reasons why some are missing."""
     # imported here, because the import takes seconds and `summarise` plots nothing
-    from leaderboards.plots import ablation, accuracy, critical_difference, declared, style
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, regimes, style
 
     curves = curves_table(stored)
     board = results.report.leaderboard
+    all_regimes = variants.contestants(results.report.declared.without_repeats(board))
     board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
@@ -170,6 +171,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),
         **accuracy.accuracy_against_seconds(main),
+        **regimes.regimes(all_regimes),
         **critical_difference.critical_difference(board),
         **ablation.ablation(board),
         **ablation.pairs(board, stored.pairs),
