@@ -20,9 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import ot
 import torch
-from geomloss import SamplesLoss
 from torch import Tensor
 
 Weights = Literal["uniform", "learned"]
@@ -124,6 +122,8 @@ def _plan(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver) -> tup
     distances = _squared(points, atoms)
     mass = _uniform(len(points), points)
     if solver == "exact":
+        import ot  # takes seconds
+
         arrays = (value.cpu().numpy() for value in (mass, weights, distances))
         plan = torch.from_numpy(ot.emd(*arrays, numItermax=1_000_000)).to(points)
     else:
@@ -133,6 +133,8 @@ def _plan(points: Tensor, atoms: Tensor, weights: Tensor, solver: Solver) -> tup
 
 def _sinkhorn_plan(points: Tensor, atoms: Tensor, mass: Tensor, weights: Tensor, distances: Tensor) -> Tensor:
     """Return the entropic plan [n, k] from geomloss's dual potentials; the masses of its atoms are exact."""
+    from geomloss import SamplesLoss
+
     blur = max(0.05 * float(distances.mean()) ** 0.5, 1e-6)  # below this length a plan may split mass
     loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.9, debias=False, potentials=True, backend="tensorized")
     potential, _ = loss(mass, points, weights, atoms)
@@ -209,6 +211,8 @@ def _descend_weights(points: Tensor, atoms: Tensor, *, rate: float = 10.0, steps
     It starts from uniform weights, and ends where they move by less than 1e-9 or after `steps` steps. The cost is
     piecewise linear in the weights, so with this constant rate they seldom converge.
     """
+    import ot
+
     distances = _squared(atoms, points)
     scaled = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()
     mass, weights = _uniform(len(points), points).cpu().numpy(), _uniform(len(atoms), points)
