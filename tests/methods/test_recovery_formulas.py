@@ -12,13 +12,12 @@ import math
 
 import pytest
 import torch
-from float64 import TIGHT, apart, cross_entropy, forward, length, smooth
+from float64 import TIGHT, apart, cross_entropy, first_iteration, forward, length, smooth
 
 from benchmark.vision.models import batch_norms, create_model
 from methods.cda import CDA
 from methods.mmd import MMD
 from methods.parts import recover
-from methods.parts.recover_state import RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.scdd import SCDD
 from methods.sre2l import SRe2L
@@ -28,27 +27,11 @@ STILL = {"crop_scale": (1.0, 1.0), "jitter": 0}
 IPC = 3
 
 
-class Captured(Exception):
-    """Raised with pixels, loss and gradient of the first iteration, in place of its step."""
-
-
 @pytest.fixture
-def first(monkeypatch, toy_data):
-    """A function that returns pixels, loss and gradient of the first iteration of a method, with its unit."""
-
-    def capture(self, loss, *rest):
-        (gradient,) = torch.autograd.grad(loss, [self.images])
-        raise Captured(self.images.detach().double().requires_grad_(), loss.detach(), gradient)
-
-    def run(method, context, ipc=IPC):
-        monkeypatch.setattr(RecoveryState, "step", capture)
-        (unit,) = method.units(toy_data.info, ipc)
-        with pytest.raises(Captured) as caught:
-            method.distill(toy_data, unit, context)
-        return (*caught.value.args, unit)
-
+def first(toy_data):
+    """A function that returns pixels, loss, gradient and unit of the first iteration of a method."""
     toy_data.info = toy_data.info.model_copy(update={"flip": False})
-    return run
+    return lambda method, context, ipc=IPC: first_iteration(method, toy_data, context, ipc)
 
 
 @pytest.fixture

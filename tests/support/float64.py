@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from benchmark.api import Context, Distiller, TrainData, Unit
+from methods.parts.recover_state import RecoveryState
 
 TIGHT = 1e-5  # relative: float32 comes this near to float64 in all losses, and in the norm of all gradients
 
@@ -72,3 +76,24 @@ def apart(value: Tensor, exact: Tensor) -> float:
     assert torch.isfinite(value).all()
     assert float(length(exact)) > 0
     return float(length(value.double() - exact) / length(exact))
+
+
+class Captured(Exception):
+    """Raised with what the first iteration of a loop has computed, in place of its step."""
+
+
+def first_iteration(
+    method: Distiller, data: TrainData, context: Context, ipc: int
+) -> tuple[Tensor, Tensor, Tensor, Unit]:
+    """Return pixels (float64, a leaf), loss and gradient of the first iteration of a recovery, and its unit."""
+
+    def capture(self: RecoveryState, loss: Tensor, *rest: object) -> None:
+        (gradient,) = torch.autograd.grad(loss, [self.images])
+        raise Captured(self.images.detach().double().requires_grad_(), loss.detach(), gradient)
+
+    (unit,) = method.units(data.info, ipc)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Captured) as caught:
+        patch.setattr(RecoveryState, "step", capture)
+        method.distill(data, unit, context)
+    pixels, loss, gradient = caught.value.args
+    return pixels, loss, gradient, unit

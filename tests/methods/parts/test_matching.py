@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from float64 import TIGHT, apart, smooth
+from float64 import TIGHT, Captured, apart, smooth
 from fresh import fresh
 from torch import nn
 
@@ -107,10 +107,6 @@ CASES = [
 @pytest.fixture
 def smooth_networks(monkeypatch):
     monkeypatch.setattr(matching, "create_model", lambda *given, **options: smooth(create_model(*given, **options)))
-
-
-class Captured(Exception):
-    """Raised with loss and gradients of the first iteration, in place of its step."""
 
 
 @pytest.fixture
