@@ -178,13 +178,15 @@ def status_table(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]
 
 
 @contextmanager
-def progress_bar(console: Console, unit: Literal["bytes", "images"]) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; yield a function that sets it to (done, total)."""
+def progress_bar(
+    console: Console, unit: Literal["bytes", "images", "files hashed"]
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, once the yielded function sets it to (done, total)."""
     count = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     columns = (BarColumn(), *count, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task("", total=1.0, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def description_table(descriptions: Mapping[str, str]) -> RenderableType:

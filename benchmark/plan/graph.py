@@ -32,12 +32,14 @@ class PlanOptions:
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
         required_datasets: it is a fault if one of these is not on disk; cells of other missing datasets are skipped.
+        report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
     """
 
     data: Path
     device: Literal["cpu", "cuda"]
     device_chosen: bool = False
     required_datasets: tuple[str, ...] = ()
+    report: datasets.Report = datasets.silent
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class _Builder:
         try:
             if missing := datasets.status(config, self.options.data):
                 raise BenchmarkError(missing)
-            info = datasets.info(config, self.options.data)
+            info = datasets.info(config, self.options.data, report=self.options.report)
         except BenchmarkError as error:  # not on disk, or damaged
             if name in self.options.required_datasets:
                 raise BenchmarkError(f"--datasets {name}: {error}") from error

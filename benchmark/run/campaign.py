@@ -21,6 +21,7 @@ from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
 from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
+from benchmark.vision.datasets import Report, silent
 
 AXES = ("dataset", "ipc", "method", "protocol", "student", "draw", "seed")  # of a cell
 
@@ -124,6 +125,7 @@ def open_campaign(
     *,
     has_gpu: bool | None = None,
     need_data: bool = True,
+    report: Report = silent,
 ) -> Campaign:
     """Return the campaign of a suite.
 
@@ -133,6 +135,7 @@ def open_campaign(
         options: how they are run.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
         need_data: True: a selected dataset that is not on disk is an error; False: its cells are skipped.
+        report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
 
     Raises:
         Faults: all faults of the command and the files at once.
@@ -144,7 +147,7 @@ def open_campaign(
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
     required = selection.datasets if need_data else ()
-    plan_options = PlanOptions(options.data, device, options.device != "auto", required)
+    plan_options = PlanOptions(options.data, device, options.device != "auto", required, report)
     plan = build(selection.apply(suite), plan_options)
     full_plan = build(suite, replace(plan_options, required_datasets=()))
     store = Store(options.runs)

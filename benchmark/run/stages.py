@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 import uuid
@@ -56,12 +55,8 @@ class NodeOptions:
 
     @property
     def cache(self) -> Path:
-        """The folder of decoded datasets: in the data directory, or in the user's cache folder if that is read-only."""
-        data = Path(self.data)
-        existing = next(path for path in (data, *data.absolute().parents) if path.exists())
-        if os.access(existing, os.W_OK):
-            return data / ".cache"
-        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
+        """The folder of decoded datasets."""
+        return datasets.cache_folder(Path(self.data))
 
 
 @dataclass(frozen=True)
@@ -223,22 +218,30 @@ class _NodeRun:
     @cached_property
     def train(self) -> TrainData:
         """The real training split."""
-        train = datasets.open_train(self.config, Path(self.options.data), self.options.cache, self.train_part)
+        train = datasets.open_train(*self._dataset)
         self._refuse_other_data(train.info)
         return train
 
     def test(self) -> TestData:
         """Return the test split; only the stages teacher and evaluate open it."""
-        test = datasets.open_test(self.config, Path(self.options.data), self.options.cache, self.train_part)
+        test = datasets.open_test(*self._dataset)
         self._refuse_other_data(test.info)
         return test
 
     @cached_property
     def info(self) -> DatasetInfo:
         """What is known of the dataset without decoding an image."""
-        info = datasets.info(self.config, Path(self.options.data), self.train_part)
+        info = datasets.info(self.config, Path(self.options.data), self.train_part, quick=True, report=self._report)
         self._refuse_other_data(info)
         return info
+
+    @property
+    def _dataset(self) -> tuple[datasets.DatasetConfig, Path, Path, datasets.TrainPart, datasets.Report]:
+        return self.config, Path(self.options.data), self.options.cache, self.train_part, self._report
+
+    def _report(self, done: int, total: int) -> None:
+        """Show in the heartbeat how far a dataset's files are hashed, or its cache is written."""
+        self.heartbeat(done, total, {})
 
     def parents(self, role: str) -> list[Path]:
         """Return the folders of the parents in a role ("images", "labels", ...), every checksum verified."""
