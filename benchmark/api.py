@@ -41,6 +41,7 @@ __all__ = [
     "LabeledSet",
     "Labels",
     "Measure",
+    "Precision",
     "Preparation",
     "Role",
     "SyntheticSet",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 Role = Literal["method", "control", "floor", "bound"]
+Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the hardware has it, else float32
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ class Column:
 
 
 class Component(Frozen):
-    """A method, label regime, evaluator, measure or preparation: a name, a version and hyperparameters."""
+    """A method, label regime, evaluator, measure or preparation: a name, a version and hyperparameters.
+
+    A component with a field ``precision: Precision`` chooses the type of `Context.autocast`; it is float32 otherwise.
+    """
 
     version: ClassVar[int] = 1  # raise it when results may change
 
@@ -225,7 +230,7 @@ class Evaluator(Component, ABC):
     @abstractmethod
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
-    ) -> dict[str, float | list[float]]:
+    ) -> dict[str, float | str | list[float]]:
         """Train a student and return named numbers, accuracies in percent.
 
         Args:

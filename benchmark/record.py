@@ -53,7 +53,7 @@ def cell_fault(cell: object) -> str:
     for axis in ("dataset", "method", "protocol", "student"):
         if wrong := path_fault(cell.get(axis)):
             return f"{axis}: {wrong}"
-    for axis in ("ipc", "draw", "seed"):
+    for axis in ("ipc", "teacher", "draw", "seed"):
         if not isinstance(cell.get(axis), int):
             return f"{axis}: {cell.get(axis)!r} is no number"
     nodes = cell.get("nodes") or {}

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import humanize
-import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,10 +21,12 @@ from benchmark.run.heartbeat import is_recent
 from benchmark.run.store import Store, parse_heartbeat
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from benchmark.plan.graph import Plan
     from benchmark.plan.label_bytes import LabelSize
     from benchmark.plan.nodes import Node
-    from benchmark.run.runner import Event
+    from benchmark.run.queue import Event
 
 MAX_LINES = 8  # running nodes that the live table lists
 ENDS = ("done", "failed", "blocked")
@@ -112,6 +113,8 @@ def show_progress(events: Iterable[Event], progress: ProgressTable, console: Con
                 progress.update(event)
                 if event.status in ("failed", "retried", "theirs"):
                     live.console.print(Text(_event_line(event, progress), style="red"))
+                elif event.status == "done" and event.message:  # something was damaged and has been mended
+                    live.console.print(Text(_event_line(event, progress)))
         return
     for event in events:
         progress.update(event)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from benchmark.api import Component, Evaluator, Frozen, LabelRegime
+from benchmark.api import Component, Evaluator, Frozen, LabelRegime, Precision
 from benchmark.config_files import load, validated
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_evaluator, load_labels
@@ -28,6 +28,12 @@ class Deviation(Frozen):
     schedule: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, Any] = Field(default_factory=dict)
     evaluator: dict[str, Any] = Field(default_factory=dict)
+    by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # values of the schedule at an IPC, over `schedule`
+
+    def at(self, ipc: int | None) -> Deviation:
+        """Return the deviation at an IPC, with its own values in `schedule`."""
+        own = self.by_ipc.get(ipc, {}) if ipc is not None else {}
+        return self.model_copy(update={"schedule": {**self.schedule, **own}, "by_ipc": {}})
 
 
 class Protocol(Frozen):
@@ -40,24 +46,25 @@ class Protocol(Frozen):
     schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
     labels: dict[str, Any]  # the name of a label regime and its hyperparameters
     evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
+    precision: Precision = "float32"  # of student and teachers
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
-    def for_method(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:
+    def for_method(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Protocol | None:
         """Return the protocol with the deviation of a method on a dataset; None if it does not list the method."""
-        deviation = self.deviation(method, dataset)
+        deviation = self.deviation(method, dataset, ipc)
         if deviation is None:
             return None if self.only_listed else self
         parts = ("schedule", "labels", "evaluator")
         return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in parts})
 
-    def deviation(self, method: MethodEntry | Cell, dataset: str = "") -> Deviation | None:
-        """Return the deviation of a method on a dataset, or None.
+    def deviation(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Deviation | None:
+        """Return the deviation of a method on a dataset at an IPC, or None.
 
         Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, METHOD, BASE.
         """
         names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
-        return next((self.methods[name] for name in names if name in self.methods), None)
+        return next((self.methods[name].at(ipc) for name in names if name in self.methods), None)
 
     def components(self, config: DatasetConfig, *, full_data: bool) -> tuple[LabelRegime, Evaluator]:
         """Return the label regime and the evaluator for a dataset.
@@ -79,8 +86,9 @@ class Protocol(Frozen):
             "crop_scale": (max(low, config.smallest_crop), high),
         }
         schedule = schedule.model_copy(update=limits)
-        regime = _component(load_labels, self.labels, schedule, f"{self._file}: labels")
-        return regime, _component(load_evaluator, self.evaluator, schedule, f"{self._file}: evaluator")
+        common = {"schedule": schedule, "precision": self.precision}
+        regime = _component(load_labels, self.labels, common, f"{self._file}: labels")
+        return regime, _component(load_evaluator, self.evaluator, common, f"{self._file}: evaluator")
 
     def evaluators(self) -> Iterator[tuple[str, type[Evaluator]]]:
         """Yield the names and classes of all evaluators that the protocol uses, for whichever method."""
@@ -108,7 +116,8 @@ def _class(loader: Callable[[str], type[C]], part: Mapping[str, Any], where: str
         raise BenchmarkError(f"{where}: {error}") from error
 
 
-def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], schedule: Schedule, where: str) -> C:
-    """Return the component that a part of a protocol names, with its hyperparameters."""
-    hyperparameters = {name: value for name, value in part.items() if name != "name"}
-    return validated(_class(loader, part, where), {"schedule": schedule, **hyperparameters}, where)
+def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], common: Mapping[str, Any], where: str) -> C:
+    """Return the component that a part of a protocol names, with its hyperparameters and those that all share."""
+    component = _class(loader, part, where)
+    shared = {name: value for name, value in common.items() if name in component.model_fields}
+    return validated(component, {**shared, **{name: value for name, value in part.items() if name != "name"}}, where)

@@ -116,7 +116,7 @@ class Search(Frozen):
 
     def deviation(self, method: SearchedMethod, values: Values, source: str) -> Deviation:
         """Return the deviation of the protocol: its own for the method, with the values that are searched."""
-        own = load_protocol(self.protocol).deviation(method, self.dataset)
+        own = load_protocol(self.protocol).deviation(method, self.dataset, self.ipc)
         parts = {part: dict(getattr(own, part, {})) for part in PARTS}
         for name, value in values.items():
             part, _, key = name.partition(".")
@@ -216,7 +216,7 @@ def _trial(search: Search, method: SearchedMethod, values: Values, target: _Targ
     }
     nodes, scores = dict[str, Node](), tuple[str, ...]()
     for seed in range(search.seeds):
-        cell = Cell(**axes, draw=seed, seed=seed)
+        cell = Cell(**axes, teacher=seed, draw=seed, seed=seed)
         cell_nodes = CellNodes(cell, target.config, target.info, on_gpu=target.on_gpu, part="holdout")
         scores += cell_nodes.add(distiller, *components, ())["evaluate"]
         nodes |= {node.key: node for node in cell_nodes.nodes}

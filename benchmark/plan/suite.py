@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
 from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
 from benchmark.errors import Faults, unknown
 from benchmark.plan.discovery import load_method, method_names
+from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
-from benchmark.vision.models import list_models
 
 
 class MethodEntry(Frozen):
@@ -54,6 +53,9 @@ class Block(Frozen):
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
+    teachers: int | None = Field(
+        None, ge=1
+    )  # number of teachers, each used for every draw; None: seed i takes teacher i
 
     @field_validator("ipc")
     @classmethod
@@ -112,6 +114,7 @@ class Cell(Frozen):
     overrides: dict[str, Any]  # hyperparameters that the suite sets
     protocol: str
     student: str
+    teacher: int  # seed of the teachers, of images and labels alike
     draw: int  # seed of the distilled set
     seed: int  # seed of labels and student
 
@@ -221,8 +224,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
         suite: its variants count as methods.
     """
     if axis == "students":
-        known = name in list_models() or timm.is_model(name)
-        return None if known else unknown("student", name, list_models())
+        return None if is_known(name) else unknown("student", name, list_models())
     variants = [entry.method for entry in suite.entries] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,
@@ -234,12 +236,14 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
 
 
 def _cells(block: Block) -> Iterator[Cell]:
-    draws_and_seeds = [(i, i) for i in range(block.seeds)]
+    draws = [(i, i) for i in range(block.seeds)]
     if block.draws is not None:
-        draws_and_seeds = list(itertools.product(range(block.draws), range(block.seeds)))
+        draws = list(itertools.product(range(block.draws), range(block.seeds)))
+    teachers = None if block.teachers is None else range(block.teachers)
+    seeds = [(teacher, draw, seed) for draw, seed in draws for teacher in ([seed] if teachers is None else teachers)]
     uses_ipc = {entry.base: load_method(entry.base).uses_ipc for entry in block.methods}
-    axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, draws_and_seeds)
-    for dataset, ipc, entry, protocol, student, (draw, seed) in axes:
+    axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, seeds)
+    for dataset, ipc, entry, protocol, student, (teacher, draw, seed) in axes:
         yield Cell(
             dataset=dataset,
             ipc=ipc if uses_ipc[entry.base] else 0,
@@ -248,6 +252,7 @@ def _cells(block: Block) -> Iterator[Cell]:
             overrides=entry.overrides,
             protocol=protocol,
             student=student,
+            teacher=teacher,
             draw=draw,
             seed=seed,
         )

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
-import traceback
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, Precision, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
-from benchmark.run import provenance
-from benchmark.run.claims import claim
+from benchmark.run import provenance, returned
 from benchmark.run.heartbeat import Heartbeat
+from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
 from benchmark.synthetic import TensorFile
@@ -33,79 +29,7 @@ from benchmark.vision.training import TeacherTraining, accuracy, train_classifie
 MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
 
 
-@dataclass(frozen=True)
-class NodeOptions:
-    """How a node is run; no option is part of its identity.
-
-    Attributes:
-        runs: the store, a folder or an address.
-        data: the data directory.
-        device: ``cpu`` or ``cuda``.
-        threads: number of CPU threads; None: torch's own default.
-        owner: the driver; it leaves alone what another driver runs.
-        stopped: fingerprint of another driver's heartbeat of the node that has stopped; see `claims`.
-    """
-
-    runs: str
-    data: str
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = None
-    owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    stopped: str = ""
-
-    @property
-    def cache(self) -> Path:
-        """The folder of decoded datasets."""
-        return datasets.cache_folder(Path(self.data))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the run of a node ended."""
-
-    key: str
-    status: Literal["done", "failed", "theirs"]  # theirs: another driver runs it
-    message: str = ""  # one line
-    transient: bool = False  # another attempt may succeed
-    seconds: float = 0.0
-
-
-def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
-    """Compute one node and commit it, or record why it failed; only an interruption is raised.
-
-    What another driver runs is left alone, and what another driver has committed is done.
-    """
-    store, start = Store(options.runs), time.perf_counter()
-    try:
-        heartbeat = Heartbeat(store, key, options.owner)
-        if other := claim(store, key, heartbeat.now(), options.stopped):
-            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
-        with heartbeat.beating():
-            state = store.state(key)
-            if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
-                store.discard(key)
-            if state != "done":
-                _NodeRun(key, identity, options, store, heartbeat).run()
-        return Outcome(key, "done", seconds=time.perf_counter() - start)
-    except Exception as error:  # every error of a component becomes a failed node with its reason
-        message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        line = " ".join(message.split())[:500]
-        failure = {
-            "stage": identity["stage"],
-            "message": line,
-            "traceback": traceback.format_exc(),
-            "when": provenance.now(),
-        }
-        try:
-            if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
-                return Outcome(key, "done", seconds=time.perf_counter() - start)
-            store.fail(key, failure)
-        except BenchmarkError as second:
-            line += f" (and {second})"
-        return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
-
-
-class _NodeRun:
+class NodeRun:
     """The run of one node; data and parents are loaded when a stage first uses them."""
 
     def __init__(
@@ -155,7 +79,7 @@ class _NodeRun:
                     "exclusive": self.heartbeat.check_alone(),
                     "bytes": self.bytes,
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
-                    "precision": str(precision(self.device)).removeprefix("torch."),
+                    "precision": str(self.precision).removeprefix("torch."),
                 },
                 "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
             }
@@ -187,10 +111,10 @@ class _NodeRun:
         """Distill one unit of a synthetic set."""
         method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
         context = self.context()
-        images = method.distill(self.train, unit, context)
+        images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
         images.save(folder / IMAGES)
         self.bytes["images"], self.parts = images.images_bytes, context.parts
-        self.metrics |= {"images": len(images), **images.metadata}
+        self.metrics |= {**images.metadata, "images": len(images)}
 
     def relabel(self, folder: Path) -> None:
         """Label the images of a synthetic set."""
@@ -260,7 +184,7 @@ class _NodeRun:
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
         return Context(
             device=self.device,
-            precision=precision(self.device),
+            precision=self.precision,
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
             scratch=self.store.scratch(self.key),
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
@@ -271,6 +195,11 @@ class _NodeRun:
     def _refuse_other_data(self, info: DatasetInfo) -> None:
         if info.fingerprint != self.identity["dataset"]["fingerprint"]:
             raise BenchmarkError(f"dataset {info.name}: its files changed after the run was planned; run again")
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type of mixed-precision forward passes, as the component or the teacher recipe says."""
+        return autocast_type(self.params.get("recipe", self.params).get("precision", "float32"), self.device)
 
     @property
     def _name(self) -> str:
@@ -291,8 +220,10 @@ class _NodeRun:
         return model.eval().requires_grad_(False)
 
 
-def precision(device: torch.device) -> torch.dtype:
-    """Return the autocast type of a device: bfloat16 where its hardware has bfloat16 arithmetic, else float32."""
+def autocast_type(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the autocast type; ``auto`` is bfloat16 on a device that has bfloat16 arithmetic, else float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:

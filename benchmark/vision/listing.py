@@ -64,7 +64,8 @@ class Listing:
 
     def unhashed(self) -> list[int]:
         """Return the rows of the files whose content is not known."""
-        return [int(row) for row in (~self.hashes.any(1)).nonzero()[0]]
+        rows: list[int] = np.flatnonzero(~self.hashes.any(axis=1)).tolist()
+        return rows
 
 
 def up_to_date(folder: Path, scan: Callable[[], Listing], store: Path, *, quick: bool, report: Report) -> Listing:

@@ -10,9 +10,9 @@ https://arxiv.org/abs/2112.01528; as the labels of distilled sets since SRe2L (Y
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
 from evaluators.parts.stored import half, view_logits, write
 
@@ -20,8 +20,11 @@ from evaluators.parts.stored import half, view_logits, write
 class PerEpoch(LabelRegime):
     """Teacher logits for all views of all epochs, on disk or computed while the student trains (``online``)."""
 
+    version: ClassVar[int] = 2
+
     schedule: Schedule
     storage: Literal["disk", "online"] = "disk"
+    precision: Precision = "float32"  # of the teacher
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
 from evaluators.parts.stored import half, view_logits, write
 from evaluators.parts.top import label_dtype, pack
@@ -29,7 +30,10 @@ from evaluators.parts.top import label_dtype, pack
 class Pruned(LabelRegime):
     """Teacher logits for the views of a few epochs: all logits, or the largest of each label."""
 
+    version: ClassVar[int] = 2
+
     schedule: Schedule
+    precision: Precision = "float32"  # of the teacher
     epochs: int | None = Field(default=None, ge=1)  # number of stored epochs; None or too many: all epochs
     top: int | None = Field(default=None, ge=1, le=65536)  # number of logits kept per label; None: all
 

@@ -10,10 +10,11 @@ Paper: the labels of Qin et al., A Label is Worth a Thousand Images in Dataset D
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
 from benchmark.vision.augment import Schedule
 from benchmark.vision.training import from_pixels
 from evaluators.parts.stored import half, mean_logits, write
@@ -22,7 +23,10 @@ from evaluators.parts.stored import half, mean_logits, write
 class Soft(LabelRegime):
     """One label per image: the logits of the dataset's teacher for the image without augmentation."""
 
+    version: ClassVar[int] = 2
+
     schedule: Schedule
+    precision: Precision = "float32"  # of the teacher
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Column, Context, Evaluator, LabeledSet, Labels, TestData
+from benchmark.api import Column, Context, Evaluator, LabeledSet, Labels, Precision, TestData
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
@@ -44,17 +44,20 @@ class Accuracy(Evaluator):
         Column("top5", "top-5", "%", digits=1),
     )
 
+    version: ClassVar[int] = 2
+
     schedule: Schedule
     optimizer: OptimizerName = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)  # of weights with two or more dimensions
     momentum: float = 0.9
     temperature: float = Field(20.0, gt=0)
+    precision: Precision = "float32"  # of the student, and of a teacher that labels online
     t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
-    ) -> dict[str, float | list[float]]:
+    ) -> dict[str, float | str | list[float]]:
         """Train the student on the labelled set, then read the test split once; return also losses by epoch.
 
         Raises:

@@ -59,7 +59,7 @@ class Robustness(Accuracy):
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
-    ) -> dict[str, float | list[float]]:
+    ) -> dict[str, float | str | list[float]]:
         """Train and test the student as `Accuracy` does; then test it on attacked and corrupted images."""
         clean = super().evaluate(train, test, student, context)
         seed = seed_of("robustness", test.info.name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ROW = ["dataset", "ipc", "method", "protocol", "student"]  # a row of the leaderboard; its cells differ in draw and seed
-CELL = [*ROW, "draw", "seed"]
+ROW = ["dataset", "ipc", "method", "protocol", "student"]  # a row of the leaderboard; its cells differ in these three:
+CELL = [*ROW, "teacher", "draw", "seed"]
 BLOCK = ["dataset", "ipc", "protocol", "student"]  # where methods compete with one another
-SET = ["dataset", "ipc", "method", "draw"]  # one distilled set
+SET = ["dataset", "ipc", "method", "teacher", "draw"]  # one distilled set
 METHOD = ["dataset", "ipc", "method"]  # the distilled sets of a method: all draws
 SCORED = ["dataset", "ipc", "method", "student"]  # the rows that differ only in their protocol
 STUDENT = ["dataset", "ipc", "student"]  # the blocks that differ only in their protocol

@@ -119,7 +119,7 @@ def correlations(sets: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
 
 def methods_of(sets: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `table` averaged over the draws of a method."""
-    return sets.drop(columns="draw").groupby(METHOD, sort=False).mean().reset_index()
+    return sets.drop(columns=["teacher", "draw"]).groupby(METHOD, sort=False).mean().reset_index()
 
 
 def protocol_and_student(accuracy: str) -> tuple[str, str]:

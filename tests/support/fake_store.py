@@ -57,6 +57,7 @@ class FakeStore:
             "role": ROLES.get(changes.get("base", method), "method"),
             "protocol": "standard",
             "student": "test_resnet",
+            "teacher": 0,
             "draw": seed,
             "seed": seed,
             "skipped": None,

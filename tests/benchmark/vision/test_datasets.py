@@ -192,7 +192,7 @@ def test_the_promised_datasets_are_described() -> None:
 def test_teachers_of_every_architecture_are_trained() -> None:
     for name in list_datasets():
         for spec in (TeacherSpec(), TeacherSpec(neutral=True), TeacherSpec(arch="resnet50")):
-            recipe = teacher_identity(load_dataset(name), spec)["component"]["params"]["recipe"]
+            recipe = teacher_identity(load_dataset(name), spec, 0)["component"]["params"]["recipe"]
             assert recipe["pretrained"] or recipe["epochs"] > 0, f"{recipe['arch']} on {name} would have random weights"
     with pytest.raises(ValueError, match="would stay untrained"):
         toy(teacher={"arch": "resnet18", "epochs": 0, "pretrained": "torchvision:IMAGENET1K_V1"})
