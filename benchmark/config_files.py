@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -65,7 +66,17 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
 def load(model: type[Model], kind: str, name: str) -> Model:
     """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``."""
     path = CONFIGS / kind / f"{name}.yaml"
-    return validated(model, {"name": name, **read_yaml(path)}, display_path(path))
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
+    return _loaded(model, path, (facts.st_mtime_ns, facts.st_size))
+
+
+@cache
+def _loaded(model: type[Model], path: Path, _changed: tuple[int, int]) -> Model:
+    """Read and validate a file; a file that has changed since is read again."""
+    return validated(model, {"name": path.stem, **read_yaml(path)}, display_path(path))
 
 
 def names(kind: str) -> list[str]:

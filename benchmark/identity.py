@@ -7,9 +7,10 @@ nodes with equal axes get equal random numbers, whatever else differs between th
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate", "measure"]
@@ -24,23 +25,39 @@ def canonical(value: Any) -> str:
         TypeError: JSON cannot hold a value, or a mapping key is not a string.
         ValueError: a float is not finite.
     """
-    return json.dumps(_jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def _jsonable(value: Any) -> Any:
+    if isinstance(value, Shared):
+        return value.text
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"keys of an identity are strings, not {key!r}")
-        return {key: _jsonable(item) for key, item in value.items()}
+        return "{" + ",".join(f"{encode_basestring_ascii(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return _number(value)
+
+
+class Shared(dict[str, Any]):
+    """A part of many identities that nobody changes: its canonical text is made once."""
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text."""
+        return canonical(dict(self))
+
+
+def _number(value: Any) -> str:
+    """Return the JSON text of a number, a truth value or None."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} has no identity")
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if value is None or isinstance(value, str | int | bool):
-        return value
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return int.__repr__(value)
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import humanize
-import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +21,8 @@ from benchmark.run.heartbeat import is_recent
 from benchmark.run.store import Store, parse_heartbeat
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from benchmark.plan.graph import Plan
     from benchmark.plan.label_bytes import LabelSize
     from benchmark.plan.nodes import Node

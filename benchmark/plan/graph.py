@@ -6,14 +6,14 @@ the key of a record can be checked. Cells share nodes: one teacher serves all me
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime
+from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import STAGES, ancestors
 from benchmark.plan.discovery import load_measure, load_method, resolve_method
@@ -31,13 +31,11 @@ class PlanOptions:
         data: the data directory.
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
-        required_datasets: it is a fault if one of these is not on disk; cells of other missing datasets are skipped.
     """
 
     data: Path
     device: Literal["cpu", "cuda"]
     device_chosen: bool = False
-    required_datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,58 +91,90 @@ class Plan:
         }
 
 
-def build(suite: Suite, options: PlanOptions) -> Plan:
-    """Return the plan of a suite; nothing is computed.
+class Planner:
+    """Plans suites. What several cells, or several suites, have in common is planned once."""
 
-    Raises:
-        Faults: all faults of recipes and protocols, and all required datasets that are not on disk.
-    """
-    builder = _Builder(suite, options)
-    cells, faults = list[PlannedCell](), list[str]()
-    for cell in suite.cells():
-        try:
-            cells.append(builder.plan(cell))
-        except Faults as error:
-            faults += error.faults
-        except BenchmarkError as error:
-            faults.append(str(error))
-    if faults:
-        raise Faults(faults)
-    nodes = sorted(builder.nodes.values(), key=lambda node: STAGES.index(node.stage))
-    own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
-    needed = ancestors(own_keys, lambda key: builder.nodes[key].parents)
-    return Plan(suite, tuple(cells), {node.key: node for node in nodes if node.key in needed})
-
-
-class _Builder:
-    """Plans the cells of a suite one by one and collects their nodes."""
-
-    def __init__(self, suite: Suite, options: PlanOptions) -> None:
-        self.suite, self.options = suite, options
+    def __init__(self, options: PlanOptions) -> None:
+        """Start without nodes."""
+        self.options = options
         self.nodes: dict[str, Node] = {}
-        self.dataset = cache(self._dataset)
-        self.protocol = cache(load_protocol)
-        self.measures = tuple(load_measure(name)() for name in suite.measures)
+        self.memo: dict[object, Any] = {}
+        self.dataset, self.protocol = cache(self._dataset), cache(load_protocol)
 
-    def plan(self, cell: Cell) -> PlannedCell:
+    def plan(self, suite: Suite, required_datasets: Collection[str] = ()) -> Plan:
+        """Return the plan of a suite; nothing is computed.
+
+        Args:
+            suite: the suite.
+            required_datasets: it is a fault if one of these is not on disk; cells of other missing datasets are
+                skipped.
+
+        Raises:
+            Faults: all faults of recipes and protocols, and all required datasets that are not on disk.
+        """
+        measures = tuple(load_measure(name)() for name in suite.measures)
+        cells, faults = list[PlannedCell](), self._missing(required_datasets)
+        for cell in suite.cells():
+            try:
+                cells.append(self._cell(cell, suite, measures))
+            except Faults as error:
+                faults += error.faults
+            except BenchmarkError as error:
+                faults.append(str(error))
+        if faults:
+            raise Faults(faults)
+        own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
+        needed = ancestors(own_keys, lambda key: self.nodes[key].parents)
+        nodes = sorted((self.nodes[key] for key in self.nodes if key in needed), key=_stage_number)
+        return Plan(suite, tuple(cells), {node.key: node for node in nodes})
+
+    def _missing(self, required_datasets: Collection[str]) -> list[str]:
+        """Return a fault for every required dataset that is not on disk, or is damaged."""
+        known = [(name, self.dataset(name)) for name in required_datasets]
+        return [f"--datasets {name}: {reason}" for name, (_, info, reason) in known if info is None]
+
+    def _cell(self, cell: Cell, suite: Suite, measures: Sequence[Measure]) -> PlannedCell:
         """Add the nodes of a cell to ``nodes``; return it with their keys, or with the reason why it is skipped."""
-        excluded = self.suite.why_excluded(cell)
+        excluded = suite.why_excluded(cell)
         config, info, reason = self.dataset(cell.dataset)
         if excluded or info is None:
             return PlannedCell(cell, excluded or reason)
         if cell.ipc > min(info.train_counts):
             return PlannedCell(cell, f"its smallest class has {min(info.train_counts)} images")
-        where = f"suite {self.suite.name}: {cell.method}.set"
-        method = resolve_method(cell.base, cell.dataset, cell.ipc, cell.overrides, where)
-        if unsupported := method.supports(info, cell.ipc):
+        method, unsupported = self._method(cell, info, f"suite {suite.name}: {cell.method}.set")
+        if unsupported:
             return PlannedCell(cell, unsupported)
-        protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset)
-        if protocol is None:
+        components = self._components(cell, config, full_data=not method.uses_ipc)
+        if components is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.base}")
-        regime, evaluator = protocol.components(config, full_data=not method.uses_ipc)
-        if not_installed := evaluator.missing():
+        if not_installed := components[1].missing():
             return PlannedCell(cell, not_installed)
-        return PlannedCell(cell, reason, self._add_nodes(cell, config, info, (method, regime, evaluator)))
+        cell_nodes = CellNodes(cell, config, info, on_gpu=self.options.device == "cuda", memo=self.memo)
+        # The full training set is not measured.
+        keys = cell_nodes.add(method, *components, measures if method.uses_ipc else ())
+        for node in cell_nodes.nodes:
+            self.nodes.setdefault(node.key, node)
+        return PlannedCell(cell, reason, keys)
+
+    def _method(self, cell: Cell, info: DatasetInfo, where: str) -> tuple[Distiller, str | None]:
+        """Return the method of a cell, and why it does not support the dataset, or None."""
+        axes = ("method", cell.base, cell.dataset, cell.ipc, repr(cell.overrides), where)
+        if axes not in self.memo:
+            method = resolve_method(cell.base, cell.dataset, cell.ipc, cell.overrides, where)
+            self.memo[axes] = method, method.supports(info, cell.ipc)
+        found: tuple[Distiller, str | None] = self.memo[axes]
+        return found
+
+    def _components(
+        self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
+    ) -> tuple[LabelRegime, Evaluator] | None:
+        """Return label regime and evaluator of a cell, or None where its protocol has no recipe for its method."""
+        axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
+        if axes not in self.memo:
+            protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
+            self.memo[axes] = protocol and protocol.components(config, full_data=full_data)
+        components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
+        return components
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         """Return a dataset, its facts if it is on disk, and the reason why its cells are skipped, or None."""
@@ -154,23 +184,11 @@ class _Builder:
                 raise BenchmarkError(missing)
             info = datasets.info(config, self.options.data)
         except BenchmarkError as error:  # not on disk, or damaged
-            if name in self.options.required_datasets:
-                raise BenchmarkError(f"--datasets {name}: {error}") from error
             return config, None, str(error)
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:
             return config, info, "its recipe needs a GPU and this machine has none; --device cpu runs it anyway"
         return config, info, None
 
-    def _add_nodes(
-        self,
-        cell: Cell,
-        config: datasets.DatasetConfig,
-        info: DatasetInfo,
-        components: tuple[Distiller, LabelRegime, Evaluator],
-    ) -> dict[str, tuple[str, ...]]:
-        cell_nodes = CellNodes(cell, config, info, on_gpu=self.options.device == "cuda")
-        measures = self.measures if components[0].uses_ipc else ()  # the full training set is not measured
-        keys = cell_nodes.add(*components, measures)
-        for node in cell_nodes.nodes:
-            self.nodes.setdefault(node.key, node)
-        return keys
+
+def _stage_number(node: Node) -> int:
+    return STAGES.index(node.stage)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmark import identity
@@ -49,7 +50,14 @@ class CellNodes:
     """
 
     def __init__(
-        self, cell: Cell, config: DatasetConfig, info: DatasetInfo, *, on_gpu: bool, part: TrainPart = "full"
+        self,
+        cell: Cell,
+        config: DatasetConfig,
+        info: DatasetInfo,
+        *,
+        on_gpu: bool,
+        part: TrainPart = "full",
+        memo: dict[object, Any] | None = None,
     ) -> None:
         """Start without nodes.
 
@@ -59,8 +67,10 @@ class CellNodes:
             info: facts about the dataset.
             on_gpu: whether nodes run on a graphics card.
             part: the part of the training set that counts as training data.
+            memo: what the cells of one plan share: nodes that another cell has built are not built again.
         """
         self.cell, self.config, self.info, self.on_gpu, self.part = cell, config, info, on_gpu, part
+        self.memo = {} if memo is None else memo
         self.nodes: list[Node] = []
 
     def add(
@@ -71,7 +81,7 @@ class CellNodes:
         Teachers and preparations that only a measure needs are built, but their keys are not returned.
         """
         distill_teachers = self._teachers(method.teachers())
-        preparation, preparation_teachers = self._preparation(method.preparation(self.info))
+        preparation, preparation_teachers = self._preparation(method)
         images = self._units(method, {"teachers": distill_teachers, "prepared": preparation})
         label_teachers = self._teachers(regime.teachers())
         labels = self._labels(regime, {"images": images, "teachers": label_teachers})
@@ -87,46 +97,72 @@ class CellNodes:
 
     def _teachers(self, specs: Sequence[TeacherSpec]) -> Keys:
         return tuple(
-            self._node("teacher", teacher_identity(self.config, spec, seed), f"{self.cell.dataset} teacher {seed}")
+            self._once(("teacher", self.cell.dataset, spec, seed), partial(self._teacher, spec, seed))
             for spec in specs
             for seed in [0 if spec.neutral else self.cell.teacher]  # one neutral network measures all sets
         )
 
-    def _preparation(self, preparation: Preparation | None) -> tuple[Keys, Keys]:
-        """Return the key of a preparation and the keys of its teachers."""
+    def _teacher(self, spec: TeacherSpec, seed: int) -> str:
+        return self._node("teacher", teacher_identity(self.config, spec, seed), f"{self.cell.dataset} teacher {seed}")
+
+    def _preparation(self, owner: Distiller | Measure) -> tuple[Keys, Keys]:
+        """Return the key of the preparation of a method or measure, and the keys of its teachers."""
+        axes = ("prepare", self.cell.dataset, self.cell.teacher, id(owner))
+        prepared: tuple[Keys, Keys] = self._once(axes, lambda: self._prepared(owner.preparation(self.info)))
+        return prepared
+
+    def _prepared(self, preparation: Preparation | None) -> tuple[Keys, Keys]:
         if preparation is None:
             return (), ()
         teachers = self._teachers(preparation.teachers())
-        own = {**_component(preparation), "parents": {"teachers": teachers}}
+        own = {"component": preparation.identity(), "parents": {"teachers": teachers}}
         return (self._node("prepare", own, f"{self.cell.dataset} {preparation.name()}"),), teachers
 
     def _units(self, method: Distiller, parents: Mapping[str, Keys]) -> Keys:
         cell = self.cell
-        axes = {"ipc": cell.ipc, "seed": cell.draw, "parents": parents}
+        axes = {**self._component(method), "ipc": cell.ipc, "seed": cell.draw, "parents": parents}
+        title = f"{self._title} draw {cell.draw} unit"
         return tuple(
-            self._node(
-                "distill",
-                {**_component(method), "unit": unit.model_dump(), **axes},
-                f"{self._title} draw {cell.draw} unit {unit.index}",
-            )
-            for unit in method.units(self.info, cell.ipc)
+            self._node("distill", {"unit": unit, **axes}, f"{title} {unit['index']}") for unit in self._listed(method)
         )
 
+    def _listed(self, method: Distiller) -> Sequence[Mapping[str, Any]]:
+        """Return the fields of the units of a method."""
+        axes = ("units", self.cell.dataset, self.cell.ipc, id(method))
+        units: Sequence[Mapping[str, Any]] = self._once(
+            axes, lambda: [identity.Shared(unit.model_dump()) for unit in method.units(self.info, self.cell.ipc)]
+        )
+        return units
+
     def _labels(self, regime: LabelRegime, parents: Mapping[str, Keys]) -> Keys:
-        own = {**_component(regime), "ipc": self.cell.ipc, "seed": self.cell.seed, "parents": parents}
+        own = {**self._component(regime), "ipc": self.cell.ipc, "seed": self.cell.seed, "parents": parents}
         return (self._node("relabel", own, f"{self._title} {self.cell.protocol} seed {self.cell.seed}"),)
 
     def _evaluation(self, evaluator: Evaluator, parents: Mapping[str, Keys]) -> Keys:
         cell = self.cell
-        student = {"arch": cell.student, "stem": self.config.stem.model_dump()}
-        own = {**_component(evaluator), "ipc": cell.ipc, "seed": cell.seed, "student": student, "parents": parents}
+        student = self._once(
+            ("student", cell.dataset, cell.student),
+            lambda: identity.Shared(arch=cell.student, stem=self.config.stem.model_dump()),
+        )
+        own = {**self._component(evaluator), "ipc": cell.ipc, "seed": cell.seed, "student": student, "parents": parents}
         return (self._node("evaluate", own, f"{self._title} {cell.protocol} seed {cell.seed} {cell.student}"),)
 
     def _measure(self, measure: Measure, images: Keys) -> str:
-        preparation, _ = self._preparation(measure.preparation(self.info))
+        preparation, _ = self._preparation(measure)
         parents = {"images": images, "teachers": self._teachers(measure.teachers()), "prepared": preparation}
-        own = {**_component(measure), "ipc": self.cell.ipc, "parents": parents}
+        own = {**self._component(measure), "ipc": self.cell.ipc, "parents": parents}
         return self._node("measure", own, f"{self._title} draw {self.cell.draw} {measure.name()}")
+
+    def _component(self, component: Component) -> dict[str, Any]:
+        # The memo keeps the component, so that no other one gets its id.
+        _, shared = self._once(id(component), lambda: (component, identity.Shared(component.identity())))
+        return {"component": shared}
+
+    def _once(self, axes: object, make: Callable[[], Any]) -> Any:
+        """Return what is made for some axes; the memo has it from the second time on."""
+        if axes not in self.memo:
+            self.memo[axes] = make()
+        return self.memo[axes]
 
     @property
     def _title(self) -> str:
@@ -134,14 +170,20 @@ class CellNodes:
 
     def _node(self, stage: Stage, own: Mapping[str, Any], title: str) -> str:
         """Build a node from the part of its identity that is its own, and return its key."""
-        resources = self.config.resources
-        cpus = resources.teacher_cpus if stage in ("teacher", "prepare") else resources.cpus
-        needs = Needs(cpus, resources.gpus if self.on_gpu else 0.0, resources.memory_gb)
-        data = {"name": self.info.name, "fingerprint": self.info.fingerprint}
-        data |= {"view": self.part} if self.part != "full" else {}
+        needs = self._once(("needs", self.cell.dataset, stage), lambda: self._needs(stage))
+        data = self._once(("data", self.cell.dataset), self._data)
         whole = {"stage": stage, "dataset": data, **own}
         self.nodes.append(Node(identity.key_of(whole), stage, whole, needs, title))
         return self.nodes[-1].key
+
+    def _data(self) -> Mapping[str, Any]:
+        part = {"view": self.part} if self.part != "full" else {}
+        return identity.Shared(name=self.info.name, fingerprint=self.info.fingerprint, **part)
+
+    def _needs(self, stage: Stage) -> Needs:
+        resources = self.config.resources
+        cpus = resources.teacher_cpus if stage in ("teacher", "prepare") else resources.cpus
+        return Needs(cpus, resources.gpus if self.on_gpu else 0.0, resources.memory_gb)
 
 
 def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dict[str, Any]:
@@ -153,8 +195,8 @@ def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dic
     if spec.epochs is not None:
         recipe = recipe.model_copy(update={"epochs": spec.epochs})
     params = {"recipe": recipe.model_dump(mode="json"), "stem": config.stem.model_dump()}
-    return {"component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params}, "seed": seed, "parents": {}}
-
-
-def _component(component: Component) -> dict[str, Any]:
-    return {"component": component.identity()}
+    return {
+        "component": {"name": recipe.arch, "version": TEACHER_VERSION, "params": params},
+        "seed": seed,
+        "parents": {},
+    }

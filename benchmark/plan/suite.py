@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
 from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
 from benchmark.errors import Faults, unknown
 from benchmark.plan.discovery import load_method, method_names
+from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
-from benchmark.vision.models import list_models
 
 
 class MethodEntry(Frozen):
@@ -54,7 +53,9 @@ class Block(Frozen):
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
-    teachers: int | None = Field(None, ge=1)  # number of teachers, each used for every draw; None: seed i takes teacher i
+    teachers: int | None = Field(
+        None, ge=1
+    )  # number of teachers, each used for every draw; None: seed i takes teacher i
 
     @field_validator("ipc")
     @classmethod
@@ -223,8 +224,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
         suite: its variants count as methods.
     """
     if axis == "students":
-        known = name in list_models() or timm.is_model(name)
-        return None if known else unknown("student", name, list_models())
+        return None if is_known(name) else unknown("student", name, list_models())
     variants = [entry.method for entry in suite.entries] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,

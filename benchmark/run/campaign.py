@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import canonical
-from benchmark.plan.graph import Plan, PlanOptions, build
+from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.record import cell_fault
@@ -143,10 +143,9 @@ def open_campaign(
     if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
-    required = selection.datasets if need_data else ()
-    plan_options = PlanOptions(options.data, device, options.device != "auto", required)
-    plan = build(selection.apply(suite), plan_options)
-    full_plan = build(suite, replace(plan_options, required_datasets=()))
+    planner = Planner(PlanOptions(options.data, device, options.device != "auto"))
+    plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
+    full_plan = planner.plan(suite)
     store = Store(options.runs)
     states = {key: store.state(key) for key in plan.nodes}
     return Campaign(

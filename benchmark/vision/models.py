@@ -8,36 +8,13 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from benchmark.api import Frozen
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.vision.architectures import MODELS, TIMM_NAMES, is_known
 from benchmark.vision.convnet import ConvNet
-
-_MODELS = {
-    "resnet18": "residual network, 11 M weights: the usual teacher and student",
-    "resnet50": "residual network with bottlenecks, 24 M weights",
-    "resnet101": "residual network with bottlenecks, 42 M weights",
-    "vit_tiny": "vision transformer, 6 M weights",
-    "vit_small": "vision transformer, 22 M weights",
-    "mobilenetv2": "inverted residuals, 2 M weights",
-    "efficientnet_b0": "inverted residuals with squeeze-and-excitation, 4 M weights",
-    "convnet_d3": "three convolutions, the student of the pixel-matching papers at 32 px",
-    "convnet_d4": "four convolutions, at 64 px",
-    "convnet_d5": "five convolutions, at 128 px",
-    "convnet_d6": "six convolutions, at 224 px",
-    "test_resnet": "timm's smallest residual network, for digits and tests",
-    "test_vit": "timm's smallest vision transformer",
-    "test_efficientnet": "timm's smallest efficientnet",
-}
-_TIMM_NAMES = {
-    "mobilenetv2": "mobilenetv2_100",
-    "vit_tiny": "vit_tiny_patch16_224",
-    "vit_small": "vit_small_patch16_224",
-}
 
 _forwarded = {"images": 0}  # images that the networks of this process have taken in
 
@@ -48,11 +25,6 @@ class Stem(Frozen):
     resnet: Literal["imagenet", "small"] = "imagenet"  # small: stride 1 (ResNets: 3x3, no max-pool)
     patch: int | None = None  # side of the patches of a vision transformer; None: see `default_patch`
     norm: Literal["instance", "batch"] = "instance"  # norm of ConvNets
-
-
-def list_models() -> dict[str, str]:
-    """Return the names of our networks with a short description of each; every other name of timm works too."""
-    return dict(_MODELS)
 
 
 def create_model(
@@ -137,9 +109,11 @@ def _count_images(_first: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: int) -> nn.Module:
     if depth := re.fullmatch(r"convnet_d([3-6])", arch):
         return ConvNet(int(depth[1]), classes=classes, resolution=resolution, channels=channels, norm=stem.norm)
-    name = _TIMM_NAMES.get(arch, arch)
-    if not timm.is_model(name):
-        raise BenchmarkError(unknown("network", arch, _MODELS) + ", or any name of timm's")
+    if not is_known(arch):
+        raise BenchmarkError(unknown("network", arch, MODELS) + ", or any name of timm's")
+    import timm
+
+    name = TIMM_NAMES.get(arch, arch)
     options = _size_options(name, stem, resolution)
     model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
     if stem.resnet == "small":
@@ -157,6 +131,8 @@ def _start_as_torchvision(model: Any, name: str) -> None:
     """
     for norm in batch_norms(model):
         norm.reset_parameters()
+    import timm
+
     if not isinstance(model, timm.models.EfficientNet):  # the class of timm's MobileNetV2 too
         return
     for module in model.modules():
@@ -174,6 +150,8 @@ def _start_as_torchvision(model: Any, name: str) -> None:
 
 def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:
     """Return the options of timm that a network of fixed input size needs."""
+    import timm
+
     if not timm.models.get_pretrained_cfg(name).fixed_input_size:
         return {}
     if not re.match(r"(test_)?(vit|deit)", name):
@@ -186,6 +164,8 @@ def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:
 
 def _shrink_stem(model: Any, channels: int) -> None:
     """Change a convolutional stem so that it keeps the resolution; other networks do not change."""
+    import timm
+
     if isinstance(model, timm.models.ResNet):
         model.conv1 = nn.Conv2d(channels, model.bn1.num_features, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -197,7 +177,11 @@ def _shrink_stem(model: Any, channels: int) -> None:
 def _published(arch: str, weights: str) -> dict[str, Tensor]:
     library, _, tag = weights.partition(":")
     if library == "torchvision":
+        import torchvision
+
         return dict(torchvision.models.get_model_weights(arch)[tag].get_state_dict(progress=False))
     if library == "timm":
-        return dict(timm.create_model(f"{_TIMM_NAMES.get(arch, arch)}.{tag}", pretrained=True).state_dict())
+        import timm
+
+        return dict(timm.create_model(f"{TIMM_NAMES.get(arch, arch)}.{tag}", pretrained=True).state_dict())
     raise ValueError(f"no library '{library}'")

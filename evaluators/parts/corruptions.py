@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as vision
 
 
 def _noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -25,6 +24,8 @@ def _noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blur(pixels: Tensor, _: torch.Generator) -> Tensor:
+    from torchvision.transforms.v2 import functional as vision  # takes seconds
+
     sigma = pixels.shape[-1] / 64
     blurred: Tensor = vision.gaussian_blur(pixels, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2)
     return blurred
@@ -35,6 +36,8 @@ def _brightness(pixels: Tensor, _: torch.Generator) -> Tensor:
 
 
 def _contrast(pixels: Tensor, _: torch.Generator) -> Tensor:
+    from torchvision.transforms.v2 import functional as vision
+
     flat: Tensor = vision.adjust_contrast(pixels, 0.4)
     return flat
 

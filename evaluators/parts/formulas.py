@@ -10,10 +10,7 @@ import math
 from functools import cached_property
 
 import numpy as np
-import ot
 import torch
-from geomloss import SamplesLoss
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 NEIGHBOURS = 5  # k of density and coverage
@@ -71,12 +68,16 @@ class Real:
 
     def sinkhorn(self, features: Tensor) -> float:
         """Return the square root of twice the debiased Sinkhorn divergence; it tends to W2 as the blur tends to 0."""
+        from geomloss import SamplesLoss  # imported here, as the libraries below: each takes seconds
+
         blur = BLUR * self.scale
         loss = SamplesLoss("sinkhorn", p=2, blur=blur, scaling=0.8, debias=True, backend="tensorized")
         return math.sqrt(2 * max(float(loss(self.features, features)), 0.0))
 
     def sliced_w2(self, features: Tensor) -> float:
         """Return the square root of the mean of W2^2 over the projections; it is at most W2."""
+        import ot
+
         return float(ot.sliced_wasserstein_distance(self.features, features, projections=self.projections))
 
     def density_and_coverage(self, across: Tensor) -> dict[str, float]:
@@ -104,6 +105,8 @@ class Real:
 
     def frechet(self, features: Tensor) -> float:
         """Return W2 between Gaussians with the means and shrunk covariances of both sets (Dowson and Landau 1982)."""
+        import ot
+
         means = self.features.mean(0), features.mean(0)
         return float(ot.gaussian.bures_wasserstein_distance(*means, self.covariance, shrunk_covariance(features)))
 
@@ -116,6 +119,8 @@ class Real:
 
 def w2(across: Tensor) -> float:
     """Return the exact 2-Wasserstein distance between n and k vectors of equal mass, from their distances [n, k]."""
+    import ot
+
     n, k = across.shape
     cost = across.square().cpu().numpy()
     return math.sqrt(max(float(ot.emd2(np.full(n, 1 / n), np.full(k, 1 / k), cost, numItermax=1_000_000)), 0.0))
@@ -129,6 +134,8 @@ def cosine(features: Tensor) -> float:
 
 def shrunk_covariance(features: Tensor) -> Tensor:
     """Return the covariance [D, D] of features [n, D] as Ledoit and Wolf (2004) shrink it."""
+    from sklearn.covariance import LedoitWolf
+
     return torch.from_numpy(LedoitWolf().fit(features.cpu().numpy()).covariance_).to(features.device)
 
 

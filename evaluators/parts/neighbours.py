@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -71,6 +70,8 @@ def feature_map(images: SyntheticSet, features: Sequence[Tensor], context: Conte
         ``kinds`` [P], `REAL`, `SYNTHETIC` or `ATOM`; ``shown`` [m], the classes; ``explained`` [m], the share of the
         variance of the real features in the plane.
     """
+    from sklearn.decomposition import PCA  # takes seconds
+
     real = context.prepared["teacher.features"].split(context.prepared["counts"].tolist())
     classes = evenly_spaced(len(real), MAP_CLASSES)
     atoms = images.extras.get("atoms")

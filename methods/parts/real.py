@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, TrainData
@@ -37,5 +36,7 @@ def nearest_indices(features: Tensor, atoms: Tensor) -> Tensor:
 
     No index occurs twice: the assignment is the one with the smallest sum of squared distances.
     """
+    from scipy.optimize import linear_sum_assignment  # takes a second
+
     costs = torch.cdist(atoms.cpu().double(), features.cpu().double()).square()
     return torch.from_numpy(linear_sum_assignment(costs.numpy())[1])

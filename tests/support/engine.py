@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from benchmark.plan.graph import Plan, PlanOptions, build
+from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.plan.suite import Selection, Suite
 from benchmark.run.campaign import Campaign, RunOptions, open_campaign
 from benchmark.run.runner import Event, SerialRunner
@@ -36,9 +36,11 @@ def suite_file(folder: Path, *blocks: dict[str, Any], **changes: Any) -> str:
     return str(path)
 
 
-def plan(*blocks: dict[str, Any], options: PlanOptions | None = None, **changes: Any) -> Plan:
+def plan(
+    *blocks: dict[str, Any], options: PlanOptions | None = None, required: tuple[str, ...] = (), **changes: Any
+) -> Plan:
     """Return the plan of the same suite where no dataset is on disk; digits need no files."""
-    return build(suite(*blocks, **changes), options or PlanOptions(Path("nowhere"), "cpu"))
+    return Planner(options or PlanOptions(Path("nowhere"), "cpu")).plan(suite(*blocks, **changes), required)
 
 
 def campaign(folder: Path, *blocks: dict[str, Any], selection: Selection | None = None, **changes: Any) -> Campaign:

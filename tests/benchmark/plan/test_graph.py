@@ -48,8 +48,9 @@ class TestSharing:
         assert len(planned.cells) == 2 * 3 * 2 * 2 * 2
         counts = {stage: len(stage_keys) for stage, stage_keys in keys(planned).items()}
         assert counts["teacher"] == 2, "one teacher for all methods of a seed"
-        assert counts["prepare"] == 1, "what does not depend on IPC is prepared once"
-        assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
+        assert counts["prepare"] == 2, "what does not depend on IPC is prepared once for a teacher"
+        units = 2 * (1 + 1) + (1 + 2)  # of a draw at both IPC; sre2l has a unit for each image of a class
+        assert counts["distill"] == units * 2, "one set for all students and protocols"
         assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
         assert counts["evaluate"] == len(planned.cells)
 
@@ -210,7 +211,7 @@ class TestSkipping:
 
     def test_missing_data_that_were_asked_for_are_a_fault(self):
         with pytest.raises(Faults, match="--datasets cifar10: not on disk: python -m benchmark data fetch"):
-            plan({"datasets": ["cifar10"]}, options=on("cpu", required_datasets=("cifar10",)))
+            plan({"datasets": ["cifar10"]}, options=on("cpu"), required=("cifar10",))
 
     def test_broken_data_stop_nobody_who_did_not_ask_for_them(self, tmp_path):
         for split in ("train", "val"):
@@ -220,7 +221,7 @@ class TestSkipping:
         assert digits.skipped is None
         assert "cifar10" in cifar10.skipped
         with pytest.raises(Faults, match="--datasets cifar10: "):
-            plan(both, options=PlanOptions(tmp_path, "cpu", required_datasets=("cifar10",)))
+            plan(both, options=PlanOptions(tmp_path, "cpu"), required=("cifar10",))
 
     def test_excluded_and_unsupported_cells_say_why(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("noise"), "supports", lambda *a: "it is only noise")

@@ -14,7 +14,7 @@ from toy_folder import write_image
 from benchmark.cli import main
 from benchmark.config_files import names, validated
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.plan.graph import PlanOptions, build
+from benchmark.plan.graph import Planner, PlanOptions
 from benchmark.plan.protocol import Protocol, load_protocol
 from benchmark.plan.search import LogGrid, Search, Trial, load_search, plan
 from benchmark.plan.suite import MethodEntry, Suite
@@ -111,7 +111,7 @@ class TestPlan:
         block = {"datasets": ["digits"], "ipc": [1], "methods": ["random_real"], "students": ["test_resnet"]}
         whole = Suite(name="s", version=1, title="S", blocks=[{**block, "protocols": ["hard"]}])
         mine = {key for trial in plan(search(), Path("data"), on_gpu=False) for key in trial.nodes}
-        assert not mine & set(build(whole, PlanOptions(Path("data"), "cpu")).nodes)
+        assert not mine & set(Planner(PlanOptions(Path("data"), "cpu")).plan(whole).nodes)
 
     def test_what_is_tuned_is_the_recipe_of_the_method_on_the_dataset(self):
         found = search(protocol="native", methods=["rded"], space={"evaluator.learning_rate": [0.001, 0.01]})

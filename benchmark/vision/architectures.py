@@ -1,0 +1,39 @@
+"""The names of the networks. No network is built here, so the names are listed without an import of torch."""
+
+from __future__ import annotations
+
+MODELS = {
+    "resnet18": "residual network, 11 M weights: the usual teacher and student",
+    "resnet50": "residual network with bottlenecks, 24 M weights",
+    "resnet101": "residual network with bottlenecks, 42 M weights",
+    "vit_tiny": "vision transformer, 6 M weights",
+    "vit_small": "vision transformer, 22 M weights",
+    "mobilenetv2": "inverted residuals, 2 M weights",
+    "efficientnet_b0": "inverted residuals with squeeze-and-excitation, 4 M weights",
+    "convnet_d3": "three convolutions, the student of the pixel-matching papers at 32 px",
+    "convnet_d4": "four convolutions, at 64 px",
+    "convnet_d5": "five convolutions, at 128 px",
+    "convnet_d6": "six convolutions, at 224 px",
+    "test_resnet": "timm's smallest residual network, for digits and tests",
+    "test_vit": "timm's smallest vision transformer",
+    "test_efficientnet": "timm's smallest efficientnet",
+}
+TIMM_NAMES = {
+    "mobilenetv2": "mobilenetv2_100",
+    "vit_tiny": "vit_tiny_patch16_224",
+    "vit_small": "vit_small_patch16_224",
+}
+
+
+def list_models() -> dict[str, str]:
+    """Return the names of our networks with a short description of each; every other name of timm works too."""
+    return dict(MODELS)
+
+
+def is_known(arch: str) -> bool:
+    """Return whether there is a network of this name, ours or timm's."""
+    if arch in MODELS:
+        return True
+    import timm
+
+    return bool(timm.is_model(arch))
