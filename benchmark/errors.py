@@ -34,3 +34,11 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line of at most 500 characters; the type of an unexpected one comes first."""
+    message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, SystemExit):
+        message = f"sys.exit({error.code!r}) was called, which does not end a run; raise an error that says the reason"
+    return " ".join(message.split())[:500]

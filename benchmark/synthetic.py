@@ -44,12 +44,20 @@ class SyntheticSet:
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
+        tensors = {"images": self.images, "targets": self.targets, **self.extras}
+        tensors |= {} if self.weights is None else {"weights": self.weights}
+        if wrong := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+            raise ValueError(f"{', '.join(wrong)}: must be tensors, not {type(tensors[wrong[0]]).__name__}")
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"images must be uint8 or float32 [N, C, H, W], not {_shape(self.images)}")
+        if self.targets.dim() not in (1, 2):
+            raise ValueError(f"targets must be int64 [N] or float32 [N, classes], not {_shape(self.targets)}")
         if len(self.targets) != len(self.images):
             raise ValueError(f"there are {len(self.images)} images, but {len(self.targets)} targets")
         if self.targets.dim() == 1 and self.targets.dtype != torch.int64:
             raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
+        if self.targets.dim() == 2 and not (self.targets.is_floating_point() and self.targets.shape[1]):
+            raise ValueError(f"soft targets must be float32 [N, classes], not {_shape(self.targets)}")
         if self.weights is not None and self.weights.shape != (len(self.images),):
             raise ValueError(f"weights must have the shape [N], not {_shape(self.weights)}")
 

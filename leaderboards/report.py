@@ -9,6 +9,7 @@ from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
+    components,
     costs,
     evaluations,
     leaderboard,
@@ -23,6 +24,7 @@ from leaderboards.results import (
 from leaderboards.results.cells import cells_table, curves_table
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
+from leaderboards.results.test_images import bits_by_key
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
@@ -99,7 +101,7 @@ def results_of(stored: records.Stored) -> Results:
         "cells": report.cells,
         "scores": scores_of_rows,
         "pairwise": pairwise.table(stored.suite, blocks),
-        "variance": pairwise.variances(report.cells),
+        "variance": components.table(stored.suite, blocks),
         "costs": costs_of_rows,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
@@ -115,7 +117,7 @@ def results_of(stored: records.Stored) -> Results:
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
     cells = cells_table(stored)
-    blocks = pairwise.blocks(cells)
+    blocks = pairwise.blocks(cells, bits_by_key(stored))
     board = leaderboard.leaderboard(cells, published)
     board = standings.with_standings(board, blocks)
     folder = stored.folder.address(f"leaderboards/{stored.suite}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.parts.matching import Features, Matching, embedding
+
+CODE = {"exponent": 1, "norm": "batch"}  # defaults under form code
 
 
 class DataDAM(Matching):
@@ -18,8 +20,10 @@ class DataDAM(Matching):
     ``a_l = v / ||v||, v = sum over channels of |f_l|^p`` is the spatial attention of an image at ReLU l, for all ReLUs
     but the last. e is the flattened last feature map. Networks, real batches and DSA are those of DM.
 
-    Differences from the authors' code: the defaults follow the paper, which has exponent 4 and instance norm. The code
-    has exponent 1 and batch norm: ``{exponent: 1, norm: batch}``. The factor s = 100 is from the code.
+    - ``form: paper``: exponent p = 4 and instance norm, as in the paper and the table of the authors' README.
+    - ``form: code``: p = 1 and batch norm, as in the authors' code, whose ConvNet always has batch norm.
+
+    Differences from the authors' code: the default is the form of the paper. The factor s = 100 is from the code.
     """
 
     paper: ClassVar[str] = (
@@ -27,10 +31,16 @@ class DataDAM(Matching):
         "https://arxiv.org/abs/2310.00093"
     )
 
+    form: Literal["paper", "code"] = "paper"  # it decides the defaults of exponent and norm
     batch_real: int = Field(default=64, ge=1)
-    exponent: Literal[1, 2, 4] = 4  # p
+    exponent: Literal[1, 2, 4] = 4  # p; 1 under code
     task_balance: float = Field(default=0.01, ge=0)  # lambda
     scale: float = Field(default=100.0, gt=0)  # s; it acts like a factor of the learning rate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_by_form(cls, values: Any) -> Any:
+        return CODE | values if values.get("form") == "code" else values
 
     def features(self, network: nn.Module, images: Tensor) -> Features:
         """Return the attention at all ReLUs but the last, and the embedding."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -31,11 +31,13 @@ class GVBSM(Recovery):
     Labels are those of the protocol. Protocol ``native`` has the labels of the method (the mean of the teachers'
     logits) and the loss of its student (MSE + gamma CE).
 
-    Differences from the authors' code: moving averages start from their first value, not from 0, and start again in
-    each unit; the statistics of convolutions are exact (`GeneralStatistics`); a unit holds whole classes on every
-    dataset; pixels have 8 bits. The teachers are `archs`: WRN-16-2 and ShuffleNetV2 are not among our networks.
+    Differences from the authors' code: moving averages start again in each unit (at 0, as in the code, or with
+    ``averages_start: first`` at their first value, which biases them less); the statistics of convolutions are exact
+    (`GeneralStatistics`); a unit holds whole classes on every dataset; pixels have 8 bits. The teachers are `archs`:
+    WRN-16-2 and ShuffleNetV2 are not among our networks.
     """
 
+    version: ClassVar[int] = 2
     paper: ClassVar[str] = (
         "Shao et al.: Generalized Large-Scale Data Condensation via Various Backbone and Statistical Matching, CVPR "
         "2024, https://arxiv.org/abs/2311.17950"
@@ -46,6 +48,7 @@ class GVBSM(Recovery):
     learning_rate: float = Field(default=0.1, gt=0)
     first_layer_weight: float = Field(default=10.0, ge=0)
     momentum: float = Field(default=0.8, ge=0, lt=1)  # alpha, of the moving averages
+    averages_start: Literal["zero", "first"] = "zero"
     drop_rate: float = Field(default=0.4, ge=0, le=1)
     patch: int = Field(default=4, ge=1)  # p; 4 up to 64 px, 16 at 224 px
     spectrum_weight: float = Field(default=1.0, ge=0)  # mu
@@ -80,7 +83,7 @@ class GVBSM(Recovery):
         def drop(iteration: int, n: int) -> Tensor:
             return torch.rand(n, generator=context.generator("drop", unit.index, iteration)) < self.drop_rate
 
-        return GeneralPenalty(
+        penalty = GeneralPenalty(
             context.teachers,
             {name: value.to(context.device) for name, value in context.prepared.items()},
             memory,
@@ -89,6 +92,10 @@ class GVBSM(Recovery):
             first_layer_weight=self.first_layer_weight,
             drop=drop,
         )
+        if self.averages_start == "zero":
+            for name, value in penalty.target.items():
+                memory.setdefault(name, torch.zeros_like(value))
+        return penalty
 
 
 def spectrum_gap(images: Tensor, classes: int, temperature: float) -> Tensor:

@@ -39,6 +39,7 @@ class MTT(Distiller):
     iterate, not the best on the test set.
     """
 
+    version: ClassVar[int] = 2
     paper: ClassVar[str] = (
         "Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, "
         "https://arxiv.org/abs/2203.11932"

@@ -11,22 +11,26 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TeacherSpec, TrainData, Unit
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import crop_resize, normalize, sample_boxes
+from benchmark.vision.augment import normalize, sample_boxes
 from benchmark.vision.training import predict
+from methods.parts.crops import crop_antialiased
+from methods.parts.jpeg import compressed
 
 
 class RDED(Distiller):
     """The crop r of each real image with the smallest ``CE(f(pad(r)), y)``, and the best IPC F^2 of these per class.
 
     F is `factor`, f the teacher. `crops` random square crops are taken from each of `pool` random images of a class and
-    resized to S / F pixels. For the score, they are padded with zeros (grey, since pixels are normalised) to the S
-    pixels that the teacher expects. Image i of IPC is the F x F mosaic of the crops with ranks i, i + IPC, i + 2 IPC,
-    ..., row by row.
+    resized to S / F pixels, bilinearly with antialiasing. For the score, they are padded with zeros (grey, since pixels
+    are normalised) to the S pixels that the teacher expects. Image i of IPC is the F x F mosaic of the crops with ranks
+    i, i + IPC, i + 2 IPC, ..., row by row.
 
-    Differences from the authors' code: 8-bit pixels instead of JPEG; where F does not divide S, the mosaic is resized
-    (nearest pixel), not each crop; the pool grows where IPC F^2 exceeds it.
+    Differences from the authors' code: crops come from the stored square of S pixels, not from the whole image of the
+    file; 8-bit pixels instead of JPEG (``jpeg: 75``); where F does not divide S, the mosaic is resized (nearest pixel),
+    not each crop; the pool grows where IPC F^2 exceeds it.
     """
 
+    version: ClassVar[int] = 2
     paper: ClassVar[str] = (
         "Sun et al.: On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm, "
         "CVPR 2024, https://arxiv.org/abs/2312.03526"
@@ -37,6 +41,7 @@ class RDED(Distiller):
     crops: int = Field(default=5, ge=1)  # per image
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
     batch_size: int = Field(default=500, ge=1)  # crops that are scored together
+    jpeg: int = Field(default=0, ge=0, le=100)  # quality of the images' JPEG compression, 75 in the code; 0: none
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
@@ -61,7 +66,7 @@ class RDED(Distiller):
             crops, scores = self._best_crops(data, label, unit.ipc, context)
             ranked = torch.argsort(scores, stable=True)[: unit.ipc * self.factor**2]
             mosaics = mosaic(crops[ranked], unit.ipc, self.factor, data.info.resolution)
-            images.append(to_uint8(mosaics[list(unit.slots)]).cpu())
+            images.append(compressed(to_uint8(mosaics[list(unit.slots)]).cpu(), self.jpeg))
             losses.append(float(scores[ranked].mean()))
             context.progress(done, len(unit.classes), ce=losses[-1])
         return SyntheticSet(torch.cat(images), unit.labels, metadata={"ce": sum(losses) / len(losses)})
@@ -85,8 +90,7 @@ class RDED(Distiller):
         """Return the best crop of every image of a batch and its cross-entropy, as `_best_crops` does."""
         n, size = len(images), info.resolution // self.factor
         boxes = sample_boxes(n * self.crops, generator, scale=self.crop_scale, ratio=(1.0, 1.0))
-        upright = torch.zeros(1, dtype=torch.bool)
-        crops = crop_resize(images.float().repeat_interleave(self.crops, 0) / 255, boxes, upright, size)
+        crops = crop_antialiased(images.float().repeat_interleave(self.crops, 0) / 255, boxes, size)
         logits = predict(context.teachers[0], pad(normalize(crops, info), info.resolution), context)
         targets = torch.full((len(logits),), label, device=logits.device)
         scores = F.cross_entropy(logits, targets, reduction="none").view(n, self.crops)

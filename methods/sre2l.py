@@ -17,10 +17,10 @@ class SRe2L(Recovery):
     mu*_l and v*_l are the running statistics of the teacher's batch norms, so that each unit as a whole matches the
     statistics of the whole training set.
 
-    Differences from the authors' code: images have 8-bit pixels instead of JPEG. A unit holds one image of each of up
-    to 100 consecutive classes, as in the code. Where a dataset has fewer classes, the unit also holds further images of
-    these classes; `one_slot_per_unit` gives the small batches of the code. With per-class statistics
-    (``regulariser: pcbn``) a unit holds whole classes.
+    Differences from the authors' code: images have 8-bit pixels instead of JPEG (``jpeg: 75``). A unit holds one image
+    of each of up to 100 consecutive classes, as in the code. Where a dataset has fewer classes, the unit also holds
+    further images of these classes; `one_slot_per_unit` gives the small batches of the code, and our recipes set it.
+    With per-class statistics (``regulariser: pcbn``) a unit holds whole classes.
     """
 
     paper: ClassVar[str] = (

@@ -169,9 +169,9 @@ class Planner:
         self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
     ) -> tuple[LabelRegime, Evaluator] | None:
         """Return label regime and evaluator of a cell, or None where its protocol has no recipe for its method."""
-        axes = ("protocol", cell.protocol, cell.dataset, cell.method, cell.base, full_data)
+        axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
         if axes not in self.memo:
-            protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset)
+            protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
             self.memo[axes] = protocol and protocol.components(config, full_data=full_data)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components

@@ -86,7 +86,7 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
     for planned in _cells_with_labels(plan):
         cell = planned.cell
         config, method = load_dataset(cell.dataset), load_method(cell.base)
-        protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset)
+        protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
         if protocol is None or not (method.uses_ipc or planned.nodes):
             continue
         regime, _ = protocol.components(config, full_data=not method.uses_ipc)

@@ -28,6 +28,12 @@ class Deviation(Frozen):
     schedule: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, Any] = Field(default_factory=dict)
     evaluator: dict[str, Any] = Field(default_factory=dict)
+    by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # values of the schedule at an IPC, over `schedule`
+
+    def at(self, ipc: int | None) -> Deviation:
+        """Return the deviation at an IPC, with its own values in `schedule`."""
+        own = self.by_ipc.get(ipc, {}) if ipc is not None else {}
+        return self.model_copy(update={"schedule": {**self.schedule, **own}, "by_ipc": {}})
 
 
 class Protocol(Frozen):
@@ -44,21 +50,21 @@ class Protocol(Frozen):
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
-    def for_method(self, method: MethodEntry | Cell, dataset: str = "") -> Protocol | None:
+    def for_method(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Protocol | None:
         """Return the protocol with the deviation of a method on a dataset; None if it does not list the method."""
-        deviation = self.deviation(method, dataset)
+        deviation = self.deviation(method, dataset, ipc)
         if deviation is None:
             return None if self.only_listed else self
         parts = ("schedule", "labels", "evaluator")
         return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in parts})
 
-    def deviation(self, method: MethodEntry | Cell, dataset: str = "") -> Deviation | None:
-        """Return the deviation of a method on a dataset, or None.
+    def deviation(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Deviation | None:
+        """Return the deviation of a method on a dataset at an IPC, or None.
 
         Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, METHOD, BASE.
         """
         names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
-        return next((self.methods[name] for name in names if name in self.methods), None)
+        return next((self.methods[name].at(ipc) for name in names if name in self.methods), None)
 
     def components(self, config: DatasetConfig, *, full_data: bool) -> tuple[LabelRegime, Evaluator]:
         """Return the label regime and the evaluator for a dataset.

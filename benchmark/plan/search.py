@@ -116,7 +116,7 @@ class Search(Frozen):
 
     def deviation(self, method: SearchedMethod, values: Values, source: str) -> Deviation:
         """Return the deviation of the protocol: its own for the method, with the values that are searched."""
-        own = load_protocol(self.protocol).deviation(method, self.dataset)
+        own = load_protocol(self.protocol).deviation(method, self.dataset, self.ipc)
         parts = {part: dict(getattr(own, part, {})) for part in PARTS}
         for name, value in values.items():
             part, _, key = name.partition(".")

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, Precision, SyntheticSet, TestData, TrainData, Unit
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
-from benchmark.run import provenance
+from benchmark.run import provenance, returned
 from benchmark.run.claims import claim
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.store import Store
@@ -92,15 +92,11 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
             if state != "done":
                 _NodeRun(key, identity, options, store, heartbeat).run()
         return Outcome(key, "done", seconds=time.perf_counter() - start)
-    except Exception as error:  # every error of a component becomes a failed node with its reason
-        message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        line = " ".join(message.split())[:500]
-        failure = {
-            "stage": identity["stage"],
-            "message": line,
-            "traceback": traceback.format_exc(),
-            "when": provenance.now(),
-        }
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
+        line, text = one_line(error), traceback.format_exc()
+        failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
@@ -192,10 +188,10 @@ class _NodeRun:
         """Distill one unit of a synthetic set."""
         method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
         context = self.context()
-        images = method.distill(self.train, unit, context)
+        images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
         images.save(folder / IMAGES)
         self.bytes["images"], self.parts = images.images_bytes, context.parts
-        self.metrics |= {"images": len(images), **images.metadata}
+        self.metrics |= {**images.metadata, "images": len(images)}
 
     def relabel(self, folder: Path) -> None:
         """Label the images of a synthetic set."""

@@ -30,6 +30,7 @@ from leaderboards.results.records import Stored, rows_of
 from leaderboards.results.text import (
     WORDS,
     accuracy_text,
+    covers_text,
     difference_text,
     ipc_text,
     missing_text,
@@ -99,6 +100,7 @@ def render(
             title=stored.title,
             suite=stored.suite,
             summary=_summary(leaderboard),
+            covers=covers_text(rows_of(leaderboard[leaderboard["protocol"] == protocol])),
             protocol=protocol,
             verdicts=verdicts(leaderboard),
             rows=rows,
@@ -151,6 +153,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "difference": "" if pd.isna(gap) else difference_text(gap),
         "source": row["reference_source"],
         "seeds": f"{row['seeds']}/{row['cells']}",
+        "teachers": "" if pd.isna(row["teachers"]) else str(row["teachers"]),
         "costs": [(duration if name.endswith("seconds") else size)(row[name]) for name in COSTS],
         "cost_orders": cost_orders,
     }

@@ -13,11 +13,15 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
-from leaderboards.results.verdicts import BEHIND, NO_VERDICT, NOT_KNOWN, TIED
+from leaderboards.results.verdicts import AHEAD, BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 
 METHOD = "method"  # the role of rows that are neither control, floor nor bound
 NAMED = 3  # methods of a verdict that are named; more are counted
-WORDS = {TIED: "Tied with it", NOT_KNOWN: "Not known from these seeds"}
+WORDS = {
+    AHEAD: "Ahead of it over the cells that both have",
+    TIED: "Tied with it",
+    NOT_KNOWN: "Too close to call with these seeds",
+}
 
 
 class Verdict(NamedTuple):
@@ -64,7 +68,7 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     if behind:
         following = max(behind, key=lambda row: row["top1_mean"])
         gap = difference_text(best["top1_mean"] - following["top1_mean"]).removeprefix("+")
-        yield f"The next that is behind is {following['method']}, by {gap} points."
+        yield f"Next and clearly behind: {following['method']}, by {gap} points."
     if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]

@@ -39,6 +39,7 @@ CELL_COLUMNS = [
     "device",
     "precision",  # of the networks; an identity may give other numbers in bfloat16 than in float32
     "evaluate_key",
+    "teacher_keys",  # of a finished cell; what differs between the cells of a row are other teachers
     "role",  # method, control, floor or bound
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
@@ -112,6 +113,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
         **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
+        "teacher_keys": " ".join(keys_of(cell, "teacher")) if status == "ok" else "",
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),

@@ -35,6 +35,7 @@ LEADERBOARD_COLUMNS = [
     "device",
     "precision",
     "cells",
+    "teachers",
     "teacher_top1",
     "teacher_seconds",
     "prepare_seconds",
@@ -60,7 +61,7 @@ DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "cells", "images_bytes", "labels_bytes"]
+INTEGERS = ["seeds", "teachers", "cells", "images_bytes", "labels_bytes"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     """Return one row per dataset, IPC, method, protocol and student with the columns `LEADERBOARD_COLUMNS`.
 
     Accuracies are means over the cells (draws and seeds) with status ``ok``, with the sample standard deviation, which
-    is empty for a single cell; ``seeds`` counts these cells, ``cells`` all cells of the row. Costs are means over
+    is empty for a single cell; ``seeds`` counts these cells, ``cells`` all cells of the row, ``teachers`` the different
+    teachers (0 where none is used). Costs are means over
     cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped rows
     stand last.
 
@@ -115,6 +117,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         top5_mean=("top5", "mean"),
         seeds=("status", lambda statuses: (statuses == "ok").sum()),
         cells=("status", "size"),
+        teachers=("teacher_keys", _teachers),
         **{name: (name, joined) for name in ("device", "precision")},
         **{name: (name, "max") for name in FROM_METHOD},  # of hyperparameters, cells without a record have ""
         **{name: (name, "mean") for name in MEANS},
@@ -185,6 +188,12 @@ def _methods_and_ipc(rows: pd.DataFrame, rows_of_dataset: pd.DataFrame) -> str:
 
 def _listed(values: pd.Series) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values))
+
+
+def _teachers(keys: pd.Series) -> int:
+    """Return how many teachers the finished cells of a row have met: of its kinds of networks, that with the fewest."""
+    networks = [text.split() for text in keys if text]
+    return min((len(set(of_a_kind)) for of_a_kind in zip(*networks, strict=False)), default=0)
 
 
 def _status(statuses: Sequence[str], reasons: Sequence[str]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The differences between two runs of a suite: which rows changed beyond noise, and what changed in their identities.
 
-Cells are matched by dataset, IPC, method, protocol, student, draw and seed; a *row* is all of these but draw and seed.
+Cells are matched by dataset, IPC, method, protocol, student, draw, seed and teacher; a *row* is the first five.
 Differences are B - A, in percent points. A row is beyond noise
 
 * with two matched cells or more: if the 95 % interval of the mean difference does not include 0 (Student's t, paired,
@@ -35,8 +35,9 @@ COLUMNS = [
     *(*CELL, "top1_a", "top1_b", "difference"),
     *("row_difference", "row_ci_low", "row_ci_high", "row_verdict", "identity", "surroundings"),
 ]
+NUMBERS = [name for name in COLUMNS if name.startswith(("top1", "difference", "row_difference", "row_ci"))]
 Row = tuple[Any, ...]  # values of `ROW`
-Pair = tuple[int, int]  # draw, seed
+Pair = tuple[int, ...]  # draw, seed, teacher
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,19 @@ def table(diff: RunDiff) -> pd.DataFrame:
     for change in diff.changes:
         low, high = change.gap.interval or (None, None)
         verdict = (change.gap.value, low, high, change.verdict)
-        for pair, cell in change.cells.items():
+        for (draw, seed, teacher), cell in change.cells.items():
             texts = ("; ".join(cell.identity), "; ".join(cell.surroundings))
-            rows.append((*change.row, *pair, cell.a, cell.b, cell.b - cell.a, *verdict, *texts))
-    return pd.DataFrame(rows, columns=COLUMNS).round(dict.fromkeys(COLUMNS[7:13], 4))
+            rows.append((*change.row, teacher, draw, seed, cell.a, cell.b, cell.b - cell.a, *verdict, *texts))
+    return pd.DataFrame(rows, columns=COLUMNS).round(dict.fromkeys(NUMBERS, 4))
 
 
 def _rows(stored: Stored) -> dict[Row, dict[Pair, tuple[Record, float]]]:
-    """Return the evaluated cells of a run with their accuracies, by row and (draw, seed)."""
+    """Return the evaluated cells of a run with their accuracies, by row and (draw, seed, teacher)."""
     rows = defaultdict[Row, dict[Pair, tuple[Record, float]]](dict)
     for cell in stored.cells:
         for record in stored.records(cell, "evaluate"):
             top1 = float(record["metrics"]["top1"])
-            rows[axis_values(cell, ROW)][cell["draw"], cell["seed"]] = cell, top1
+            rows[axis_values(cell, ROW)][cell["draw"], cell["seed"], cell["teacher"]] = cell, top1
     return dict(rows)
 
 

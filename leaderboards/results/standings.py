@@ -26,6 +26,7 @@ INTEGERS = ["rank", "rank_low", "rank_high", "seeds_needed_control", "seeds_need
 COLUMNS = [
     *(*FLOATS, "rank", "rank_low", "rank_high"),
     *("verdict_control", "seeds_needed_control", "verdict_best", "seeds_needed_best", "refused"),
+    "covers",
 ]
 Rows = Mapping[tuple[axes.Block, str], Mapping[str, Any]]  # the row of the leaderboard that has a role in a block
 
@@ -36,7 +37,8 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     Accuracies are in percent, ``recovered`` is a fraction, ranks are those of the means in a block. ``verdict_control``
     and ``verdict_best`` are ``ahead``, ``behind``, ``tied``, ``not known`` or ``no verdict``, and empty for the control
     and the best themselves; ``seeds_needed_*`` says how many seeds would tell, and is empty where the verdict is known
-    or `power.MOST` seeds do not suffice. A method whose set is the same at every IPC, such as `full`, has an interval
+    or `power.MOST` seeds do not suffice. ``covers`` says what the interval of a row covers: draws, seeds, teachers and
+    test images. A method whose set is the same at every IPC, such as `full`, has an interval
     only.
 
     Args:
@@ -51,9 +53,11 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         key = axis_values(row, BLOCK)
         measured = key in blocks and row["method"] in blocks[key].rows
         found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": ""}
+        if "ci_low" in found and found["ci_low"] is not None:
+            found["covers"] = covered(row["method"], blocks[key], row["teachers"])
         standings.append(found)
     added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
-    texts = {name: added[name].astype(object).fillna("") for name in ("verdict_control", "verdict_best")}
+    texts = {name: added[name].astype(object).fillna("") for name in ("verdict_control", "verdict_best", "covers")}
     types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
     return pd.concat([board, added.astype(types).assign(**texts)], axis=1)
 
@@ -82,6 +86,21 @@ def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -
     if part := block.recovered(name):
         standing |= {"recovered": part.value, "recovered_low": part.low, "recovered_high": part.high}
     return {**standing, "refused": f"no part recovered: {block.refused}" if block.refused else ""}
+
+
+def covered(name: str, block: verdicts.Block, teachers: int) -> str:
+    """Return in words what the interval of a row covers.
+
+    Args:
+        name: the row.
+        block: its block.
+        teachers: that its cells have met; 0 where none is used.
+    """
+    cells = block.rows[name]
+    several = [words for axis, words in enumerate(("draws", "seeds")) if len({cell[axis] for cell in cells}) > 1]
+    of_teachers = {0: [], 1: ["one teacher"]}.get(int(teachers), [f"{teachers} teachers"])
+    images = ["test images"] if cells.keys() <= block.correct.get(name, {}).keys() else []
+    return ", ".join([*several, *of_teachers, *images])
 
 
 def _missing_controls(key: axes.Block, blocks: Blocks, roles: Rows) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-Cells = Mapping[tuple[int, ...], float]  # (draw, seed) -> top-1 accuracy in percent
+Cells = Mapping[tuple[int, ...], float]  # (draw, seed) or (draw, seed, teacher) -> top-1 accuracy in percent
 Matrix = NDArray[np.float64]
 LEVEL = 0.95
 
@@ -65,13 +65,17 @@ def mean(cells: Cells) -> Mean:
 
     The variance of a crossed row is ``draw / D + seed / S + residual / (D S)`` from its components, with
     ``min(D, S) - 1`` degrees of freedom (as for two-way clusters: Cameron, Gelbach and Miller, 2011). In other rows the
-    units are draws, whose cells are averaged first, or the seeds of a single draw.
+    units are draws, whose cells are averaged first, or the seeds of a single draw. Of several teachers each is a unit.
+
+    Args:
+        cells: by (draw, seed) or (draw, seed, teacher).
     """
+    if len({cell[2:] for cell in cells}) > 1:
+        return _of_units(cells, _units(cells, 2))
+    cells = {cell[:2]: value for cell, value in cells.items()}
     grid = crossed(cells)
     if grid is None:
-        units = _units(cells)
-        error = float(units.std(ddof=1)) / math.sqrt(len(units)) if len(units) > 1 else None
-        return Mean(fmean(cells.values()), error, len(units) - 1)
+        return _of_units(cells, _units(cells, 0))
     (draws, seeds), parts = grid.shape, components(grid)
     variance = parts.draw / draws + parts.seed / seeds + parts.residual / (draws * seeds)
     return Mean(float(grid.mean()), math.sqrt(variance), min(draws, seeds) - 1)
@@ -100,9 +104,14 @@ def components(grid: Matrix) -> Components:
     return Components(max(draw, 0.0), max(seed, 0.0), residual)
 
 
-def _units(cells: Cells) -> Matrix:
-    """Return the means of the draws; where all cells have the same draw, every cell is a unit."""
-    draws = sorted({draw for draw, _ in cells})
-    if len(draws) < 2:
+def _of_units(cells: Cells, units: Matrix) -> Mean:
+    error = float(units.std(ddof=1)) / math.sqrt(len(units)) if len(units) > 1 else None
+    return Mean(fmean(cells.values()), error, len(units) - 1)
+
+
+def _units(cells: Cells, axis: int) -> Matrix:
+    """Return the means of the cells with one value of an axis; where all have the same, every cell is a unit."""
+    values = sorted({cell[axis] for cell in cells})
+    if len(values) < 2:
         return np.array([cells[cell] for cell in sorted(cells)], dtype=np.float64)
-    return np.array([fmean(value for cell, value in cells.items() if cell[0] == draw) for draw in draws])
+    return np.array([fmean(top1 for cell, top1 in cells.items() if cell[axis] == value) for value in values])

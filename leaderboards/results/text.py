@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -11,16 +11,17 @@ import pandas as pd
 from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.pairwise import Blocks
-from leaderboards.results.verdicts import NOT_KNOWN, TIED
+from leaderboards.results.verdicts import AHEAD, NOT_KNOWN, TIED
 
 WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
-SIGNS = {TIED: "≈", NOT_KNOWN: "?"}
+SIGNS = {TIED: "≈", NOT_KNOWN: "?", AHEAD: "▲"}
 DIGITS = 2  # to which two means are compared before one of them is called better
 
 
 MARKS_LEGEND = (
     "≈ tied with the best (equivalence shown within 1 point), "
-    "? not known from these seeds; all other rows are behind the best, corrected for the number of comparisons. "
+    "? not known from these seeds, ▲ ahead of the row with the best mean over the cells that both have; all other rows "
+    "are behind the best, corrected for the number of comparisons. "
     "A number without ± is one seed and has no verdict; n/N: n of N cells are done."
 )
 
@@ -72,6 +73,24 @@ def difference_text(
     """Return ``+1.2 ± 0.4``: a difference always has a sign, and one that rounds to 0 has a plus."""
     rounded = round(difference, 1)
     return f"{minus if rounded < 0 else '+'}{abs(rounded):.1f}{_spread(deviation, plus_minus)}"
+
+
+def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return in one sentence what the intervals of some rows cover, and which rows differ; "" without an interval.
+
+    Args:
+        rows: of a leaderboard with standings.
+    """
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("covers"):
+            methods.setdefault(row["covers"], []).append(row["method"])
+    if not methods:
+        return ""
+    usual = max(methods, key=lambda covers: len(methods[covers]))
+    others = [f"of {', '.join(dict.fromkeys(methods[covers]))}: {covers}" for covers in methods if covers != usual]
+    alone = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
+    return f"Intervals cover {'; '.join([usual, *others])}.{alone}"
 
 
 def missing_text(status: str) -> str:

@@ -9,12 +9,12 @@ import pandas as pd
 
 from leaderboards.results.axes import ROW
 from leaderboards.results.references import Reference
-from leaderboards.results.text import MARKS_LEGEND, accuracy_text, difference_text, ipc_text, missing_text
+from leaderboards.results.text import MARKS_LEGEND, accuracy_text, covers_text, difference_text, ipc_text, missing_text
 from leaderboards.tables.paper import Entry, Table
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
 CSV_COLUMNS = [
-    *(*ROW, "status", "reason", "top1_mean", "top1_std", "seeds", "rank", "verdict_best"),
+    *(*ROW, "status", "reason", "top1_mean", "top1_std", "seeds", "teachers", "rank", "verdict_best"),
     *("published_top1", "published_std", "difference", "source"),
 ]
 LEGEND = f"Mean ± standard deviation over seeds. Bold: the best; underlined: the second. {MARKS_LEGEND}"
@@ -25,6 +25,8 @@ def to_sheet(table: Table) -> Sheet:
     """Return a table as text: a line per method, below it a line per publication, then the differences of pairs."""
     origins = _origins(table)
     legend = [LEGEND]
+    measured = [entry.row for entries in table.entries.values() for entry in entries.values()]
+    legend += [text] if (text := covers_text(measured)) else []
     legend += ["Differences over matched draws and seeds: ± one standard error."] if table.differences else []
     legend += ["Published: the number, and in brackets our number minus the published one."] if origins else []
     return Sheet(
@@ -96,7 +98,7 @@ def _published(entry: Entry | None, origin: Origin) -> str:
 def _csv_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     mean = None if entry.mean is None else round(entry.mean, 2)
     measured = {
-        **{name: entry.row[name] for name in (*ROW, "status", "reason", "top1_std", "seeds")},
+        **{name: entry.row[name] for name in (*ROW, "status", "reason", "top1_std", "seeds", "teachers")},
         "ipc": ipc_text(entry.row["ipc"]),
         "top1_mean": mean,
         "rank": entry.mark.rank or None,

@@ -20,7 +20,16 @@ from leaderboards.results.columns import Column
 from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
-from leaderboards.results.text import MARKS_LEGEND, Mark, accuracy_text, ipc_text, marks, rank_text, recovered_text
+from leaderboards.results.text import (
+    MARKS_LEGEND,
+    Mark,
+    accuracy_text,
+    covers_text,
+    ipc_text,
+    marks,
+    rank_text,
+    recovered_text,
+)
 from leaderboards.results.units import size, value_text
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
@@ -35,7 +44,6 @@ SOLVER = (
     Column("barycenter_seconds", "barycenter", "s", better="lower"),
 )
 COSTS = (Column("images_bytes", "images", "B", better=""), Column("distill_seconds", "distill", "s", better=""))
-FIRST = 4  # columns of a component that are shown; the CSV files have all
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 LEGEND = {
     "recovered": "Recovered: 0 % is the accuracy of random real images, 100 % that of the full set.",
@@ -135,7 +143,12 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
             Line(name, tuple(cells.get(name, Cell()) for _, cells in columns), "below" if name in below else "method")
             for name in lines
         ),
-        (MARKS, *(text for heading, text in LEGEND.items() if heading in headings), *floor),
+        (
+            MARKS,
+            *([covers] if (covers := covers_text(main)) else []),
+            *(text for heading, text in LEGEND.items() if heading in headings),
+            *floor,
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
     accuracy_text,
+    covers_text,
     ipc_text,
     marks,
     mean_text,
@@ -69,11 +70,12 @@ class Board:
         rows = self.rows[~self.rows["status"].isin(NOT_STARTED)]
         for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
-            found = marks(dictionaries, self.report.blocks)
-            texts = [self._texts(row, mark) for row, mark in zip(dictionaries, found, strict=True)]
-            yield _table(_title(group), texts, [mark.rank == 1 for mark in found], options.max_width)
-            if refusals := _refusals(group):
-                yield Text("\n".join(refusals), style="dim")
+            row_marks = marks(dictionaries, self.report.blocks)
+            texts = [self._texts(row, mark) for row, mark in zip(dictionaries, row_marks, strict=True)]
+            yield _table(_title(group), texts, [mark.rank == 1 for mark in row_marks], options.max_width)
+            covers = [f" {text}"] if (text := covers_text(dictionaries)) else []
+            if remarks := [*_refusals(group), *covers]:
+                yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.rows, self.report.suite):

@@ -14,7 +14,14 @@ WIDE = 6  # a LaTeX table with more columns is shrunk to the width of the text
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$"},
-    **{"λ": r"$\lambda$", "±": r"$\pm$", "≈": r"$\approx$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
+    **{
+        "λ": r"$\lambda$",
+        "±": r"$\pm$",
+        "≈": r"$\approx$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "▲": r"$\triangle$",
+    },
     **{"<": "$<$", ">": "$>$", "|": "$|$", "²": "$^2$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--", "`": ""},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +25,8 @@ class Experts(Preparation):
     It returns ``trajectories`` [experts, epochs + 1, P] float32: weights in the order of `flat_weights`; t = 0 is
     before the first step. An interrupted run resumes after the last finished expert.
     """
+
+    version: ClassVar[int] = 2
 
     arch: str = "convnet_d3"
     experts: int = Field(default=100, ge=1)

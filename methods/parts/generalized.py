@@ -112,8 +112,9 @@ class GeneralStatistics(Preparation):
 class GeneralPenalty(LayerInputs):
     """``R = sum_h a_h sum_s |s*_h - s~_h|`` over the layers h of the current teacher and their statistics s.
 
-    ``s~ = s + sg(e - s)`` with the moving average ``e <- alpha e + (1 - alpha) s``, which starts at the first s: s~ has
-    the value of e and the gradient of s. a_h is `first_layer_weight` for the first layer and 1 for the others.
+    ``s~ = s + sg(e - s)`` with the moving average ``e <- alpha e + (1 - alpha) s``, which starts at its value in the
+    memory, or else at the first s: s~ has the value of e and the gradient of s. a_h is `first_layer_weight` for the
+    first layer and 1 for the others.
     """
 
     def __init__(

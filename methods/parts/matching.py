@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -41,6 +41,8 @@ class Matching(Distiller):
     With instance norm the features of an image do not depend on other images. So all classes of a unit pass through the
     network together, with the same result as one by one.
     """
+
+    version: ClassVar[int] = 2
 
     iterations: int = Field(default=20_000, ge=1)
     learning_rate: float = Field(default=1.0, gt=0)

@@ -32,6 +32,7 @@ from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
+from methods.parts.jpeg import compressed
 from methods.parts.objective import Goal, Penalty, Regulariser
 from methods.parts.real import nearest_indices, random_indices, too_few
 from methods.parts.recover_state import RecoveryState
@@ -49,7 +50,8 @@ class Recovery(Distiller):
 
     Adam changes normalised pixels; the learning rate falls to 0 along a cosine, without warm-up. Every iteration has
     ONE random view T for all images of a unit: a crop resized to the full size, a flip, a circular shift. Pixels are
-    clamped to the valid range after each step. The set holds the last iterate, rounded to 8 bits. Several teachers take
+    clamped to the valid range after each step. The set holds the last iterate, rounded to 8 bits and, where `jpeg` is
+    not 0, compressed. Several teachers take
     turns, one per iteration. The extras of the set hold ``snapshots`` [N, T, C, S, S] of the images, whose T iterations
     stand in the metadata, and ``atoms`` [N, D] where images are tied to atoms.
     """
@@ -69,6 +71,7 @@ class Recovery(Distiller):
     regulariser_weight: float = Field(default=0.01, ge=0)  # lambda
     first_layer_weight: float = Field(default=1.0, ge=0)  # of the first batch norm; the others have 1
     class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance of batch means, as in WMDD's code
+    jpeg: int = Field(default=0, ge=0, le=100)  # quality of the images' JPEG compression, 75 in the codes; 0: none
     precision: Precision = "float32"  # of the forward pass; bfloat16 changes WMDD's gradient by a fifth
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
@@ -211,7 +214,8 @@ class Recovery(Distiller):
         extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
         iterations = self._snapshot_iterations(info, unit.ipc)
         metadata = {"losses": _numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
-        return SyntheticSet(_pixels(state.images, info), unit.labels, weights, extras, metadata)
+        pixels = compressed(_pixels(state.images, info), self.jpeg)
+        return SyntheticSet(pixels, unit.labels, weights, extras, metadata)
 
 
 def class_features(data: TrainData, label: int, context: Context) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -27,6 +28,8 @@ class SelfSupervised(Preparation):
     the state of the network. Paper: Chen et al.: A Simple Framework for Contrastive Learning, ICML 2020,
     https://arxiv.org/abs/2002.05709.
     """
+
+    version: ClassVar[int] = 2
 
     epochs: int = Field(default=200, ge=1)
     probe_epochs: int = Field(default=50, ge=1)

@@ -64,7 +64,7 @@ def slow_layers(teacher, images):
     return logits, layers
 
 
-def slow_penalty(turn, layers, wanted, averages, momentum, dropped=()):
+def slow_penalty(turn, layers, wanted, averages, momentum, dropped=(), start="first"):
     """Return R and a scalar with R's gradient."""
     value, slope = 0.0, 0.0
     convolutions = [name for name, module, _ in layers if isinstance(module, nn.Conv2d)]
@@ -74,7 +74,7 @@ def slow_penalty(turn, layers, wanted, averages, momentum, dropped=()):
         for kind, now in statistics.items():
             key = f"{turn}.{name}.{kind}"
             goal = getattr(module, f"running_{kind}") if isinstance(module, nn.BatchNorm2d) else wanted[key].double()
-            old = averages.get(key)
+            old = averages.get(key, torch.zeros_like(goal) if start == "zero" else None)
             averages[key] = now.detach() if old is None else momentum * old + (1 - momentum) * now.detach()
             gap = averages[key] - goal
             length = gap.square().sum().sqrt()
@@ -116,15 +116,17 @@ def test_the_penalty_is_that_of_the_formula_over_several_turns(context):
     assert set(memory) == set(averages)
 
 
-def test_all_terms_of_the_first_loss_are_those_of_the_formula(toy_data, context):
+@pytest.mark.parametrize("start", ["zero", "first"])
+def test_all_terms_of_the_first_loss_are_those_of_the_formula(start, toy_data, context):
     toy_data.info = toy_data.info.model_copy(update={"flip": False})
-    method = GVBSM(archs=ARCHS, iterations=1, start="random_real", drop_rate=0.0, spectrum_weight=2.0, **STILL)
+    fields = {"start": "random_real", "averages_start": start, "drop_rate": 0.0, "spectrum_weight": 2.0}
+    method = GVBSM(archs=ARCHS, iterations=1, **fields, **STILL)
     (unit,) = method.units(toy_data.info, 4)
     result = method.distill(toy_data, unit, context).metadata["losses"]
     chosen = random_indices(toy_data, unit.classes, unit.slots, context)
     images = normalize(toy_data.read(chosen), toy_data.info)
     logits, layers = slow_layers(context.teachers[0], images)
-    value, _ = slow_penalty(0, layers, context.prepared, {}, 0.8)
+    value, _ = slow_penalty(0, layers, context.prepared, {}, 0.8, start=start)
     assert result["ce"] == pytest.approx(float(F.cross_entropy(logits, unit.labels)), rel=1e-5)
     assert result["regulariser"] == pytest.approx(float(value), rel=1e-5)
     assert result["view"] == pytest.approx(2 * slow_spectrum_gap(images, 3, 4.0), rel=1e-5, abs=1e-12)
@@ -214,8 +216,23 @@ def fixed_penalty(context, memory, momentum=0.8):
     )
 
 
-def test_moving_averages_start_at_the_first_value(context):
-    """Started from 0 they would be a fifth of it; of images that stay the same the average is their value for ever."""
+def test_moving_averages_start_at_0_as_in_the_code(toy_data, context):
+    """So the first is a fifth of the statistics, and the share of images that stay the same is 1 - 0.8^n."""
+    memory, method = {}, GVBSM(archs=ARCHS, drop_rate=0.0)
+    assert method.averages_start == "zero"
+    unit = method.units(toy_data.info, 1)[0]
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(6))
+    with method.penalty(method.goal(toy_data, unit, context), unit, memory, context) as penalty:
+        for turn in range(1, 4):
+            penalty.begin(0)
+            context.teachers[0](images)
+            penalty()
+            expected = (1 - 0.8**turn) * images.mean((0, 2, 3))
+            torch.testing.assert_close(memory["0.conv1.0.mean"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_moving_averages_that_start_at_the_first_value_keep_it(context):
+    """Of images that stay the same the average is their value for ever."""
     memory = {}
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(6))
     values = []

@@ -16,6 +16,7 @@ from benchmark.api import Context, Distiller, Role, SyntheticSet, TrainData
 from benchmark.config_files import CONFIGS, names, read_yaml
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import discovery
+from benchmark.run.returned import check
 
 METHODS = CONFIGS.parent / "methods"
 NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
@@ -44,7 +45,8 @@ def run(method: Distiller, data: TrainData, context: Context, seed: int = 7, ipc
     preparation = method.preparation(data.info)
     prepared = preparation.prepare(data, context) if preparation else {}
     context = dataclasses.replace(context, prepared=prepared)
-    return SyntheticSet.merge([method.distill(data, unit, context) for unit in method.units(data.info, ipc)])
+    units = method.units(data.info, ipc)
+    return SyntheticSet.merge([check(method.distill(data, unit, context), method, unit, data.info) for unit in units])
 
 
 def same(a: SyntheticSet, b: SyntheticSet) -> bool:

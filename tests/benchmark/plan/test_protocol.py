@@ -62,6 +62,24 @@ class TestDeviations:
         assert both.for_method(entry, "digits").schedule == {**STANDARD["schedule"], "epochs": 9}
         assert both.for_method(entry, "cifar10").schedule == {**STANDARD["schedule"], "batch_size": 7}
 
+    def test_an_ipc_may_have_its_own_schedule(self):
+        own = {**OWN, "by_ipc": {1: {"batch_size": 2}, 10: {"epochs": 3}}}
+        base, entry = protocol(methods={"wmdd": own}), MethodEntry(method="wmdd")
+        assert base.for_method(entry).schedule == {**STANDARD["schedule"], "batch_size": 7}
+        assert base.for_method(entry, "digits", 1).schedule == {**STANDARD["schedule"], "batch_size": 2}
+        assert base.for_method(entry, "digits", 10).schedule == {**STANDARD["schedule"], "batch_size": 7, "epochs": 3}
+        assert base.for_method(entry, "digits", 50).schedule == {**STANDARD["schedule"], "batch_size": 7}
+
+    def test_rded_has_the_batches_of_its_code(self):
+        native, entry = load_protocol("native"), MethodEntry(method="rded")
+        sizes = {
+            (dataset, ipc): native.for_method(entry, dataset, ipc).schedule["batch_size"]
+            for dataset in ("digits", "imagenette64", "imagenette", "tiny_imagenet", "imagenet1k")
+            for ipc in (1, 10, 50)
+        }
+        ten, tiny, thousand = (10, 50, 100), (100, 100, 100), (20, 100, 200)
+        assert list(sizes.values()) == [*ten, *ten, *ten, *tiny, *thousand]
+
     def test_a_deviation_names_its_source(self):
         with pytest.raises(ValidationError, match="source"):
             protocol(methods={"wmdd": {"schedule": {"batch_size": 7}}})

@@ -118,10 +118,14 @@ class TestCells:
         }
         cells = suite(block).cells()
         assert len(cells) == 2 * 2 * 2 * 3
-        assert {(cell.draw, cell.seed) for cell in cells} == {(0, 0), (1, 1), (2, 2)}
+        assert {(cell.teacher, cell.draw, cell.seed) for cell in cells} == {(0, 0, 0), (1, 1, 1), (2, 2, 2)}
 
     def test_draws_are_crossed_with_seeds(self):
         assert axes(suite({"seeds": 2, "draws": 3}), "draw", "seed") == [(d, s) for d in range(3) for s in range(2)]
+
+    def test_teachers_are_crossed_with_draws_and_seeds(self):
+        crossed = axes(suite({"seeds": 2, "draws": 2, "teachers": 3}), "draw", "seed", "teacher")
+        assert crossed == [(d, s, t) for d in range(2) for s in range(2) for t in range(3)]
 
     def test_what_two_blocks_share_is_one_cell(self):
         assert len(suite({"ipc": [1, 2]}, {"ipc": [2, 3]}).cells()) == 3

@@ -1,6 +1,7 @@
 """Networks come by name, seeded, in the size of their images; published weights come by the libraries' own loading."""
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -53,6 +54,54 @@ def test_every_network_gives_features_and_the_logits_of_its_forward_pass(arch, r
         assert features.shape == (2, model.num_features)
         assert logits.shape == (2, 7) and logits.std() > 0
         torch.testing.assert_close(logits, model(x))
+
+
+LIBRARY = {
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "mobilenetv2": "mobilenet_v2",
+    "efficientnet_b0": "efficientnet_b0",
+}
+
+
+def first_state(model: nn.Module) -> dict[tuple[int, ...], list[tuple[float, float]]]:
+    """Return mean and deviation of all parameters by shape, sorted."""
+    state: dict[tuple[int, ...], list[tuple[float, float]]] = {}
+    for parameter in model.parameters():
+        numbers = parameter.detach().mean().item(), parameter.detach().std(correction=0).item()
+        state.setdefault(tuple(parameter.shape), []).append(numbers)
+    return {shape: sorted(numbers) for shape, numbers in state.items()}
+
+
+@pytest.mark.parametrize("arch", LIBRARY)
+def test_a_network_starts_as_torchvisions(arch):
+    ours = first_state(create_model(arch, classes=1000, resolution=224))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = first_state(getattr(torchvision.models, LIBRARY[arch])())
+    assert ours.keys() == theirs.keys()
+    for shape, numbers in ours.items():
+        deviations = sorted(deviation for _, deviation in numbers)
+        wanted = sorted(deviation for _, deviation in theirs[shape])
+        few = 4 / max(1, torch.Size(shape).numel()) ** 0.5  # four standard errors of a deviation, at least
+        assert deviations == pytest.approx(wanted, rel=few, abs=1e-7), shape
+        means, spread = [mean for mean, _ in numbers], max(wanted) or 1e-7
+        assert means == pytest.approx([mean for mean, _ in theirs[shape]], abs=few * spread + 1e-7), shape
+
+
+@pytest.mark.parametrize("arch", [name for name in QUICK if "vit" not in name])
+def test_every_batch_norm_starts_at_one_and_zero(arch):
+    norms = batch_norms(create_model(arch, classes=7, resolution=64))
+    assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
+
+
+def test_transformers_start_as_timms():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        theirs = timm.create_model("vit_tiny_patch16_224", num_classes=10, img_size=64, patch_size=8)
+    ours = create_model("vit_tiny", classes=10, resolution=64, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_grey_images_are_taken_too():

@@ -27,8 +27,8 @@ def test_a_verdict_names_the_best_what_may_be_as_good_the_next_and_the_controls(
     (verdict,) = verdicts(store.build().leaderboard)
     assert verdict.block == "digits, IPC 10"
     assert verdict.sentence == (
-        "wmdd is best with 71.0 ± 1.0 %. Not known from these seeds: mmd. "
-        "The next that is behind is sre2l, by 10.0 points. "
+        "wmdd is best with 71.0 ± 1.0 %. Too close to call with these seeds: mmd. "
+        "Next and clearly behind: sre2l, by 10.0 points. "
         "A set of wmdd takes 1 min 40 s to distill. For comparison: random_real 51.0 %, full 95.0 %."
     )
 
@@ -46,20 +46,20 @@ def test_a_control_and_a_variant_are_named_as_such(store):
 def test_a_tie_is_named_as_one(store):
     fill(store, {"wmdd": [70, 70.1, 70.2], "mmd": [70, 70.1, 70.1], "sre2l": [60, 60.1, 60.2]})
     (verdict,) = verdicts(store.build().leaderboard)
-    assert "Tied with it: mmd. The next that is behind is sre2l" in verdict.sentence
+    assert "Tied with it: mmd. Next and clearly behind: sre2l" in verdict.sentence
 
 
 def test_without_a_tie_the_next_method_follows(store):
     fill(store, {"wmdd": [70, 71, 70.5], "mmd": [60, 61, 60.5]})
     (verdict,) = verdicts(store.build().leaderboard)
-    assert "The next that is behind is mmd, by 10.0 points." in verdict.sentence
+    assert "Next and clearly behind: mmd, by 10.0 points." in verdict.sentence
     assert "Tied" not in verdict.sentence
 
 
 def test_many_rows_of_a_verdict_are_counted(store):
     fill(store, {name: [50, 60] for name in ("a", "b", "c", "d", "e", "f")})
     (verdict,) = verdicts(store.build().leaderboard)
-    assert "Not known from these seeds: b, c, d and 2 more." in verdict.sentence
+    assert "Too close to call with these seeds: b, c, d and 2 more." in verdict.sentence
 
 
 def test_a_single_method_wins_nothing(store):

@@ -118,6 +118,14 @@ def test_first_loss_and_step_are_those_of_the_formula(method, fields, seed, toy_
     assert (result.images.double() - expected).norm() < 0.02 * step.norm()
 
 
+def test_datadam_has_the_form_of_its_paper_or_of_its_code():
+    assert (DataDAM().exponent, DataDAM().norm) == (4, "instance")
+    code = DataDAM(form="code")
+    assert (code.exponent, code.norm, code.task_balance) == (1, "batch", 0.01)
+    assert DataDAM(form="code", exponent=2).exponent == 2
+    assert code.identity()["params"]["norm"] == "batch"
+
+
 def test_attention_shows_where_not_in_which_channel():
     maps = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0))
     for exponent in (1, 2, 4):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from fresh import fresh
+from PIL import Image
 from torch.nn import functional as F
 
 from benchmark.api import SyntheticSet, Unit
@@ -371,6 +374,17 @@ def test_mixed_precision_leads_to_nearly_the_same_losses(method, toy_data, conte
         for precision in (torch.float32, torch.bfloat16)
     )
     assert mixed.metadata["losses"] == pytest.approx(exact.metadata["losses"], rel=0.05)
+
+
+def test_jpeg_is_that_of_pillow_at_its_quality(toy_data, context):
+    plain, packed = (recovered(SRe2L(iterations=2, jpeg=jpeg), toy_data, context)[0] for jpeg in (0, 75))
+    assert SRe2L().jpeg == 0
+    for image, other in zip(plain.images, packed.images, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG")  # as the codes do
+        expected = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)
+        assert (other.int() - expected.int()).abs().max() <= 2
+        assert (other.int() - image.int()).abs().max() > 10
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(toy_data, context):

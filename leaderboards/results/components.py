@@ -1,0 +1,179 @@
+r"""Variance components of rows whose draws, seeds and teachers are crossed, and how many of each a verdict needs.
+
+A cell is ``y = mu + sum_A u_A``, with a random effect u_A for every subset A of {draw, seed, teacher}. The method of
+moments solves ``E[MS_A] = sum_{B >= A} n_B var_B`` from the largest subset to the smallest, n_B the product of the
+numbers of levels outside of B. The largest subset is the residual. A negative solution is replaced by 0 at the end.
+
+Where the grid is not complete, complete slices of it are used: a third teacher that has met one draw only tells the
+variance of teachers at that draw. Such a variance includes the interaction with what is held fixed.
+
+**What a verdict needs.** The mean over D draws, S seeds and T teachers, all crossed, has the variance
+``v = sum_A var_A / prod_{a in A} n_a``; where draw i meets seed i and teacher i, it is ``sum_A var_A / n``. A gap of
+`GAP` points to a row of equal variance is found with probability `power.POWER` if ``(c + z) sqrt(2 v) <= GAP``, with
+Dunnett's critical value c for the methods of the block (error `verdicts.CONTROL_ERROR`, many degrees of freedom) and
+the quantile z of the power. Test images are left out, because no repetition changes them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from leaderboards.results import verdicts
+from leaderboards.results.axes import BLOCK, EVERY_IPC
+from leaderboards.results.power import POWER
+from leaderboards.results.roles import BOUND
+from leaderboards.results.simultaneous import control_critical
+
+AXES = ("draw", "seed", "teacher")  # of a cell, in the order of its tuple
+GAP = 1.0  # percent points that a verdict is to find
+MOST = 50  # levels of an axis that are tried
+RESIDUAL = "residual"
+EFFECTS = ("draw", "seed", "teacher", "draw_seed", "draw_teacher", "seed_teacher", RESIDUAL)
+COUNTS = [f"{axis}s" for axis in AXES]
+NEEDED = ["paired_needed", *(f"{name}_needed" for name in COUNTS)]
+COLUMNS = ["suite", *BLOCK, "method", *COUNTS, *(f"{effect}_variance" for effect in EFFECTS), *NEEDED, "reason"]
+NOT_CROSSED = "several draws have to meet the same seeds: set draws: 2 and seeds: 2, or more, in the suite's block"
+Cells = Mapping[tuple[int, ...], float]  # (draw, seed, teacher) -> top-1 accuracy in percent
+Grid = NDArray[np.float64]
+
+
+class Components(NamedTuple):
+    """Variances in squared percent points.
+
+    Attributes:
+        by_effect: name of `EFFECTS` -> variance; effects that the cells do not separate are absent.
+        residual: the axes whose interaction the residual holds.
+    """
+
+    by_effect: dict[str, float]
+    residual: tuple[str, ...]
+
+    def of_mean(self, levels: Mapping[str, int]) -> float:
+        """Return the variance of a mean over crossed axes.
+
+        Args:
+            levels: axis -> number of levels.
+        """
+        return sum(
+            variance / math.prod(levels[axis] for axis in (self.residual if name == RESIDUAL else name.split("_")))
+            for name, variance in self.by_effect.items()
+        )
+
+    @property
+    def axes(self) -> list[str]:
+        """The axes whose variance is known."""
+        return [axis for axis in AXES if axis in self.by_effect]
+
+
+def components(cells: Cells) -> Components | None:
+    """Return the variance components of a row, or None where no two of its axes are crossed."""
+    parts = [_of_grid(*grid) for grid in _grids(cells)]
+    if not parts:
+        return None
+    merged: dict[str, float] = {}
+    for part in parts:
+        merged = {**part.by_effect, **merged}
+    return Components({name: merged[name] for name in EFFECTS if name in merged}, parts[0].residual)
+
+
+def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd.DataFrame:
+    """Return `COLUMNS`: the components of every row, what a verdict needs, or why components cannot be separated."""
+    rows = []
+    for key, block in blocks.items():
+        for name, cells in block.rows.items():
+            if block.roles.get(name) == BOUND and key[BLOCK.index("ipc")] != EVERY_IPC:
+                continue  # it joins the block of every IPC
+            counts = {f"{axis}s": len({cell[i] for cell in cells}) for i, axis in enumerate(AXES)}
+            parts = components(cells)
+            values = {f"{effect}_variance": value for effect, value in parts.by_effect.items()} if parts else {}
+            needed = _needed(parts, len(block.rows) - 1) if parts else {}
+            reason = "" if parts else NOT_CROSSED
+            axes = dict(zip(BLOCK, key, strict=True))
+            rows.append({"suite": suite, **axes, "method": name, **counts, **values, **needed, "reason": reason})
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    types = {**{f"{effect}_variance": "float64" for effect in EFFECTS}, **dict.fromkeys(NEEDED, "Int64")}
+    return frame.astype(types)
+
+
+def _needed(parts: Components, comparisons: int) -> dict[str, int | None]:
+    """Return how many draws, seeds and teachers find a gap of `GAP` points: paired, and crossed with fewest cells."""
+    critical = control_critical(max(comparisons, 1), 0.5, math.inf, verdicts.CONTROL_ERROR)
+    largest = (GAP / (critical + float(ndtri(POWER)))) ** 2 / 2  # variance of a mean
+    total = sum(parts.by_effect.values())
+    found: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
+    best: tuple[int, ...] | None = None
+    for levels in itertools.product(range(1, MOST + 1), repeat=len(parts.axes) - 1):
+        known = dict(zip(parts.axes[1:], levels, strict=True))
+        cells = math.prod(levels)
+        if best is not None and cells >= math.prod(best):
+            continue
+        fixed, scaled = _by_first_axis(parts, known)
+        if fixed >= largest:
+            continue
+        first = max(1, math.ceil(scaled / (largest - fixed) - 1e-9))
+        if first <= MOST and (best is None or first * cells < math.prod(best)):
+            best = (first, *levels)
+    if best is not None:
+        found |= {f"{axis}s_needed": count for axis, count in zip(parts.axes, best, strict=True)}
+    return found
+
+
+def _by_first_axis(parts: Components, others: Mapping[str, int]) -> tuple[float, float]:
+    """Return a and b of ``v = a + b / levels of the first axis``."""
+    one = parts.of_mean({**dict.fromkeys(AXES, 1), **others, parts.axes[0]: 1})
+    two = parts.of_mean({**dict.fromkeys(AXES, 1), **others, parts.axes[0]: 2})
+    return 2 * two - one, 2 * (one - two)
+
+
+def _grids(cells: Cells) -> Iterator[tuple[tuple[str, ...], Grid]]:
+    """Yield the whole grid where it is complete, else its complete slices at the first value of one axis."""
+    if grid := _complete(cells):
+        yield grid
+        return
+    for position in reversed(range(len(AXES))):
+        first = min(cell[position] for cell in cells)
+        if slice_ := _complete({cell: value for cell, value in cells.items() if cell[position] == first}):
+            yield slice_
+
+
+def _complete(cells: Cells) -> tuple[tuple[str, ...], Grid] | None:
+    """Return the axes with several values and the accuracies [levels of each], None where cells or axes are missing."""
+    levels = [sorted({cell[position] for cell in cells}) for position in range(len(AXES))]
+    varied = tuple(axis for axis, values in zip(AXES, levels, strict=True) if len(values) > 1)
+    if len(varied) < 2 or len(cells) != math.prod(map(len, levels)):
+        return None
+    grid = np.array([cells[cell] for cell in itertools.product(*levels)], dtype=np.float64)
+    return varied, grid.reshape([len(values) for values in levels if len(values) > 1])
+
+
+def _of_grid(axes: tuple[str, ...], grid: Grid) -> Components:
+    variances: dict[tuple[int, ...], float] = {}
+    positions = range(grid.ndim)
+    for size in reversed(range(1, grid.ndim + 1)):
+        for subset in itertools.combinations(positions, size):
+            larger = [other for other in variances if set(subset) < set(other)]
+            known = sum(_outside(grid, other) * variances[other] for other in larger)
+            variances[subset] = (_mean_square(grid, subset) - known) / _outside(grid, subset)
+    names = {subset: "_".join(axes[i] for i in subset) if len(subset) < grid.ndim else RESIDUAL for subset in variances}
+    return Components({names[subset]: max(value, 0.0) for subset, value in variances.items()}, axes)
+
+
+def _outside(grid: Grid, subset: tuple[int, ...]) -> int:
+    return math.prod(n for i, n in enumerate(grid.shape) if i not in subset)
+
+
+def _mean_square(grid: Grid, subset: tuple[int, ...]) -> float:
+    effect = np.zeros_like(grid)
+    for size in range(len(subset) + 1):
+        for inner in itertools.combinations(subset, size):
+            others = tuple(i for i in range(grid.ndim) if i not in inner)
+            effect = effect + (-1) ** (len(subset) - size) * grid.mean(axis=others, keepdims=True)
+    return float((effect**2).sum()) / math.prod(grid.shape[i] - 1 for i in subset)
