@@ -151,7 +151,7 @@ def open_campaign(
     plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
     full_plan = planner.plan(suite)
     store = Store(options.runs)
-    states = {key: store.state(key) for key in plan.nodes}
+    states = store.states(plan.nodes)
     return Campaign(
         plan,
         full_plan,
