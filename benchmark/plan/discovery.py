@@ -17,8 +17,6 @@ is the name of the component. ``configs/methods/NAME.yaml`` holds the recipes of
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -30,6 +28,7 @@ from pydantic import Field, field_validator
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
 from benchmark.config_files import CONFIGS, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.sources import component_files, load_module, subfolders
 
 C = TypeVar("C", bound=Component)
 RECIPES = CONFIGS / "methods"
@@ -97,9 +96,9 @@ def load_measure(name: str) -> type[Measure]:
 
 def load_preparation(name: str) -> type[Preparation]:
     """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
-    modules = [f"{package}.{name}" for package in ("methods", "methods.parts", "evaluators.parts")]
-    module = next((module for module in modules if importlib.util.find_spec(module)), modules[1])
-    return _component_class(importlib.import_module(module), Preparation)  # type: ignore[type-abstract]
+    packages = ("methods", "methods.parts", "evaluators.parts")
+    package = next((package for package in packages if name in component_files(package)), packages[1])
+    return _component_class(load_module(package, name), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(
@@ -146,8 +145,9 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
     Raises:
         Faults: every wrong entry of the file, and every hyperparameter that the method does not have.
     """
-    path = RECIPES / f"{name}.yaml"
-    return _read_recipes(path, path.stat().st_mtime_ns) if path.exists() else ()
+    paths = [folder / f"{name}.yaml" for folder in (RECIPES, *subfolders("configs/methods"))]
+    path = next((path for path in paths if path.exists()), None)
+    return _read_recipes(path, path.stat().st_mtime_ns) if path else ()
 
 
 @cache
@@ -170,8 +170,7 @@ def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
 
 def component_names(package: str) -> list[str]:
     """Return the stems of the component files of a package, sorted."""
-    folders = importlib.import_module(package).__path__
-    return sorted(path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
+    return list(component_files(package))
 
 
 @cache
@@ -189,9 +188,8 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
     """
     if name not in component_names(package):
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
-    importlib.invalidate_caches()  # the file may be newer than this process
     try:
-        module = importlib.import_module(f"{package}.{name}")
+        module = load_module(package, name)
     except Exception as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
         raise BenchmarkError(f"{file}: cannot be imported ({type(error).__name__}: {error})") from error
@@ -203,7 +201,7 @@ def _names_of_kind(package: str, base: type[Component]) -> list[str]:
     component_files = []
     for name in component_names(package):
         with contextlib.suppress(Exception):
-            _component_class(importlib.import_module(f"{package}.{name}"), base)
+            _component_class(load_module(package, name), base)
             component_files.append(name)
     return component_files
 

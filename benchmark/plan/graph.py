@@ -31,11 +31,13 @@ class PlanOptions:
         data: the data directory.
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
+        report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
     """
 
     data: Path
     device: Literal["cpu", "cuda"]
     device_chosen: bool = False
+    report: datasets.Report = datasets.silent
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class Planner:
         try:
             if missing := datasets.status(config, self.options.data):
                 raise BenchmarkError(missing)
-            info = datasets.info(config, self.options.data)
+            info = datasets.info(config, self.options.data, report=self.options.report)
         except BenchmarkError as error:  # not on disk, or damaged
             return config, None, str(error)
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:
