@@ -11,6 +11,7 @@ from leaderboards.page.verdicts import main_protocol
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
+    correlations,
     costs,
     evaluations,
     leaderboard,
@@ -113,7 +114,7 @@ def results_of(stored: records.Stored) -> Results:
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
         "networks.csv": measures.to_csv(networks_of),
-        **measures.files(stored, report.sets),
+        **correlations.files(stored, report.sets),
         **evaluations.files(report.evaluations),
         **overview.files(overviews),
         **typeset.files(overviews),
@@ -166,6 +167,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
     board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
+    measured = correlations.contenders(stored, results.report.sets)
     figures = {
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
@@ -177,7 +179,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
         **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **declared.accuracy_against_measures(results.report.sets, stored.columns.get(measures.STAGE, {})),
+        **declared.accuracy_against_measures(measured, stored.columns.get(measures.STAGE, {})),
         **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }
