@@ -29,6 +29,7 @@ from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
 from leaderboards.results.test_images import bits_by_key
+from leaderboards.tables import components as components_table
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables import networks as needed_networks
 from leaderboards.tables.sheet import Sheet
@@ -102,13 +103,14 @@ def results_of(stored: records.Stored) -> Results:
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
     main = report.costs[report.costs["protocol"] == main_protocol(board)]
     overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
-    overviews += needed_networks.sheets(networks_of)
+    variance = components.table(stored.suite, blocks)
+    overviews += [*needed_networks.sheets(networks_of), *components_table.sheets(variance)]
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores_of_rows,
         "pairwise": pairwise.table(stored.suite, blocks),
-        "variance": components.table(stored.suite, blocks),
+        "variance": variance,
         "costs": report.costs,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
