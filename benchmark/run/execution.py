@@ -49,7 +49,7 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
             store.fail(key, failure)
         except BenchmarkError as second:
-            line += f" (and {second})"
+            line += "" if str(second) in line else f" (and {second})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
 
 
