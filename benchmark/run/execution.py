@@ -32,6 +32,8 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
             return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
         with heartbeat.beating(), noted() as notes:
             state = store.state(key)
+            if state == "corrupt" and store.mend(key):
+                state = "done"
             if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
                 store.discard(key)
             if state != "done":
@@ -47,7 +49,7 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
             store.fail(key, failure)
         except BenchmarkError as second:
-            line += f" (and {second})"
+            line += "" if str(second) in line else f" (and {second})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
 
 
