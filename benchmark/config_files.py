@@ -11,11 +11,13 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from benchmark import strict_yaml
-from benchmark.errors import BenchmarkError, Faults
+from benchmark import sources, strict_yaml
+from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.files import path_fault
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sources.ROOT / "configs"
+
+SINGULAR = {"suites": "suite", "searches": "search"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -70,13 +72,37 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
 
 
 def load(model: type[Model], kind: str, name: str) -> Model:
-    """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``."""
-    path = CONFIGS / kind / f"{name}.yaml"
+    """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``.
+
+    Raises:
+        BenchmarkError: there is no such file.
+        Faults: all faults of the file.
+    """
+    path = files(kind).get(name, CONFIGS / kind / f"{name}.yaml")
     try:
         facts = path.stat()
     except OSError as error:
         raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
     return _loaded(model, path, (facts.st_mtime_ns, facts.st_size))
+
+
+def load_named(model: type[Model], kind: str, name: str) -> Model:
+    """Return the validated values of a file that a user names.
+
+    Args:
+        model: the pydantic class, which has a field ``name``.
+        kind: the folder in ``configs``, in the plural.
+        name: the stem of a file in ``configs/KIND``, or the path of a YAML file.
+
+    Raises:
+        Faults: there is no such file, or all faults of the file.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return validated(model, {"name": path.stem, **read_yaml(path)}, display_path(path))
+    if name not in files(kind):
+        raise Faults([unknown(SINGULAR[kind], name, names(kind))])
+    return load(model, kind, name)
 
 
 @cache
@@ -87,7 +113,13 @@ def _loaded(model: type[Model], path: Path, _changed: tuple[int, int]) -> Model:
 
 def names(kind: str) -> list[str]:
     """Return the stems of the files in ``configs/KIND``."""
-    return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+    return list(files(kind))
+
+
+def files(kind: str) -> dict[str, Path]:
+    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too."""
+    folders = [CONFIGS / kind, *sources.subfolders(f"configs/{kind}")]
+    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("*.yaml"))}
 
 
 def display_path(path: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,7 +94,8 @@ def run(
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
     node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
-    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
+    with display.progress_bar(out, "files hashed") as report_files:
+        campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
     failed = 0
     if todo := campaign.todo:
         _print_corrupt(campaign)
@@ -129,7 +129,8 @@ def plan(
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, device=device.value)
-    campaign = campaigns.open_campaign(suite, selection, options, need_data=False)
+    with display.progress_bar(out, "files hashed") as report_files:
+        campaign = campaigns.open_campaign(suite, selection, options, need_data=False, report=report_files)
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
@@ -148,23 +149,9 @@ def plan(
 def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")]) -> None:
     """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
-    from benchmark.config_files import names
-    from benchmark.plan.discovery import load_method, method_names
-    from benchmark.plan.protocol import load_protocol
-    from benchmark.plan.search import load_search
-    from benchmark.plan.suite import load_suite
-    from benchmark.vision import datasets
-    from benchmark.vision.models import list_models
+    from benchmark.plan import contents
 
-    descriptions: dict[Kind, Callable[[], dict[str, str]]] = {
-        Kind.methods: lambda: {name: _first_line(load_method(name)) for name in method_names()},
-        Kind.datasets: lambda: {name: datasets.load_dataset(name).title for name in datasets.list_datasets()},
-        Kind.students: list_models,
-        Kind.protocols: lambda: {name: load_protocol(name).title for name in names("protocols")},
-        Kind.suites: lambda: {name: load_suite(name).title for name in names("suites")},
-        Kind.searches: lambda: {name: load_search(name).title for name in names("searches")},
-    }
-    out.print(display.description_table(descriptions[kind]()))
+    out.print(display.description_table(contents.descriptions(kind.value)))
 
 
 def main() -> None:
@@ -205,7 +192,3 @@ def _print_corrupt(campaign: Campaign) -> None:
         node = campaign.plan.nodes[key]
         line = f"damaged, will be computed again: {node.stage} {node.title} ({key})"
         out.print(line, markup=False, highlight=False)
-
-
-def _first_line(component: type) -> str:
-    return (component.__doc__ or "").strip().partition("\n")[0]

@@ -33,10 +33,10 @@ def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
-    from leaderboards import report as reports
+    from leaderboards.results import cells, records
 
-    report = reports.summarise(runs, _suite_name(suite, runs))
-    out.print(display.status_table(report.cells, Store(runs).heartbeats()))
+    stored = records.read(runs, _suite_name(suite, runs))
+    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats()))
 
 
 @results_app.command()
@@ -184,9 +184,9 @@ def _stored(suite: str, folder: str) -> Stored:
 
 def _suite_name(suite: str, runs: str) -> str:
     """Return the name of a suite in a store; for the path of a suite file, its stem."""
-    from leaderboards import report as reports
+    from leaderboards.results import records
 
     name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
-    if name not in names("suites") and name not in (stored := reports.available(runs)):
+    if name not in names("suites") and name not in (stored := records.suites(runs)):
         raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
     return name

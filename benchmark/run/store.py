@@ -18,14 +18,14 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, checksum, parse_object, sync, tagged
+from benchmark.locks import locked
 from benchmark.record import RECORD, fault, parse_record, sealed
-from benchmark.run.locks import locked
 
 ERROR = "error.json"
 TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
@@ -74,6 +74,11 @@ class Store:
             return "corrupt"
         sound = all(self._is_sound(key, name, facts) for name, facts in record["files"].items())
         return "done" if sound else "corrupt"
+
+    def states(self, keys: Iterable[str]) -> dict[str, State]:
+        """Return the state of every node; one listing of the store tells which nodes are absent."""
+        folders = set(self.files.folders(""))
+        return {key: self.state(key) if key in folders else "absent" for key in keys}
 
     def folder(self, key: str) -> Path:
         """Return a local folder with the files of a finished node, every checksum verified.
