@@ -81,7 +81,7 @@ def fields() -> dict[str, dict[str, tuple[Field, ...]]]:
                 ("resolution",),
                 ("teacher", "epochs"),
                 student,
-                ("resources", "cpus"),
+                cpus,
             ),
             "number": (("mean", 0), ("std", 1), ("smallest_crop",), teacher, ("resources", "memory_gb")),
             "text": (("title",), ("teacher", "arch"), ("neutral",)),

@@ -16,7 +16,8 @@ from hostile import Case
 
 from benchmark.api import SyntheticSet
 from benchmark.errors import BenchmarkError
-from benchmark.run.stages import NodeOptions, execute
+from benchmark.run.execution import execute
+from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from methods.random_real import RandomReal
 
