@@ -106,8 +106,10 @@ class Folder:
         """Open a root; no folder is created before the first file is written.
 
         Raises:
-            BenchmarkError: fsspec does not know this kind of address, or lacks the package for it.
+            BenchmarkError: the root is empty, or fsspec does not know this kind of address or lacks the package for it.
         """
+        if not str(root).strip() or "\0" in str(root):
+            raise BenchmarkError(f"{root!r} names no folder")
         self.root = str(root).rstrip("/") or "/"
         try:
             self._system, path = fsspec.core.url_to_fs(self.root)

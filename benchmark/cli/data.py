@@ -36,7 +36,12 @@ def fetch(name: DatasetName, data: Data = Path("data")) -> None:
     config = _dataset(name)
     with display.progress_bar(out, "bytes") as report:
         datasets.fetch(config, data, report)
-    out.print(f"{config.name}: {datasets.status(config, data) or 'on disk'}")
+    if datasets.status(config, data):
+        raise BenchmarkError(
+            f"{data / config.folder}: what was fetched holds no dataset '{config.name}'; remove it and look at the "
+            f"address in configs/datasets/{config.name}.yaml"
+        )
+    out.print(f"{config.name}: on disk")
 
 
 @data_app.command()

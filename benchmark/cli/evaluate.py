@@ -41,6 +41,15 @@ class ValueRange(StrEnum):
     normalised = "normalised"
 
 
+Mean = Annotated[
+    str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
+]
+Std = Annotated[
+    str,
+    typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
+]
+
+
 @evaluate_app.command()
 def evaluate(
     path: Annotated[
@@ -57,13 +66,8 @@ def evaluate(
     value_range: Annotated[
         ValueRange, typer.Option(help="The scale of the images; auto guesses it from the values.")
     ] = ValueRange.auto,
-    mean: Annotated[
-        str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
-    ] = "",
-    std: Annotated[
-        str,
-        typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
-    ] = "",
+    mean: Mean = "",
+    std: Std = "",
     runs: Runs = "runs",
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,

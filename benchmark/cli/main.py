@@ -32,6 +32,7 @@ from benchmark.cli.options import (
     Seeds,
     Students,
     SuiteName,
+    is_whole,
     out,
     split_words,
 )
@@ -172,7 +173,7 @@ def main() -> None:
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
     from benchmark.plan.suite import Selection
 
-    wrong = [word for word in split_words(ipc) if not word.isdigit()]
+    wrong = [word for word in split_words(ipc) if not is_whole(word)]
     if wrong:
         raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
     return Selection(

@@ -62,7 +62,13 @@ Protocols = Annotated[
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(min=1, help="The number of seeds. Default: as the suite says.", show_default=False)
+    int | None,
+    typer.Option(
+        parser=lambda word: whole(word),
+        metavar="INTEGER",
+        help="The number of seeds. Default: as the suite says.",
+        show_default=False,
+    ),
 ]
 DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="A dataset that `data list` prints.")]
 Runs = Annotated[str, typer.Option(help="The store of results: a folder, or a URL that fsspec understands.")]
@@ -84,3 +90,19 @@ DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto uses gr
 def split_words(text: str) -> tuple[str, ...]:
     """Return the values of an option that takes several, separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def is_whole(word: str) -> bool:
+    """Return whether a word is a whole number of at most nine digits; `int` would take ``٣`` and ``1_0`` too."""
+    return word.isascii() and word.isdigit() and len(word) < 10
+
+
+def whole(word: str | int) -> int:
+    """Return a word as a whole number from 1 on.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not is_whole(str(word)) or int(word) < 1:
+        raise typer.BadParameter(f"{word!r} is no whole number from 1 on")
+    return int(word)

@@ -146,7 +146,10 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
     difference = run_diff.compare(_stored(suite, a), _stored(suite, b))
     out.print(run_diff_table.render(difference, a, b))
     if csv:
-        csv.write_bytes(leaderboard.to_csv(run_diff.table(difference)))
+        try:
+            csv.write_bytes(leaderboard.to_csv(run_diff.table(difference)))
+        except OSError as error:
+            raise BenchmarkError(f"--csv {csv}: cannot be written ({error.strerror})") from error
 
 
 def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
 from benchmark.config_files import CONFIGS, names, read_yaml, validated
-from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.sources import component_files, load_module, subfolders
 
 C = TypeVar("C", bound=Component)
@@ -190,9 +190,9 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
     try:
         module = load_module(package, name)
-    except Exception as error:  # the file of a user can fail in any way
+    except (Exception, SystemExit) as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
-        raise BenchmarkError(f"{file}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error
     return _component_class(module, base)
 
 
@@ -213,7 +213,9 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
+    file = module.__name__.replace(".", "/") + ".py"
     if len(classes) != 1:
-        file = module.__name__.replace(".", "/") + ".py"
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
+    if lacking := sorted(classes[0].__abstractmethods__):
+        raise BenchmarkError(f"{file}: class {classes[0].__name__} has no method {', '.join(lacking)}")
     return classes[0]

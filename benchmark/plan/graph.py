@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
-from benchmark.errors import BenchmarkError, Faults
+from benchmark.errors import BenchmarkError, Faults, one_line
 from benchmark.identity import STAGES, ancestors
 from benchmark.plan.discovery import load_measure, load_method, resolve_method, why_cut
 from benchmark.plan.nodes import CellNodes, Node
@@ -125,6 +125,8 @@ class Planner:
                 faults += error.faults
             except BenchmarkError as error:
                 faults.append(str(error))
+            except (Exception, SystemExit) as error:  # of the code of a component
+                faults.append(f"suite {suite.name}: {cell.method} on {cell.dataset}: {one_line(error)}")
         if faults:
             raise Faults(faults)
         own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))

@@ -63,9 +63,10 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
     """Measure a block; when it ends, the yielded mapping holds the cost.
 
     The keys are ``seconds``, ``peak_memory_mb`` (10**6 bytes: allocated on the graphics card, or resident on the CPU),
-    ``device`` and ``threads``.
+    ``device``, ``device_class`` (``cpu``, ``cuda``) and ``threads``.
     """
-    cost: dict[str, Any] = {"device": device_name(str(device)), "threads": torch.get_num_threads()}
+    cost: dict[str, Any] = {"device": device_name(str(device)), "device_class": device.type}
+    cost["threads"] = torch.get_num_threads()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
