@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     Protocols,
     RayOption,
     RunnerName,
@@ -57,6 +58,7 @@ def evaluate(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
     from benchmark.cli import display

@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     Datasets,
     DeviceName,
     DeviceOption,
+    Extra,
     Ipc,
     Methods,
     Protocols,
@@ -82,6 +83,7 @@ def run(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Compute the results of a suite that are missing in the store, and print the leaderboard."""
     from benchmark.cli import display
@@ -119,6 +121,7 @@ def plan(
     runs: Runs = "runs",
     data: Data = Path("data"),
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes."""
     from benchmark.cli import display
@@ -143,7 +146,7 @@ def plan(
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")]) -> None:
+def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")], extra: Extra = None) -> None:
     """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
     from benchmark.plan import contents

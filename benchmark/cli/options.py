@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmark import sources
+
 out = Console(width=None if sys.stdout.isatty() else 120)
 
 
@@ -28,6 +30,22 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+def _add_folders(folders: list[Path] | None) -> list[Path]:
+    sources.add(folders or [])
+    return folders or []
+
+
+Extra = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extra",
+        "-e",
+        callback=_add_folders,
+        metavar="DIR",
+        help="A folder with more methods/, evaluators/ and configs/; several are possible.",
+        show_default=False,
+    ),
+]
 SuiteName = Annotated[
     str, typer.Option("--suite", help="The suite: a name that `list suites` prints, or the path of a suite file.")
 ]

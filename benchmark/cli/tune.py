@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, DeviceName, DeviceOption, RayOption, RunnerName, RunnerOption, Runs, out
+from benchmark.cli.options import Data, DeviceName, DeviceOption, Extra, RayOption, RunnerName, RunnerOption, Runs, out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +28,7 @@ def tune(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
     from benchmark.cli import display

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.identity import STAGES, ancestors
-from benchmark.plan.discovery import load_measure, load_method, resolve_method
+from benchmark.identity import STAGES, Stage, ancestors
+from benchmark.plan.discovery import load_measure, load_method, outside_files, outside_protocol, resolve_method
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.suite import Cell, Suite
@@ -61,13 +61,14 @@ class Plan:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
-        role = cache(lambda base: load_method(base).role)
+        role, outside = cache(lambda base: load_method(base).role), cache(_outside)
         cells = [
             {
                 **planned.cell.model_dump(mode="json"),
                 "role": role(planned.cell.base),
                 "skipped": planned.skipped,
                 "nodes": {stage: list(keys) for stage, keys in planned.nodes.items()},
+                **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol),
             }
             for planned in self.cells
         ]
@@ -188,6 +189,16 @@ class Planner:
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:
             return config, info, "its recipe needs a GPU and this machine has none; --device cpu runs it anyway"
         return config, info, None
+
+
+def _outside(dataset: str, base: str, protocol: str) -> dict[str, list[str]]:
+    """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
+    parts = load_protocol(protocol)
+    components: dict[Stage, str] = {
+        stage: str(part.get("name")) for stage, part in (("relabel", parts.labels), ("evaluate", parts.evaluator))
+    }
+    files = outside_files("distill", base, dataset) | outside_protocol(protocol, components)
+    return {"outside": sorted(files)} if files else {}
 
 
 def _stage_number(node: Node) -> int:
