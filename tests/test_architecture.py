@@ -25,10 +25,19 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "benchmark.config_files": ("benchmark.errors", "benchmark.files", "benchmark.sources"),
     "benchmark.synthetic": ("benchmark.errors",),
     "benchmark.data": (),
+    "benchmark.locks": (),
     "benchmark.api": ("benchmark.data", "benchmark.identity", "benchmark.synthetic"),
-    "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files"),
+    "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files", "benchmark.locks"),
     "benchmark.plan": (*GROUND, "benchmark.config_files", "benchmark.sources", "benchmark.vision"),
-    "benchmark.run": (*GROUND, "benchmark.files", "benchmark.record", "benchmark.plan", "benchmark.vision"),
+    "benchmark.run": (
+        *GROUND,
+        "benchmark.files",
+        "benchmark.locks",
+        "benchmark.record",
+        "benchmark.plan",
+        "benchmark.sources",
+        "benchmark.vision",
+    ),
     "benchmark.formats": (*GROUND, "benchmark.plan", "benchmark.run", "benchmark.vision"),
     "benchmark.cli": ("benchmark", "leaderboards"),
     "benchmark.__main__": ("benchmark.cli",),
@@ -91,7 +100,7 @@ def test_imports_point_one_way(path):
 
 def test_only_the_runner_imports_ray():
     importers = {module(path) for path in FILES for name in imports(path) if below(name, "ray")}
-    assert importers <= {"benchmark.run.runner", "benchmark.run.tune"}
+    assert importers <= {"benchmark.run.cluster", "benchmark.run.runner", "benchmark.run.tune"}
     tune = ROOT / "benchmark" / "run" / "tune.py"
     assert all(below(name, "ray.tune") for name in (imports(tune) if tune.exists() else ()) if below(name, "ray"))
 

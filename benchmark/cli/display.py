@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchmark.plan.graph import Plan
     from benchmark.plan.label_bytes import LabelSize
     from benchmark.plan.nodes import Node
-    from benchmark.run.runner import Event
+    from benchmark.run.queue import Event
 
 MAX_LINES = 8  # running nodes that the live table lists
 ENDS = ("done", "failed", "blocked")
@@ -113,6 +113,8 @@ def show_progress(events: Iterable[Event], progress: ProgressTable, console: Con
                 progress.update(event)
                 if event.status in ("failed", "retried", "theirs"):
                     live.console.print(Text(_event_line(event, progress), style="red"))
+                elif event.status == "done" and event.message:  # something was damaged and has been mended
+                    live.console.print(Text(_event_line(event, progress)))
         return
     for event in events:
         progress.update(event)
@@ -179,13 +181,15 @@ def status_table(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]
 
 
 @contextmanager
-def progress_bar(console: Console, unit: Literal["bytes", "images"]) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; yield a function that sets it to (done, total)."""
+def progress_bar(
+    console: Console, unit: Literal["bytes", "images", "files hashed"]
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, once the yielded function sets it to (done, total)."""
     count = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     columns = (BarColumn(), *count, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task("", total=1.0, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def description_table(descriptions: Mapping[str, str]) -> RenderableType:

@@ -95,7 +95,8 @@ def run(
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
     node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
-    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
+    with display.progress_bar(out, "files hashed") as report_files:
+        campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
     failed = 0
     if todo := campaign.todo:
         _print_corrupt(campaign)
@@ -130,7 +131,8 @@ def plan(
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, device=device.value)
-    campaign = campaigns.open_campaign(suite, selection, options, need_data=False)
+    with display.progress_bar(out, "files hashed") as report_files:
+        campaign = campaigns.open_campaign(suite, selection, options, need_data=False, report=report_files)
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))

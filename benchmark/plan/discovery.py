@@ -49,6 +49,8 @@ class Recipe(Frozen):
     dataset: str
     ipc: tuple[int, ...] | None = None  # None: all
     source: str = Field(min_length=1)  # where the values come from
+    search: str | None = None  # name of a file in `configs/searches/` that chose values on the hold-out
+    cut: str = ""  # what is less than the methods that it is compared with have, and why; such a row gets no rank
     set: dict[str, Any]
 
     @field_validator("dataset")
@@ -57,6 +59,13 @@ class Recipe(Frozen):
         if dataset not in names("datasets"):
             raise ValueError(unknown("dataset", dataset, names("datasets")))
         return dataset
+
+    @field_validator("search")
+    @classmethod
+    def _search_exists(cls, search: str | None) -> str | None:
+        if search is not None and search not in names("searches"):
+            raise ValueError(unknown("search", search, names("searches")))
+        return search
 
 
 class RecipeFile(Frozen):
@@ -119,13 +128,24 @@ def resolve_method(
     Raises:
         Faults: all unknown hyperparameters and all wrong values, each with its file and key.
     """
-    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
-    for_all_ipc = [recipe.set for recipe in recipes if recipe.ipc is None]
-    for_this_ipc = [recipe.set for recipe in recipes if ipc in (recipe.ipc or ())]
     hyperparameters: dict[str, Any] = {}
-    for values in (*for_all_ipc, *for_this_ipc, overrides):
+    for values in (*(recipe.set for recipe in recipes_for(name, dataset, ipc)), overrides):
         hyperparameters |= values
     return validated(load_method(name), hyperparameters, where)
+
+
+def recipes_for(name: str, dataset: str, ipc: int) -> list[Recipe]:
+    """Return the recipes of a method for a dataset and an IPC, those for every IPC first; raises as `read_recipes`."""
+    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
+    return [
+        *(recipe for recipe in recipes if recipe.ipc is None),
+        *(recipe for recipe in recipes if ipc in (recipe.ipc or ())),
+    ]
+
+
+def why_cut(name: str, dataset: str, ipc: int) -> str:
+    """Return why a recipe has less than the methods that it is compared with; "" where it has not."""
+    return next((recipe.cut for recipe in reversed(recipes_for(name, dataset, ipc)) if recipe.cut), "")
 
 
 def read_recipes(name: str) -> tuple[Recipe, ...]:

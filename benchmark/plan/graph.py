@@ -16,7 +16,14 @@ from typing import Any, Literal
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import STAGES, Stage, ancestors
-from benchmark.plan.discovery import load_measure, load_method, outside_files, outside_protocol, resolve_method
+from benchmark.plan.discovery import (
+    load_measure,
+    load_method,
+    outside_files,
+    outside_protocol,
+    resolve_method,
+    why_cut,
+)
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.suite import Cell, Suite
@@ -31,11 +38,13 @@ class PlanOptions:
         data: the data directory.
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
+        report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
     """
 
     data: Path
     device: Literal["cpu", "cuda"]
     device_chosen: bool = False
+    report: datasets.Report = datasets.silent
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,12 @@ class Plan:
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
         role, outside = cache(lambda base: load_method(base).role), cache(_outside)
+        cut = {entry.method: entry.cut for entry in self.suite.entries}
         cells = [
             {
                 **planned.cell.model_dump(mode="json"),
                 "role": role(planned.cell.base),
+                "cut": cut[planned.cell.method] or why_cut(planned.cell.base, planned.cell.dataset, planned.cell.ipc),
                 "skipped": planned.skipped,
                 "nodes": {stage: list(keys) for stage, keys in planned.nodes.items()},
                 **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol),
@@ -173,7 +184,7 @@ class Planner:
         axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
         if axes not in self.memo:
             protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = protocol and protocol.components(config, full_data=full_data)
+            self.memo[axes] = protocol and protocol.components(config, full_data=full_data, ipc=cell.ipc)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components
 
@@ -183,7 +194,7 @@ class Planner:
         try:
             if missing := datasets.status(config, self.options.data):
                 raise BenchmarkError(missing)
-            info = datasets.info(config, self.options.data)
+            info = datasets.info(config, self.options.data, report=self.options.report)
         except BenchmarkError as error:  # not on disk, or damaged
             return config, None, str(error)
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:

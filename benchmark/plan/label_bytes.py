@@ -82,6 +82,7 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
         data: the data directory.
     """
     load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
+    full_size = cache(lambda name: sum(datasets.info(load_dataset(name), data, quick=True).train_counts))
     sizes: dict[tuple[object, ...], LabelSize] = {}
     for planned in _cells_with_labels(plan):
         cell = planned.cell
@@ -89,8 +90,8 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
         protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
         if protocol is None or not (method.uses_ipc or planned.nodes):
             continue
-        regime, _ = protocol.components(config, full_data=not method.uses_ipc)
-        images = cell.ipc * config.classes if method.uses_ipc else sum(datasets.info(config, data).train_counts)
+        regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
+        images = cell.ipc * config.classes if method.uses_ipc else full_size(cell.dataset)
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
         sizes[axes] = LabelSize(*axes[:3], images * regime.bytes_per_image(config.classes))
     return list(sizes.values())

@@ -201,7 +201,9 @@ def _trial(search: Search, method: SearchedMethod, values: Values, target: _Targ
     distiller = resolve_method(entry.base, search.dataset, search.ipc, entry.overrides, where)
     if unsupported := distiller.supports(target.info, search.ipc):
         raise BenchmarkError(f"{where}: {unsupported}")
-    components = _protocol(search, method, values).components(target.config, full_data=not distiller.uses_ipc)
+    components = _protocol(search, method, values).components(
+        target.config, full_data=not distiller.uses_ipc, ipc=search.ipc
+    )
     axes = {
         "dataset": search.dataset,
         "ipc": search.ipc if distiller.uses_ipc else 0,

@@ -25,6 +25,7 @@ class MethodEntry(Frozen):
     method: FileName  # its name in tables
     base: str = ""  # the file in ``methods/`` that it uses; "" for the file with the name of the method
     overrides: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that replace the recipe's
+    cut: str = ""  # what these are less than the recipe, and why; such a row gets no rank
 
     @model_validator(mode="before")
     @classmethod
@@ -52,9 +53,7 @@ class Block(Frozen):
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
-    teachers: int | None = Field(
-        None, ge=1
-    )  # number of teachers, each used for every draw; None: seed i takes teacher i
+    teachers: int | None = Field(None, ge=1)  # number of teachers, each with every draw; None: seed i takes teacher i
 
     @field_validator("ipc")
     @classmethod

@@ -17,10 +17,12 @@ from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.record import cell_fault
-from benchmark.run.runner import Event, RayRunner, Runner, SerialRunner
-from benchmark.run.stages import NodeOptions
+from benchmark.run.options import NodeOptions
+from benchmark.run.queue import Event
+from benchmark.run.runner import RayRunner, Runner, SerialRunner
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
+from benchmark.vision.datasets import Report, silent
 
 AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
 
@@ -124,6 +126,7 @@ def open_campaign(
     *,
     has_gpu: bool | None = None,
     need_data: bool = True,
+    report: Report = silent,
 ) -> Campaign:
     """Return the campaign of a suite.
 
@@ -133,6 +136,7 @@ def open_campaign(
         options: how they are run.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
         need_data: True: a selected dataset that is not on disk is an error; False: its cells are skipped.
+        report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
 
     Raises:
         Faults: all faults of the command and the files at once.
@@ -143,7 +147,7 @@ def open_campaign(
     if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
-    planner = Planner(PlanOptions(options.data, device, options.device != "auto"))
+    planner = Planner(PlanOptions(options.data, device, options.device != "auto", report))
     plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
     full_plan = planner.plan(suite)
     store = Store(options.runs)

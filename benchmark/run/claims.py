@@ -12,7 +12,7 @@ import json
 import time
 from typing import Any, Literal
 
-from benchmark.run.locks import has_ended
+from benchmark.locks import has_ended
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
 SETTLE = 0.5  # seconds: a bucket has no locks, so that a second writer is noticed after the first one has written

@@ -6,40 +6,23 @@ resume in the same way: nodes whose results are in the store are not run.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
-import secrets
-import socket
-import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from graphlib import TopologicalSorter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
-from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import visibility
 from benchmark.run.claims import Watch
-from benchmark.run.stages import NodeOptions, Outcome, execute
+from benchmark.run.cluster import connect, line_of
+from benchmark.run.execution import execute
+from benchmark.run.options import NodeOptions, Outcome
+from benchmark.run.queue import Event, Queue
 from benchmark.run.store import Store
 
 POLL = 1.0  # seconds between two looks at the nodes that other drivers run
-RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
-INSTALL = "pip install 'ray[tune]', or use --runner serial"
-
-
-@dataclass(frozen=True)
-class Event:
-    """A change of a node's status."""
-
-    node: Node
-    status: Literal["started", "retried", "done", "failed", "blocked", "theirs"]  # theirs: another driver runs it
-    message: str = ""
-    seconds: float = 0.0
 
 
 class Runner(Protocol):
@@ -48,77 +31,6 @@ class Runner(Protocol):
     def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """Yield events until every node is done, failed or blocked; parents outside ``nodes`` count as done."""
         ...
-
-
-class Queue:
-    """The nodes that can run now: those whose parents are done. A failure blocks its dependants and no other node."""
-
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
-        """Start with the nodes that have no parent in ``nodes``; nodes of early stages come first."""
-        parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
-        self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
-        self.theirs: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
-        self.stopped: dict[str, str] = {}  # key -> fingerprint of a heartbeat of another driver that has stopped
-        self.children = defaultdict[str, list[str]](list)
-        for key, keys in parents.items():
-            for parent in dict.fromkeys(keys):
-                self.children[parent].append(key)
-        self.sorter = TopologicalSorter(parents)
-        self.sorter.prepare()
-        self.heap: list[tuple[int, int, str]] = []  # (stage, order of arrival, key)
-        self.arrivals = itertools.count()
-        self._push(self.sorter.get_ready())
-
-    def pop(self) -> Node | None:
-        """Return the next node to run, or None where every other node waits for a parent."""
-        return self.nodes[heapq.heappop(self.heap)[2]] if self.heap else None
-
-    def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
-        """Record how a node ended; yield its event and the events of the nodes that it blocks."""
-        if outcome.transient and self.retries[node.key] < RETRIES:
-            self.retries[node.key] += 1
-            self._push([node.key])
-            yield Event(node, "retried", outcome.message, outcome.seconds)
-            return
-        if outcome.status == "theirs":
-            self.theirs[node.key] = outcome.message
-        yield Event(node, outcome.status, outcome.message, outcome.seconds)
-        if outcome.status == "theirs":
-            return
-        if outcome.status == "done":
-            self.sorter.done(node.key)
-            self._push(self.sorter.get_ready())
-        else:
-            yield from self._block(node)
-
-    def look(self, watch: Watch) -> Iterator[Event]:
-        """Finish the nodes that other drivers have done, and take over those whose heartbeat has stopped."""
-        for key in list(self.theirs):
-            verdict, stopped = watch.look(key)
-            if verdict == "done":
-                del self.theirs[key]
-                yield from self.finish(self.nodes[key], Outcome(key, "done"))
-            elif verdict == "free":
-                del self.theirs[key]
-                self.stopped[key] = stopped
-                self._push([key])
-
-    def options(self, node: Node, needs: Needs, options: NodeOptions) -> NodeOptions:
-        """Return the options of one node; a node that needs no graphics card runs on the CPU: Ray hides the cards."""
-        device: Literal["cpu", "cuda"] = options.device if needs.gpus else "cpu"
-        return replace(options, threads=needs.cpus, device=device, stopped=self.stopped.get(node.key, ""))
-
-    def _push(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            heapq.heappush(self.heap, (STAGES.index(self.nodes[key].stage), next(self.arrivals), key))
-
-    def _block(self, node: Node) -> Iterator[Event]:
-        """Block every node that depends on a failed or blocked one."""
-        for child in self.children[node.key]:
-            if child not in self.blocked:
-                self.blocked.add(child)
-                yield Event(self.nodes[child], "blocked", f"waits for {node.stage} {node.title}")
-                yield from self._block(self.nodes[child])
 
 
 class SerialRunner:
@@ -154,7 +66,7 @@ class RayRunner:
         Raises:
             BenchmarkError: Ray is not installed, or no cluster answers.
         """
-        self.ray, self.is_private = _connect(address, device), address == "local"
+        self.ray, self.is_private = connect(address, device), address == "local"
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         self.machines = [
             Needs(int(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0)) / 2**30) for r in nodes
@@ -213,7 +125,7 @@ class RayRunner:
             try:
                 sights = self.ray.get([tasks[id].remote(*words, f"{driver}-{id}") for id in tasks], timeout=120)
             except self.ray.exceptions.RayError as error:
-                raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({_line(error)})") from error
+                raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({line_of(error)})") from error
             visibility.check(store, options.data, sights)
 
     def _submit(self, node: Node, needs: Needs, options: NodeOptions) -> Any:
@@ -231,9 +143,9 @@ class RayRunner:
             outcome: Outcome = self.ray.get(reference)
             return outcome
         except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so the worker could not start it
-            return Outcome(node.key, "failed", f"the worker cannot run it: {_line(error.cause)}")
+            return Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
         except self.ray.exceptions.RayError as error:  # the worker or its machine died, or memory ran out
-            return Outcome(node.key, "failed", f"{type(error).__name__}: {_line(error)}", transient=True)
+            return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
 
     def _needs_here(self, node: Node) -> Needs:
         """Return what a node needs, with at most as many processors as the largest machine of the cluster has.
@@ -252,49 +164,3 @@ class RayRunner:
 
 def _satisfies(machine: Needs, needs: Needs) -> bool:
     return machine.cpus >= needs.cpus and machine.gpus >= needs.gpus and machine.memory_gb >= needs.memory_gb
-
-
-def _check_port(address: str) -> None:
-    """Raise OSError where no program listens at HOST:PORT; Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _connect(address: str, device: str) -> Any:
-    environment = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_SCHEDULER_EVENTS": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    }
-    for name, value in environment.items():
-        os.environ.setdefault(name, value)
-    if address == "local" and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-        # With a token from the environment, a private cluster writes none below the home folder. Ray reads the
-        # environment when it is imported; a token that is set later would lock out this process.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
-    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-        options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
-        options |= {"num_gpus": 0} if device == "cpu" else {}
-    try:
-        _check_port(address)
-        import ray
-
-        ray.init(**options)
-    except ImportError as error:
-        raise BenchmarkError(f"--runner ray: Ray is not installed ({error}); {INSTALL}") from error
-    except Exception as error:  # Ray raises many kinds, and a bare Exception where a private cluster is late
-        raise BenchmarkError(f"--ray {address}: {_unreachable(address, error)}") from error
-    return ray
-
-
-def _unreachable(address: str, error: Exception) -> str:
-    if address == "local":
-        return f"the private cluster did not start ({_line(error)}); try again, or use --runner serial"
-    return f"no cluster answers ({_line(error)}); --ray local starts one"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

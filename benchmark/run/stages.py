@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import time
-import traceback
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, Precision, SyntheticSet, TestData, TrainData, Unit
-from benchmark.errors import BenchmarkError, one_line
+from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
 from benchmark.run import provenance, returned
-from benchmark.run.claims import claim
 from benchmark.run.heartbeat import Heartbeat
+from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
 from benchmark.synthetic import TensorFile
@@ -34,79 +29,7 @@ from benchmark.vision.training import TeacherTraining, accuracy, train_classifie
 MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
 
 
-@dataclass(frozen=True)
-class NodeOptions:
-    """How a node is run; no option is part of its identity.
-
-    Attributes:
-        runs: the store, a folder or an address.
-        data: the data directory.
-        device: ``cpu`` or ``cuda``.
-        threads: number of CPU threads; None: torch's own default.
-        owner: the driver; it leaves alone what another driver runs.
-        stopped: fingerprint of another driver's heartbeat of the node that has stopped; see `claims`.
-    """
-
-    runs: str
-    data: str
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = None
-    owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    stopped: str = ""
-
-    @property
-    def cache(self) -> Path:
-        """The folder of decoded datasets: in the data directory, or in the user's cache folder if that is read-only."""
-        data = Path(self.data)
-        existing = next(path for path in (data, *data.absolute().parents) if path.exists())
-        if os.access(existing, os.W_OK):
-            return data / ".cache"
-        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the run of a node ended."""
-
-    key: str
-    status: Literal["done", "failed", "theirs"]  # theirs: another driver runs it
-    message: str = ""  # one line
-    transient: bool = False  # another attempt may succeed
-    seconds: float = 0.0
-
-
-def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
-    """Compute one node and commit it, or record why it failed; only an interruption is raised.
-
-    What another driver runs is left alone, and what another driver has committed is done.
-    """
-    store, start = Store(options.runs), time.perf_counter()
-    try:
-        heartbeat = Heartbeat(store, key, options.owner)
-        if other := claim(store, key, heartbeat.now(), options.stopped):
-            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
-        with heartbeat.beating():
-            state = store.state(key)
-            if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
-                store.discard(key)
-            if state != "done":
-                _NodeRun(key, identity, options, store, heartbeat).run()
-        return Outcome(key, "done", seconds=time.perf_counter() - start)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
-        line, text = one_line(error), traceback.format_exc()
-        failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
-        try:
-            if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
-                return Outcome(key, "done", seconds=time.perf_counter() - start)
-            store.fail(key, failure)
-        except BenchmarkError as second:
-            line += f" (and {second})"
-        return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
-
-
-class _NodeRun:
+class NodeRun:
     """The run of one node; data and parents are loaded when a stage first uses them."""
 
     def __init__(
@@ -218,22 +141,30 @@ class _NodeRun:
     @cached_property
     def train(self) -> TrainData:
         """The real training split."""
-        train = datasets.open_train(self.config, Path(self.options.data), self.options.cache, self.train_part)
+        train = datasets.open_train(*self._dataset)
         self._refuse_other_data(train.info)
         return train
 
     def test(self) -> TestData:
         """Return the test split; only the stages teacher and evaluate open it."""
-        test = datasets.open_test(self.config, Path(self.options.data), self.options.cache, self.train_part)
+        test = datasets.open_test(*self._dataset)
         self._refuse_other_data(test.info)
         return test
 
     @cached_property
     def info(self) -> DatasetInfo:
         """What is known of the dataset without decoding an image."""
-        info = datasets.info(self.config, Path(self.options.data), self.train_part)
+        info = datasets.info(self.config, Path(self.options.data), self.train_part, quick=True, report=self._report)
         self._refuse_other_data(info)
         return info
+
+    @property
+    def _dataset(self) -> tuple[datasets.DatasetConfig, Path, Path, datasets.TrainPart, datasets.Report]:
+        return self.config, Path(self.options.data), self.options.cache, self.train_part, self._report
+
+    def _report(self, done: int, total: int) -> None:
+        """Show in the heartbeat how far a dataset's files are hashed, or its cache is written."""
+        self.heartbeat(done, total, {})
 
     def parents(self, role: str) -> list[Path]:
         """Return the folders of the parents in a role ("images", "labels", ...), every checksum verified."""

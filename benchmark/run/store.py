@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, checksum, parse_object, sync, tagged
+from benchmark.locks import locked
 from benchmark.record import RECORD, fault, parse_record, sealed
-from benchmark.run.locks import locked
 
 ERROR = "error.json"
 TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended

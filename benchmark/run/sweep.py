@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.run.locks import has_ended, locked, writer_of
+from benchmark.locks import has_ended, locked, writer_of
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
 AGE = 86_400.0  # seconds; what another machine left is kept as long

@@ -22,8 +22,8 @@ from benchmark.plan.nodes import Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.search import Search, Trial, plan
 from benchmark.run.campaign import RunOptions
+from benchmark.run.options import NodeOptions
 from benchmark.run.runner import SerialRunner
-from benchmark.run.stages import NodeOptions
 from benchmark.run.store import Store
 
 Report = Callable[[int], None]  # is called with the number of every trial that has ended

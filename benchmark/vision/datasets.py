@@ -1,4 +1,4 @@
-"""Datasets: their descriptions in ``configs/datasets/NAME.yaml``, where their files lie, and their two splits.
+"""Datasets: where their files lie, and their two splits.
 
 No path leads from a training set to its test split: `open_train` returns the training images and a hash of the test
 split, nothing else. Tuning uses the hold-out: a tenth of the training set is the test split, and the real test split is
@@ -7,98 +7,31 @@ not even listed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from benchmark.api import DatasetInfo, Frozen, ImageData, TestData, TrainData
-from benchmark.config_files import load, names
-from benchmark.errors import BenchmarkError, DataMissing, Faults, unknown
+from benchmark.api import DatasetInfo, ImageData, TestData, TrainData
+from benchmark.errors import BenchmarkError, DataMissing, Faults
 from benchmark.identity import digest
 from benchmark.vision import fetching, layouts, reading
+from benchmark.vision.caching import Mapped
+from benchmark.vision.descriptions import DatasetConfig, list_datasets, load_dataset
 from benchmark.vision.layouts import Split
-from benchmark.vision.models import Stem
-from benchmark.vision.training import TeacherTraining
+from benchmark.vision.listing import Report
+
+__all__ = ["DatasetConfig", "Report", "TrainPart", "list_datasets", "load_dataset"]
 
 TrainPart: TypeAlias = Literal["full", "holdout"]  # holdout: train on nine tenths, test on the other tenth
-Report: TypeAlias = Callable[[int, int], None]  # (done, total)
 
 
-class Budget(Frozen):
-    """How long a student is trained."""
-
-    epochs: int = Field(ge=1)  # on a synthetic set
-    batch_size: int = Field(ge=1)
-    full_epochs: int = Field(ge=1)  # on the whole real training set
-
-
-class Resources(Frozen):
-    """What one node on this dataset needs of a machine."""
-
-    cpus: int = Field(ge=1)  # processor cores
-    teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
-    gpus: float = Field(0, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
-    memory_gb: float = Field(gt=0)  # main memory, in gigabytes
-
-
-class Archive(Frozen):
-    """A public file to download."""
-
-    url: str  # of the archive
-    md5: str = Field(pattern="^[0-9a-f]{32}$")  # checksum of the archive
-
-
-class DatasetConfig(Frozen):
-    """The description of a dataset in ``configs/datasets/NAME.yaml``."""
-
-    name: str  # the file's stem
-    title: str  # its name in tables
-    description: str
-    source: Literal["digits", "folder"]  # scikit-learn's digits, or files below the data directory
-    folder: str = Field("", validate_default=True)  # below the data directory; two datasets may share one
-    unpacked: tuple[str, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
-    classes: int = Field(ge=2)  # number of classes
-    class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders
-    resize: int = Field(ge=1)  # the short side, in pixels
-    resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
-    mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
-    std: tuple[float, float, float]  # of pixels in [0, 1], per channel
-    flip: bool = True  # a mirrored image still shows its class
-    smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
-    stem: Stem = Stem()  # the first layer of networks, which depends on the resolution
-    teacher: TeacherTraining  # the network that gives features and labels, and its training
-    neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher
-    student: Budget  # how long a student is trained
-    needs_gpu: bool = False  # its methods and teachers are too slow on a CPU
-    streaming: bool = False  # decode at every read, because a cache would be too large
-    resources: Resources  # what one node needs of a machine
-    fetch: Archive | None = None  # what `benchmark data fetch` downloads
-    by_hand: str = ""  # how to get a dataset that cannot be downloaded; DATA stands for the data directory
-
-    @field_validator("folder")
-    @classmethod
-    def _folder_where_there_are_files(cls, folder: str, others: ValidationInfo) -> str:
-        if others.data.get("source") == "folder" and not folder:
-            raise ValueError("needed by the source 'folder': the directory below the data directory")
-        return folder
-
-    @field_validator("teacher")
-    @classmethod
-    def _trains(cls, teacher: TeacherTraining) -> TeacherTraining:
-        if teacher.epochs < 1:  # even if its weights are published: other networks are trained with it
-            raise ValueError("epochs: 1 or more; a network of another architecture would stay untrained")
-        return teacher
-
-    @field_validator("resolution")
-    @classmethod
-    def _crop_fits(cls, resolution: int, others: ValidationInfo) -> int:
-        if resolution > others.data.get("resize", resolution):
-            raise ValueError("the crop is larger than the resized short side (resize)")
-        return resolution
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +59,6 @@ class _Test(_Images, TestData):
     pass
 
 
-def list_datasets() -> list[str]:
-    """Return the names of all datasets that have a description."""
-    return names("datasets")
-
-
-def load_dataset(name: str) -> DatasetConfig:
-    """Return the description of a dataset.
-
-    Raises:
-        BenchmarkError: there is no such dataset, or its file has faults; each fault names its key.
-    """
-    if name not in list_datasets():
-        raise BenchmarkError(unknown("dataset", name, list_datasets()))
-    return load(DatasetConfig, "datasets", name)
-
-
 def status(config: DatasetConfig, root: Path) -> str | None:
     """Return None if the dataset is on disk, else the reason with the remedy.
 
@@ -156,17 +73,39 @@ def status(config: DatasetConfig, root: Path) -> str | None:
     return f"not on disk: {config.by_hand.replace('DATA', str(root))}"
 
 
-def info(config: DatasetConfig, root: Path, part: TrainPart = "full") -> DatasetInfo:
+def cache_folder(root: Path) -> Path:
+    """Return the folder of decoded images and of lists of files.
+
+    It lies in the data directory, or in the user's cache folder where that directory is read-only.
+    """
+    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
+    if os.access(existing, os.W_OK):
+        return root / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distillation-benchmark"
+
+
+def info(
+    config: DatasetConfig, root: Path, part: TrainPart = "full", *, quick: bool = False, report: Report = silent
+) -> DatasetInfo:
     """Return the facts of a dataset from the list of its files; no image is decoded.
+
+    Args:
+        config: the dataset.
+        root: the data directory.
+        part: "holdout" for the facts of nine tenths of the training set.
+        quick: trust the stored list of files where no folder has changed; else every file's size and time is looked at.
+        report: called with the files hashed and the files in total, where contents have to be hashed.
 
     Raises:
         DataMissing: the dataset is not on disk; the message says how to get it.
         Faults: classes are missing, empty or too many.
     """
-    return _info(config, *_splits(config, root, part))
+    return _info(config, *_splits(config, root, part, quick=quick, report=report))
 
 
-def open_train(config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full") -> TrainData:
+def open_train(
+    config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full", report: Report = silent
+) -> TrainData:
     """Return the training split.
 
     Args:
@@ -174,25 +113,28 @@ def open_train(config: DatasetConfig, root: Path, cache: Path, part: TrainPart =
         root: the data directory.
         cache: directory for memory-mapped caches.
         part: "holdout" leaves out the tenth that `open_test` then returns.
+        report: called with the images done and the images in total, where the cache has to be written.
 
     Raises:
         DataMissing: the dataset is not on disk; the message says how to get it.
         BenchmarkError: an image cannot be read, the layout is wrong, or the disk has no room for the cache.
     """
-    train, test = _splits(config, root, part)
-    return _Train(_info(config, train, test), train.labels, _pixels(config, train, cache))
+    train, test = _splits(config, root, part, quick=True, report=report)
+    return _Train(_info(config, train, test), train.labels, _pixels(config, train, cache, report))
 
 
-def open_test(config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full") -> TestData:
+def open_test(
+    config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full", report: Report = silent
+) -> TestData:
     """Return the test split; for the part "holdout", a tenth of every class of the real training set.
 
     The arguments and errors are the same as for `open_train`.
     """
-    train, test = _splits(config, root, part)
-    return _Test(_info(config, train, test), test.labels, _pixels(config, test, cache))
+    train, test = _splits(config, root, part, quick=True, report=report)
+    return _Test(_info(config, train, test), test.labels, _pixels(config, test, cache, report))
 
 
-def fetch(config: DatasetConfig, root: Path, report: Report = lambda done, total: None) -> None:
+def fetch(config: DatasetConfig, root: Path, report: Report = silent) -> None:
     """Download and unpack a dataset into the data directory; an interrupted download continues where it stopped.
 
     Args:
@@ -214,7 +156,7 @@ def fetch(config: DatasetConfig, root: Path, report: Report = lambda done, total
     archive.unlink()
 
 
-def check(config: DatasetConfig, root: Path, report: Report = lambda done, total: None) -> Check:
+def check(config: DatasetConfig, root: Path, report: Report = silent) -> Check:
     """Open every image of both splits.
 
     Args:
@@ -225,7 +167,7 @@ def check(config: DatasetConfig, root: Path, report: Report = lambda done, total
     Raises:
         DataMissing, Faults: as for `info`.
     """
-    train, test = _splits(config, root, "full")
+    train, test = _splits(config, root, "full", quick=False, report=silent)
     unreadable: list[str] = []
     done, total = 0, len(train.items) + len(test.items)
     for split in (train, test):
@@ -243,7 +185,7 @@ def _location(config: DatasetConfig, root: Path) -> Path | None:
     return next((folder for folder in folders if layouts.is_dataset(folder)), None)
 
 
-def _splits(config: DatasetConfig, root: Path, part: TrainPart) -> tuple[Split, Split]:
+def _splits(config: DatasetConfig, root: Path, part: TrainPart, *, quick: bool, report: Report) -> tuple[Split, Split]:
     """Return the training and the test images of a part, not decoded."""
     if config.source == "digits":
         train, test = layouts.list_digits()
@@ -251,8 +193,9 @@ def _splits(config: DatasetConfig, root: Path, part: TrainPart) -> tuple[Split, 
         folder = _location(config, root)
         if folder is None:
             raise DataMissing(f"dataset '{config.name}' is {status(config, root)}")
-        train = layouts.list_split(folder, "train")
-        test = layouts.list_split(folder, "val") if part == "full" else train
+        list_split = partial(layouts.list_split, folder, store=cache_folder(root), quick=quick, report=report)
+        train = list_split("train")
+        test = list_split("val") if part == "full" else train
     if part == "holdout":
         train, test = layouts.hold_out(train)
     _refuse_faults(config, root, train, test)
@@ -293,8 +236,8 @@ def _info(config: DatasetConfig, train: Split, test: Split) -> DatasetInfo:
     )
 
 
-def _pixels(config: DatasetConfig, split: Split, cache: Path) -> Callable[[Tensor], Tensor]:
+def _pixels(config: DatasetConfig, split: Split, cache: Path, report: Report) -> Callable[[Tensor], Tensor]:
     if config.streaming:
-        return reading.Streamed(split.items, config.resize, config.resolution)
+        return reading.Streamed(split, config.resize, config.resolution)
     key = digest([reading.VERSION, config.resize, config.resolution, split.fingerprint()])[:16]
-    return reading.mapped(cache / f"{config.name}-{key}.npy", split, config.resize, config.resolution)
+    return Mapped(cache / f"{config.name}-{key}.npy", split, config.resize, config.resolution, report)

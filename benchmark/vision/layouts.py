@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
+from benchmark.vision.listing import DIGEST, UNKNOWN, Listing, Report, up_to_date
 
 CIFAR = "cifar-10-batches-py"  # the folder that torchvision unpacks CIFAR-10 to
 IGNORED = {".txt", ".csv", ".db", ".ini"}  # files that are no images, some of them written by file managers
@@ -33,26 +34,30 @@ class Split:
         classes: names of the class folders, sorted.
         labels: int64 [N], indices into ``classes``.
         items: [N] the path of a file, or its pixels: uint8 [H, W] or [H, W, 3].
-        keys: [N] a text that identifies an image: its class, file name and number of bytes, or a hash of its pixels.
+        digests: the SHA-256 of each image's content, N x 32 bytes: of its file, or of its pixels.
     """
 
     classes: tuple[str, ...]
     labels: Tensor
     items: Sequence[str | Pixels]
-    keys: Sequence[str]
+    digests: bytes
 
     def select(self, indices: Tensor) -> Split:
         """Return a split with the images at ``indices`` [n] only."""
         rows = indices.tolist()
-        return Split(self.classes, self.labels[indices], [self.items[i] for i in rows], [self.keys[i] for i in rows])
+        digests = b"".join(self.digests[row * DIGEST : (row + 1) * DIGEST] for row in rows)
+        return Split(self.classes, self.labels[indices], [self.items[row] for row in rows], digests)
 
     def counts(self) -> dict[str, int]:
         """Return the number of images of each class."""
         return dict(zip(self.classes, torch.bincount(self.labels, minlength=len(self.classes)).tolist(), strict=True))
 
     def fingerprint(self) -> str:
-        """Return a hash of the keys of all images, in their order."""
-        return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()
+        """Return a hash of the classes and contents of all images, in their order; names of files do not count."""
+        text, side = self.digests.hex(), 2 * DIGEST
+        names = [self.classes[label] for label in self.labels.tolist()]
+        lines = [f"{name} {text[row * side : (row + 1) * side]}" for row, name in enumerate(names)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def is_dataset(folder: Path) -> bool:
@@ -60,22 +65,37 @@ def is_dataset(folder: Path) -> bool:
     return ((folder / "train").is_dir() and (folder / "val").is_dir()) or _is_cifar(folder)
 
 
-def list_split(folder: Path, split: Literal["train", "val"]) -> Split:
+def list_split(
+    folder: Path,
+    split: Literal["train", "val"],
+    store: Path,
+    *,
+    quick: bool = False,
+    report: Report = lambda done, total: None,
+) -> Split:
     """Return the images of one split, not decoded.
 
     Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
     ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR-10's ``cifar-10-batches-py``.
+
+    Args:
+        folder: of the dataset.
+        split: the name of the folder in it.
+        store: a folder for lists of files; see `up_to_date` for this and the other arguments.
+        quick: trust a stored list where no folder has changed.
+        report: called with the files hashed and the files in total.
 
     Raises:
         BenchmarkError: files of the layout are damaged or missing.
     """
     if _is_cifar(folder):
         return _cifar(folder, split)
-    root = folder / split
-    if (root / "val_annotations.txt").is_file() and (root / "images").is_dir():
-        return _annotated(root)
-    classes = sorted(entry.name for entry in _entries(root) if entry.is_dir())
-    return _files({name: _images(root / name) for name in classes})
+    # The path from the store to the folder stays the same where a data directory with its store is moved.
+    name = hashlib.sha256(os.path.relpath(folder, store).encode()).hexdigest()[:12]
+    path = store / f"{folder.name}-{split}-{name}.files"
+    files = up_to_date(folder, lambda: _Scan(folder).split(split), path, quick=quick, report=report)
+    items = [os.path.join(folder, path) for path in files.paths]  # noqa: PTH118, for a million of files
+    return Split(files.classes, torch.from_numpy(files.labels), items, files.digests)
 
 
 def list_digits() -> tuple[Split, Split]:
@@ -109,46 +129,74 @@ def hold_out(split: Split) -> tuple[Split, Split]:
     return split.select((~held).nonzero()[:, 0]), split.select(held.nonzero()[:, 0])
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+class _Scan:
+    """Lists the files of a split without hashes, and notes all folders and files that the list is made from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sources = folder, dict[str, int]()
+
+    def split(self, name: str) -> Listing:
+        root = self.folder / name
+        if (root / "val_annotations.txt").is_file() and (root / "images").is_dir():
+            return self._annotated(root)
+        classes = sorted(entry.name for entry in self._entries(root) if entry.is_dir())
+        return self._listing({name: self._images(root / name) for name in classes})
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        self._note(folder)
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+
+    def _note(self, path: Path) -> None:
+        self.sources[str(path.relative_to(self.folder))] = path.stat().st_mtime_ns
+
+    def _images(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        """Yield the image files at any depth below a folder; a link that leads nowhere is found when it is decoded."""
+        for entry in self._entries(folder):
+            if entry.is_dir():
+                yield from self._images(Path(entry.path))
+            elif Path(entry.name).suffix.lower() not in IGNORED and (entry.is_file() or entry.is_symlink()):
+                yield entry
+
+    def _listing(self, by_class: Mapping[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str]]]) -> Listing:
+        """Return a list of the files of each class; the files of a class are sorted by path."""
+        labels, paths, sizes, times = list[int](), list[str](), list[int](), list[int]()
+        start = len(os.path.join(self.folder, ""))  # noqa: PTH118
+        for label, entries in enumerate(by_class.values()):
+            for entry in sorted(entries, key=lambda entry: entry.path):
+                size, when = _facts(entry)
+                labels.append(label)
+                paths.append(entry.path[start:])
+                sizes.append(size)
+                times.append(when)
+        numbers = [np.array(values, np.int64) for values in (labels, sizes, times)]
+        return Listing(tuple(by_class), numbers[0], paths, numbers[1], numbers[2], UNKNOWN * len(paths), self.sources)
+
+    def _annotated(self, root: Path) -> Listing:
+        """Return Tiny ImageNet's ``val``: the images lie in one folder, their classes in ``val_annotations.txt``."""
+        annotations = root / "val_annotations.txt"
+        self._note(annotations)
+        class_of = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines() if line.count("\t"))
+        by_class: dict[str, list[os.DirEntry[str]]] = {name: [] for name in sorted(set(class_of.values()))}
+        unknown = []
+        for entry in self._images(root / "images"):
+            if entry.name in class_of:
+                by_class[class_of[entry.name]].append(entry)
+            else:
+                unknown.append(entry.name)
+        if unknown:
+            some = ", ".join(sorted(unknown)[:5])
+            raise BenchmarkError(f"{annotations}: has no class for {len(unknown)} images, {some} among them")
+        return self._listing(by_class)
 
 
-def _images(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield the image files at any depth below a folder."""
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _images(Path(entry.path))
-        elif Path(entry.name).suffix.lower() not in IGNORED:
-            yield entry
-
-
-def _files(by_class: dict[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str]]]) -> Split:
-    """Return a split of the files of each class; the files of a class are sorted by path."""
-    labels, items, keys = [], [], []
-    for label, (name, entries) in enumerate(by_class.items()):
-        for entry in sorted(entries, key=lambda entry: entry.path):
-            labels.append(label)
-            items.append(entry.path)
-            keys.append(f"{name}/{entry.name} {entry.stat().st_size}")
-    return Split(tuple(by_class), torch.tensor(labels, dtype=torch.int64), items, keys)
-
-
-def _annotated(folder: Path) -> Split:
-    """Return Tiny ImageNet's ``val``: the images lie in one folder, their classes in ``val_annotations.txt``."""
-    annotations = folder / "val_annotations.txt"
-    class_of = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines() if line.count("\t"))
-    by_class: dict[str, list[os.DirEntry[str]]] = {name: [] for name in sorted(set(class_of.values()))}
-    unknown = []
-    for entry in _images(folder / "images"):
-        if entry.name in class_of:
-            by_class[class_of[entry.name]].append(entry)
-        else:
-            unknown.append(entry.name)
-    if unknown:
-        some = ", ".join(sorted(unknown)[:5])
-        raise BenchmarkError(f"{annotations}: has no class for {len(unknown)} images, {some} among them")
-    return _files(dict(by_class))
+def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Return the size in bytes and the time of the last change, in nanoseconds; (-1, -1) for a link to nothing."""
+    try:
+        facts = entry.stat()
+    except OSError:
+        return -1, -1
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _is_cifar(folder: Path) -> bool:
@@ -169,8 +217,6 @@ def _cifar(folder: Path, split: str) -> Split:
 
 
 def _arrays(classes: tuple[str, ...], labels: Tensor, pixels: Pixels) -> Split:
-    keys = [
-        f"{classes[c]} {hashlib.sha256(p.tobytes()).hexdigest()}" for c, p in zip(labels.tolist(), pixels, strict=True)
-    ]
+    digests = b"".join(hashlib.sha256(image.tobytes()).digest() for image in pixels)
     # Each image is a copy: a slice of ``pixels`` would keep all other images reachable, those of the other split too.
-    return Split(classes, labels, [image.copy() for image in pixels], keys)
+    return Split(classes, labels, [image.copy() for image in pixels], digests)

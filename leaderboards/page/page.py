@@ -66,7 +66,7 @@ TITLES = {  # of plots, by the start of their names
 }
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
 OPTIONAL = ("recovered", "rank", "published")  # columns that are left out where no row has a value
-COSTS = ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")
+COSTS = ("images_bytes", "labels_bytes", "distill_seconds", "needed_seconds", "relabel_seconds")
 
 
 def render(

@@ -12,6 +12,7 @@ The status of a cell is
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,9 +45,11 @@ CELL_COLUMNS = [
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
     "hyperparameters",  # all hyperparameters of the method, as JSON
+    "student_steps",  # optimiser steps of the student
+    "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
 OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
-INTEGERS = ["ipc", "teacher", "draw", "seed", "images_bytes", "labels_bytes"]
+INTEGERS = ["ipc", "teacher", "draw", "seed", "student_steps", "images_bytes", "labels_bytes"]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 
 
@@ -119,6 +122,8 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),
+        "student_steps": _steps(done["evaluate"], done["distill"]),
+        "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
         OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
     }
@@ -153,6 +158,17 @@ def _cost(record: Record, *path: str) -> Any:
 
 def _hyperparameters(distilled: list[Record]) -> Any:
     return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
+
+
+def _steps(evaluated: list[Record], distilled: list[Record]) -> int | None:
+    """Return the optimiser steps of a student: epochs times batches; None where they are not recorded."""
+    schedule = (
+        evaluated[0].get("identity", {}).get("component", {}).get("params", {}).get("schedule", {}) if evaluated else {}
+    )
+    images = sum(record.get("metrics", {}).get("images", 0) for record in distilled)
+    if not images or not {"epochs", "batch_size"} <= schedule.keys():
+        return None
+    return int(schedule["epochs"]) * math.ceil(images / schedule["batch_size"])
 
 
 def _json_text(value: Any) -> str:

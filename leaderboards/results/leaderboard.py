@@ -14,6 +14,7 @@ from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, beside
+from leaderboards.results.repeats import repeats
 from leaderboards.results.text import ipc_text
 
 LEADERBOARD_COLUMNS = [
@@ -43,9 +44,18 @@ LEADERBOARD_COLUMNS = [
     "base",
     "overrides",
     "hyperparameters",
+    "cut",
+    "student_steps",
+    "repeats",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the worst first
-FROM_METHOD = ("role", "base", "overrides", "hyperparameters")  # columns that are equal for all cells of a method
+FROM_METHOD = (
+    "role",
+    "base",
+    "overrides",
+    "hyperparameters",
+    "cut",
+)  # columns that are equal for all cells of a method
 MEANS = [
     "images_bytes",
     "labels_bytes",
@@ -56,12 +66,13 @@ MEANS = [
     "evaluate_seconds",
     "peak_memory_mb",
     "teacher_top1",
+    "student_steps",
 ]
 DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "teachers", "cells", "images_bytes", "labels_bytes"]
+INTEGERS = ["seeds", "teachers", "cells", "student_steps", "images_bytes", "labels_bytes"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Report:
         sets: the numbers of measures (`measures.table`).
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
+        costs: of every row with a finished cell (`costs.table`).
         notes: the plots that could not be made, each with the reason.
     """
 
@@ -91,6 +103,7 @@ class Report:
     sets: pd.DataFrame
     evaluations: pd.DataFrame
     declared: Declared
+    costs: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
@@ -99,9 +112,9 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
 
     Accuracies are means over the cells (draws and seeds) with status ``ok``, with the sample standard deviation, which
     is empty for a single cell; ``seeds`` counts these cells, ``cells`` all cells of the row, ``teachers`` the different
-    teachers (0 where none is used). Costs are means over
-    cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped rows
-    stand last.
+    teachers (0 where none is used). ``repeats`` names a protocol with the same accuracy in every cell. Costs are means
+    over cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped
+    rows stand last.
 
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
@@ -130,6 +143,9 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     ]
     board[["status", "reason"]] = pd.DataFrame(statuses, index=board.index)
     board["reference_top1"] = pd.Series([top1 for top1, _ in published], index=board.index, dtype="float64")
+    repeated = repeats(cells)
+    places = board[["dataset", "student", "protocol"]].itertuples(index=False, name=None)
+    board["repeats"] = [repeated.get(place, "") for place in places]
     board["reference_source"] = [source for _, source in published]
     return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *outside]]
 

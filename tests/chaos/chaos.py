@@ -195,7 +195,7 @@ class Chaos:
         sys.addaudithook(hook)
 
     def _count_executions(self) -> None:
-        whole, log = stages._NodeRun.run, self.log
+        whole, log = stages.NodeRun.run, self.log
 
         def counted(node: Any) -> None:
             descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -203,7 +203,7 @@ class Chaos:
             os.close(descriptor)
             whole(node)
 
-        stages._NodeRun.run = counted  # type: ignore[method-assign]
+        stages.NodeRun.run = counted  # type: ignore[method-assign]
 
 
 def table(rows: dict[str, Row]) -> Iterator[str]:

@@ -142,7 +142,7 @@ class TestKeys:
     def test_other_data_change_everything(self, monkeypatch):
         before, real = plan(NOISE), datasets.info
         monkeypatch.setattr(
-            datasets, "info", lambda *a: real(*a).model_copy(update={"fingerprint": "other"}), raising=True
+            datasets, "info", lambda *a, **k: real(*a, **k).model_copy(update={"fingerprint": "other"}), raising=True
         )
         assert changed(before, plan(NOISE)) == {"teacher", "distill", "relabel", "evaluate"}
 
@@ -157,7 +157,7 @@ class TestKeys:
     )
     def test_a_protocol_changes_labels_and_students_alone(self, monkeypatch, change, stages):
         before, real = plan(NOISE), protocol.load
-        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
+        monkeypatch.setattr(protocol, "load", lambda *a, **k: real(*a, **k).model_copy(update=change))
         assert changed(before, plan(NOISE)) == stages
 
     def test_a_student_changes_its_evaluation_alone(self):
@@ -195,7 +195,7 @@ class TestFaults:
     )
     def test_a_wrong_protocol_is_named(self, monkeypatch, change, fault):
         real = protocol.load
-        monkeypatch.setattr(protocol, "load", lambda *a: real(*a).model_copy(update=change))
+        monkeypatch.setattr(protocol, "load", lambda *a, **k: real(*a, **k).model_copy(update=change))
         with pytest.raises(Faults) as caught:
             plan(NOISE)
         assert fault in str(caught.value)

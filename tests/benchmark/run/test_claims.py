@@ -17,9 +17,10 @@ from engine import campaign, suite_file
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import claims, runner
 from benchmark.run.claims import Watch, claim, fingerprint
+from benchmark.run.execution import execute
 from benchmark.run.heartbeat import Heartbeat
+from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.runner import SerialRunner
-from benchmark.run.stages import NodeOptions, Outcome, execute
 from benchmark.run.store import TIMEOUT, Store
 
 KEY = "0" * 32
@@ -215,7 +216,7 @@ from benchmark.run.campaign import RunOptions, open_campaign
 from benchmark.run.runner import SerialRunner
 
 suite, runs, log = sys.argv[1:]
-whole = stages._NodeRun.run
+whole = stages.NodeRun.run
 
 def counted(self):
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -223,7 +224,7 @@ def counted(self):
     os.close(descriptor)
     whole(self)
 
-stages._NodeRun.run = counted
+stages.NodeRun.run = counted
 children = []
 for _ in range(4):
     if not (child := os.fork()):

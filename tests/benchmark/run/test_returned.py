@@ -11,7 +11,8 @@ from engine import plan
 from benchmark.api import SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.run import returned
-from benchmark.run.stages import NodeOptions, execute
+from benchmark.run.execution import execute
+from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.vision.augment import normalize
 from methods.full import Full

@@ -16,8 +16,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import runner as running
-from benchmark.run.runner import RETRIES, Event, Queue, RayRunner, SerialRunner
-from benchmark.run.stages import NodeOptions, Outcome
+from benchmark.run.options import NodeOptions, Outcome
+from benchmark.run.queue import RETRIES, Event, Queue
+from benchmark.run.runner import RayRunner, SerialRunner
 
 NOWHERE = NodeOptions("nowhere", "nowhere")
 

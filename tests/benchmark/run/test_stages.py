@@ -18,8 +18,9 @@ from benchmark.identity import key_of
 from benchmark.plan.graph import Plan
 from benchmark.plan.nodes import Node
 from benchmark.run import heartbeat, stages
+from benchmark.run.execution import execute
 from benchmark.run.heartbeat import Heartbeat
-from benchmark.run.stages import NodeOptions, execute
+from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
@@ -57,7 +58,9 @@ def quick_digits(monkeypatch):
 def test_an_identity_is_enough_in_another_process(options):
     node = node_of(plan(), "distill")
     script = (
-        "import json, sys; from benchmark.run.stages import NodeOptions, execute\n"
+        "import json, sys\n"
+        "from benchmark.run.execution import execute\n"
+        "from benchmark.run.options import NodeOptions\n"
         "key, identity, runs, data = sys.argv[1:]\n"
         "print(execute(key, json.loads(identity), NodeOptions(runs, data)).status)"
     )
@@ -117,7 +120,7 @@ def test_a_teacher_is_judged_and_read_back_as_it_was(options, quick_digits):
     assert run(node, options) == DONE
     metrics = Store(options.runs).record(node.key)["metrics"]
     assert 10 < metrics["top1"] <= metrics["top5"] <= 100
-    work = stages._NodeRun(
+    work = stages.NodeRun(
         "0" * 32, node_of(plan({"protocols": ["standard"]}), "relabel").identity, options, Store(options.runs)
     )
     teacher = work._teacher(node.key)
@@ -143,7 +146,7 @@ def test_seeds_do_not_depend_on_the_method(options):
     seeds: dict[str, set[int]] = {}
     for node in planned.nodes.values():
         if node.stage == "distill":
-            work = stages._NodeRun(node.key, node.identity, options, Store(options.runs))
+            work = stages.NodeRun(node.key, node.identity, options, Store(options.runs))
             seeds.setdefault(node.identity["component"]["name"], set()).add(work.context().seed)
     assert len(seeds["noise"]) == 2, "one for each draw"
     assert seeds["noise"] == seeds["random_real"]

@@ -148,13 +148,13 @@ class TestTestSplit:
         parts, splits = [], []
         real_open, real_list = datasets.open_test, layouts.list_split
 
-        def open_test(config, root, cache, part="full"):
+        def open_test(config, root, cache, part="full", *rest):
             parts.append(part)
-            return real_open(config, root, cache, part)
+            return real_open(config, root, cache, part, *rest)
 
-        def list_split(folder, split):
+        def list_split(folder, split, **options):
             splits.append(split)
-            return real_list(folder, split)
+            return real_list(folder, split, **options)
 
         monkeypatch.setattr(datasets, "open_test", open_test)
         monkeypatch.setattr(layouts, "list_split", list_split)

@@ -80,7 +80,9 @@ def test_no_array_holds_more_than_its_own_image(tmp_path: Path, part: TrainPart)
 def test_tuning_never_opens_the_test_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     listed = layouts.list_split
-    monkeypatch.setattr(layouts, "list_split", lambda folder, split: asked.append(split) or listed(folder, split))
+    monkeypatch.setattr(
+        layouts, "list_split", lambda folder, split, **k: asked.append(split) or listed(folder, split, **k)
+    )
     config, cache = toy(), tmp_path / "cache"
     real = hashes(open_train(config, root, cache))
     asked.clear()

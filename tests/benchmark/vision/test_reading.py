@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from toy_folder import CLASSES, all_images, lay_down, toy, write_image
 
@@ -50,60 +47,6 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -
     Image.new("RGB", (30, 40), (255, 255, 255)).convert(mode).save(path)
     pixels, faults = reading.decode([str(path)], 16, 16)
     assert not faults and (pixels > 240).all()
-
-
-def test_a_cache_is_written_once_and_again_when_it_is_damaged(root: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    first = all_images(open_train(toy(), root, cache))
-    (path,) = cache.iterdir()
-    written = path.stat().st_mtime_ns
-    open_train(toy(mean=(0.1, 0.1, 0.1)), root, cache)
-    assert [path] == list(cache.iterdir()) and path.stat().st_mtime_ns == written
-    path.write_bytes(path.read_bytes()[:1000])
-    assert torch.equal(all_images(open_train(toy(), root, cache)), first)
-
-
-def test_two_writers_at_once_leave_one_sound_cache(root: Path, tmp_path: Path) -> None:
-    results: list[torch.Tensor] = []
-    barrier = threading.Barrier(4)
-
-    def work() -> None:
-        barrier.wait()
-        results.append(all_images(open_train(toy(), root, tmp_path / "cache")))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 4 and all(torch.equal(result, results[0]) for result in results)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-def test_a_full_disk_is_said_and_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 10}))
-    with pytest.raises(BenchmarkError, match="10 Bytes are free"):
-        open_train(toy(), root, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
-
-
-def test_no_folder_can_be_made_where_a_file_lies(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").touch()
-    with pytest.raises(BenchmarkError, match="cannot be made a folder"):
-        open_train(toy(), root, tmp_path / "cache")
-
-
-def test_what_a_killed_writer_left_is_removed_after_a_day(root: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    open_train(toy(), root, cache)
-    (path,) = cache.iterdir()
-    path.unlink()
-    old, young = (cache / f".{path.name}.{word}.part" for word in ("old", "young"))
-    old.touch()
-    young.touch()
-    os.utime(old, (0, 0))
-    open_train(toy(), root, cache)
-    assert set(cache.iterdir()) == {path, young}
 
 
 def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) -> None:

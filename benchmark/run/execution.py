@@ -1,0 +1,74 @@
+"""Executing one node in this process: claim it, run its stage, or record why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from benchmark.errors import BenchmarkError, one_line
+from benchmark.run import provenance
+from benchmark.run.claims import claim
+from benchmark.run.heartbeat import Heartbeat
+from benchmark.run.options import NodeOptions, Outcome
+from benchmark.run.stages import NodeRun
+from benchmark.run.store import Store
+
+
+def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
+    """Compute one node and commit it, or record why it failed; only an interruption is raised.
+
+    What another driver runs is left alone, and what another driver has committed is done.
+    """
+    store, start = Store(options.runs), time.perf_counter()
+    try:
+        heartbeat = Heartbeat(store, key, options.owner)
+        if other := claim(store, key, heartbeat.now(), options.stopped):
+            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
+        with heartbeat.beating(), noted() as notes:
+            state = store.state(key)
+            if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
+                store.discard(key)
+            if state != "done":
+                NodeRun(key, identity, options, store, heartbeat).run()
+        return Outcome(key, "done", "; ".join(notes), seconds=time.perf_counter() - start)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
+        line, text = one_line(error), traceback.format_exc()
+        failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
+        try:
+            if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
+                return Outcome(key, "done", seconds=time.perf_counter() - start)
+            store.fail(key, failure)
+        except BenchmarkError as second:
+            line += f" (and {second})"
+        return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[str]]:
+    """Yield a list of the warnings that our own code logs in a block: what was damaged and has been mended."""
+    handler = _Notes()
+    loggers = [logging.getLogger(name) for name in ("benchmark", "methods", "evaluators")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+class _Notes(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())

@@ -1,0 +1,47 @@
+"""How a node is run, and how its run ended."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from benchmark.vision.datasets import cache_folder
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """How a node is run; no option is part of its identity.
+
+    Attributes:
+        runs: the store, a folder or an address.
+        data: the data directory.
+        device: ``cpu`` or ``cuda``.
+        threads: number of CPU threads; None: torch's own default.
+        owner: the driver; it leaves alone what another driver runs.
+        stopped: fingerprint of another driver's heartbeat of the node that has stopped; see `claims`.
+    """
+
+    runs: str
+    data: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    stopped: str = ""
+
+    @property
+    def cache(self) -> Path:
+        """The folder of decoded datasets."""
+        return cache_folder(Path(self.data))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the run of a node ended."""
+
+    key: str
+    status: Literal["done", "failed", "theirs"]  # theirs: another driver runs it
+    message: str = ""  # one line
+    transient: bool = False  # another attempt may succeed
+    seconds: float = 0.0

@@ -1,0 +1,99 @@
+"""The queue of a runner: which nodes can run now, which a failure blocks, and which other drivers run."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from typing import Literal
+
+from benchmark.identity import STAGES
+from benchmark.plan.nodes import Needs, Node
+from benchmark.run.claims import Watch
+from benchmark.run.options import NodeOptions, Outcome
+
+RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of a node's status."""
+
+    node: Node
+    status: Literal["started", "retried", "done", "failed", "blocked", "theirs"]  # theirs: another driver runs it
+    message: str = ""
+    seconds: float = 0.0
+
+
+class Queue:
+    """The nodes that can run now: those whose parents are done. A failure blocks its dependants and no other node."""
+
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        """Start with the nodes that have no parent in ``nodes``; nodes of early stages come first."""
+        parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
+        self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
+        self.theirs: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
+        self.stopped: dict[str, str] = {}  # key -> fingerprint of a heartbeat of another driver that has stopped
+        self.children = defaultdict[str, list[str]](list)
+        for key, keys in parents.items():
+            for parent in dict.fromkeys(keys):
+                self.children[parent].append(key)
+        self.sorter = TopologicalSorter(parents)
+        self.sorter.prepare()
+        self.heap: list[tuple[int, int, str]] = []  # (stage, order of arrival, key)
+        self.arrivals = itertools.count()
+        self._push(self.sorter.get_ready())
+
+    def pop(self) -> Node | None:
+        """Return the next node to run, or None where every other node waits for a parent."""
+        return self.nodes[heapq.heappop(self.heap)[2]] if self.heap else None
+
+    def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
+        """Record how a node ended; yield its event and the events of the nodes that it blocks."""
+        if outcome.transient and self.retries[node.key] < RETRIES:
+            self.retries[node.key] += 1
+            self._push([node.key])
+            yield Event(node, "retried", outcome.message, outcome.seconds)
+            return
+        if outcome.status == "theirs":
+            self.theirs[node.key] = outcome.message
+        yield Event(node, outcome.status, outcome.message, outcome.seconds)
+        if outcome.status == "theirs":
+            return
+        if outcome.status == "done":
+            self.sorter.done(node.key)
+            self._push(self.sorter.get_ready())
+        else:
+            yield from self._block(node)
+
+    def look(self, watch: Watch) -> Iterator[Event]:
+        """Finish the nodes that other drivers have done, and take over those whose heartbeat has stopped."""
+        for key in list(self.theirs):
+            verdict, stopped = watch.look(key)
+            if verdict == "done":
+                del self.theirs[key]
+                yield from self.finish(self.nodes[key], Outcome(key, "done"))
+            elif verdict == "free":
+                del self.theirs[key]
+                self.stopped[key] = stopped
+                self._push([key])
+
+    def options(self, node: Node, needs: Needs, options: NodeOptions) -> NodeOptions:
+        """Return the options of one node; a node that needs no graphics card runs on the CPU: Ray hides the cards."""
+        device: Literal["cpu", "cuda"] = options.device if needs.gpus else "cpu"
+        return replace(options, threads=needs.cpus, device=device, stopped=self.stopped.get(node.key, ""))
+
+    def _push(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            heapq.heappush(self.heap, (STAGES.index(self.nodes[key].stage), next(self.arrivals), key))
+
+    def _block(self, node: Node) -> Iterator[Event]:
+        """Block every node that depends on a failed or blocked one."""
+        for child in self.children[node.key]:
+            if child not in self.blocked:
+                self.blocked.add(child)
+                yield Event(self.nodes[child], "blocked", f"waits for {node.stage} {node.title}")
+                yield from self._block(self.nodes[child])
