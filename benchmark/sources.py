@@ -77,6 +77,14 @@ def outside_name(path: Path) -> str:
     return next((str(path.relative_to(folder)) for folder in extra() if path.is_relative_to(folder)), "")
 
 
+def component_name(path: Path) -> str:
+    """Return the name of a file of a component, as in ``methods/wmdd.py``; "" for any other file."""
+    for folder in (ROOT, *extra()):
+        if path.is_relative_to(folder) and path.relative_to(folder).parts[0] in SUBFOLDERS[:2]:
+            return str(path.relative_to(folder)) if folder == ROOT else str(path)
+    return ""
+
+
 def component_files(package: str) -> dict[str, Path]:
     """Return the files of a package's components by name, sorted."""
     folders = map(Path, _package(package).__path__)

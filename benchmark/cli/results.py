@@ -36,7 +36,13 @@ def status(suite: SuiteName = "main", runs: Runs = "runs", extra: Extra = None) 
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
-    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats()))
+    names = {
+        key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
+        for cell in stored.cells
+        for stage in records.STAGES
+        for key in records.keys_of(cell, stage)
+    }
+    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats(), names))
 
 
 @results_app.command()

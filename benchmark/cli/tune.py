@@ -43,7 +43,7 @@ def tune(
     tuning.store.open()
     if shared := tuning.shared:
         out.print(f"{len(shared)} nodes that several trials share:")
-        progress = display.ProgressTable(shared, tuning.store, 0)
+        progress = display.ProgressTable(shared, tuning.store)
         display.show_progress(node_runner.run(shared, tuning.node_options), progress, out)
     if isinstance(node_runner, RayRunner):
         tune.run_by_tune(tuning, max(machine.cpus for machine in node_runner.machines), _print_trial)
