@@ -133,10 +133,7 @@ def test_divergence_is_an_error_that_names_the_epoch():
 
 def test_progress_counts_every_step():
     seen = []
-    report = lambda *report: seen.append(report)  # noqa: E731
-    context = Context(torch.device("cpu"), torch.float32, 0, CONTEXT.scratch, report=report)
-        torch.device("cpu"), torch.float32, 0, CONTEXT.scratch, report=lambda *report: seen.append(report)
-    )
+    context = dataclasses.replace(CONTEXT, seed=0, report=lambda *report: seen.append(report))
     train_classifier(student(), TrainColours(), TRAINING.model_copy(update={"epochs": 2}), context)
     assert [step for step, _, _ in seen] == list(range(1, 13)) and {total for _, total, _ in seen} == {12}
     assert [step for step, _, scalars in seen if "loss" in scalars] == [6, 12]
