@@ -112,7 +112,7 @@ class NodeRun:
         context = self.context()
         images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
         images.save(folder / IMAGES)
-        self.bytes["images"], self.parts = images.images_bytes, context.parts
+        self.bytes, self.parts = images.sizes, context.parts
         self.metrics |= {**images.metadata, "images": len(images)}
 
     def relabel(self, folder: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.cells import OUTSIDE, appearance, ipc_order, joined
+from leaderboards.results.cells import BYTES, OUTSIDE, appearance, ipc_order, joined
 from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
@@ -45,6 +45,9 @@ LEADERBOARD_COLUMNS = [
     "overrides",
     "hyperparameters",
     "cut",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
     "student_steps",
     "repeats",
 ]
@@ -67,12 +70,15 @@ MEANS = [
     "peak_memory_mb",
     "teacher_top1",
     "student_steps",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
 ]
 DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "teachers", "cells", "student_steps", "images_bytes", "labels_bytes"]
+INTEGERS = ["seeds", "teachers", "cells", "student_steps", *BYTES]
 
 
 @dataclass(frozen=True)
