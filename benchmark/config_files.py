@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from benchmark import sources
+from benchmark import sources, strict_yaml
 from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.files import path_fault
 
@@ -37,8 +37,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         BenchmarkError: the file cannot be read, is not YAML, or is no mapping.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise BenchmarkError(f"{display_path(path)}: cannot be read (it is no file)")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -60,7 +62,10 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
         Faults: every unknown key and every wrong value.
     """
     try:
-        return model.model_validate(values)
+        validated_values = model.model_validate(values)
+        if faults := sorted(_converted(values, validated_values)):
+            raise Faults(f"{where}: {fault}" for fault in faults)
+        return validated_values
     except ValidationError as error:
         details = [dict(detail) for detail in error.errors() if not _is_consequence(dict(detail), error)]
         raise Faults(f"{where}: {_fault(model, detail)}" for detail in details) from error
@@ -121,6 +126,27 @@ def display_path(path: Path) -> str:
     """Return a path for messages: relative to the project if it lies inside the project."""
     root = CONFIGS.parent
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _converted(given: Any, value: Any, key: str = "") -> Iterator[str]:
+    """Yield a fault for every text or truth value in place of a number, and for the reverse; pydantic converts them."""
+    if isinstance(value, bool) and not isinstance(given, bool):
+        yield f"{key}: should be true or false (given: {given!r})"
+    elif isinstance(value, int | float) and isinstance(given, bool | str) and not isinstance(value, bool):
+        yield f"{key}: should be a number (given: {given!r})"
+    for part, one, other in _parts(given, value):
+        yield from _converted(one, other, f"{key}{part}".removeprefix("."))
+
+
+def _parts(given: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the parts of a given value and of the validated one, each pair with its key."""
+    if isinstance(given, Mapping) and isinstance(value, BaseModel):
+        fields = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
+        yield from ((f".{name}", given[name], fields[name]) for name in fields.keys() & given.keys())
+    elif isinstance(given, Mapping) and isinstance(value, Mapping):
+        yield from ((f".{name}", given[name], value[name]) for name in value.keys() & given.keys())
+    elif isinstance(given, list | tuple) and isinstance(value, list | tuple):
+        yield from ((f"[{i}]", *pair) for i, pair in enumerate(zip(given, value, strict=False)))
 
 
 def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:

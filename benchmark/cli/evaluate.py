@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     Protocols,
     RayOption,
     RunnerName,
@@ -41,6 +42,15 @@ class ValueRange(StrEnum):
     normalised = "normalised"
 
 
+Mean = Annotated[
+    str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
+]
+Std = Annotated[
+    str,
+    typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
+]
+
+
 @evaluate_app.command()
 def evaluate(
     path: Annotated[
@@ -57,26 +67,21 @@ def evaluate(
     value_range: Annotated[
         ValueRange, typer.Option(help="The scale of the images; auto guesses it from the values.")
     ] = ValueRange.auto,
-    mean: Annotated[
-        str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
-    ] = "",
-    std: Annotated[
-        str,
-        typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
-    ] = "",
+    mean: Mean = "",
+    std: Std = "",
     runs: Runs = "runs",
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
-    from benchmark.cli import display
+    from benchmark.cli import running
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite
     from benchmark.run import campaign as campaigns
     from benchmark.vision import datasets
-    from leaderboards import report as reports
 
     config = datasets.load_dataset(dataset)
     normalisation = _normalisation(mean, std, config)
@@ -90,12 +95,8 @@ def evaluate(
     node_runner, has_gpu = campaigns.connect(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
-    progress = display.ProgressTable(campaign.todo, campaign.store, campaign.seconds_left()[0])
-    display.show_progress(campaign.run(node_runner), progress, out)
-    report = reports.build(runs, campaign.plan.suite.name)
     beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
-    out.print(reports.render(report, beside))
-    raise typer.Exit(1 if progress.failed else 0)
+    running.finish(campaign, options, node_runner, beside)
 
 
 def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:

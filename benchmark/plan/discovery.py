@@ -17,7 +17,7 @@ is the name of the component. ``configs/methods/NAME.yaml`` holds the recipes of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +26,21 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
-from benchmark.config_files import CONFIGS, names, read_yaml, validated
-from benchmark.errors import BenchmarkError, Faults, unknown
-from benchmark.sources import component_files, load_module, subfolders
+from benchmark.config_files import CONFIGS, files, names, read_yaml, validated
+from benchmark.errors import BenchmarkError, Faults, one_line, unknown
+from benchmark.identity import Stage
+from benchmark.sources import component_files, load_module, outside_name, subfolders
 
 C = TypeVar("C", bound=Component)
 RECIPES = CONFIGS / "methods"
+PACKAGES: dict[Stage, tuple[str, ...]] = {  # where the component of a stage lies
+    "teacher": (),
+    "prepare": ("methods", "methods.parts", "evaluators.parts"),
+    "distill": ("methods",),
+    "relabel": ("evaluators.labels",),
+    "evaluate": ("evaluators.students",),
+    "measure": ("evaluators.measures",),
+}
 
 
 class Recipe(Frozen):
@@ -96,7 +105,7 @@ def load_measure(name: str) -> type[Measure]:
 
 def load_preparation(name: str) -> type[Preparation]:
     """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
-    packages = ("methods", "methods.parts", "evaluators.parts")
+    packages = PACKAGES["prepare"]
     package = next((package for package in packages if name in component_files(package)), packages[1])
     return _component_class(load_module(package, name), Preparation)  # type: ignore[type-abstract]
 
@@ -168,6 +177,34 @@ def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
     return tuple(recipes)
 
 
+def outside_files(stage: Stage, component: str, dataset: str) -> dict[str, Path]:
+    """Return the files in folders of the user by which a node is what it is, by their names.
+
+    Args:
+        stage: of the node.
+        component: its name.
+        dataset: its name.
+    """
+    paths = [component_files(package).get(component) for package in PACKAGES[stage]]
+    recipes = files("methods").get(component) if stage == "distill" else None
+    return _outside([files("datasets").get(dataset), *paths, recipes])
+
+
+def outside_protocol(protocol: str, components: Mapping[Stage, str]) -> dict[str, Path]:
+    """Return the files in folders of the user that a protocol consists of, by their names.
+
+    Args:
+        protocol: its name.
+        components: the names of its components by stage.
+    """
+    paths = [component_files(package).get(name) for stage, name in components.items() for package in PACKAGES[stage]]
+    return _outside([files("protocols").get(protocol), *paths])
+
+
+def _outside(paths: Iterable[Path | None]) -> dict[str, Path]:
+    return {name: path for path in paths if path and (name := outside_name(path))}
+
+
 def component_names(package: str) -> list[str]:
     """Return the stems of the component files of a package, sorted."""
     return list(component_files(package))
@@ -190,9 +227,9 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
     try:
         module = load_module(package, name)
-    except Exception as error:  # the file of a user can fail in any way
+    except (Exception, SystemExit) as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
-        raise BenchmarkError(f"{file}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error
     return _component_class(module, base)
 
 
@@ -213,7 +250,9 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
+    file = module.__name__.replace(".", "/") + ".py"
     if len(classes) != 1:
-        file = module.__name__.replace(".", "/") + ".py"
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
+    if lacking := sorted(classes[0].__abstractmethods__):
+        raise BenchmarkError(f"{file}: class {classes[0].__name__} has no method {', '.join(lacking)}")
     return classes[0]

@@ -68,7 +68,6 @@ class NodeRun:
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost:
                 stages[self.identity["stage"]](folder)
-            history = {"started": started, "finished": provenance.now()}
             record = {
                 "stage": self.identity["stage"],
                 "identity": self.identity,
@@ -82,7 +81,7 @@ class NodeRun:
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
                     "precision": str(self.precision).removeprefix("torch."),
                 },
-                "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
+                "provenance": provenance.facts(started, self.identity),
             }
             self.store.commit(self.key, folder, record)
         self.store.clear_scratch(self.key)

@@ -51,6 +51,7 @@ CELL_COLUMNS = [
     "student_steps",  # optimiser steps of the student
     "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
+OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
 BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]
 INTEGERS = ["ipc", "teacher", "draw", "seed", "student_steps", *BYTES]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
@@ -59,12 +60,13 @@ CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per cell, datasets in the order of the manifest.
 
-    Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
-    over the nodes of a stage, empty until all of them are done. Memory, device and precision are those of all stages
-    but the teacher's, because a teacher is no part of a method's cost.
+    Columns are `CELL_COLUMNS`, and `OUTSIDE` where a cell needs such files; accuracies in percent, times in seconds,
+    memory in 10**6 bytes. Times and bytes are sums over the nodes of a stage, empty until all of them are done. Memory,
+    device and precision are those of all stages but the teacher's, because a teacher is no part of a method's cost.
     """
     rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
-    frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
+    columns = [*CELL_COLUMNS, *([OUTSIDE] if any(row[OUTSIDE] for row in rows) else [])]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
     keys = frame.assign(
         dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
@@ -128,6 +130,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "student_steps": _steps(done["evaluate"], done["distill"]),
         "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
+        OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
     }
 
 

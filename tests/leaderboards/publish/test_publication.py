@@ -241,6 +241,35 @@ class TestAdding:
             with pytest.raises(Faults, match=r"top1 is published as 60\.0, and in this run it is 66\.0, with the same"):
                 publish(other)
 
+    def test_one_test_image_is_no_disagreement(self, place, tmp_path):
+        """9.577 against 9.859 %: 34 and 35 of 355 images, of a row with one seed and of one with two."""
+        for seeds in (1, 2):
+            first, second = (Run(str(tmp_path / f"{name}{seeds}")) for name in ("first", "second"))
+            for seed in range(seeds):
+                first.done(first.cell(seed=seed), 100 * (34 + 4 * seed) / 355, precision="bfloat16")
+            second.done(second.cell(), 100 * 35 / 355, precision="float32")
+            found = merged(merged(None, first.publication()), second.publication())
+            assert 100 * 34 / 355 in [record["metrics"].get("top1") for record in found.records.values()]
+
+    def test_a_disagreement_says_what_differs(self, run, place, tmp_path):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.done(other.cell(method="wmdd"), 66.0, precision="bfloat16", device_class="cuda")
+        with pytest.raises(Faults) as caught:
+            publish(other)
+        (line,) = (line for line in caught.value.faults if "top1" in line and line.startswith("evaluate"))
+        assert "more than 4.3 apart, which seeds and 100 test images allow" in line
+        words = "Published: cpu in not recorded, this run: cuda in bfloat16; device class and precision differ;"
+        assert words in line
+
+    @pytest.mark.parametrize("top1", [float("nan"), float("inf"), -500.0])
+    def test_what_is_no_accuracy_disagrees(self, run, place, tmp_path, top1):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.done(other.cell(method="wmdd"), top1)
+        with pytest.raises(Faults, match="with the same identity"):
+            publish(other)
+
     def test_a_closure_has_all_that_a_record_stands_on(self):
         pool = {
             name: {"identity": {"parents": {"images": parents}}}
