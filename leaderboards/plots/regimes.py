@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,7 +46,7 @@ def _figure(rows: pd.DataFrame, dataset: str, protocols: list[str]) -> Figure:
         colour = marker_style(row["method"]).colour
         deviation = pd.Series([row["top1_std"]])
         style.error_bars(axes, [row["total_bytes"]], [row["top1_mean"]], deviation, colour)
-        point = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
+        point: Any = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
         axes.plot(row["total_bytes"], row["top1_mean"], marker=markers[row["protocol"]], color=colour, **point)
     _axis(axes, rows)
     methods = list(dict.fromkeys(rows["method"]))

@@ -147,7 +147,7 @@ def _together(places: list[Place]) -> Iterator[dict[str, Any]]:
         chosen = np.random.default_rng(number).integers(len(students[0].null), size=SAMPLES + 1)
         chosen[0] = 0
         for place in students:
-            columns = [place.names.index(name) for name in names]
+            columns = np.array([place.names.index(name) for name in names])
             weight = 1 / (len(students) * len(by_place))
             rho += weight * place.rho[columns]
             null += weight * place.null[np.ix_(chosen, columns)]

@@ -31,7 +31,8 @@ def sheets(components: pd.DataFrame) -> Iterator[Sheet]:
         components: as `results.components.table` returns them.
     """
     for key, rows in components[components["reason"] == ""].groupby(BLOCK, sort=False):
-        dataset, ipc, protocol, student = key
+        axes: tuple[Any, ...] = tuple(key)
+        dataset, ipc, protocol, student = axes
         effects = [name for name in EFFECTS if rows[f"{name}_variance"].notna().any()]
         headings = [*map(_heading, effects), "paired needed", "crossed needed"]
         caption = f"Where the variance comes from: {dataset}, IPC {ipc_text(int(ipc))}, {protocol}, student {student}."
