@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, DeviceName, DeviceOption, RayOption, RunnerName, RunnerOption, Runs, out
+from benchmark.cli.options import (
+    Data,
+    DeviceName,
+    DeviceOption,
+    InsecureOption,
+    RayOption,
+    RunnerName,
+    RunnerOption,
+    Runs,
+    out,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +37,7 @@ def tune(
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
+    insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
@@ -36,7 +47,7 @@ def tune(
     from benchmark.run import tune
     from benchmark.run.runner import RayRunner
 
-    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
     node_runner, has_gpu = campaigns.connect(options)
     tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
     tuning.store.open()
