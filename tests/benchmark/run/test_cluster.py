@@ -304,7 +304,7 @@ def test_two_machines_with_a_token_run_many_nodes_lose_a_machine_and_refuse_an_o
     command = [sys.executable, "-c", MANY, str(tmp_path), str(count)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     driver = subprocess.Popen(command, env=mine, cwd=ROOT, text=True, **pipes)
-    line = driver.stdout.readline()
+    line = next((line for line in driver.stdout if line.startswith("{")), "")  # Ray says that a machine died
     if not line:
         pytest.fail(driver.communicate()[1])
     facts = json.loads(line)
