@@ -88,9 +88,16 @@ def parse_object(data: bytes | None) -> dict[str, Any] | None:
     """Return the JSON object in a file's bytes, or None where there is no file or it is damaged."""
     try:
         value = json.loads(data) if data is not None else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a local file; opening a pipe would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.read_bytes()
 
 
 class Folder:
@@ -147,7 +154,7 @@ class Folder:
         with self._explained("read", name):
             try:
                 if self.is_local:
-                    return Path(self._full(name)).read_bytes()
+                    return _content(Path(self._full(name)))
                 return bytes(self._system.cat_file(self._full(name)))
             except ABSENT:
                 return None
