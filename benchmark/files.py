@@ -166,10 +166,23 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """Return the number of bytes of a file, or None where it does not exist."""
-        try:
-            return int(self._system.size(self._full(name)) or 0)
-        except ABSENT:
-            return None
+        facts = self.facts(name)
+        return facts[0] if facts else None
+
+    def facts(self, name: str) -> tuple[int, str] | None:
+        """Return the size in bytes and the tag of a file, or None where it does not exist.
+
+        The tag of a bucket's object changes when another content is written; elsewhere it is "".
+
+        Raises:
+            BenchmarkError: the file system does not answer.
+        """
+        with self._explained("read", name):
+            try:
+                facts = self._system.info(self._full(name), refresh=True)
+            except ABSENT:
+                return None
+        return int(facts["size"] or 0), str(facts.get("ETag") or facts.get("etag") or "").strip('"')
 
     def checksum(self, name: str) -> str | None:
         """Return the SHA-256 of a file, or None where it does not exist.
@@ -283,8 +296,13 @@ class Folder:
 
     @contextmanager
     def _explained(self, done: str, name: str) -> Iterator[None]:
-        """Turn an error of the file system into "FILE: cannot be DONE (REASON)"."""
+        """Turn an error of the file system into "FILE: cannot be DONE (REASON)"; buckets have errors of their own."""
         try:
             yield
-        except OSError as error:
-            raise BenchmarkError(f"{self.address(name)}: cannot be {done} ({error.strerror or error})") from error
+        except BenchmarkError:
+            raise
+        except Exception as error:
+            if self.is_local and not isinstance(error, OSError):
+                raise
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            raise BenchmarkError(f"{self.address(name)}: cannot be {done} ({reason})") from error

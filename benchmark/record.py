@@ -20,6 +20,12 @@ CHANGED = "was changed after it was written; run again"
 DAMAGED = "is damaged; run again"
 OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
 ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
+KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
+    "base": (str,),
+    "overrides": (dict,),
+    "role": (str,),
+    "skipped": (str, NoneType),
+}
 FIELDS = frozenset({"key", "stage", *OBJECTS})  # of a record without a checksum
 
 
@@ -39,21 +45,16 @@ def fault(record: Mapping[str, Any] | None, key: str) -> str:
     """Return what is wrong with a parsed record of a key in words, "" where it is sound."""
     if record is None:
         return DAMAGED
-    if SEAL in record:
-        fields = {name: value for name, value in record.items() if name != SEAL}
-        if record[SEAL] != _digest(fields):
-            return CHANGED
-    elif not record.keys() <= FIELDS:
+    if is_altered(record):
+        return CHANGED
+    if SEAL not in record and not record.keys() <= FIELDS:
         return CHANGED  # of an older record, or of the name of the checksum itself
     return "" if record.get("key") == key and _has_form(record) else DAMAGED
 
 
-KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
-    "base": (str,),
-    "overrides": (dict,),
-    "role": (str,),
-    "skipped": (str, NoneType),
-}
+def is_altered(sealed: Mapping[str, Any]) -> bool:
+    """Return whether a sealed value is not what was written; one without a checksum is older, and taken as it is."""
+    return SEAL in sealed and sealed[SEAL] != _digest({name: value for name, value in sealed.items() if name != SEAL})
 
 
 def cell_fault(cell: object) -> str:

@@ -38,21 +38,21 @@ def add(folders: Iterable[str | Path]) -> None:
     Raises:
         Faults: a folder does not exist, or has none of the subfolders, or a file has the name of another one.
     """
-    known = [path for path in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if path]
-    os.environ[ENVIRONMENT] = os.pathsep.join(dict.fromkeys([*known, *(str(Path(f).absolute()) for f in folders)]))
-    check()
+    every = tuple(dict.fromkeys([*extra(), *(Path(folder).absolute() for folder in folders)]))
+    if every:
+        _refuse_faults(every)
+        os.environ[ENVIRONMENT] = os.pathsep.join(map(str, every))
 
 
-def check() -> None:
-    """Raise `Faults` for folders of the user that are missing or empty, and for names that exist twice."""
+def _refuse_faults(folders: tuple[Path, ...]) -> None:
     faults = []
-    for folder in extra():
+    for folder in folders:
         if not folder.is_dir():
             faults.append(f"--extra {folder}: there is no such folder")
         elif not any((folder / name).is_dir() for name in SUBFOLDERS):
             faults.append(f"--extra {folder}: it has none of the subfolders {', '.join(SUBFOLDERS)}")
     files: dict[Path, list[Path]] = {}
-    for folder in (ROOT, *extra()):
+    for folder in (ROOT, *folders):
         for path in _files(folder):
             files.setdefault(path.relative_to(folder), []).append(path)
     faults += [f"{' and '.join(map(str, paths))}: two files have one name" for paths in files.values() if paths[1:]]
@@ -72,9 +72,17 @@ def subfolders(name: str) -> Iterator[Path]:
     yield from (folder / name for folder in extra() if (folder / name).is_dir())
 
 
-def is_outside(path: Path) -> bool:
-    """Return whether a file lies in a folder of the user."""
-    return not path.resolve().is_relative_to(ROOT)
+def outside_name(path: Path) -> str:
+    """Return the name of a file in a folder of the user, as in ``methods/mine.py``; "" for a file of the benchmark."""
+    return next((str(path.relative_to(folder)) for folder in extra() if path.is_relative_to(folder)), "")
+
+
+def component_name(path: Path) -> str:
+    """Return the name of a file of a component, as in ``methods/wmdd.py``; "" for any other file."""
+    for folder in (ROOT, *extra()):
+        if path.is_relative_to(folder) and path.relative_to(folder).parts[0] in SUBFOLDERS[:2]:
+            return str(path.relative_to(folder)) if folder == ROOT else str(path)
+    return ""
 
 
 def component_files(package: str) -> dict[str, Path]:

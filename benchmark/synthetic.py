@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,24 @@ class SyntheticSet:
         """Bytes that images and weights take in a file."""
         weights = 0 if self.weights is None else self.weights.nbytes
         return int(self.images.nbytes) + int(weights)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes for the record of the set: ``images`` raw, and ``images_png`` where PNG can hold them."""
+        png = self.png_bytes
+        return {"images": self.images_bytes, **({} if png is None else {"images_png": png})}
+
+    @property
+    def png_bytes(self) -> int | None:
+        """Bytes of the images as PNG files, without loss, and of the weights; None for images that are not uint8."""
+        if self.images.dtype != torch.uint8:
+            return None
+        total = 0 if self.weights is None else int(self.weights.nbytes)
+        for image in self.images.cpu().permute(0, 2, 3, 1).numpy():
+            file = io.BytesIO()
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png", optimize=True)
+            total += file.tell()
+        return total
 
     def save(self, path: Path) -> None:
         """Write the set as one safetensors file."""

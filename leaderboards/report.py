@@ -11,6 +11,7 @@ from leaderboards.page.verdicts import main_protocol
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
+    correlations,
     costs,
     evaluations,
     leaderboard,
@@ -28,6 +29,7 @@ from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
 from leaderboards.results.test_images import bits_by_key
+from leaderboards.tables import components as components_table
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables import networks as needed_networks
 from leaderboards.tables.sheet import Sheet
@@ -101,19 +103,20 @@ def results_of(stored: records.Stored) -> Results:
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
     main = report.costs[report.costs["protocol"] == main_protocol(board)]
     overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
-    overviews += needed_networks.sheets(networks_of)
+    variance = components.table(stored.suite, blocks)
+    overviews += [*needed_networks.sheets(networks_of), *components_table.sheets(variance)]
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores_of_rows,
         "pairwise": pairwise.table(stored.suite, blocks),
-        "variance": components.table(stored.suite, blocks),
+        "variance": variance,
         "costs": report.costs,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
         "networks.csv": measures.to_csv(networks_of),
-        **measures.files(stored, report.sets),
+        **correlations.files(stored, report.sets),
         **evaluations.files(report.evaluations),
         **overview.files(overviews),
         **typeset.files(overviews),
@@ -158,24 +161,27 @@ def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
 def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and the reasons why some are missing."""
     # imported here, because the import takes seconds and `summarise` plots nothing
-    from leaderboards.plots import ablation, accuracy, critical_difference, declared, style
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, regimes, style
 
     curves = curves_table(stored)
     board = results.report.leaderboard
+    all_regimes = variants.contestants(results.report.declared.without_repeats(board))
     board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
+    measured = correlations.contenders(stored, results.report.sets)
     figures = {
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),
         **accuracy.accuracy_against_seconds(main),
+        **regimes.regimes(all_regimes),
         **critical_difference.critical_difference(board),
         **ablation.ablation(board),
         **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **declared.accuracy_against_measures(results.report.sets, stored.columns.get(measures.STAGE, {})),
+        **declared.accuracy_against_measures(measured, stored.columns.get(measures.STAGE, {})),
         **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }

@@ -36,6 +36,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
         "benchmark.locks",
         "benchmark.record",
         "benchmark.plan",
+        "benchmark.sources",
         "benchmark.vision",
     ),
     "benchmark.formats": (*GROUND, "benchmark.plan", "benchmark.record", "benchmark.run", "benchmark.vision"),

@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     Protocols,
     RayOption,
     RunnerName,
@@ -73,14 +74,14 @@ def evaluate(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
-    from benchmark.cli import display
+    from benchmark.cli import running
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite
     from benchmark.run import campaign as campaigns
     from benchmark.vision import datasets
-    from leaderboards import report as reports
 
     config = datasets.load_dataset(dataset)
     normalisation = _normalisation(mean, std, config)
@@ -94,12 +95,8 @@ def evaluate(
     node_runner, has_gpu = campaigns.connect(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
-    progress = display.ProgressTable(campaign.todo, campaign.store, campaign.seconds_left()[0])
-    display.show_progress(campaign.run(node_runner), progress, out)
-    report = reports.build(runs, campaign.plan.suite.name)
     beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
-    out.print(reports.render(report, beside))
-    raise typer.Exit(1 if progress.failed else 0)
+    running.finish(campaign, options, node_runner, beside)
 
 
 def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from benchmark import __version__
 from benchmark.cli.data import data_app
 from benchmark.cli.evaluate import evaluate_app
 from benchmark.cli.options import (
@@ -22,8 +23,10 @@ from benchmark.cli.options import (
     Datasets,
     DeviceName,
     DeviceOption,
+    Extra,
     Ipc,
     Methods,
+    NoReport,
     Protocols,
     RayOption,
     RunnerName,
@@ -32,6 +35,7 @@ from benchmark.cli.options import (
     Seeds,
     Students,
     SuiteName,
+    Verbose,
     is_whole,
     out,
     split_words,
@@ -42,11 +46,9 @@ from benchmark.errors import BenchmarkError, Faults
 
 if TYPE_CHECKING:
     from benchmark.plan.suite import Selection
-    from benchmark.run.campaign import Campaign
 
 app = typer.Typer(
     name="benchmark",
-    help="Dataset-distillation methods under one interface, one protocol and one leaderboard.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -55,6 +57,23 @@ app.add_typer(results_app)
 app.add_typer(tune_app)
 app.add_typer(evaluate_app)
 app.add_typer(data_app, name="data")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        out.print(f"distillation-benchmark {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dataset-distillation methods under one interface, one protocol and one leaderboard."""
+
+
 INTERRUPTED = 130  # the exit status of Typer after a KeyboardInterrupt
 
 
@@ -83,30 +102,23 @@ def run(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
+    no_report: NoReport = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compute the results of a suite that are missing in the store, and print the leaderboard."""
-    from benchmark.cli import display
+    from benchmark.cli import running
+    from benchmark.cli.display import progress_bar
     from benchmark.run import campaign as campaigns
-    from leaderboards import report as reports
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
     node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
-    with display.progress_bar(out, "files hashed") as report_files:
+    with progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
-    failed = 0
-    if todo := campaign.todo:
-        _print_corrupt(campaign)
-        progress = display.ProgressTable(todo, campaign.store, campaign.seconds_left()[0])
-        display.show_progress(campaign.run(node_runner or campaigns.connect(options)[0]), progress, out)
-        failed = progress.failed
-    else:
-        campaign.write_manifest()
-    report = reports.build(runs, campaign.plan.suite.name)
-    out.print(reports.render(report, campaign.selection()))
-    raise typer.Exit(1 if failed else 0)
+    running.finish(campaign, options, node_runner, campaign.selection(), verbose=verbose, with_report=not no_report)
 
 
 @app.command()
@@ -121,6 +133,7 @@ def plan(
     runs: Runs = "runs",
     data: Data = Path("data"),
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes."""
     from benchmark.cli import display
@@ -134,7 +147,7 @@ def plan(
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
-    _print_corrupt(campaign)
+    display.print_corrupt(campaign, out)
     seconds, unknown = campaign.seconds_left()
     if campaign.todo:
         estimate = f"{display.time_span(seconds)} of work by past records" if seconds else "time unknown"
@@ -146,7 +159,7 @@ def plan(
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")]) -> None:
+def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")], extra: Extra = None) -> None:
     """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
     from benchmark.plan import contents
@@ -184,11 +197,3 @@ def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: 
         protocols=split_words(protocols),
         seeds=seeds,
     )
-
-
-def _print_corrupt(campaign: Campaign) -> None:
-    """Print the nodes whose files are damaged."""
-    for key in sorted(campaign.corrupt):
-        node = campaign.plan.nodes[key]
-        line = f"damaged, will be computed again: {node.stage} {node.title} ({key})"
-        out.print(line, markup=False, highlight=False)

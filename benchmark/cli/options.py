@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmark import sources
+
 out = Console(width=None if sys.stdout.isatty() else 120)
 
 
@@ -28,22 +30,49 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+def _add_folders(folders: list[Path] | None) -> list[Path]:
+    sources.add(folders or [])
+    return folders or []
+
+
+Extra = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extra",
+        "-e",
+        callback=_add_folders,
+        metavar="DIR",
+        help="A folder with more methods/, evaluators/ and configs/; several are possible.",
+        show_default=False,
+    ),
+]
 SuiteName = Annotated[
-    str, typer.Option("--suite", help="The suite: a name that `list suites` prints, or the path of a suite file.")
+    str, typer.Option("--suite", "-s", help="The suite: a name that `list suites` prints, or the path of a suite file.")
 ]
 Datasets = Annotated[
-    str, typer.Option(help="Only these datasets, e.g. digits,cifar10. Default: all of the suite.", show_default=False)
+    str,
+    typer.Option(
+        "--datasets",
+        "-d",
+        help="Only these datasets, e.g. digits,cifar10. Default: all of the suite.",
+        show_default=False,
+    ),
 ]
 Methods = Annotated[
     str,
     typer.Option(
+        "--methods",
+        "-m",
         help="Only these methods, e.g. random_real,wmdd. A method that the suite does not list is added to it."
         " Default: all of the suite.",
         show_default=False,
     ),
 ]
 Ipc = Annotated[
-    str, typer.Option(help="Only these images per class, e.g. 1,10. Default: all of the suite.", show_default=False)
+    str,
+    typer.Option(
+        "--ipc", "-i", help="Only these images per class, e.g. 1,10. Default: all of the suite.", show_default=False
+    ),
 ]
 Students = Annotated[
     str,
@@ -56,6 +85,8 @@ Students = Annotated[
 Protocols = Annotated[
     str,
     typer.Option(
+        "--protocols",
+        "-p",
         help="Only these protocols (how sets are labelled and students are trained), e.g. standard,hard."
         " Default: all of the suite.",
         show_default=False,
@@ -71,7 +102,9 @@ Seeds = Annotated[
     ),
 ]
 DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="A dataset that `data list` prints.")]
-Runs = Annotated[str, typer.Option(help="The store of results: a folder, or a URL that fsspec understands.")]
+Runs = Annotated[
+    str, typer.Option("--runs", "-r", help="The store of results: a folder, or a URL that fsspec understands.")
+]
 Data = Annotated[Path, typer.Option(envvar="BENCHMARK_DATA", help="The folder of the datasets.")]
 RunnerOption = Annotated[
     RunnerName, typer.Option("--runner", help="ray runs nodes in parallel; serial runs them in this process.")
@@ -85,6 +118,11 @@ RayOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto uses graphics cards if there are any.")]
+
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no tables and plots, and print no leaderboard.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print a line for every node, and the full tracebacks of failures.")
+]
 
 
 def split_words(text: str) -> tuple[str, ...]:

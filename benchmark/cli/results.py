@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, Datasets, Runs, SuiteName, out, split_words
+from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, unknown
 
@@ -29,14 +29,20 @@ class Format(StrEnum):
 
 
 @results_app.command()
-def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
+def status(suite: SuiteName = "main", runs: Runs = "runs", extra: Extra = None) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
-    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats()))
+    names = {
+        key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
+        for cell in stored.cells
+        for stage in records.STAGES
+        for key in records.keys_of(cell, stage)
+    }
+    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats(), names))
 
 
 @results_app.command()
@@ -53,6 +59,7 @@ def report(
     csv: Annotated[
         Path | None, typer.Option(help="With --compare: write the comparison of every cell to this file.")
     ] = None,
+    extra: Extra = None,
 ) -> None:
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
     from leaderboards import report as reports
@@ -78,6 +85,7 @@ def publish(
     ] = "",
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: Datasets = "",
+    extra: Extra = None,
 ) -> None:
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from leaderboards.publish import publication, readme
@@ -107,6 +115,7 @@ def export(
     suite: SuiteName = "main",
     runs: Runs = "runs",
     data: Data = Path("data"),
+    extra: Extra = None,
 ) -> None:
     """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find

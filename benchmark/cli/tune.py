@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, DeviceName, DeviceOption, RayOption, RunnerName, RunnerOption, Runs, out
+from benchmark.cli.options import Data, DeviceName, DeviceOption, Extra, RayOption, RunnerName, RunnerOption, Runs, out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +28,7 @@ def tune(
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
     from benchmark.cli import display
@@ -42,7 +43,7 @@ def tune(
     tuning.store.open()
     if shared := tuning.shared:
         out.print(f"{len(shared)} nodes that several trials share:")
-        progress = display.ProgressTable(shared, tuning.store, 0)
+        progress = display.ProgressTable(shared, tuning.store)
         display.show_progress(node_runner.run(shared, tuning.node_options), progress, out)
     if isinstance(node_runner, RayRunner):
         tune.run_by_tune(tuning, max(machine.cpus for machine in node_runner.machines), _print_trial)

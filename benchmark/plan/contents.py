@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from benchmark.config_files import files
-from benchmark.sources import component_files, is_outside
+from benchmark.sources import component_files, outside_name
 from benchmark.vision.architectures import list_models
 
 BROKEN = "cannot be read"
@@ -31,7 +31,7 @@ def descriptions(kind: str) -> dict[str, str]:
 
 
 def _marked(path: Path, description: str) -> str:
-    return f"{description} [{path}]" if is_outside(path) else description
+    return f"{description} [{path}]" if outside_name(path) else description
 
 
 def _first_line(path: Path) -> str:

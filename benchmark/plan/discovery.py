@@ -17,7 +17,7 @@ is the name of the component. ``configs/methods/NAME.yaml`` holds the recipes of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +26,21 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
-from benchmark.config_files import CONFIGS, names, read_yaml, validated
+from benchmark.config_files import CONFIGS, files, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
-from benchmark.sources import component_files, load_module, subfolders
+from benchmark.identity import Stage
+from benchmark.sources import component_files, load_module, outside_name, subfolders
 
 C = TypeVar("C", bound=Component)
 RECIPES = CONFIGS / "methods"
+PACKAGES: dict[Stage, tuple[str, ...]] = {  # where the component of a stage lies
+    "teacher": (),
+    "prepare": ("methods", "methods.parts", "evaluators.parts"),
+    "distill": ("methods",),
+    "relabel": ("evaluators.labels",),
+    "evaluate": ("evaluators.students",),
+    "measure": ("evaluators.measures",),
+}
 
 
 class Recipe(Frozen):
@@ -96,7 +105,7 @@ def load_measure(name: str) -> type[Measure]:
 
 def load_preparation(name: str) -> type[Preparation]:
     """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
-    packages = ("methods", "methods.parts", "evaluators.parts")
+    packages = PACKAGES["prepare"]
     package = next((package for package in packages if name in component_files(package)), packages[1])
     return _component_class(load_module(package, name), Preparation)  # type: ignore[type-abstract]
 
@@ -166,6 +175,34 @@ def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
     if faults:
         raise Faults(faults)
     return tuple(recipes)
+
+
+def outside_files(stage: Stage, component: str, dataset: str) -> dict[str, Path]:
+    """Return the files in folders of the user by which a node is what it is, by their names.
+
+    Args:
+        stage: of the node.
+        component: its name.
+        dataset: its name.
+    """
+    paths = [component_files(package).get(component) for package in PACKAGES[stage]]
+    recipes = files("methods").get(component) if stage == "distill" else None
+    return _outside([files("datasets").get(dataset), *paths, recipes])
+
+
+def outside_protocol(protocol: str, components: Mapping[Stage, str]) -> dict[str, Path]:
+    """Return the files in folders of the user that a protocol consists of, by their names.
+
+    Args:
+        protocol: its name.
+        components: the names of its components by stage.
+    """
+    paths = [component_files(package).get(name) for stage, name in components.items() for package in PACKAGES[stage]]
+    return _outside([files("protocols").get(protocol), *paths])
+
+
+def _outside(paths: Iterable[Path | None]) -> dict[str, Path]:
+    return {name: path for path in paths if path and (name := outside_name(path))}
 
 
 def component_names(package: str) -> list[str]:

@@ -15,8 +15,15 @@ from typing import Any, Literal
 
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
 from benchmark.errors import BenchmarkError, Faults, one_line
-from benchmark.identity import STAGES, ancestors
-from benchmark.plan.discovery import load_measure, load_method, resolve_method, why_cut
+from benchmark.identity import STAGES, Stage, ancestors
+from benchmark.plan.discovery import (
+    load_measure,
+    load_method,
+    outside_files,
+    outside_protocol,
+    resolve_method,
+    why_cut,
+)
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.suite import Cell, Suite
@@ -63,7 +70,7 @@ class Plan:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
-        role = cache(lambda base: load_method(base).role)
+        role, outside = cache(lambda base: load_method(base).role), cache(_outside)
         cut = {entry.method: entry.cut for entry in self.suite.entries}
         cells = [
             {
@@ -72,6 +79,7 @@ class Plan:
                 "cut": cut[planned.cell.method] or why_cut(planned.cell.base, planned.cell.dataset, planned.cell.ipc),
                 "skipped": planned.skipped,
                 "nodes": {stage: list(keys) for stage, keys in planned.nodes.items()},
+                **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol),
             }
             for planned in self.cells
         ]
@@ -194,6 +202,16 @@ class Planner:
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:
             return config, info, "its recipe needs a GPU and this machine has none; --device cpu runs it anyway"
         return config, info, None
+
+
+def _outside(dataset: str, base: str, protocol: str) -> dict[str, list[str]]:
+    """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
+    parts = load_protocol(protocol)
+    components: dict[Stage, str] = {
+        stage: str(part.get("name")) for stage, part in (("relabel", parts.labels), ("evaluate", parts.evaluator))
+    }
+    files = outside_files("distill", base, dataset) | outside_protocol(protocol, components)
+    return {"outside": sorted(files)} if files else {}
 
 
 def _stage_number(node: Node) -> int:

@@ -37,6 +37,7 @@ class Node:
     identity: Mapping[str, Any]
     needs: Needs
     title: str  # its name in messages
+    seconds: float = 0.0  # how long it may take, by past records; 0 where nothing is known
 
     @property
     def parents(self) -> tuple[str, ...]:

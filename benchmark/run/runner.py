@@ -94,8 +94,9 @@ class RayRunner:
         if not self.is_private and nodes:
             self._check_visibility(options)
         needs = {key: self._needs_here(node) for key, node in nodes.items()}
-        queue, running, watch = Queue(nodes), dict[Any, Node](), Watch(Store(options.runs))
-        window = 2 * sum(max(machine.cpus, 1) for machine in self.machines)
+        slots = sum(max(machine.cpus, 1) for machine in self.machines)
+        queue, running, watch = Queue(nodes, slots), dict[Any, Node](), Watch(Store(options.runs))
+        window = 2 * slots
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
                 own = queue.options(node, needs[node.key], options)

@@ -18,7 +18,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, checksum, parse_object, sync, tagged
 from benchmark.locks import locked
 from benchmark.record import RECORD, fault, parse_record, sealed
+from benchmark.run import copies
 
 ERROR = "error.json"
+TRACEBACK = "traceback.txt"  # of a failed node
 TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones
@@ -56,7 +58,7 @@ class Store:
         self.root, self.local = self.files.path, self.files.is_local
         # Copies of a bucket's files: a folder for each bucket and user, since equal keys may differ in their bytes.
         owner = hashlib.sha256(f"{os.getuid()} {root}".encode()).hexdigest()[:12]
-        self.disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"benchmark-store-{owner}"
+        self.disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"{copies.PREFIX}{owner}"
 
     # Reading
 
@@ -94,11 +96,14 @@ class Store:
             raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {wrong}")
         for name, facts in record.get("files", {}).items():
             path = folder / name
-            if not self.local and not _matches(path, facts):
-                self.files.download(f"{key}/{name}", path)
+            for _ in range(0 if self.local else 2):  # a copy that is damaged on its way is fetched once more
+                if not _matches(path, facts):
+                    self.files.download(f"{key}/{name}", path)
             if not _matches(path, facts):
                 self.discard(key)  # a scan does not see the damage of a large file; now the next scan sees no node
                 raise BenchmarkError(f"{path}: not what was recorded; run the command again to compute it anew")
+        if not self.local:
+            copies.used(self.disk, key)
         return folder
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -137,22 +142,31 @@ class Store:
         """Move a written folder to its key; return the record with the checksums of the files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in paths}
-        complete = sealed({"key": key, **record, "files": files})
         with self._writes():
-            (folder / RECORD).write_text(json.dumps(complete, indent=1, sort_keys=True) + "\n")
-            if self.local:
-                for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
-                    sync(path)
-                self._rename(folder, Path(self.root) / key)
-                sync(Path(self.root))
-            else:
-                self._upload(folder, key, [*files, RECORD])
+            if not self.local:
+                return self._upload(folder, key, {**record, "files": files})
+            complete = sealed({"key": key, **record, "files": files})
+            (folder / RECORD).write_text(_text(complete))
+            for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
+                sync(path)
+            self._rename(folder, Path(self.root) / key)
+            sync(Path(self.root))
         return complete
 
     def fail(self, key: str, error: Mapping[str, Any]) -> None:
         """Record a node's failure, unless the node is done; a failure never counts as a result."""
         if self.record(key) is None:
             self.write_text(f"{key}/{ERROR}", json.dumps({"key": key, **error}, indent=1) + "\n")
+
+    def mend(self, key: str) -> bool:
+        """Replace the damaged objects of a node by this machine's copies; return whether the node is sound then."""
+        record = self.record(key)
+        if self.local or record is None:
+            return False
+        for name, facts in record["files"].items():
+            if _matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
+                self.files.upload(self.disk / key / name, f"{key}/{name}")
+        return self.state(key) == "done"
 
     def discard(self, key: str) -> None:
         """Remove a node's folder: a corrupt one, before the node is computed again."""
@@ -226,19 +240,33 @@ class Store:
             remedy = "free some space" if cause.errno == errno.ENOSPC else "choose another place with --runs DIR"
             raise BenchmarkError(f"--runs {self.root}: {reason}; {remedy}") from cause
 
-    def _upload(self, folder: Path, key: str, names: Sequence[str]) -> None:
-        if self.record(key) is not None:
-            return  # another driver was first; its files must stay those of its record
-        for name in names:
+    def _upload(self, folder: Path, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Upload the files, and then their record, which also holds the tags that the bucket gave them."""
+        if other := self.record(key):
+            return other  # another driver was first; its files must stay those of its record
+        files = {}
+        for name, facts in record["files"].items():
             self.files.upload(folder / name, f"{key}/{name}")
+            size, tag = self.files.facts(f"{key}/{name}") or (None, "")
+            if size != facts["bytes"]:
+                raise BenchmarkError(f"--runs {self.root}: {key}/{name} did not arrive whole; run the command again")
+            files[name] = facts | ({"tag": tag} if tag else {})
+        complete = sealed({"key": key, **record, "files": files})
+        self.files.write(f"{key}/{RECORD}", _text(complete).encode())
         self.files.remove(f"{key}/{ERROR}")
+        return complete
 
     def _is_sound(self, key: str, name: str, facts: Mapping[str, Any]) -> bool:
-        """Return whether a file has its recorded size and, where it is small and local, its recorded checksum."""
-        if self.files.size(f"{key}/{name}") != facts["bytes"]:
+        """Return whether a file has its recorded size and, as far as a scan can tell, its recorded content.
+
+        A local file is hashed where it is small. An object is hashed where its tag is not the recorded one: it was
+        written anew, perhaps with the same content.
+        """
+        size, tag = self.files.facts(f"{key}/{name}") or (None, "")
+        if size != facts["bytes"]:
             return False
-        hashed = self.local and facts["bytes"] <= SCAN_LIMIT
-        return not hashed or checksum(Path(self.root) / key / name) == facts["sha256"]
+        hashed = facts["bytes"] <= SCAN_LIMIT if self.local else tag != facts.get("tag", tag)
+        return not hashed or self.files.checksum(f"{key}/{name}") == facts["sha256"]
 
     def _rename(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -261,6 +289,10 @@ def parse_heartbeat(data: bytes | None) -> dict[str, Any] | None:
     numbers = all(_is_number(beat.get(name)) for name in ("step", "total", "when"))
     sound = numbers and isinstance(beat.get("host", ""), str) and isinstance(beat.get("pid", 0), int)
     return beat if sound else None
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
 
 def _is_number(value: object) -> bool:

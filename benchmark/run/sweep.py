@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.locks import has_ended, locked, writer_of
+from benchmark.run import copies
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
 AGE = 86_400.0  # seconds; what another machine left is kept as long
@@ -28,6 +29,8 @@ class Sweep:
     def __init__(self, store: Store) -> None:
         """Remove what has certainly no owner, and note the rest."""
         self.store, self.begun = store, time.monotonic()
+        if not store.local:
+            copies.sweep()
         beats = self._heartbeats()
         for name, data in beats.items():
             beat = parse_heartbeat(data)

@@ -58,9 +58,8 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
 
 
 def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Plot accuracy against the bytes of images and labels together: labels can take more than the images."""
-    total = leaderboard["images_bytes"].astype("float64") + leaderboard["labels_bytes"].astype("float64")
-    return _against(leaderboard, total, "bytes", "images and labels")
+    """Plot accuracy against the bytes of images, labels and online teachers: labels can take more than the images."""
+    return _against(leaderboard, leaderboard["total_bytes"].astype("float64"), "bytes", "all that is sent")
 
 
 def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.cells import appearance, ipc_order, joined
+from leaderboards.results.cells import BYTES, OUTSIDE, appearance, ipc_order, joined
 from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
@@ -45,6 +45,9 @@ LEADERBOARD_COLUMNS = [
     "overrides",
     "hyperparameters",
     "cut",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
     "student_steps",
     "repeats",
 ]
@@ -67,12 +70,15 @@ MEANS = [
     "peak_memory_mb",
     "teacher_top1",
     "student_steps",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
 ]
 DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "teachers", "cells", "student_steps", "images_bytes", "labels_bytes"]
+INTEGERS = ["seeds", "teachers", "cells", "student_steps", *BYTES]
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
     numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
     groups = numbers.groupby(["suite", *ROW], sort=False)
+    outside = [OUTSIDE] if OUTSIDE in cells else []
     board = groups.agg(
         top1_mean=("top1", "mean"),
         top1_std=("top1", "std"),
@@ -132,7 +139,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         cells=("status", "size"),
         teachers=("teacher_keys", _teachers),
         **{name: (name, joined) for name in ("device", "precision")},
-        **{name: (name, "max") for name in FROM_METHOD},  # of hyperparameters, cells without a record have ""
+        **{name: (name, "max") for name in (*FROM_METHOD, *outside)},  # cells without a record have ""
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]
@@ -146,7 +153,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     places = board[["dataset", "student", "protocol"]].itertuples(index=False, name=None)
     board["repeats"] = [repeated.get(place, "") for place in places]
     board["reference_source"] = [source for _, source in published]
-    return _rounded(_ordered(board))[LEADERBOARD_COLUMNS]
+    return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *outside]]
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -159,6 +166,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list[str]]]:
     """Yield headings (skipped, failed, ...), each with the reasons why rows have no number, or cells of them have none.
+
+    What rows need that is not part of the benchmark is listed too.
 
     Args:
         board: a leaderboard, or rows of one.
@@ -174,10 +183,23 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
         lines = _reasons(board, status)
         if lines:
             yield heading, lines
+    if lines := _outside(board):
+        yield "From outside of this benchmark", lines
     missing = int((board["status"] == "missing").sum())
     if missing:
         command = f"`python -m benchmark run --suite {suite}`"
         yield "Not run yet", [f"{missing} of {len(board)} rows; {command} computes them"]
+
+
+def _outside(board: pd.DataFrame) -> list[str]:
+    """Return a line for every file outside of the benchmark: the file, and the methods whose rows need it."""
+    if OUTSIDE not in board:
+        return []
+    methods: dict[str, dict[str, None]] = {}
+    for method, files in board[["method", OUTSIDE]].itertuples(index=False):
+        for file in filter(None, files.split(", ")):
+            methods.setdefault(file, {})[method] = None
+    return [f"{file}: {', '.join(names)}" for file, names in methods.items()]
 
 
 def _reasons(board: pd.DataFrame, status: str) -> list[str]:

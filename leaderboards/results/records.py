@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder, parse_object
-from benchmark.record import cell_fault, fault
+from benchmark.record import cell_fault, fault, is_altered
 from leaderboards.results.axes import CELL
 from leaderboards.results.columns import Columns, parse_columns
 
@@ -119,7 +119,7 @@ def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
             f"run `python -m benchmark run --suite {suite}` first"
         )
     manifest = parse_object(data)
-    if manifest is None or not isinstance(manifest.get("cells"), list):
+    if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
         raise _damaged(folder, suite)
     if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
         raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")

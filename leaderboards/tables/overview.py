@@ -48,7 +48,8 @@ SOLVER = (
     Column("barycenter_seconds", "barycenter", "s", better="lower"),
 )
 COSTS = (
-    Column("images_bytes", "images", "B", better=""),
+    Column("images_bytes", "images, raw", "B", better=""),
+    Column("images_png_bytes", "images, PNG", "B", better=""),
     Column("distill_seconds", "distill", "s", better=""),
     Column("needed_seconds", "needed", "s", better=""),
     Column("amortised_seconds", "amortised", "s", better=""),
@@ -66,7 +67,7 @@ LEGEND = {
     "transport cost ↓": "Transport cost: from the barycenter to the real features of its class.",
 }
 MARKS = f"Bold: the best; underlined: the second. {MARKS_LEGEND} ↑: higher is better; ↓: lower is better."
-LABELS = "bytes of labels"  # the line with the bytes of the labels of a set
+LABELS = "bytes of labels"  # the line with the bytes of the labels of a set, or of the teacher that labels online
 FLOOR = "real images"  # the line with the values that random real images reach
 
 
@@ -172,7 +173,7 @@ def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks
     for row, mark in zip(rows, marks(rows, blocks), strict=True):
         columns[row["protocol"]][row["method"]] = Cell(accuracy_text(row), mark)
         if row["ipc"] != EVERY_IPC and not pd.isna(row["labels_bytes"]):
-            bytes_of[row["protocol"]].append(row["labels_bytes"])
+            bytes_of[row["protocol"]].append(row["labels_bytes"] + row["online_teacher_bytes"])
     for protocol, counts in bytes_of.items():
         columns[protocol] |= {LABELS: Cell(size(fmean(counts)))} if counts else {}
     return list(columns.items())

@@ -1,16 +1,18 @@
 """``make chaos``: faults in a shrunken digits campaign, all from one seed; nothing is lost, wrong or computed twice.
 
-Every try injects one fault, runs the campaign to its end and compares the store with that of a run without faults. The
-drivers are forked from this process, which has imported everything already.
+Killed drivers follow each other on one store until one of them ends; then, as after every other fault, the store is
+compared with that of a run without faults. Drivers are forked from this process, which has imported everything already.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -25,18 +27,22 @@ from typing import Any
 import torch
 from engine import campaign, finish
 
+from benchmark.errors import BenchmarkError
 from benchmark.record import RECORD, parse_record
 from benchmark.run import stages
 from benchmark.run.campaign import Campaign
 from benchmark.run.store import Store
-from benchmark.vision import datasets
+from benchmark.vision import datasets, layouts
+from benchmark.vision.models import create_model
 from methods.parts import recover
 
 BLOCK = {
-    "methods": ["noise", {"method": "short", "base": "sre2l", "set": {"iterations": 6}}],
+    "methods": ["noise", {"method": "short", "base": "sre2l", "set": {"iterations": 4}}],
     "protocols": ["standard"],
 }
 DRIVERS = 4
+BATCH = 8  # files that are damaged before a run
+FLIPS_OF_RECORDS = 3000
 
 
 @dataclass
@@ -55,18 +61,29 @@ class Chaos:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random, self.rows = folder, random.Random(seed), dict[str, Row]()
-        self.runs, self.log = folder / "runs", folder / "log"
-        config = datasets.load_dataset("digits")
-        epochs = {name: getattr(config, name).model_copy(update={"epochs": 1}) for name in ("teacher", "student")}
-        datasets.load_dataset = lambda name: config.model_copy(update=epochs)
-        recover.SAVE_EVERY = 2
+        self.runs, self.pixels = folder / "runs", folder / "data" / ".cache"
+        self.log, self.said = folder / "log", folder / "said"  # executed nodes, messages
+        self._shrink()
         self._count_executions()
-        torch.set_num_threads(1)
+        self.seconds = -time.monotonic()
         assert self.driver() == 0, (folder / "stderr").read_text()
+        self.seconds += time.monotonic()
         self.expected = self.results()
-        assert len(self.expected) > 6
+        assert len(self.expected) == 8, "seven nodes and the manifest"
         self.whole = folder / "whole"
         shutil.copytree(self.runs, self.whole)
+        shutil.copytree(self.pixels, self.whole / ".pixels")
+
+    def _shrink(self) -> None:
+        config = datasets.load_dataset("digits")
+        epochs = {name: getattr(config, name).model_copy(update={"epochs": 1}) for name in ("teacher", "student")}
+        small = config.model_copy(update={**epochs, "resize": 16, "resolution": 16})
+        datasets.load_dataset = lambda name: small
+        some = [split.select(torch.arange(0, len(split.items), 6)) for split in layouts.list_digits()]
+        layouts.list_digits = lambda: (some[0], some[1])  # type: ignore[assignment, return-value]
+        recover.SAVE_EVERY = 2
+        torch.set_num_threads(1)
+        create_model("test_resnet", classes=10, resolution=16, seed=0)  # imports what a driver needs
 
     def open(self) -> Campaign:
         return campaign(self.folder, BLOCK)
@@ -78,95 +95,156 @@ class Chaos:
         status = 3
         with contextlib.suppress(BaseException):
             os.dup2(os.open(self.folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-            fault()
-            failed = [event for event in finish(self.open()) if event.status in ("failed", "blocked")]
-            status = 1 if failed else 0
+            try:
+                status = self._drive(fault)
+            except BenchmarkError as error:
+                status = 2
+                self.say(str(error))
         os._exit(status)
 
+    def _drive(self, fault: Callable[[], None]) -> int:
+        opened, failed = self.open(), False
+        for _ in opened.corrupt:
+            self.say("damaged, will be computed again")
+        fault()
+        for event in finish(opened):
+            failed |= event.status in ("failed", "blocked")
+            if event.message and event.status != "blocked":
+                self.say(event.message)
+        return int(failed)
+
+    def say(self, message: str) -> None:
+        """Note a message of a driver, without paths and numbers."""
+        line = re.sub(r"\S*/\S*:? ?|\b[0-9]+ ", "", message)
+        self._append(self.said, line)
+
+    def _append(self, path: Path, line: str) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{line}\n".encode())
+        os.close(descriptor)
+
     def results(self) -> dict[str, Any]:
-        """Return what counts of every record: the checksums of its files and its metrics."""
-        return {r["key"]: (r["files"], r["metrics"]) for r in Store(str(self.runs)).records()}
+        """Return what counts: of every record, the checksums of its files and its metrics; and the manifest."""
+        found: dict[str, Any] = {r["key"]: [r["files"], r["metrics"]] for r in Store(str(self.runs)).records()}
+        with contextlib.suppress(OSError):
+            (manifest,) = self.runs.glob("leaderboards/*/manifest.json")
+            found["manifest"] = manifest.read_text()
+        return found
 
     def sound(self) -> set[str]:
         store = Store(str(self.runs))
-        return {key for key in self.expected if store.state(key) == "done"}
+        return {key for key in self.expected if key != "manifest" and store.state(key) == "done"}
 
     def executions(self) -> Counter[str]:
         counts = Counter(self.log.read_text().split()) if self.log.exists() else Counter[str]()
         self.log.unlink(missing_ok=True)
         return counts
 
-    def check(self, kind: str, message: str = "", drivers: int = 1) -> None:
-        """Run the campaign to its end after a fault, and note what was lost, wrong, or recomputed without need."""
-        before, _ = self.sound(), self.executions()
-        children = [self._fork() for _ in range(drivers - 1)]
-        status = self.driver()
-        for child in children:
-            os.waitpid(child, 0)
-        found, counts, row = self.results(), self.executions(), self.rows.setdefault(kind, Row())
-        row.tries += 1
-        row.lost += len(self.expected.keys() - self.sound()) + (status != 0)
-        row.wrong += sum(found[key] != value for key, value in self.expected.items() if key in found)
-        row.recomputed += sum(count - (key not in before) for key, count in counts.items())
-        row.messages[message or "resumed"] += 1
-        litter = [path for path in self.runs.rglob("*.part")] + [path for path in (self.runs / ".progress").glob("*")]
-        assert not litter, f"{kind}: {litter} was left"
-
-    def _fork(self) -> int:
-        child = os.fork()
-        if not child:
-            os._exit(1 if self.driver() else 0)
-        return child
-
-    def restore(self) -> None:
+    def empty(self) -> None:
         shutil.rmtree(self.runs, ignore_errors=True)
-        shutil.copytree(self.whole, self.runs)
+        self.executions()
+
+    def step(self, kind: str, fault: Callable[[], None] = lambda: None) -> int:
+        """Run a driver; what was sound stays sound and is not executed again. Return the exit status."""
+        before, row = self.sound(), self.rows.setdefault(kind, Row())
+        self.executions()
+        status = self.driver(fault)
+        row.lost += len(before - self.sound())
+        row.recomputed += sum(count for key, count in self.executions().items() if key in before)
+        if self.said.exists():
+            row.messages.update(self.said.read_text().splitlines())
+            self.said.unlink()
+        return status
+
+    def check(self, kind: str) -> None:
+        """Compare the store with that of a run without faults; nothing of a fault is left."""
+        found, row = self.results(), self.rows.setdefault(kind, Row())
+        row.lost += len({key for key in self.expected if key != "manifest"} - self.sound())
+        row.wrong += sum(found.get(key) != value for key, value in self.expected.items() if key in found)
+        row.wrong += len(found.keys() - self.expected.keys())
+        patterns = ("**/*.part", ".staging/*", ".progress/*", ".scratch/*")
+        litter = [path for pattern in patterns for path in self.runs.glob(pattern)]
+        assert not litter, f"{kind}: {litter} was left"
 
     # Faults
 
-    def kill(self) -> None:
-        """Kill a driver of an empty store at one of its operations on files."""
-        shutil.rmtree(self.runs, ignore_errors=True)
-        at = int(self.random.expovariate(1 / 120))
-        status = self.driver(lambda: self._at_operation(at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-        self.check("kill", "killed" if status == -signal.SIGKILL else "ended before")
+    def killed(self, kind: str, act: Callable[[float], None]) -> None:
+        """Kill one driver after the other until one ends before it is killed; then run the campaign to its end.
 
-    def full_disk(self) -> None:
+        Args:
+            kind: of the fault.
+            act: called in the driver with a number that is random with the mean 1.
+        """
+        self.empty()
+        row = self.rows.setdefault(kind, Row())
+        for _ in range(40):
+            share = self.random.expovariate(1)
+            status = self.step(kind, functools.partial(act, share))
+            if status == 0:
+                break
+            row.tries += 1
+            assert status in (1, 2, -signal.SIGKILL, -signal.SIGALRM), (self.folder / "stderr").read_text()
+        else:
+            row.lost += self.step(kind) != 0
+        self.check(kind)
+
+    def kill_at_operation(self, share: float) -> None:
+        self._at_operation(int(30 * share), lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def kill_at_time(self, share: float) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, self.seconds / 4 * share))
+
+    def full_disk(self, share: float) -> None:
         """Let an operation on files fail, and all that follow."""
-        shutil.rmtree(self.runs, ignore_errors=True)
 
         def full() -> None:
             raise OSError(28, "No space left on device")
 
-        status = self.driver(lambda: self._at_operation(int(self.random.expovariate(1 / 120)), full))
-        self.check("full disk", "said" if status in (1, 3) else "ended before")
+        self._at_operation(int(60 * share), full)
 
     def damage(self) -> None:
-        """Flip a bit of a file of a finished store, cut it off, empty it or remove it."""
-        self.restore()
-        paths = sorted(p for p in self.runs.rglob("*") if p.is_file() and "data" not in p.parts)
-        path = self.random.choice(paths)
-        kind = self.random.choice(["flip", "truncate", "empty", "remove"])
-        data = bytearray(path.read_bytes())
-        if kind == "remove":
+        """Flip a bit in files of a finished store and its cache of pixels, or cut them off, empty or remove them."""
+        shutil.rmtree(self.runs)
+        shutil.copytree(self.whole, self.runs, ignore=shutil.ignore_patterns(".pixels"))
+        shutil.rmtree(self.pixels)
+        shutil.copytree(self.whole / ".pixels", self.pixels)
+        paths = sorted(path for path in [*self.runs.rglob("*"), *self.pixels.rglob("*")] if path.is_file())
+        kind = self.random.choices(["flip", "cut off", "emptied", "removed"], [12, 1, 1, 1])[0]
+        for path in self.random.sample(paths, BATCH):
+            data = bytearray(path.read_bytes())
             path.unlink()
-        else:
             if kind == "flip" and data:
                 data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-            size = {"flip": len(data), "truncate": self.random.randrange(len(data) + 1), "empty": 0}[kind]
-            path.write_bytes(data[:size])
-        self.check(
-            kind, "record" if path.name == RECORD else "other" if len(path.name) < 3 else path.suffix or path.name
-        )
+            if kind != "removed":
+                size = {"flip": len(data), "cut off": self.random.randrange(len(data) + 1), "emptied": 0}[kind]
+                path.write_bytes(data[:size])
+            self.rows.setdefault(kind, Row()).tries += 1
+        self.rows[kind].lost += self.step(kind) != 0
+        self.check(kind)
 
     def many_drivers(self) -> None:
         """Run an empty store by four drivers at once."""
-        shutil.rmtree(self.runs, ignore_errors=True)
-        self.check("four drivers", drivers=DRIVERS)
+        self.empty()
+        children = []
+        for _ in range(DRIVERS):
+            if not (child := os.fork()):
+                os._exit(self.driver())
+            children.append(child)
+        failed = [child for child in children if os.waitpid(child, 0)[1]]
+        row, counts = self.rows.setdefault("four drivers", Row()), self.executions()
+        row.tries, row.lost = row.tries + 1, row.lost + len(failed)
+        row.recomputed += sum(count - 1 for count in counts.values())
+        row.messages[f"{counts.total()} executions of {len(counts)} nodes"] += 1
+        self.said.unlink(missing_ok=True)
+        self.check("four drivers")
 
     def record_flips(self, tries: int) -> None:
         """Flip bits over whole records: each is found, or changes no value."""
-        row, records = self.rows.setdefault("record flip", Row()), sorted(self.whole.glob(f"*/{RECORD}"))
+        row, records = (
+            self.rows.setdefault("flip of a record, read only", Row()),
+            sorted(self.whole.glob(f"*/{RECORD}")),
+        )
         for _ in range(tries):
             path = self.random.choice(records)
             data = bytearray(path.read_bytes())
@@ -195,12 +273,10 @@ class Chaos:
         sys.addaudithook(hook)
 
     def _count_executions(self) -> None:
-        whole, log = stages.NodeRun.run, self.log
+        whole = stages.NodeRun.run
 
         def counted(node: Any) -> None:
-            descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.write(descriptor, f"{node.key}\n".encode())
-            os.close(descriptor)
+            self._append(self.log, node.key)
             whole(node)
 
         stages.NodeRun.run = counted  # type: ignore[method-assign]
@@ -208,39 +284,47 @@ class Chaos:
 
 def table(rows: dict[str, Row]) -> Iterator[str]:
     """Yield the lines of fault x tries x lost x wrong x recomputed x message."""
-    yield f"{'fault':14}{'tries':>7}{'lost':>7}{'wrong':>7}{'recomputed':>12}  message"
+    yield "| fault | tries | lost | wrong | recomputed | message |"
+    yield "| :-- | --: | --: | --: | --: | :-- |"
     for kind, row in rows.items():
-        words = ", ".join(f"{count} {message}" for message, count in row.messages.most_common())
-        yield f"{kind:14}{row.tries:7}{row.lost:7}{row.wrong:7}{row.recomputed:12}  {words}"
+        words = "; ".join(f"{message} ({count})" for message, count in row.messages.most_common(4)) or "none: resumed"
+        yield f"| {kind} | {row.tries} | {row.lost} | {row.wrong} | {row.recomputed} | {words} |"
 
 
-def run(folder: Path, seed: int, seconds: float) -> dict[str, Row]:
-    """Inject faults for some time, at least one of each kind, and return what became of them."""
+def run(folder: Path, seed: int, done: Callable[[dict[str, Row]], bool]) -> dict[str, Row]:
+    """Inject faults, at least one of each kind, until it is enough; return what became of them."""
     chaos = Chaos(folder, seed)
-    chaos.record_flips(3000)
-    begun = time.monotonic()
+    chaos.record_flips(FLIPS_OF_RECORDS)
     while True:
-        for fault in (
-            chaos.kill,
-            chaos.damage,
-            chaos.full_disk,
-            chaos.damage,
-            chaos.kill,
-            chaos.damage,
-            chaos.many_drivers,
-        ):
-            fault()
-        if time.monotonic() - begun > seconds:
+        for _ in range(2):
+            chaos.killed("kill at an operation", chaos.kill_at_operation)
+            chaos.killed("kill at a time", chaos.kill_at_time)
+        chaos.killed("full disk", chaos.full_disk)
+        for _ in range(25):
+            chaos.damage()
+        chaos.many_drivers()
+        if done(chaos.rows):
             return chaos.rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=0.0, help="at least so long")
+    parser.add_argument("--processes", type=int, default=0, help="at least so many faults of processes")
+    parser.add_argument("--flips", type=int, default=0, help="at least so many flips over the whole store")
+    parser.add_argument("--table", type=Path, help="a file that has the table so far")
     options = parser.parse_args()
+    end = time.monotonic() + options.seconds
+
+    def enough(rows: dict[str, Row]) -> bool:
+        if options.table:
+            options.table.write_text("\n".join(table(rows)) + "\n")
+        processes = sum(rows[kind].tries for kind in ("kill at an operation", "kill at a time", "full disk"))
+        return time.monotonic() >= end and processes >= options.processes and rows["flip"].tries >= options.flips
+
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(Path(folder), options.seed, options.seconds)
+        rows = run(Path(folder), options.seed, enough)
     print("\n".join(table(rows)))
     sys.exit(any(row.lost or row.wrong or row.recomputed for row in rows.values()))
 

@@ -19,5 +19,5 @@ def test_two_minutes_of_chaos():
     command = [sys.executable, str(HERE / "chaos.py"), "--seed", "1", "--seconds", "120"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
-    for kind in ("record flip", "kill", "full disk", "four drivers"):
-        assert f"\n{kind}" in done.stdout
+    for kind in ("flip of a record", "kill at an operation", "kill at a time", "full disk", "flip", "four drivers"):
+        assert f"\n| {kind}" in done.stdout

@@ -143,14 +143,31 @@ def test_wmdd_of_one_image_per_class(first, toy_data, context):
     agrees(captured, length(inside.features - means) + cross_entropy(inside.logits, captured[3].labels))
 
 
-@pytest.mark.parametrize("kernel", ["linear", "gaussian"])
-def test_mmd(kernel, first, toy_data, context):
-    """``sum_c MMD^2(F_c, Y_c) + CE + R``, with all pairs of features one by one."""
-    method = MMD(kernel=kernel, **STILL)
+def test_sliced_wmdd(first, toy_data, context):
+    """The atoms of each direction are the means of the n-th parts of the sorted real projections."""
+    method = WMDD(transport="sliced", projections=5, regulariser="none", ce_weight=0.0, **STILL)
+    captured = first(method, context)
+    features = forward(context.teachers[0], captured[0]).features
+    directions = torch.randn(features.shape[1], 5, generator=context.generator("directions")).double()
+    total = 0.0
+    for direction in directions.T:
+        unit = direction / length(direction)
+        for label, own in enumerate(features.split(IPC)):
+            real = context.prepared["features"][toy_data.labels == label].double() @ unit
+            parts = real.repeat_interleave(IPC).sort().values.view(IPC, -1)  # each point in IPC equal pieces
+            total = total + ((own @ unit).sort().values - parts.mean(1)).square().sum()
+    agrees(captured, (features.shape[1] * total / 5) ** 0.5)
+
+
+@pytest.mark.parametrize("root", [False, True])
+@pytest.mark.parametrize("kernel", ["linear", "gaussian", "energy"])
+def test_mmd(kernel, root, first, toy_data, context):
+    """``sum_c MMD^2(F_c, Y_c) + CE + R`` or its root, with all pairs of features one by one."""
+    method = MMD(kernel=kernel, root=root, **STILL)
     captured = first(method, context)
     inside, loss = forward(context.teachers[0], captured[0]), 0.0
     real = [context.prepared["features"][toy_data.labels == label].double() for label in range(3)]
-    if kernel == "gaussian":  # as many real features of each class as of the smallest
+    if kernel != "linear":  # as many real features of each class as of the smallest
         size, generator = min(map(len, real)), context.generator("kernel", 0)
         real = [rows[torch.randperm(len(rows), generator=generator)[:size]] for rows in real]
     for own, rows in zip(inside.features.split(IPC), real, strict=True):
@@ -158,7 +175,9 @@ def test_mmd(kernel, first, toy_data, context):
         middle = squares[(len(squares) - 1) // 2]
 
         def similar(a, b, middle=middle):
-            return (a * b).sum() if kernel == "linear" else torch.exp(-((a - b) ** 2).sum() / middle)
+            square = ((a - b) ** 2).sum()
+            energy = -((square + 1e-300) ** 0.5)  # its slope at 0 is 0
+            return {"linear": (a * b).sum(), "gaussian": torch.exp(-square / middle), "energy": energy}[kernel]
 
         def mean(xs, ys, similar=similar):
             return sum(similar(x, y) for x in xs for y in ys) / (len(xs) * len(ys))
@@ -166,6 +185,7 @@ def test_mmd(kernel, first, toy_data, context):
         loss = loss + mean(own, own) + mean(rows, rows) - 2 * mean(own, rows)
     gaps = class_gaps(inside.norms, context.prepared, "var", torch.full((3, IPC), 1 / IPC))
     regulariser = sum(length(average) + length(spread) for average, spread in gaps) / 3
+    loss = loss**0.5 if root else loss
     agrees(captured, loss + cross_entropy(inside.logits, captured[3].labels) + regulariser)
 
 

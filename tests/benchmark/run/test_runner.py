@@ -23,9 +23,15 @@ from benchmark.run.runner import RayRunner, SerialRunner
 NOWHERE = NodeOptions("nowhere", "nowhere")
 
 
-def node(key: str, stage: str = "distill", parents: tuple[str, ...] = (), needs: Needs | None = None) -> Node:
+def node(
+    key: str,
+    stage: str = "distill",
+    parents: tuple[str, ...] = (),
+    needs: Needs | None = None,
+    seconds: float = 0.0,
+) -> Node:
     identity = {"parents": {"all": parents}, "dataset": {"name": "digits"}}
-    return Node(key, stage, identity, needs or Needs(), f"number {key}")
+    return Node(key, stage, identity, needs or Needs(), f"number {key}", seconds)
 
 
 def graph(*nodes: Node) -> dict[str, Node]:
@@ -65,9 +71,37 @@ class TestQueue:
         list(queue.finish(c, Outcome("c", "done")))
         assert queue.pop().key == "d"
 
-    def test_early_stages_go_first(self):
-        queue = Queue(graph(*(node(stage, stage) for stage in reversed(STAGES))))
-        assert [queue.pop().key for _ in STAGES] == list(STAGES)
+    def test_late_stages_go_first_so_that_results_appear(self):
+        nodes = [node(f"{stage}{i}", stage) for stage in STAGES for i in range(9)]
+        queue = Queue(graph(*nodes))
+        assert [queue.pop().stage for _ in nodes] == [stage for stage in reversed(STAGES) for _ in range(9)]
+
+    def test_the_longest_chain_goes_first_where_all_would_wait_for_it(self):
+        """Two slots: seven short chains, and one as long as half of them, whose last node is long."""
+        short = [node(f"s{i}", "distill", seconds=10.0) for i in range(7)]
+        chain = [node("t", "teacher", seconds=1.0), node("d", "distill", parents=("t",), seconds=60.0)]
+        assert Queue(graph(*short, *chain), slots=2).pop().key == "t"
+        again = [node(f"s{i}", "distill", seconds=10.0) for i in range(70)]
+        assert Queue(graph(*again, *chain), slots=2).pop().key == "s0", "there is time for it later"
+
+    def test_a_finished_set_is_evaluated_before_the_next_one_is_distilled(self):
+        sets = [node(f"d{i}", "distill", seconds=5.0) for i in range(9)]
+        students = [node(f"e{i}", "evaluate", parents=(f"d{i}",), seconds=5.0) for i in range(9)]
+        queue, order = Queue(graph(*sets, *students)), []
+        while (following := queue.pop()) is not None:
+            order.append(following.key)
+            list(queue.finish(following, Outcome(following.key, "done")))
+        assert order[:4] == ["d0", "e0", "d1", "e1"]
+        assert len(order) == 18
+
+    def test_a_chain_becomes_urgent_as_the_other_work_is_done(self):
+        short = [node(f"e{i}", "evaluate", seconds=10.0) for i in range(8)]
+        queue = Queue(graph(*short, node("d", "distill", seconds=12.0)))
+        order = []
+        while (following := queue.pop()) is not None:
+            order.append(following.key)
+            list(queue.finish(following, Outcome(following.key, "done")))
+        assert order.index("d") == 5, "when it is a quarter of what remains"
 
     def test_parents_outside_the_graph_count_as_done(self):
         assert Queue(graph(node("b", parents=("elsewhere",)))).pop().key == "b"

@@ -331,20 +331,51 @@ class TestReadme:
         assert "outdated" not in after
         assert readme.filled(after, {"main": found}) == after
 
-    def test_the_block_has_the_first_protocol_and_every_datasets_first_student(self, run, place):
+    def test_the_block_has_two_protocols_side_by_side_and_every_datasets_first_student(self, run, place):
         run.done(run.cell(method="wmdd", protocol="hard"), 1.0)
         run.done(run.cell(method="wmdd", student="test_vit"), 2.0)
         run.done(run.cell(dataset="cifar10", method="wmdd", student="resnet18"), 33.0)
         run.done(run.cell(ipc=0, method="full"), 99.0)
         run.cell(method="absent")
-        text = readme.results_text(merged(None, run.publication(), "Two cores."))
-        assert "protocol standard: digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
-        rows = [[part.strip(" *<u>/≈?") for part in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        rows, text = self.table(run)
+        assert "digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
+        assert rows[0] == [
+            "method",
+            "digits, standard<br>IPC 10",
+            "digits, hard<br>IPC 10",
+            "cifar10, standard<br>IPC 10",
+        ]
         assert [row[0] for row in rows[2:]] == ["wmdd", "mmd", "full"], (
             "best first, controls last, what has no number not"
         )
-        assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "33.0"]
+        assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "1.0", "33.0"]
+        assert [value.split(" ")[0] for value in rows[4][1:]] == ["99.0", "\N{EN DASH}", "\N{EN DASH}"]
         assert "Measured on a GPU. Two cores." in text
+
+    def test_the_block_has_every_contestant_variants_too(self, run, place):
+        """wmdd+real is a variant whose base is in the suite; a series of one number has a table of its own."""
+        for seed in range(2):
+            variant = {"start": "nearest_real", "learning_rate": 0.02}
+            run.done(run.cell(method="wmdd+real", base="wmdd", overrides=variant, seed=seed), 70.0 + seed)
+            for protocol in ("soft_plain", "hard"):
+                run.done(run.cell(method="mmd", protocol=protocol, seed=seed), 20.0)
+        rows, _ = self.table(run)
+        assert [row[0] for row in rows[2:]] == ["wmdd+real", "wmdd", "mmd"]
+        assert rows[0][1:] == ["digits, standard<br>IPC 10", "digits, soft_plain<br>IPC 10"]
+
+    def table(self, run: Run) -> tuple[list[list[str]], str]:
+        text = readme.results_text(merged(None, run.publication(), "Two cores."))
+        lines = [line.replace("\\", "").split("|")[1:-1] for line in text.splitlines() if "|" in line]
+        return [[part.strip(" *").removeprefix("<u>").split("</u>")[0] for part in line] for line in lines], text
+
+    def test_what_labels_are_worth_comes_from_protocols_that_differ_in_nothing_else(self, run, place):
+        for protocol, top1 in {"hard": 34.0, "soft": 40.0, "standard": 59.0}.items():
+            run.done(run.cell(method="random_real", protocol=protocol), top1)
+        text = readme.labels_text(merged(None, run.publication()))
+        assert text == (
+            "digits, `random_real` at IPC 10: "
+            "40.0 % with one soft label per image, 59.0 % with a soft label per view.\n"
+        )
 
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"
