@@ -23,9 +23,9 @@ ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
     "base": (str,),
     "overrides": (dict,),
-    "role": (str,),
     "skipped": (str, NoneType),
 }
+ROLES = ("method", "control", "floor", "bound")
 FIELDS = frozenset({"key", "stage", *OBJECTS})  # of a record without a checksum
 
 
@@ -67,10 +67,20 @@ def cell_fault(cell: object) -> str:
     for axis in ("ipc", "teacher", "draw", "seed"):
         if not _is_whole(cell.get(axis)):
             return f"{axis}: {cell.get(axis)!r} is no number"
+    return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
+
+
+def _field_fault(cell: Mapping[str, Any]) -> str:
+    """Return what is wrong with the fields of a cell that are no axes; older manifests lack some of them."""
     for name, kinds in KINDS.items():
         if not isinstance(cell.get(name, kinds[0]()), kinds):
             return f"{name}: {cell[name]!r:.80} has another type"
-    nodes = cell.get("nodes") or {}
+    if cell.get("role", ROLES[0]) not in ROLES:
+        return f"role: {cell['role']!r} is none of {', '.join(ROLES)}"
+    return ""
+
+
+def _nodes_fault(nodes: object) -> str:
     if not isinstance(nodes, dict) or not all(isinstance(keys, list) for keys in nodes.values()):
         return "nodes: no lists of keys"
     faults = (path_fault(key) for keys in nodes.values() for key in keys)
