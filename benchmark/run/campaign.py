@@ -38,6 +38,7 @@ class RunOptions:
         runner: runs the nodes.
         ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
         device: ``auto`` takes a graphics card where there is one.
+        insecure: use a cluster that asks for no token.
     """
 
     runs: str = "runs"
@@ -45,6 +46,7 @@ class RunOptions:
     runner: Literal["ray", "serial"] = "ray"
     ray: str = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    insecure: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,28 @@ def connect(options: RunOptions) -> tuple[Runner, bool]:
     """Return the runner that the options name, and whether it has a graphics card."""
     if options.runner == "serial":
         return SerialRunner(), torch.cuda.is_available()
-    runner = RayRunner(options.ray, options.device)
+    runner = RayRunner(options.ray, options.device, insecure=options.insecure)
     return runner, runner.has_gpu
+
+
+def preflight(campaign: Campaign, runner: Runner) -> str:
+    """Return a line about the cluster of a runner, once it is certain that it can run the nodes that are not done.
+
+    Raises:
+        BenchmarkError: see `RayRunner.preflight`.
+    """
+    if not isinstance(runner, RayRunner):
+        return ""
+    campaign.store.open()
+    runner.preflight(campaign.todo, campaign.node_options)
+    cpus, gpus = sum(one.cpus for one in runner.machines), sum(one.gpus for one in runner.machines)
+    models = ", ".join(sorted({one.gpu_model for one in runner.machines if one.gpu_model}))
+    memory = sum(one.memory_gb for one in runner.machines)
+    cards = f"{gpus:g} GPUs{f' ({models})' if models else ''}"
+    return (
+        f"The cluster has {len(runner.machines)} machines, {cpus} CPUs, {cards} "
+        f"and {memory:.0f} GB of memory; all see the store and the data, and every node finds a machine."
+    )
 
 
 def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
