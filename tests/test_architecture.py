@@ -39,7 +39,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
         "benchmark.sources",
         "benchmark.vision",
     ),
-    "benchmark.formats": (*GROUND, "benchmark.plan", "benchmark.run", "benchmark.vision"),
+    "benchmark.formats": (*GROUND, "benchmark.plan", "benchmark.record", "benchmark.run", "benchmark.vision"),
     "benchmark.cli": ("benchmark", "leaderboards"),
     "benchmark.__main__": ("benchmark.cli",),
     "benchmark": (),

@@ -198,7 +198,7 @@ def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: 
 
     wrong = [word for word in split_words(ipc) if not is_whole(word)]
     if wrong:
-        raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
+        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in wrong)
     return Selection(
         datasets=split_words(datasets),
         methods=split_words(methods),

@@ -154,5 +154,5 @@ def whole(word: str | int) -> int:
         typer.BadParameter: it is none.
     """
     if not is_whole(str(word)) or int(word) < 1:
-        raise typer.BadParameter(f"{word!r} is no whole number from 1 on")
+        raise typer.BadParameter(f"{str(word)[:40]!r} is no whole number from 1 on")
     return int(word)

@@ -263,11 +263,11 @@ class TestAdding:
         assert words in line
 
     @pytest.mark.parametrize("top1", [float("nan"), float("inf"), -500.0])
-    def test_what_is_no_accuracy_disagrees(self, run, place, tmp_path, top1):
+    def test_what_is_no_accuracy_is_refused(self, run, place, tmp_path, top1):
         publish(run)
         other = Run(str(tmp_path / "other"))
         other.done(other.cell(method="wmdd"), top1)
-        with pytest.raises(Faults, match="with the same identity"):
+        with pytest.raises(Faults, match="is damaged; run again"):
             publish(other)
 
     def test_a_closure_has_all_that_a_record_stands_on(self):
