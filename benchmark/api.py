@@ -173,7 +173,10 @@ class Preparation(Component, ABC):
 
     @abstractmethod
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
-        """Return named tensors. The engine stores them as one safetensors file."""
+        """Return named tensors. The engine stores them as one safetensors file.
+
+        A scalar whose name starts with ``metric.`` goes into the record instead: how good a network is, say.
+        """
 
 
 class Distiller(Component, ABC):

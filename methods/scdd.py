@@ -47,5 +47,5 @@ class SCDD(SRe2L):
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Recover with the self-supervised teacher in place of the supervised one."""
         teacher = copy.deepcopy(context.teachers[0])
-        teacher.load_state_dict(dict(context.prepared))
+        teacher.load_state_dict({name: context.prepared[name] for name in teacher.state_dict()})
         return super().distill(data, unit, dataclasses.replace(context, teachers=(teacher,)))

@@ -23,17 +23,12 @@ from benchmark.cli.options import (
     Datasets,
     DeviceName,
     DeviceOption,
-<<<<<<< HEAD
     Extra,
-    Ipc,
-    Methods,
-    NoReport,
-=======
     InsecureOption,
     Ipc,
     Methods,
+    NoReport,
     PreflightOption,
->>>>>>> wA
     Protocols,
     RayOption,
     RunnerName,
@@ -160,13 +155,9 @@ def plan(
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
-<<<<<<< HEAD
     display.print_corrupt(campaign, out)
-=======
-    _print_corrupt(campaign)
     if runner:
         out.print(campaigns.preflight(campaign, runner))
->>>>>>> wA
     seconds, unknown = campaign.seconds_left()
     if campaign.todo:
         estimate = f"{display.time_span(seconds)} of work by past records" if seconds else "time unknown"

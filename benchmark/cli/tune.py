@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-<<<<<<< HEAD
-from benchmark.cli.options import Data, DeviceName, DeviceOption, Extra, RayOption, RunnerName, RunnerOption, Runs, out
-=======
 from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     InsecureOption,
     RayOption,
     RunnerName,
@@ -21,7 +19,6 @@ from benchmark.cli.options import (
     Runs,
     out,
 )
->>>>>>> wA
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from benchmark.errors import BenchmarkError, Faults
+from benchmark.files import parse_object
 from benchmark.identity import canonical
 from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.plan.nodes import Node
@@ -23,6 +24,7 @@ from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
+from benchmark.sources import ROOT
 from benchmark.vision.datasets import Report, silent
 
 AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
@@ -73,12 +75,14 @@ class Campaign:
     def todo(self) -> dict[str, Node]:
         """The selected nodes that are not done, parents first, each with the seconds that it may take.
 
-        These are the median of similar nodes in the store: of the same stage, dataset, component, student and IPC, else
-        of the same stage, dataset and component, else of the same stage and dataset.
+        These are the median of similar nodes in the store, or else among the published results of the suite: of the
+        same stage, dataset, component, student and IPC, else of the same stage, dataset and component, else of the same
+        stage and dataset.
         """
         nodes = {key: node for key, node in self.plan.nodes.items() if key not in self.done}
         times = defaultdict[tuple[str, ...], list[float]](list)
-        for record in self.store.records() if nodes else ():
+        records = list(self.store.records()) if nodes else []
+        for record in records or (_published(self.plan.suite.name) if nodes else []):
             seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
             if isinstance(seconds, int | float):
                 for group in _similarity_groups(record["stage"], record["identity"]):
@@ -235,6 +239,13 @@ def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[s
     component, dataset = identity["component"]["name"], identity["dataset"]["name"]
     ipc = str(identity.get("ipc", ""))
     return (stage, dataset, component, student, ipc), (stage, dataset, component), (stage, dataset)
+
+
+def _published(suite: str) -> list[dict[str, Any]]:
+    """Return the published records of a suite; [] where there are none, as in an installed wheel."""
+    path = ROOT / "leaderboards" / "published" / suite / "records.jsonl"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [record for line in lines if (record := parse_object(line))]
 
 
 def _seconds(node: Node, medians: Mapping[tuple[str, ...], float]) -> float:

@@ -108,19 +108,11 @@ class RayRunner:
         Raises:
             BenchmarkError: see `preflight`; no node has started then. Or the cluster has died.
         """
-<<<<<<< HEAD
-        if not self.is_private and nodes:
-            self._check_visibility(options)
-        needs = {key: self._needs_here(node) for key, node in nodes.items()}
-        slots = sum(max(machine.cpus, 1) for machine in self.machines)
-        queue, running, watch = Queue(nodes, slots), dict[Any, Node](), Watch(Store(options.runs))
-        window = 2 * slots
-=======
         needs = self.preflight(nodes, options)
-        store = Store(options.runs)
-        queue, running, watch, silence = Queue(nodes), dict[Any, Node](), Watch(store), Silence(store, options.owner)
-        window = 2 * sum(max(machine.cpus, 1) for machine in self.machines)
->>>>>>> wA
+        store, slots = Store(options.runs), sum(max(machine.cpus, 1) for machine in self.machines)
+        queue, running = Queue(nodes, slots), dict[Any, Node]()
+        watch, silence = Watch(store), Silence(store, options.owner)
+        window = 2 * slots
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
                 own = queue.options(node, needs[node.key], options)

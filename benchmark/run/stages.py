@@ -27,6 +27,7 @@ from benchmark.vision.models import Stem, create_model, images_forwarded, load_p
 from benchmark.vision.training import TeacherTraining, accuracy, train_classifier
 
 MODEL, TENSORS, IMAGES = "model.safetensors", "tensors.safetensors", "images.safetensors"
+METRIC = "metric."  # how the names of scalars start that a preparation gives for its record
 
 
 class NodeRun:
@@ -103,7 +104,9 @@ class NodeRun:
     def prepare(self, folder: Path) -> None:
         """Run a preparation, whose tensors several methods may share."""
         preparation = load_preparation(self._name)(**self.params)
-        tensors = preparation.prepare(self.train, self.context())
+        tensors = dict(preparation.prepare(self.train, self.context()))
+        for name in [name for name in tensors if name.startswith(METRIC)]:
+            self.metrics[name.removeprefix(METRIC)] = float(tensors.pop(name))
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
 
     def distill(self, folder: Path) -> None:

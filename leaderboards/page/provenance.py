@@ -35,7 +35,8 @@ def provenance(stored: Stored, leaderboard: pd.DataFrame) -> dict[str, Any]:
                 nodes.append(_node(stage, keys, records, texts))
             stages += [numbers[keys]] if keys in numbers else []
         metrics = (stored.records(cell, "evaluate") or [{}])[0].get("metrics", {})
-        facts = {"draw": cell["draw"], "seed": cell["seed"], "top1": metrics.get("top1"), "nodes": stages}
+        axes = {axis: cell[axis] for axis in ("draw", "seed", "teacher")}
+        facts = {**axes, "top1": metrics.get("top1"), "nodes": stages}
         cells.setdefault(axis_values(cell, ROW), []).append(facts)
     rows = zip(permalinks(leaderboard), leaderboard[ROW].itertuples(index=False, name=None), strict=True)
     return {"rows": {link: cells[axes] for link, axes in rows}, "nodes": nodes, "texts": list(texts)}

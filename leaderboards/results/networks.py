@@ -16,13 +16,17 @@ import pandas as pd
 from leaderboards.results.records import SHARED, Record, Stored, keys_of
 from leaderboards.results.roles import CONTROL
 
-COLUMNS = ["suite", "dataset", "stage", "network", "seeds", "top1_mean", "top1_std", "seconds", "control", "methods"]
+COLUMNS = [
+    *("suite", "dataset", "stage", "network", "seeds", "top1_mean", "top1_std", "train_top1"),
+    *("seconds", "control", "methods"),
+]
 
 
 def table(stored: Stored) -> pd.DataFrame:
     """Return `COLUMNS`: a row per network or preparation that a finished cell stands on.
 
-    ``top1`` is the test accuracy in percent, empty for a preparation that records none; ``seconds`` are those of one
+    ``top1`` is the test accuracy in percent, empty for a preparation, which sees no
+    test image; ``train_top1`` is that on training images, where a preparation records it; ``seconds`` are those of one
     seed; ``control`` says whether random real images under some protocol need it too; ``methods`` names the others.
     """
     records: dict[tuple[str, ...], dict[str, Record]] = defaultdict(dict)
@@ -42,12 +46,15 @@ def table(stored: Stored) -> pd.DataFrame:
 
 def _row(suite: str, kind: tuple[str, ...], records: list[Record], users: dict[str, str]) -> dict[str, Any]:
     dataset, stage, network, _ = kind
-    top1 = [record["metrics"]["top1"] for record in records if "top1" in record["metrics"]]
+    top1, on_training = (
+        [record["metrics"][name] for record in records if name in record["metrics"]] for name in ("top1", "train_top1")
+    )
     seconds = [record["cost"]["seconds"] for record in records if record["cost"].get("seconds") is not None]
     return {
         **{"suite": suite, "dataset": dataset, "stage": stage, "network": network, "seeds": len(records)},
         "top1_mean": fmean(top1) if top1 else None,
         "top1_std": stdev(top1) if len(top1) > 1 else None,
+        "train_top1": fmean(on_training) if on_training else None,
         "seconds": fmean(seconds) if seconds else None,
         "control": "yes" if CONTROL in users.values() else "no",
         "methods": ", ".join(method for method, role in users.items() if role != CONTROL),

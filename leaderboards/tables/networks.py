@@ -12,7 +12,7 @@ from leaderboards.results.text import mean_text
 from leaderboards.results.units import duration
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
-HEADINGS = ("top-1", "seeds", "seconds", "control", "methods")
+HEADINGS = ("top-1", "on training images", "seeds", "seconds", "control", "methods")
 LEGEND = (
     "Top-1 (%) on the test split, mean ± standard deviation over seeds; empty for what classifies nothing. "
     "Control: whether random real images need it too, for their labels."
@@ -29,10 +29,12 @@ def sheets(networks: pd.DataFrame) -> Iterator[Sheet]:
         if (rows["control"] == "no").any():
             lines = tuple(_line(row) for row in rows_of(rows.sort_values("control", ascending=False, kind="stable")))
             caption = f"Networks and preparations on {dataset}: how good they are, and which methods need them."
-            yield Sheet(f"needed_{dataset}", caption, tuple(("", heading) for heading in HEADINGS), lines, (LEGEND,))
+            headings = tuple(("", heading) for heading in HEADINGS)
+            yield Sheet(f"needed_{dataset}", caption, headings, lines, (LEGEND,), first="network")
 
 
 def _line(row: dict[str, Any]) -> Line:
     top1 = "" if pd.isna(row["top1_mean"]) else mean_text(row["top1_mean"], row["top1_std"])
-    texts = (top1, str(row["seeds"]), duration(row["seconds"]), str(row["control"]), str(row["methods"]))
+    on_training = "" if pd.isna(row["train_top1"]) else mean_text(row["train_top1"])
+    texts = (top1, on_training, str(row["seeds"]), duration(row["seconds"]), str(row["control"]), str(row["methods"]))
     return Line(str(row["network"]), tuple(map(Cell, texts)))

@@ -125,7 +125,7 @@ def files(sheets: Iterable[Sheet]) -> dict[str, bytes]:
 def to_csv(sheet: Sheet) -> bytes:
     """Return the texts of a sheet as CSV."""
     texts = [[cell.text for cell in line.cells] for line in sheet.lines]
-    index = pd.Index([line.heading for line in sheet.lines], name="method")
+    index = pd.Index([line.heading for line in sheet.lines], name=sheet.first)
     frame = pd.DataFrame(texts, index, [heading for _, heading in sheet.columns])
     return frame.to_csv(lineterminator="\n").encode()
 

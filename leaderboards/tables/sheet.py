@@ -59,6 +59,7 @@ class Sheet:
         legend: sentences that explain the numbers and marks.
         sources: footnotes; the first has the number 1.
         absent: what was not measured, with the reason.
+        first: the heading of the first column.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Sheet:
     legend: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    first: str = "method"
 
     @property
     def groups(self) -> dict[str, int]:

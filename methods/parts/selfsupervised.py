@@ -14,7 +14,16 @@ from torch.nn import functional as F
 from benchmark.api import Context, Preparation, TeacherSpec, TrainData
 from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
-from benchmark.vision.training import Batch, Stream, TeacherTraining, fit, from_data, make_optimizer, train_classifier
+from benchmark.vision.training import (
+    Batch,
+    Stream,
+    TeacherTraining,
+    accuracy,
+    fit,
+    from_data,
+    make_optimizer,
+    train_classifier,
+)
 
 WIDTH = 128  # dimension of the space in which views are compared
 
@@ -25,8 +34,8 @@ class SelfSupervised(Preparation):
     ``L = -log( exp(z_i . z_j / tau) / sum_{k != i} exp(z_i . z_k / tau) )``, averaged over the views i of a batch. j is
     the other view of the same image, z the normalised output of a two-layer head on the features. A view is a crop with
     changed brightness, contrast and saturation, mirrored at random where the dataset allows it. The preparation returns
-    the state of the network. Paper: Chen et al.: A Simple Framework for Contrastive Learning, ICML 2020,
-    https://arxiv.org/abs/2002.05709.
+    the state of the network, and records the accuracy of the probe on the training images. Paper: Chen et al.: A Simple
+    Framework for Contrastive Learning, ICML 2020, https://arxiv.org/abs/2002.05709.
     """
 
     version: ClassVar[int] = 2
@@ -56,8 +65,10 @@ class SelfSupervised(Preparation):
             weight_decay=0.0,
             crop_scale=self.crop_scale,
         )
-        train_classifier(Probe(network), data, recipe, context)
-        return network.state_dict()
+        probe = Probe(network)
+        train_classifier(probe, data, recipe, context)
+        quality = accuracy(probe, data, context)["top1"]
+        return {**network.state_dict(), "metric.train_top1": torch.tensor(quality)}
 
     def _pretrain(self, network: nn.Module, data: TrainData, context: Context) -> None:
         generator, flips = context.generator("views"), 0.5 if data.info.flip else 0.0

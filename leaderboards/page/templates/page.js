@@ -98,7 +98,7 @@ function explain(button) {
   body.replaceChildren(link, pairs({reason: button.dataset.reason, "no rank": button.dataset.refused, published: button.dataset.source}));
   for (const cell of provenance.rows[id] ?? []) {
     const accuracy = cell.top1 == null ? "not measured" : `top-1 ${cell.top1.toFixed(2)} %`;
-    body.append(element("h3", `draw ${cell.draw}, seed ${cell.seed}: ${accuracy}`), ...cell.nodes.map(stage));
+    body.append(element("h3", `draw ${cell.draw}, seed ${cell.seed}, teacher ${cell.teacher}: ${accuracy}`), ...cell.nodes.map(stage));
   }
   dialog.showModal();
 }

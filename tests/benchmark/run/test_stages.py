@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from engine import plan
+from safetensors.torch import load_file
 from torch import nn
 
 from benchmark.errors import BenchmarkError
 from benchmark.identity import key_of
+from benchmark.plan.discovery import load_preparation
 from benchmark.plan.graph import Plan
 from benchmark.plan.nodes import Node
 from benchmark.run import heartbeat, stages
@@ -115,6 +117,19 @@ def test_only_teachers_and_students_open_the_test_split(options, monkeypatch, qu
     for stage in ("prepare", "distill", "relabel"):
         assert run(node_of(planned, stage), options) == DONE
     assert "the test split was opened" in run(node_of(planned, "evaluate"), options)
+
+
+def test_scalars_of_a_preparation_go_into_its_record(options, monkeypatch, quick_digits):
+    planned = plan({"methods": [{"base": "wmdd", "method": "x", "set": {"iterations": 1}}], "protocols": ["standard"]})
+    assert run(node_of(planned, "teacher"), options) == DONE
+    node = node_of(planned, "prepare")
+    kind = type(load_preparation(node.identity["component"]["name"])())
+    made = {"mean": torch.ones(2), "metric.train_top1": torch.tensor(52.5)}
+    monkeypatch.setattr(kind, "prepare", lambda self, data, context: made)
+    assert run(node, options) == DONE
+    store = Store(options.runs)
+    assert store.record(node.key)["metrics"] == {"train_top1": 52.5}
+    assert load_file(store.folder(node.key) / stages.TENSORS).keys() == {"mean"}
 
 
 def test_a_teacher_is_judged_and_read_back_as_it_was(options, quick_digits):

@@ -35,5 +35,5 @@ def test_a_second_teacher_is_worse_and_the_table_says_so(tmp_path: Path):
     assert rows[rows["stage"] == "teacher"]["control"].tolist() == ["yes", "no"]
     (table,) = [sheet for sheet in report.results_of(stored).overviews if sheet.name == "needed_digits"]
     texts = {line.heading: [cell.text for cell in line.cells] for line in table.lines}
-    assert texts["mobilenetv2"] == ["56.5 ± 0.7", "2", "2 s", "no", "gvbsm"]
+    assert texts["mobilenetv2"] == ["56.5 ± 0.7", "", "2", "2 s", "no", "gvbsm"]
     assert "networks.csv" in report.results_of(stored).files
