@@ -112,7 +112,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
             },
             records=by_key,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise BenchmarkError(
             f"{root}: damaged ({error!r}); restore it by `git checkout {root}`, or remove it and publish again"
         ) from error

@@ -193,7 +193,8 @@ METHODS = {
     "units that are numbers": HEAD + "class A(Noise):\n    def units(self, info, ipc):\n        return [1]\n",
     "teachers that are None": HEAD + "class A(Noise):\n    def teachers(self):\n        return None\n",
     "a teacher that is unknown": HEAD
-    + "from benchmark.api import TeacherSpec\n\n\nclass A(Noise):\n    def teachers(self):\n        return (TeacherSpec(arch='resnt'),)\n",
+    + "from benchmark.api import TeacherSpec as T\n\n\nclass A(Noise):\n    def teachers(self):\n"
+    + "        return (T(arch='resnt'),)\n",
     "a preparation that fails": HEAD + "class A(Noise):\n    def preparation(self, info):\n        return 1 / 0\n",
     "a preparation of text": HEAD + "class A(Noise):\n    def preparation(self, info):\n        return 'x'\n",
     "bytes of no text": "# \udcff\n",
