@@ -126,7 +126,7 @@ class Campaign:
 
 
 def open_campaign(
-    suite_name: str,
+    suite: str | Suite,
     selection: Selection,
     options: RunOptions,
     *,
@@ -137,7 +137,7 @@ def open_campaign(
     """Return the campaign of a suite.
 
     Args:
-        suite_name: name of a suite, or the path of its file.
+        suite: a suite, its name, or the path of its file.
         selection: which cells of it to run.
         options: how they are run.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
@@ -147,7 +147,7 @@ def open_campaign(
     Raises:
         Faults: all faults of the command and the files at once.
     """
-    suite = load_suite(suite_name)
+    suite = load_suite(suite) if isinstance(suite, str) else suite
     _check_names(selection, suite)
     gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
     if options.device == "cuda" and not gpu:

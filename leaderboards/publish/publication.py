@@ -26,6 +26,7 @@ from leaderboards import report
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records, versions
 from leaderboards.results.axes import CELL, axis_values
+from leaderboards.results.cells import REPRODUCED, SUBMITTED, TIER
 from leaderboards.results.columns import Columns, columns_json, merged_columns, parse_columns
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
 
@@ -271,6 +272,7 @@ def _without_curves(record: Record) -> Record:
 def _published_cell(cell: Record, verified: Records) -> Record:
     """Return a cell with those of its nodes that are verified, or without nodes where it is not finished."""
     nodes = {stage: keys_of(cell, stage) for stage in cell.get("nodes") or {}}
+    cell = {**cell, TIER: SUBMITTED} if cell.get("outside") else cell
     if nodes.get("evaluate") and all(key in verified for stage in STAGES for key in nodes.get(stage, [])):
         nodes = {stage: [key for key in keys if key in verified] for stage, keys in nodes.items()}
         return {**cell, "skipped": None, "nodes": nodes}
@@ -280,4 +282,6 @@ def _published_cell(cell: Record, verified: Records) -> Record:
 
 def _better(new: Record, old: Record | None) -> Record:
     """Return the newer of two cells, but never a cell without a number in place of one with a number."""
-    return old if old and not keys_of(new, "evaluate") else new
+    if old and not keys_of(new, "evaluate"):
+        return old
+    return {**new, TIER: REPRODUCED} if old and old.get(TIER) == SUBMITTED and new.get(TIER) != SUBMITTED else new
