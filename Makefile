@@ -38,6 +38,7 @@ install: $(VENV)/.installed
 
 # environment FOLDER, PYTHON, CONSTRAINTS, EXTRA: uv does the work where it is installed, else Python's own venv and pip.
 define environment
+	@echo "Installing into $(1) (torch is large; this takes minutes the first time) ..."
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --allow-existing --quiet --python $(2) $(1) && \
 		uv pip install --quiet --python $(1)/bin/python --constraint $(3) --editable '.[$(4)]'; \

@@ -50,9 +50,9 @@ def tagged(name: str) -> str:
 def write_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
 
-    A reader therefore sees the old file or the whole new one. Several processes may write one file at the same time:
-    each has its own temporary path, ``.NAME.HOST@PID@RANDOM.part``, and the last rename wins. After an error the
-    temporary file is removed and ``path`` is unchanged. With ``durable``, the file survives a loss of power as well.
+    A reader sees the old file or the whole new one. Several processes may write one file: each has its own temporary
+    path, ``.NAME.HOST@PID@RANDOM.part``, and the last rename wins. After an error the temporary file is removed and
+    ``path`` is unchanged. With ``durable``, the file survives a loss of power as well.
     """
     temporary = path.with_name(f".{tagged(path.name)}.part")
     try:
@@ -86,11 +86,10 @@ def checksum(path: Path) -> str:
 
 def parse_object(data: bytes | None) -> dict[str, Any] | None:
     """Return the JSON object in a file's bytes, or None where there is no file or it is damaged."""
-    try:
-        value = json.loads(data) if data is not None else None
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    with suppress(ValueError, RecursionError):
+        value = json.loads(data or b"")
+        return value if isinstance(value, dict) else None
+    return None
 
 
 class Folder:
@@ -147,7 +146,7 @@ class Folder:
         with self._explained("read", name):
             try:
                 if self.is_local:
-                    return Path(self._full(name)).read_bytes()
+                    return b"" if (path := Path(self._full(name))).is_fifo() else path.read_bytes()  # a pipe waits
                 return bytes(self._system.cat_file(self._full(name)))
             except ABSENT:
                 return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from benchmark.files import parse_object, path_fault
@@ -18,6 +19,13 @@ SEAL = "sha256"  # the field with the checksum of all other fields
 CHANGED = "was changed after it was written; run again"
 DAMAGED = "is damaged; run again"
 OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
+ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
+KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
+    "base": (str,),
+    "overrides": (dict,),
+    "skipped": (str, NoneType),
+}
+ROLES = ("method", "control", "floor", "bound")
 FIELDS = frozenset({"key", "stage", *OBJECTS})  # of a record without a checksum
 
 
@@ -57,18 +65,41 @@ def cell_fault(cell: object) -> str:
         if wrong := path_fault(cell.get(axis)):
             return f"{axis}: {wrong}"
     for axis in ("ipc", "teacher", "draw", "seed"):
-        if not isinstance(cell.get(axis), int):
+        if not _is_whole(cell.get(axis)):
             return f"{axis}: {cell.get(axis)!r} is no number"
-    nodes = cell.get("nodes") or {}
+    return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
+
+
+def _field_fault(cell: Mapping[str, Any]) -> str:
+    """Return what is wrong with the fields of a cell that are no axes; older manifests lack some of them."""
+    for name, kinds in KINDS.items():
+        if not isinstance(cell.get(name, kinds[0]()), kinds):
+            return f"{name}: {cell[name]!r:.80} has another type"
+    if cell.get("role", ROLES[0]) not in ROLES:
+        return f"role: {cell['role']!r} is none of {', '.join(ROLES)}"
+    return ""
+
+
+def _nodes_fault(nodes: object) -> str:
     if not isinstance(nodes, dict) or not all(isinstance(keys, list) for keys in nodes.values()):
         return "nodes: no lists of keys"
     faults = (path_fault(key) for keys in nodes.values() for key in keys)
     return next((f"nodes: {wrong}" for wrong in faults if wrong), "")
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100  # false for NaN
+
+
 def _has_form(record: Mapping[str, Any]) -> bool:
     """Return whether the fields that code reads without asking have the types that it expects."""
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
+        return False
+    if not all(_is_share(record["metrics"][name]) for name in ACCURACIES & record.get("metrics", {}).keys()):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):

@@ -194,8 +194,7 @@ def first_lines(campaign: Campaign) -> str:
         f"suite {suite.name} version {suite.version}",
         f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
         f"{campaign.node_options.device}, {_precisions(plan)}",
-        f"{cells} of {len(plan.cells)} cells, {todo} of {len(plan.nodes)} nodes to do"
-        + (f": {work}{rest}" if todo else ""),
+        f"{cells} of {len(plan.cells)} cells, {todo} of {len(plan.nodes)} nodes to do{work if todo else ''}",
     ]
     return " · ".join(parts)
 

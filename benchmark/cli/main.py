@@ -24,9 +24,11 @@ from benchmark.cli.options import (
     DeviceName,
     DeviceOption,
     Extra,
+    InsecureOption,
     Ipc,
     Methods,
     NoReport,
+    PreflightOption,
     Protocols,
     RayOption,
     RunnerName,
@@ -101,6 +103,7 @@ def run(
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
+    insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
     extra: Extra = None,
     no_report: NoReport = False,
@@ -112,7 +115,7 @@ def run(
     from benchmark.run import campaign as campaigns
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
     node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
@@ -132,6 +135,8 @@ def plan(
     seeds: Seeds = None,
     runs: Runs = "runs",
     data: Data = Path("data"),
+    ray: PreflightOption = "",
+    insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
     extra: Extra = None,
 ) -> None:
@@ -141,13 +146,18 @@ def plan(
     from benchmark.run import campaign as campaigns
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, device=device.value)
+    options = campaigns.RunOptions(runs, data, ray=ray, device=device.value, insecure=insecure)
+    runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
-        campaign = campaigns.open_campaign(suite, selection, options, need_data=False, report=report_files)
+        campaign = campaigns.open_campaign(
+            suite, selection, options, has_gpu=has_gpu, need_data=False, report=report_files
+        )
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
     display.print_corrupt(campaign, out)
+    if runner:
+        out.print(campaigns.preflight(campaign, runner))
     seconds, unknown = campaign.seconds_left()
     if campaign.todo:
         estimate = f"{display.time_span(seconds)} of work by past records" if seconds else "time unknown"
@@ -188,7 +198,7 @@ def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: 
 
     wrong = [word for word in split_words(ipc) if not is_whole(word)]
     if wrong:
-        raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
+        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in wrong)
     return Selection(
         datasets=split_words(datasets),
         methods=split_words(methods),

@@ -117,6 +117,18 @@ RayOption = Annotated[
         "HOST:PORT is the address of a cluster.",
     ),
 ]
+PreflightOption = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        help="Check whether this cluster can run the nodes: auto, or HOST:PORT.",
+        show_default=False,
+    ),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option("--insecure", help="Use a cluster without a token, on which whoever reaches it can run code."),
+]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto uses graphics cards if there are any.")]
 
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no tables and plots, and print no leaderboard.")]
@@ -142,5 +154,5 @@ def whole(word: str | int) -> int:
         typer.BadParameter: it is none.
     """
     if not is_whole(str(word)) or int(word) < 1:
-        raise typer.BadParameter(f"{word!r} is no whole number from 1 on")
+        raise typer.BadParameter(f"{str(word)[:40]!r} is no whole number from 1 on")
     return int(word)

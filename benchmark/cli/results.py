@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark import sources
 from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, unknown
@@ -90,6 +91,8 @@ def publish(
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from leaderboards.publish import publication, readme
 
+    if not readme.PATH.is_file():
+        raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
     for name in [suite] if suite else publication.suites():
@@ -97,8 +100,34 @@ def publish(
         changed = publication.write(published.suite, publication.files(published))
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
+        if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
+            line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
+            out.print(f"{published.suite}: {line}", markup=False, highlight=False)
     text = readme.PATH.read_text(encoding="utf-8")
     readme.PATH.write_text(readme.filled(text, _all_published()), encoding="utf-8")
+
+
+@results_app.command()
+def submit(
+    suite: Annotated[str, typer.Option("--suite", "-s", help="The suite whose results you submit.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="The archive to write, NAME.zip.")],
+    runs: Runs = "runs",
+    note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
+    datasets: Datasets = "",
+    extra: Extra = None,
+) -> None:
+    """Pack the results of a run, its distilled sets and your own files into an archive for a pull request."""
+    from benchmark.files import Folder
+    from leaderboards.publish import submission
+
+    published = _publication(suite, runs, note, split_words(datasets))
+    names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
+    found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
+    if missing := sorted(names.keys() - found.keys()):
+        raise BenchmarkError(f"submit: the suite needs {', '.join(missing)}; name their folder by --extra DIR")
+    packed = submission.pack(published, Folder(runs), found, destination)
+    counts = f"{len(packed)} files, {published.done} cells, {len(published.records)} records"
+    out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
 
 
 @results_app.command()

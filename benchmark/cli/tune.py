@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, DeviceName, DeviceOption, Extra, RayOption, RunnerName, RunnerOption, Runs, out
+from benchmark.cli.options import (
+    Data,
+    DeviceName,
+    DeviceOption,
+    Extra,
+    InsecureOption,
+    RayOption,
+    RunnerName,
+    RunnerOption,
+    Runs,
+    out,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +38,7 @@ def tune(
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
+    insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
     extra: Extra = None,
 ) -> None:
@@ -37,7 +49,7 @@ def tune(
     from benchmark.run import tune
     from benchmark.run.runner import RayRunner
 
-    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value)
+    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
     node_runner, has_gpu = campaigns.connect(options)
     tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
     tuning.store.open()

@@ -11,6 +11,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import canonical
 from benchmark.plan.discovery import load_method
+from benchmark.record import cell_fault
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
@@ -79,7 +80,10 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
         BenchmarkError: the suite has no such set, or it is not distilled yet.
     """
     store = Store(runs)
-    cells = (store.read_json(f"leaderboards/{suite}/manifest.json") or {}).get("cells", [])
+    cells = (store.read_json(f"leaderboards/{suite}/manifest.json") or {}).get("cells")
+    if not isinstance(cells, list) or (wrong := next(filter(None, map(cell_fault, cells)), "")):
+        reason = wrong if isinstance(cells, list) else "it has no list of cells"
+        raise BenchmarkError(f"{runs}/leaderboards/{suite}/manifest.json: {reason}; run the suite again")
     axes = {"dataset": query.dataset, "ipc": query.ipc, "method": query.method, "draw": query.draw}
     for axis, value in axes.items():
         values = [str(cell[axis]) for cell in cells]
@@ -101,7 +105,7 @@ def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dic
     return {
         "dataset": cell["dataset"],
         "images per class": str(cell["ipc"]),
-        "method": f"{cell['method']} ({load_method(component['name']).paper})",
+        "method": f"{cell['method']} ({getattr(load_method(component['name']), 'paper', 'no paper')})",
         "draw": str(cell["draw"]),
         "hyperparameters": f"`{canonical(component['params'])}`",
         "keys": ", ".join(record["key"] for record in records),

@@ -138,9 +138,9 @@ def _load(path: Path) -> Any:
 
 def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return what a file of NumPy numbers needs: ``scalar`` and ``dtype``, under the names of NumPy 1 and 2."""
-    scalar = np.float64().__reduce__()[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
+    scalar: Callable[..., Any] = np.float64().__reduce__()[0]
+    old, new = "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"
+    return [(scalar, old), (scalar, new), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
 
 
 def _pixels(path: Path, images: Tensor, normalisation: Normalisation | None) -> Tensor:

@@ -21,11 +21,17 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Needs:
-    """The processors, graphics cards and gibibytes of memory that a node asks for."""
+    """What a node asks for: processors, a share of a graphics card, gibibytes of memory, and a model of card.
+
+    Attributes:
+        silent_seconds: without a heartbeat for so long, its worker counts as stopped.
+    """
 
     cpus: int = 1
     gpus: float = 0.0
     memory_gb: float = 0.0
+    gpu_model: str = ""
+    silent_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,9 @@ class CellNodes:
     def _needs(self, stage: Stage) -> Needs:
         resources = self.config.resources
         cpus = resources.teacher_cpus if stage in ("teacher", "prepare") else resources.cpus
-        return Needs(cpus, resources.gpus if self.on_gpu else 0.0, resources.memory_gb)
+        gpus = resources.gpus if self.on_gpu else 0.0
+        model = resources.gpu_model if gpus else ""
+        return Needs(cpus, gpus, resources.memory_gb, model, 60 * resources.silent_minutes)
 
 
 def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dict[str, Any]:

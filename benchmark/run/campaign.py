@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from benchmark.errors import BenchmarkError, Faults
+from benchmark.files import parse_object
 from benchmark.identity import canonical
 from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.plan.nodes import Node
@@ -23,6 +24,7 @@ from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
+from benchmark.sources import ROOT
 from benchmark.vision.datasets import Report, silent
 
 AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
@@ -38,6 +40,7 @@ class RunOptions:
         runner: runs the nodes.
         ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
         device: ``auto`` takes a graphics card where there is one.
+        insecure: use a cluster that asks for no token.
     """
 
     runs: str = "runs"
@@ -45,6 +48,7 @@ class RunOptions:
     runner: Literal["ray", "serial"] = "ray"
     ray: str = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    insecure: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,14 @@ class Campaign:
     def todo(self) -> dict[str, Node]:
         """The selected nodes that are not done, parents first, each with the seconds that it may take.
 
-        These are the median of similar nodes in the store: of the same stage, dataset, component, student and IPC, else
-        of the same stage, dataset and component, else of the same stage and dataset.
+        These are the median of similar nodes in the store, or else among the published results of the suite: of the
+        same stage, dataset, component, student and IPC, else of the same stage, dataset and component, else of the same
+        stage and dataset.
         """
         nodes = {key: node for key, node in self.plan.nodes.items() if key not in self.done}
         times = defaultdict[tuple[str, ...], list[float]](list)
-        for record in self.store.records() if nodes else ():
+        records = list(self.store.records()) if nodes else []
+        for record in records or (_published(self.plan.suite.name) if nodes else []):
             seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
             if isinstance(seconds, int | float):
                 for group in _similarity_groups(record["stage"], record["identity"]):
@@ -120,7 +126,7 @@ class Campaign:
 
 
 def open_campaign(
-    suite_name: str,
+    suite: str | Suite,
     selection: Selection,
     options: RunOptions,
     *,
@@ -131,7 +137,7 @@ def open_campaign(
     """Return the campaign of a suite.
 
     Args:
-        suite_name: name of a suite, or the path of its file.
+        suite: a suite, its name, or the path of its file.
         selection: which cells of it to run.
         options: how they are run.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
@@ -141,7 +147,7 @@ def open_campaign(
     Raises:
         Faults: all faults of the command and the files at once.
     """
-    suite = load_suite(suite_name)
+    suite = load_suite(suite) if isinstance(suite, str) else suite
     _check_names(selection, suite)
     gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
     if options.device == "cuda" and not gpu:
@@ -167,8 +173,28 @@ def connect(options: RunOptions) -> tuple[Runner, bool]:
     """Return the runner that the options name, and whether it has a graphics card."""
     if options.runner == "serial":
         return SerialRunner(), torch.cuda.is_available()
-    runner = RayRunner(options.ray, options.device)
+    runner = RayRunner(options.ray, options.device, insecure=options.insecure)
     return runner, runner.has_gpu
+
+
+def preflight(campaign: Campaign, runner: Runner) -> str:
+    """Return a line about the cluster of a runner, once it is certain that it can run the nodes that are not done.
+
+    Raises:
+        BenchmarkError: see `RayRunner.preflight`.
+    """
+    if not isinstance(runner, RayRunner):
+        return ""
+    campaign.store.open()
+    runner.preflight(campaign.todo, campaign.node_options)
+    cpus, gpus = sum(one.cpus for one in runner.machines), sum(one.gpus for one in runner.machines)
+    models = ", ".join(sorted({one.gpu_model for one in runner.machines if one.gpu_model}))
+    memory = sum(one.memory_gb for one in runner.machines)
+    cards = f"{gpus:g} GPUs{f' ({models})' if models else ''}"
+    return (
+        f"The cluster has {len(runner.machines)} machines, {cpus} CPUs, {cards} "
+        f"and {memory:.0f} GB of memory; all see the store and the data, and every node finds a machine."
+    )
 
 
 def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,6 +239,13 @@ def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[s
     component, dataset = identity["component"]["name"], identity["dataset"]["name"]
     ipc = str(identity.get("ipc", ""))
     return (stage, dataset, component, student, ipc), (stage, dataset, component), (stage, dataset)
+
+
+def _published(suite: str) -> list[dict[str, Any]]:
+    """Return the published records of a suite; [] where there are none, as in an installed wheel."""
+    path = ROOT / "leaderboards" / "published" / suite / "records.jsonl"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [record for line in lines if (record := parse_object(line))]
 
 
 def _seconds(node: Node, medians: Mapping[tuple[str, ...], float]) -> float:

@@ -33,12 +33,8 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
         if other := claim(store, key, heartbeat.now(), options.stopped):
             return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
         with heartbeat.beating(), noted() as notes:
-            state = store.state(key)
-            if state == "corrupt" and store.mend(key):
-                state = "done"
-            if state == "corrupt":  # discarded here alone, where no other driver can have repaired it meanwhile
-                store.discard(key)
-            if state != "done":
+            if not _is_done(store, key):
+                _share_memory(options)
                 NodeRun(key, identity, options, store, heartbeat).run()
         return Outcome(key, "done", "; ".join(notes), seconds=time.perf_counter() - start)
     except KeyboardInterrupt:
@@ -67,6 +63,24 @@ def location(error: BaseException) -> str:
     names = [(component_name(Path(frame.filename)), frame) for frame in frames]
     name, frame = next(((name, frame) for name, frame in reversed(names) if name), (frames[-1].filename, frames[-1]))
     return f" ({name}:{frame.lineno} in {frame.name})"
+
+
+def _is_done(store: Store, key: str) -> bool:
+    """Return whether a node is done; a damaged one is mended, or discarded to be computed again.
+
+    It is discarded here alone, where no other driver can have repaired it meanwhile.
+    """
+    state = store.state(key)
+    if state == "corrupt" and not store.mend(key):
+        store.discard(key)
+        return False
+    return state != "absent"
+
+
+def _share_memory(options: NodeOptions) -> None:
+    """Limit this process to its share of the card's memory; Ray counts cards, and not their memory."""
+    if options.device == "cuda" and 0 < options.gpu_share < 1:
+        torch.cuda.set_per_process_memory_fraction(options.gpu_share)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from benchmark.vision.datasets import cache_folder
-
 
 @dataclass(frozen=True)
 class NodeOptions:
@@ -20,6 +18,7 @@ class NodeOptions:
         device: ``cpu`` or ``cuda``.
         threads: number of CPU threads; None: torch's own default.
         owner: the driver; it leaves alone what another driver runs.
+        gpu_share: share of a graphics card; its memory is shared in the same way.
         stopped: fingerprint of another driver's heartbeat of the node that has stopped; see `claims`.
     """
 
@@ -28,11 +27,14 @@ class NodeOptions:
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = None
     owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    gpu_share: float = 1.0
     stopped: str = ""
 
     @property
     def cache(self) -> Path:
         """The folder of decoded datasets."""
+        from benchmark.vision.datasets import cache_folder  # slow to import
+
         return cache_folder(Path(self.data))
 
 

@@ -102,7 +102,8 @@ class Queue:
     def options(self, node: Node, needs: Needs, options: NodeOptions) -> NodeOptions:
         """Return the options of one node; a node that needs no graphics card runs on the CPU: Ray hides the cards."""
         device: Literal["cpu", "cuda"] = options.device if needs.gpus else "cpu"
-        return replace(options, threads=needs.cpus, device=device, stopped=self.stopped.get(node.key, ""))
+        stopped = self.stopped.get(node.key, "")
+        return replace(options, threads=needs.cpus, device=device, gpu_share=needs.gpus, stopped=stopped)
 
     def _push(self, keys: Iterable[str]) -> None:
         for key in keys:

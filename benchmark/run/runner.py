@@ -6,23 +6,26 @@ resume in the same way: nodes whose results are in the store are not run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
 from benchmark.plan.nodes import Needs, Node
-from benchmark.run import visibility
+from benchmark.run import provenance, visibility
 from benchmark.run.claims import Watch
-from benchmark.run.cluster import connect, line_of
+from benchmark.run.cluster import Pulse, connect, guard, line_of, ports_of
 from benchmark.run.execution import execute
 from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.queue import Event, Queue
+from benchmark.run.silence import Silence, end_process
 from benchmark.run.store import Store
 
 POLL = 1.0  # seconds between two looks at the nodes that other drivers run
+MODEL_LABEL = "ray.io/accelerator-type"  # Ray gives it to every machine with graphics cards
 
 
 class Runner(Protocol):
@@ -55,22 +58,23 @@ class SerialRunner:
 class RayRunner:
     """Runs nodes as Ray tasks, on a private cluster on this machine or on a cluster that is running."""
 
-    def __init__(self, address: str, device: Literal["auto", "cpu", "cuda"]) -> None:
+    def __init__(self, address: str, device: Literal["auto", "cpu", "cuda"], *, insecure: bool = False) -> None:
         """Connect to a cluster.
 
         Args:
             address: ``local`` starts a private cluster on this machine, ``auto`` takes the cluster that is running on
                 this machine, and HOST:PORT is the address of a cluster elsewhere.
             device: ``cpu`` lets a private cluster use no graphics card.
+            insecure: connect to a cluster that asks for no token.
 
         Raises:
-            BenchmarkError: Ray is not installed, or no cluster answers.
+            BenchmarkError: Ray is not installed, no cluster answers, or no token is set.
         """
-        self.ray, self.is_private = connect(address, device), address == "local"
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        self.machines = [
-            Needs(int(r.get("CPU", 0)), float(r.get("GPU", 0)), float(r.get("memory", 0)) / 2**30) for r in nodes
-        ]
+        self.is_private = address == "local"
+        self.guard = guard() if self.is_private else None
+        self.ray = connect(address, device, insecure=insecure)
+        self.address, self.pulse = address, Pulse(address, ports_of(self.ray))
+        self.machines = [machine_of(machine) for machine in self.ray.nodes() if machine["Alive"]]
         # A process keeps its GPU memory until it ends, so it must end with its task; `options` takes no max_calls.
         self.cpu_task = self.ray.remote(num_cpus=1, max_retries=0)(execute)
         self.gpu_task = self.ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(execute)
@@ -83,19 +87,31 @@ class RayRunner:
     def close(self) -> None:
         """Disconnect from the cluster; a private cluster ends."""
         self.ray.shutdown()
+        if self.guard and self.guard.stdin:
+            self.guard.stdin.close()
+            self.guard.wait()
+
+    def preflight(self, nodes: Mapping[str, Node], options: NodeOptions) -> dict[str, Needs]:
+        """Return what every node asks for, once it is certain that the cluster can run it.
+
+        Raises:
+            BenchmarkError: no machine of the cluster has what a node needs, or one sees another store or other data
+                than this process.
+        """
+        if not self.is_private and nodes:
+            self._check_visibility(options)
+        return {key: needs_here(node, self.machines) for key, node in nodes.items()}
 
     def run(self, nodes: Mapping[str, Node], options: NodeOptions) -> Iterator[Event]:
         """See `Runner.run`.
 
         Raises:
-            BenchmarkError: no machine of the cluster has what a node needs, or one sees another store or other data
-                than this process; no node has started then.
+            BenchmarkError: see `preflight`; no node has started then. Or the cluster has died.
         """
-        if not self.is_private and nodes:
-            self._check_visibility(options)
-        needs = {key: self._needs_here(node) for key, node in nodes.items()}
-        slots = sum(max(machine.cpus, 1) for machine in self.machines)
-        queue, running, watch = Queue(nodes, slots), dict[Any, Node](), Watch(Store(options.runs))
+        needs = self.preflight(nodes, options)
+        store, slots = Store(options.runs), sum(max(machine.cpus, 1) for machine in self.machines)
+        queue, running = Queue(nodes, slots), dict[Any, Node]()
+        watch, silence = Watch(store), Silence(store, options.owner)
         window = 2 * slots
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
@@ -109,19 +125,20 @@ class RayRunner:
                 time.sleep(0 if queue.heap else POLL)
                 continue
             ready, _ = self.ray.wait(list(running), num_returns=1, timeout=POLL if queue.theirs else 5.0)
+            if not ready:
+                self.pulse.check()
+            for node, heartbeat in silence.look(running.values()):
+                self._end(node, heartbeat)
             for reference in ready:
                 node = running.pop(reference)
-                yield from queue.finish(node, self._result(reference, node))
+                yield from queue.finish(node, self._result(reference, node, store))
 
     def _check_visibility(self, options: NodeOptions) -> None:
         """Check that every machine of the cluster sees the store and the data of this process."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         task, store = self.ray.remote(num_cpus=0, max_retries=0)(visibility.look), Store(options.runs)
         machines = [machine["NodeID"] for machine in self.ray.nodes() if machine["Alive"]]
         with visibility.marked(store, options.owner) as driver:
-            named = {id: NodeAffinitySchedulingStrategy(id, soft=False) for id in machines}
-            tasks = {id: task.options(scheduling_strategy=strategy) for id, strategy in named.items()}
+            tasks = {id: task.options(scheduling_strategy=self._on(id)) for id in machines}
             words = (options.runs, options.data, driver)
             try:
                 sights = self.ray.get([tasks[id].remote(*words, f"{driver}-{id}") for id in tasks], timeout=120)
@@ -129,39 +146,73 @@ class RayRunner:
                 raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({line_of(error)})") from error
             visibility.check(store, options.data, sights)
 
+    def _on(self, machine: str) -> Any:
+        """Return the strategy that runs a task on one machine."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(machine, soft=False)
+
     def _submit(self, node: Node, needs: Needs, options: NodeOptions) -> Any:
         task = self.gpu_task if needs.gpus else self.cpu_task
         resources: dict[str, Any] = {"num_cpus": needs.cpus}
         if needs.gpus:
             resources["num_gpus"] = needs.gpus
+        if needs.gpu_model:
+            resources["label_selector"] = {MODEL_LABEL: needs.gpu_model}
         if needs.memory_gb:
             resources["memory"] = int(needs.memory_gb * 2**30)
         named = task.options(name=f"{node.stage} {node.title}", **resources)
         return named.remote(node.key, dict(node.identity), options)
 
-    def _result(self, reference: Any, node: Node) -> Outcome:
+    def _end(self, node: Node, heartbeat: Mapping[str, Any]) -> None:
+        """End the worker of a node that is stopped; its node is then tried again, as after every death of a worker."""
+        host, pid = heartbeat.get("host"), heartbeat.get("pid")
+        alive = [machine for machine in self.ray.nodes() if machine["Alive"]]
+        for machine in alive:
+            if machine["NodeManagerHostname"] == host and isinstance(pid, int):
+                task = self.ray.remote(num_cpus=0, max_retries=0)(end_process)
+                self.ray.wait([task.options(scheduling_strategy=self._on(machine["NodeID"])).remote(pid)], timeout=30)
+                return
+
+    def _result(self, reference: Any, node: Node, store: Store) -> Outcome:
+        """Return how a node ended; what its worker could not record is recorded here."""
         try:
             outcome: Outcome = self.ray.get(reference)
             return outcome
         except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so the worker could not start it
-            return Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
+            outcome = Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
         except self.ray.exceptions.RayError as error:  # the worker or its machine died, or memory ran out
-            return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
+            self.pulse.check()
+            outcome = Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
+        with contextlib.suppress(BenchmarkError):
+            failure = {"stage": node.stage, "message": outcome.message, "traceback": "", "when": provenance.now()}
+            store.fail(node.key, failure)
+        return outcome
 
-    def _needs_here(self, node: Node) -> Needs:
-        """Return what a node needs, with at most as many processors as the largest machine of the cluster has.
 
-        Raises:
-            BenchmarkError: no machine of the cluster has that.
-        """
-        largest = max((machine.cpus for machine in self.machines), default=1)
-        needs = replace(node.needs, cpus=max(1, min(node.needs.cpus, largest)))
-        if any(_satisfies(machine, needs) for machine in self.machines):
-            return needs
-        resources = f"{needs.cpus} CPUs, {needs.gpus:g} GPUs and {needs.memory_gb:g} GB of memory"
-        where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
-        raise BenchmarkError(f"{where}: no machine of the cluster has {resources}; lower them or add a machine")
+def machine_of(machine: Mapping[str, Any]) -> Needs:
+    """Return what a machine has, from Ray's description of it."""
+    resources, model = machine["Resources"], machine.get("Labels", {}).get(MODEL_LABEL, "")
+    memory = float(resources.get("memory", 0)) / 2**30
+    return Needs(int(resources.get("CPU", 0)), float(resources.get("GPU", 0)), memory, model)
+
+
+def needs_here(node: Node, machines: Sequence[Needs]) -> Needs:
+    """Return what a node needs, with at most as many processors as the largest machine has.
+
+    Raises:
+        BenchmarkError: no machine has that.
+    """
+    largest = max((machine.cpus for machine in machines), default=1)
+    needs = replace(node.needs, cpus=max(1, min(node.needs.cpus, largest)))
+    if any(_satisfies(machine, needs) for machine in machines):
+        return needs
+    cards = f"{needs.gpus:g} GPUs{f' of the model {needs.gpu_model}' if needs.gpu_model else ''}"
+    resources = f"{needs.cpus} CPUs, {cards} and {needs.memory_gb:g} GB of memory"
+    where = f"configs/datasets/{node.identity['dataset']['name']}.yaml: resources"
+    raise BenchmarkError(f"{where}: no machine of the cluster has {resources}; lower them or add a machine")
 
 
 def _satisfies(machine: Needs, needs: Needs) -> bool:
-    return machine.cpus >= needs.cpus and machine.gpus >= needs.gpus and machine.memory_gb >= needs.memory_gb
+    enough = machine.cpus >= needs.cpus and machine.gpus >= needs.gpus and machine.memory_gb >= needs.memory_gb
+    return enough and needs.gpu_model in ("", machine.gpu_model)

@@ -28,6 +28,8 @@ class Resources(Frozen):
     teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
     gpus: float = Field(0, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
     memory_gb: float = Field(gt=0)  # main memory, in gigabytes
+    gpu_model: str = ""  # only cards of this model, as Ray names it (`H100`, `A100`); empty: any
+    silent_minutes: float = Field(10, gt=0)  # a worker without a heartbeat for so long is ended, its node tried again
 
 
 class Archive(Frozen):

@@ -19,7 +19,7 @@ from urllib.error import HTTPError, URLError
 
 from humanize import naturalsize
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.vision.reading import make_room
 
 ATTEMPTS = 5  # a download is given up after so many attempts in a row without a new byte
@@ -84,7 +84,9 @@ def unpack(archive: Path, folder: Path) -> None:
             entry.rename(folder / entry.name)
     except BROKEN as error:
         archive.unlink()  # the next command would find it and fail in the same way
-        raise BenchmarkError(f"{archive}: cannot be unpacked ({error}); the file was deleted") from error
+        raise BenchmarkError(
+            f"{archive}: cannot be unpacked ({one_line(error)[:200]}); the file was deleted"
+        ) from error
     except OSError as error:
         raise BenchmarkError(f"{archive}: cannot be unpacked ({error})") from error
     finally:

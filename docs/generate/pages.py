@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 API = {  # page -> module, or package: all of its modules
     "api": "benchmark.api",
+    "interface": "benchmark.interface",
     "synthetic": "benchmark.synthetic",
     "vision": "benchmark.vision",
     "parts": "methods.parts",

@@ -11,7 +11,6 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,13 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors import safe_open
 from safetensors.numpy import load
 
+from benchmark import sources
 from benchmark.files import Folder, file_name
 from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.text import ipc_text
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
+CONFIGS = sources.ROOT / "configs" / "datasets"
 VERSION = 1  # raise it when sheets change
 CLASSES, IMAGES = 10, 10  # rows and columns of a sheet, at most
 SMALLEST, LARGEST = 32, 96  # pixels of a side of an image on a sheet
@@ -82,8 +82,9 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
 @cache
 def class_names(dataset: str) -> tuple[str, ...]:
     """Return the names of the classes from the dataset's YAML file, () where it has none."""
-    path = CONFIGS / f"{dataset}.yaml"
-    names = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path.exists() else None
+    paths = (folder / f"{dataset}.yaml" for folder in (CONFIGS, *sources.subfolders("configs/datasets")))
+    path = next((path for path in paths if path.exists()), None)
+    names = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path else None
     return tuple(names.values()) if isinstance(names, dict) else tuple(names or ())
 
 

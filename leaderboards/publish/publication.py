@@ -24,8 +24,9 @@ from benchmark.identity import ancestors, parents_of
 from benchmark.record import fault, sealed
 from leaderboards import report
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
-from leaderboards.results import leaderboard, records
+from leaderboards.results import leaderboard, records, versions
 from leaderboards.results.axes import CELL, axis_values
+from leaderboards.results.cells import REPRODUCED, SUBMITTED, TIER
 from leaderboards.results.columns import Columns, columns_json, merged_columns, parse_columns
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
 
@@ -112,7 +113,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
             },
             records=by_key,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise BenchmarkError(
             f"{root}: damaged ({error!r}); restore it by `git checkout {root}`, or remove it and publish again"
         ) from error
@@ -173,15 +174,22 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     """Return an earlier publication with the results of a run added.
 
     Of a cell that both have, the run's is kept; of a record that both have, the earlier one, with which the run's must
-    agree. An earlier publication of another version of the suite is dropped.
+    agree. Of a dataset that the run has measured, earlier cells are dropped where they are of another version of the
+    suite or of an older version of the evaluation; other datasets stay as they are.
 
     Raises:
         Faults: the results do not agree, or records name a path or the host of a machine.
     """
-    same_version = earlier is not None and earlier.version == new.version
-    old = earlier if earlier and same_version else replace(new, notes=(), cells=(), records={})
-    old_cells = {axis_values(cell, CELL): cell for cell in old.cells}
-    cells = [_better(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in new.cells]
+    old = earlier or replace(new, notes=(), cells=(), records={})
+    newest, before = versions.by_dataset(new.cells, new.records), versions.by_dataset(old.cells, old.records)
+    stays = {
+        dataset
+        for dataset, version in before.items()
+        if dataset not in newest or (old.version == new.version and version == newest[dataset])
+    }
+    old_cells = {axis_values(cell, CELL): cell for cell in old.cells if cell["dataset"] in stays}
+    added = [cell for cell in new.cells if cell["dataset"] in newest or cell["dataset"] not in stays]
+    cells = [_better(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in added]
     cells += old_cells.values()
     measured = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
     cells = [cell for cell in cells if cell["dataset"] in measured]
@@ -217,7 +225,10 @@ def files(publication: Publication) -> dict[str, bytes]:
 
 def _page(publication: Publication, tables: Sequence[str]) -> bytes:
     """Return a page of Markdown with all tables of a publication; code hosts show it beside the files."""
-    facts = f"Suite `{publication.suite}`, version {publication.version}. {' '.join(publication.notes)}".strip()
+    made_by = versions.text(publication.cells, publication.records)
+    facts = (
+        f"Suite `{publication.suite}`, version {publication.version}. {' '.join([made_by, *publication.notes])}".strip()
+    )
     return "\n".join([f"# {publication.title}\n", f"{facts}\n", *tables]).encode()
 
 
@@ -261,6 +272,7 @@ def _without_curves(record: Record) -> Record:
 def _published_cell(cell: Record, verified: Records) -> Record:
     """Return a cell with those of its nodes that are verified, or without nodes where it is not finished."""
     nodes = {stage: keys_of(cell, stage) for stage in cell.get("nodes") or {}}
+    cell = {**cell, TIER: SUBMITTED} if cell.get("outside") else cell
     if nodes.get("evaluate") and all(key in verified for stage in STAGES for key in nodes.get(stage, [])):
         nodes = {stage: [key for key in keys if key in verified] for stage, keys in nodes.items()}
         return {**cell, "skipped": None, "nodes": nodes}
@@ -270,4 +282,6 @@ def _published_cell(cell: Record, verified: Records) -> Record:
 
 def _better(new: Record, old: Record | None) -> Record:
     """Return the newer of two cells, but never a cell without a number in place of one with a number."""
-    return old if old and not keys_of(new, "evaluate") else new
+    if old and not keys_of(new, "evaluate"):
+        return old
+    return {**new, TIER: REPRODUCED} if old and old.get(TIER) == SUBMITTED and new.get(TIER) != SUBMITTED else new

@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError
 from leaderboards.publish.publication import Publication
-from leaderboards.results import scores, variants
+from leaderboards.results import scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import CONTROL
@@ -64,6 +64,7 @@ def results_text(publication: Publication) -> str:
     text = typeset.to_markdown(layout.to_sheet(_table(rows, publication))).decode()
     devices = sorted({device for device in rows["device"] if device})
     facts = f"Measured on {', '.join(devices)}. " if devices else ""
+    facts += f"{versions.text(publication.cells, publication.records)} "
     notes = "".join(f"{note} " for note in publication.notes)
     path = f"leaderboards/published/{publication.suite}"
     return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{path}]({path}).\n"

@@ -51,6 +51,8 @@ CELL_COLUMNS = [
     "student_steps",  # optimiser steps of the student
     "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
+TIER = "tier"  # of a published cell; the column is there where a cell has one
+SUBMITTED, REPRODUCED = "submitted", "reproduced"  # run by its authors, with verified records; run again here since
 OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
 BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]
 INTEGERS = ["ipc", "teacher", "draw", "seed", "student_steps", *BYTES]
@@ -60,12 +62,12 @@ CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per cell, datasets in the order of the manifest.
 
-    Columns are `CELL_COLUMNS`, and `OUTSIDE` where a cell needs such files; accuracies in percent, times in seconds,
+    Columns are `CELL_COLUMNS`, and `OUTSIDE` and `TIER` where a cell has them; accuracies in percent, times in seconds,
     memory in 10**6 bytes. Times and bytes are sums over the nodes of a stage, empty until all of them are done. Memory,
     device and precision are those of all stages but the teacher's, because a teacher is no part of a method's cost.
     """
     rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
-    columns = [*CELL_COLUMNS, *([OUTSIDE] if any(row[OUTSIDE] for row in rows) else [])]
+    columns = [*CELL_COLUMNS, *(name for name in (OUTSIDE, TIER) if any(row[name] for row in rows))]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
     keys = frame.assign(
@@ -131,6 +133,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
         OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
+        TIER: cell.get(TIER) or "",
     }
 
 

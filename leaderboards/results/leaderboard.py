@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.cells import BYTES, OUTSIDE, appearance, ipc_order, joined
+from leaderboards.results.cells import BYTES, OUTSIDE, REPRODUCED, SUBMITTED, TIER, appearance, ipc_order, joined
 from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
@@ -51,6 +51,10 @@ LEADERBOARD_COLUMNS = [
     "student_steps",
     "repeats",
 ]
+TIERS = {
+    SUBMITTED: "Submitted: run by their authors, with verified records; not run again here",
+    REPRODUCED: "Reproduced: submitted by their authors, and run again here",
+}
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the worst first
 FROM_METHOD = (
     "role",
@@ -130,7 +134,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
     numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
     groups = numbers.groupby(["suite", *ROW], sort=False)
-    outside = [OUTSIDE] if OUTSIDE in cells else []
+    marks = [name for name in (OUTSIDE, TIER) if name in cells]
     board = groups.agg(
         top1_mean=("top1", "mean"),
         top1_std=("top1", "std"),
@@ -139,7 +143,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         cells=("status", "size"),
         teachers=("teacher_keys", _teachers),
         **{name: (name, joined) for name in ("device", "precision")},
-        **{name: (name, "max") for name in (*FROM_METHOD, *outside)},  # cells without a record have ""
+        **{name: (name, "max") for name in (*FROM_METHOD, *marks)},  # cells without a record have ""
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]
@@ -153,7 +157,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     places = board[["dataset", "student", "protocol"]].itertuples(index=False, name=None)
     board["repeats"] = [repeated.get(place, "") for place in places]
     board["reference_source"] = [source for _, source in published]
-    return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *outside]]
+    return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *marks]]
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -185,6 +189,9 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
             yield heading, lines
     if lines := _outside(board):
         yield "From outside of this benchmark", lines
+    for tier, heading in TIERS.items():
+        if TIER in board and (board[TIER] == tier).any():
+            yield heading, [_listed(board.loc[board[TIER] == tier, "method"])]
     missing = int((board["status"] == "missing").sum())
     if missing:
         command = f"`python -m benchmark run --suite {suite}`"

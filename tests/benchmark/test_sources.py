@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from benchmark.plan import discovery
 from benchmark.plan.contents import descriptions
 from benchmark.sources import ENVIRONMENT, ROOT
 from leaderboards import report
+from leaderboards.publish import publication, verify
 
 METHOD = '''"""Stripes: nothing but stripes."""
 
@@ -135,11 +138,15 @@ def test_a_run_marks_what_comes_from_outside(folder):
     suite = {"version": 1, "title": "Own", "blocks": [{**block, "protocols": ["harder"], "seeds": 1}]}
     (folder / "configs" / "suites").mkdir()
     (folder / "configs" / "suites" / "own.yaml").write_text(yaml.safe_dump(suite))
-    words = ["run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmark", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder.parent, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+
+    def command(*words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        line = [sys.executable, "-m", "benchmark", *words]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, cwd=folder.parent, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    shown = command("run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu")
     records = [json.loads(path.read_text()) for path in Path("runs").glob("*/record.json")]
     marked = {(record["stage"], *record["provenance"]["outside"]) for record in records}
     assert ("distill", "configs/datasets/numerals.yaml", "methods/stripes.py") in marked
@@ -147,6 +154,23 @@ def test_a_run_marks_what_comes_from_outside(folder):
     board = report.summarise("runs", "own").leaderboard.set_index("method")["outside"]
     assert board["noise"] == "configs/datasets/numerals.yaml, configs/protocols/harder.yaml"
     assert board["stripes"] == f"{board['noise']}, methods/stripes.py"
-    assert "From outside of this benchmark" in done.stdout
-    assert "methods/stripes.py: stripes" in done.stdout
+    assert "From outside of this benchmark" in shown
+    assert "methods/stripes.py: stripes" in shown
     assert "From outside of this benchmark" in Path("runs/leaderboards/own/index.html").read_text()
+
+    command("submit", "--suite", "own", "--extra", "own", "own.zip")
+    with zipfile.ZipFile("own.zip") as archive:
+        archive.extractall("clone")
+    clone = Path("clone")
+    for name in ("methods/stripes.py", "configs/datasets/numerals.yaml", "configs/protocols/harder.yaml"):
+        assert (clone / name).read_bytes() == (folder / name).read_bytes()
+    published = publication.read("own", clone / "leaderboards" / "published")
+    assert {cell["tier"] for cell in published.cells} == {"submitted"}
+    assert publication.differing("own", publication.files(published), clone / "leaderboards" / "published") == []
+    assert not list(verify.mismatches(published.records))
+    assert "Submitted: run by their authors" in (clone / "leaderboards/published/own/README.md").read_text()
+    sets = {path.parent.name: path.read_bytes() for path in clone.glob("sets/*/images.safetensors")}
+    assert sets == {key: Path(f"runs/{key}/images.safetensors").read_bytes() for key in sets} and len(sets) == 2
+
+    again = replace(published, cells=tuple({**cell, "tier": "", "outside": []} for cell in published.cells))
+    assert {cell["tier"] for cell in publication.merged(published, again).cells} == {"reproduced"}

@@ -296,11 +296,11 @@ def run(folder: Path, seed: int, done: Callable[[dict[str, Row]], bool]) -> dict
     chaos = Chaos(folder, seed)
     chaos.record_flips(FLIPS_OF_RECORDS)
     while True:
-        for _ in range(2):
+        for _ in range(3):
             chaos.killed("kill at an operation", chaos.kill_at_operation)
             chaos.killed("kill at a time", chaos.kill_at_time)
         chaos.killed("full disk", chaos.full_disk)
-        for _ in range(25):
+        for _ in range(8):
             chaos.damage()
         chaos.many_drivers()
         if done(chaos.rows):

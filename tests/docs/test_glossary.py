@@ -36,7 +36,7 @@ RETIRED = {  # a word that named a thing before -> the word of the glossary
 RETIRED_COLUMNS = RETIRED | {"recipe": "hyperparameters"}
 CELL = {  # what the manifest says of a cell
     *("dataset", "ipc", "method", "base", "overrides", "role", "protocol", "student"),
-    *("teacher", "draw", "seed", "skipped", "nodes", "cut"),
+    *("teacher", "draw", "seed", "skipped", "nodes", "cut", "outside", "tier"),
 }
 
 

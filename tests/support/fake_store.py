@@ -131,7 +131,7 @@ def identity(cell: dict, stage: str) -> dict:
     params = {"distill": {"iterations": 1000, "regulariser_weight": 10.0, **cell["overrides"]}}
     component = {
         "name": cell["base"] if stage == "distill" else "accuracy",
-        "version": 1,
+        "version": cell.get("evaluation", 1) if stage == "evaluate" else 1,
         "params": params.get(stage, {"schedule": {"epochs": 300}}),
     }
     return {"stage": stage, "component": component, "dataset": {"name": cell["dataset"]}, "seed": cell["seed"]}

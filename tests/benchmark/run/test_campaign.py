@@ -16,6 +16,7 @@ from engine import campaign, finish, suite_file
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
 from benchmark.plan.suite import Selection
+from benchmark.record import SEAL
 from benchmark.run.campaign import merged
 from benchmark.run.runner import Event
 from leaderboards import report
@@ -106,7 +107,9 @@ class TestManifest:
     def manifest(self, folder, *blocks, **changes) -> dict:
         found = campaign(folder, *blocks, **changes)
         found.write_manifest()
-        return found.store.read_json("leaderboards/tiny/manifest.json")
+        manifest = found.store.read_json("leaderboards/tiny/manifest.json")
+        del manifest[SEAL]
+        return manifest
 
     def cells(self, manifest: dict) -> set[tuple]:
         return {(cell["method"], cell["ipc"], cell["seed"]) for cell in manifest["cells"]}
@@ -165,6 +168,14 @@ class TestManifest:
         whole = self.manifest(tmp_path)
         (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text('{"suite": "ti')
         assert self.manifest(tmp_path) == whole
+
+    def test_a_manifest_that_was_altered_is_written_anew(self, tmp_path):
+        whole = self.manifest(tmp_path, selection=Selection(seeds=2))
+        path = tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json"
+        path.write_text(path.read_text().replace('"seed": 1', '"seed": 9'))
+        with pytest.raises(BenchmarkError, match=r"manifest\.json is damaged: run"):
+            board(tmp_path)
+        assert self.manifest(tmp_path, selection=Selection(seeds=2)) == whole
 
 
 def test_wrong_names_of_a_selection_come_at_once(tmp_path):

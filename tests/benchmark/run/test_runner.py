@@ -16,9 +16,11 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import runner as running
+from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.queue import RETRIES, Event, Queue
-from benchmark.run.runner import RayRunner, SerialRunner
+from benchmark.run.runner import RayRunner, SerialRunner, machine_of, needs_here
+from benchmark.run.store import Store
 
 NOWHERE = NodeOptions("nowhere", "nowhere")
 
@@ -175,6 +177,22 @@ def deadly():
     return run  # Ray pickles an inner function by value: workers cannot import this file
 
 
+def stopping():
+    """Return a substitute for `execute` in a worker: in its first attempt, it stops after its first heartbeat."""
+
+    def run(key: str, identity: dict, options: NodeOptions) -> Outcome:
+        import signal
+
+        mark = Path(options.runs) / "stopped"
+        if not mark.exists():
+            mark.touch()
+            Heartbeat(Store(options.runs), key, options.owner)(0, 1, {})
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return Outcome(key, "done")
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def cluster():
     if find_spec("ray") is None:
@@ -212,6 +230,14 @@ class TestRayRunner:
         (failed,) = [event for event in events if event.status == "failed"]
         assert "WorkerCrashedError" in failed.message
         assert "\n" not in failed.message
+        assert Store(str(tmp_path)).read_json("dies/error.json")["message"] == failed.message
+
+    def test_a_worker_that_is_stopped_is_ended_and_its_node_tried_again(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr("benchmark.run.silence.LOOK", 0.5)
+        monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(stopping()))
+        events = list(cluster.run(graph(node("a", needs=Needs(silent_seconds=3))), NodeOptions(str(tmp_path), "data")))
+        assert words(events) == ["a started", "a retried", "a started", "a done"]
+        assert "WorkerCrashedError" in events[1].message
 
     def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, cluster, monkeypatch):
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(report_device()))
@@ -234,7 +260,18 @@ class TestRayRunner:
 
     def test_more_processors_than_there_are_is_as_many_as_there_are(self, cluster):
         most = max(machine.cpus for machine in cluster.machines)
-        assert cluster._needs_here(node("a", needs=Needs(cpus=999))).cpus == most
+        assert needs_here(node("a", needs=Needs(cpus=999)), cluster.machines).cpus == most
+
+    def test_only_a_machine_with_the_right_card_will_do(self):
+        machines = [
+            machine_of({"Resources": {"CPU": 8.0, "GPU": 2.0}, "Labels": {"ray.io/accelerator-type": "A100"}}),
+            machine_of({"Resources": {"CPU": 8.0, "memory": 2.0**33}}),
+        ]
+        assert machines == [Needs(8, 2.0, 0.0, "A100"), Needs(8, 0.0, 8.0)]
+        needs = Needs(4, 0.5, 0.0, "A100")
+        assert needs_here(node("a", needs=needs), machines) == needs
+        with pytest.raises(BenchmarkError, match=r"0\.5 GPUs of the model H100 and"):
+            needs_here(node("a", needs=Needs(4, 0.5, 0.0, "H100")), machines)
 
     def test_tasks_on_a_graphics_card_end_their_process(self, cluster):
         assert cluster.gpu_task._default_options["max_calls"] == 1

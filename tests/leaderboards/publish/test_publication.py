@@ -263,11 +263,11 @@ class TestAdding:
         assert words in line
 
     @pytest.mark.parametrize("top1", [float("nan"), float("inf"), -500.0])
-    def test_what_is_no_accuracy_disagrees(self, run, place, tmp_path, top1):
+    def test_what_is_no_accuracy_is_refused(self, run, place, tmp_path, top1):
         publish(run)
         other = Run(str(tmp_path / "other"))
         other.done(other.cell(method="wmdd"), top1)
-        with pytest.raises(Faults, match="with the same identity"):
+        with pytest.raises(Faults, match="is damaged; run again"):
             publish(other)
 
     def test_a_closure_has_all_that_a_record_stands_on(self):
@@ -350,7 +350,7 @@ class TestReadme:
         )
         assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "1.0", "33.0"]
         assert [value.split(" ")[0] for value in rows[4][1:]] == ["99.0", "\N{EN DASH}", "\N{EN DASH}"]
-        assert "Measured on a GPU. Two cores." in text
+        assert "Measured on a GPU. Version 1 of the evaluation. Two cores." in text
 
     def test_the_block_has_every_contestant_variants_too(self, run, place):
         """wmdd+real is a variant whose base is in the suite; a series of one number has a table of its own."""
@@ -381,3 +381,35 @@ class TestReadme:
         text = "<!-- results: main -->\n<!-- /results -->"
         with pytest.raises(BenchmarkError, match=r"markers for results of 'main', which has none published"):
             readme.filled(text, {})
+
+
+class TestVersions:
+    """Results of two versions of the evaluation never stand in one row."""
+
+    @staticmethod
+    def version(run: Run, dataset: str, version: int, teachers: int, top1: float) -> None:
+        for seed in range(2):
+            nodes = {stage: [key_of({"of": [stage, dataset, version, seed]})] for stage in records.STAGES}
+            extra = {"dataset": dataset, "evaluation": version, "nodes": nodes}
+            run.done(run.cell(seed=seed, teacher=seed if teachers > 1 else 0, **extra), top1 + seed)
+
+    @pytest.mark.parametrize("suite_version", [1, 2])
+    def test_a_new_version_replaces_the_dataset_that_it_measured_and_leaves_the_others(
+        self, place, tmp_path, suite_version
+    ):
+        old, new = Run(str(tmp_path / "old")), Run(str(tmp_path / "new"), suite_version)
+        self.version(old, "digits", 1, 1, 60.0)
+        self.version(old, "imagenette64", 1, 1, 30.0)
+        publish(old)
+        self.version(new, "digits", 2, 2, 80.0)
+        for seed in range(2):
+            new.cell(dataset="imagenette64", seed=seed, teacher=seed)
+        found = publish(new)
+        cells = found.results.report.cells
+        assert cells[cells["dataset"] == "digits"]["top1"].tolist() == [80.0, 81.0]
+        assert cells[cells["dataset"] == "imagenette64"]["top1"].tolist() == [30.0, 31.0]
+        assert "Version of the evaluation: 2 on digits, 1 on imagenette64." in (place / "README.md").read_text()
+
+    def test_one_version_is_said_once(self, run, place):
+        publish(run)
+        assert "Version 1 of the evaluation." in (place / "README.md").read_text()

@@ -1,0 +1,293 @@
+"""The benchmark from Python: evaluate a set, distill one, run a suite, read a leaderboard.
+
+    from benchmark import distill, evaluate
+
+    images = distill("random_real", "digits", ipc=10)
+    result = evaluate(images, dataset="digits", ipc=10, protocol="hard")
+    print(result)
+
+Everything runs in this process and goes into an ordinary store (``runs``), so nothing is computed twice, and the
+command line sees the same results. A mistake raises `benchmark.errors.BenchmarkError`, whose text says the remedy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal, TypedDict, Unpack
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmark import sources
+from benchmark.api import SyntheticSet
+from benchmark.errors import BenchmarkError, unknown
+from benchmark.formats import artifact as artifacts
+from benchmark.identity import ancestors
+from benchmark.plan.graph import Plan
+from benchmark.plan.suite import Selection, Suite
+from benchmark.run.campaign import Campaign, RunOptions, connect, open_campaign
+from benchmark.run.runner import Runner, SerialRunner
+from benchmark.run.stages import IMAGES
+from benchmark.vision import datasets
+from leaderboards import report as reports
+from leaderboards.publish import publication
+from leaderboards.results.records import keys_of
+
+NAME = "python"  # the suite that holds what is evaluated and distilled from Python
+ROLES = ("control", "floor", "bound")
+
+
+class Options(TypedDict, total=False):
+    """How nodes are run.
+
+    Attributes:
+        runs: the store, ``runs`` by default.
+        data: the data directory, ``data`` by default.
+        device: ``auto`` takes a graphics card where there is one.
+        runner: ``serial``; of a whole suite, ``ray`` runs nodes in parallel.
+        ray: ``local``, ``auto`` or the address of a cluster.
+    """
+
+    runs: str
+    data: str | Path
+    device: Literal["auto", "cpu", "cuda"]
+    runner: Literal["serial", "ray"]
+    ray: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean accuracy of a set minus that of a published control, in percent points, with its 95 % interval.
+
+    The interval is Welch's; None where one of both has a single seed.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        """Return it as text."""
+        interval = "" if self.low is None else f" [{self.low:+.1f}, {self.high:+.1f}]"
+        return f"{self.value:+.1f}{interval}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the evaluation of a set gave.
+
+    Attributes:
+        top1: accuracy in percent, one per seed.
+        controls: by method, the difference from the published results of random real images, noise and the full set
+            under the same protocol and student; {} where none are published.
+        records: of the evaluations, as in the store.
+    """
+
+    top1: tuple[float, ...]
+    controls: Mapping[str, Difference]
+    records: tuple[Mapping[str, Any], ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy in percent."""
+        return fmean(self.top1)
+
+    def __str__(self) -> str:
+        """Return the accuracy and the differences as text."""
+        deviation = f" ± {stdev(self.top1):.1f}" if len(self.top1) > 1 else ""
+        lines = [f"top-1 {self.mean:.1f}{deviation} % ({len(self.top1)} seeds)"]
+        return "\n".join([*lines, *(f"  against {name} (published): {gap}" for name, gap in self.controls.items())])
+
+
+def evaluate(
+    images: SyntheticSet | Tensor | np.ndarray[Any, Any],
+    labels: Tensor | Sequence[int] | np.ndarray[Any, Any] | None = None,
+    *,
+    dataset: str,
+    ipc: int,
+    protocol: str = "standard",
+    student: str | None = None,
+    seeds: int = 1,
+    **options: Unpack[Options],
+) -> Result:
+    """Train students on a distilled set, and test them.
+
+    Args:
+        images: the set, or its images [N, C, H, W]: uint8, or float in [0, 1].
+        labels: the class of every image, int [N], or soft labels, float [N, classes]; None where ``images`` has them.
+        dataset: the dataset that the set replaces.
+        ipc: images per class of the set.
+        protocol: how the set is labelled and the student is trained.
+        student: the network; None: that of the dataset's teacher.
+        seeds: number of seeds of labels and student.
+        options: see `Options`.
+
+    Raises:
+        BenchmarkError: the set is none of this dataset and IPC, a name is unknown, or a node failed.
+    """
+    sources.add(())
+    run_options = _run_options(options)
+    config = datasets.load_dataset(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "set.safetensors"
+        _as_set(images, labels).save(path)
+        artifact = artifacts.read(path, config, datasets.info(config, run_options.data), ipc)
+    arch = student or config.teacher.arch
+    suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
+    name = f"set {artifact.checksum[:8]}"
+    entry = artifacts.suite_entry(artifact, name, suite)
+    campaign = open_campaign(suite, artifacts.selection(entry, dataset, ipc, seeds=seeds), run_options)
+    campaign = artifacts.store_artifact(campaign, artifact)
+    _run(campaign, SerialRunner(), campaign.plan)
+    keys = [key for planned in campaign.plan.cells for key in planned.nodes["evaluate"]]
+    records = tuple(record for key in keys if (record := campaign.store.record(key)))
+    top1 = tuple(float(record["metrics"]["top1"]) for record in records)
+    return Result(top1, _controls(top1, dataset, ipc, protocol, arch), records)
+
+
+def distill(
+    method: str,
+    dataset: str,
+    ipc: int,
+    *,
+    draw: int = 0,
+    hyperparameters: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> SyntheticSet:
+    """Return a distilled set; it is computed where the store does not have it.
+
+    Args:
+        method: the method.
+        dataset: the dataset.
+        ipc: images per class.
+        draw: the seed of the set.
+        hyperparameters: values that replace those of the method's recipe.
+        options: see `Options`.
+
+    Raises:
+        BenchmarkError: a name or hyperparameter is unknown, the dataset is not on disk, or a node failed.
+    """
+    sources.add(())
+    entry: Any = method
+    if hyperparameters:
+        entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters)}
+    arch = datasets.load_dataset(dataset).teacher.arch
+    suite = _suite(dataset, ipc, entry, arch, "hard", draw + 1)
+    campaign = open_campaign(suite, Selection(datasets=(dataset,)), _run_options(options))
+    planned = campaign.plan.cells[draw]
+    if planned.skipped:
+        raise BenchmarkError(f"{method} on {dataset} at IPC {ipc}: {planned.skipped}")
+    _run(campaign, SerialRunner(), campaign.plan, planned.nodes["distill"])
+    return SyntheticSet.merge(
+        [SyntheticSet.load(campaign.store.folder(key) / IMAGES) for key in planned.nodes["distill"]]
+    )
+
+
+def run_suite(
+    suite: str = "main",
+    *,
+    selection: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> pd.DataFrame:
+    """Compute what the store lacks of a suite, write its report, and return its leaderboard.
+
+    Args:
+        suite: name of a suite, or the path of its file.
+        selection: the values to run by axis, as in ``{"datasets": ["digits"], "methods": ["wmdd"], "seeds": 1}``; the
+            names are those of the options of the command line. None: all.
+        options: see `Options`.
+
+    Raises:
+        BenchmarkError: the suite or a name is wrong. A node that fails is a row with its reason, and no error.
+    """
+    sources.add(())
+    run_options = _run_options(options)
+    campaign = open_campaign(suite, Selection(**(selection or {})), run_options)
+    if campaign.todo:
+        for _ in campaign.run(connect(run_options)[0]):
+            pass
+    else:
+        campaign.write_manifest()
+    return reports.build(run_options.runs, campaign.plan.suite.name).leaderboard
+
+
+def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFrame:
+    """Return a leaderboard: one row per dataset, IPC, method, protocol and student.
+
+    Args:
+        suite: name of a suite.
+        runs: a store into which the suite has been run; None: the published results.
+
+    Raises:
+        BenchmarkError: there are no such results.
+    """
+    if runs is not None:
+        return reports.summarise(runs, suite).leaderboard
+    published = publication.read(suite)
+    if published is None:
+        raise BenchmarkError(f"{unknown('published suite', suite, publication.suites())}; runs='runs' reads a store")
+    return published.results.report.leaderboard
+
+
+def _run_options(options: Options) -> RunOptions:
+    return RunOptions(**{"runner": "serial", **options, "data": Path(options.get("data", "data"))})
+
+
+def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, seeds: int) -> Suite:
+    """Return a suite of one method."""
+    axes = {"datasets": [dataset], "ipc": [ipc], "methods": [method], "students": [student], "protocols": [protocol]}
+    block = {**axes, "seeds": seeds}
+    return Suite.model_validate({"name": NAME, "version": 1, "title": "From Python", "blocks": [block]})
+
+
+def _as_set(images: Any, labels: Any) -> SyntheticSet:
+    if isinstance(images, SyntheticSet):
+        return images
+    if labels is None:
+        raise BenchmarkError("labels: needed beside images; give one class per image")
+    pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
+    pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
+    return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
+
+
+def _run(campaign: Campaign, runner: Runner, plan: Plan, keys: Iterable[str] = ()) -> None:
+    """Run the nodes of a plan that are not done, or only some of them with all that they need.
+
+    Raises:
+        BenchmarkError: a node failed.
+    """
+    campaign.store.open()
+    needed = ancestors(keys, lambda key: plan.nodes[key].parents) or set(plan.nodes)
+    todo = {key: node for key, node in campaign.todo.items() if key in needed}
+    for event in runner.run(todo, campaign.node_options):
+        if event.status == "failed":
+            raise BenchmarkError(f"{event.node.stage} {event.node.title} failed: {event.message}")
+
+
+def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, student: str) -> dict[str, Difference]:
+    """Return the differences from the published rows of the methods that are not compared, but compared with."""
+    values: dict[str, dict[str, float]] = {}  # accuracy by key, by method
+    for suite in publication.suites():
+        published = publication.read(suite)
+        for cell in published.cells if published else ():
+            axes = (cell["dataset"], cell["protocol"], cell["student"])
+            if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:
+                for key in keys_of(cell, "evaluate"):
+                    values.setdefault(cell["method"], {})[key] = published.records[key]["metrics"]["top1"]
+    return {name: _difference(top1, list(others.values())) for name, others in values.items()}
+
+
+def _difference(one: Sequence[float], other: Sequence[float]) -> Difference:
+    from scipy import stats
+
+    gap = fmean(one) - fmean(other)
+    if min(len(one), len(other)) < 2:
+        return Difference(gap, None, None)
+    interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    return Difference(gap, float(interval.low), float(interval.high))

@@ -1,0 +1,62 @@
+"""A submission: one archive with everything that a pull request needs, and the distilled sets beside it.
+
+Unpacked at the root of the repository, it adds the published files of the suite and the files of its authors (a method,
+a dataset, ...). ``report --check`` then verifies identities and checksums and computes all tables again.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError
+from benchmark.files import Folder, write_atomically
+from leaderboards.publish.publication import Publication, files
+from leaderboards.results.records import keys_of
+
+STEPS = """# Submission to suite {suite}
+
+{cells} cells, {records} records. Tier: submitted (run by its authors; the records are verified).
+
+1. Unpack this archive at the root of a clone of the repository, on a new branch.
+2. `python -m benchmark report --check` verifies the records and computes the tables again.
+3. Commit everything but `sets/` and this file, and open a pull request; attach this archive to it.
+4. Who wants to run it again: `python -m benchmark run --suite {suite}`; `sets/KEY/` are the distilled sets.
+"""
+
+
+def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], path: Path) -> list[str]:
+    """Write a submission and return the names in the archive.
+
+    Args:
+        publication: the results, verified.
+        store: holds the distilled sets.
+        sources: the files of the authors by their names in the repository.
+        path: of the archive.
+
+    Raises:
+        BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
+    """
+    contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in files(publication).items()}
+    contents |= {name: source.read_bytes() for name, source in sources.items()}
+    counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
+    contents["SUBMISSION.md"] = STEPS.format(**counts).encode()
+    sets = dict.fromkeys(key for cell in publication.cells for key in keys_of(cell, "distill"))
+    names = [f"{key}/{name}" for key in sets if key in publication.records for name in _files(publication, key)]
+    try:
+        with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in contents.items():
+                archive.writestr(name, data)
+            for name in names:
+                data = store.read_file(name)
+                if data is None:
+                    raise BenchmarkError(f"{store.address(name)}: is missing; a submission has all distilled sets")
+                archive.writestr(f"sets/{name}", data)
+    except OSError as error:
+        raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
+    return [*contents, *(f"sets/{name}" for name in names)]
+
+
+def _files(publication: Publication, key: str) -> list[str]:
+    return list(publication.records[key].get("files", {}))

@@ -1,0 +1,27 @@
+"""Which version of the evaluation made the results of a dataset: results of two versions cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from leaderboards.results.records import Record, keys_of
+
+
+def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[str, int]:
+    """Return the newest version of the evaluators whose results the cells of each dataset have."""
+    versions = dict[str, int]()
+    for cell in cells:
+        for key in keys_of(cell, "evaluate"):
+            if key in records:
+                version = int(records[key]["identity"]["component"]["version"])
+                versions[cell["dataset"]] = max(version, versions.get(cell["dataset"], 0))
+    return versions
+
+
+def text(cells: Iterable[Record], records: Mapping[str, Record]) -> str:
+    """Return the versions as a sentence, "" without results."""
+    versions = by_dataset(cells, records)
+    if len(set(versions.values())) == 1:
+        return f"Version {next(iter(versions.values()))} of the evaluation."
+    parts = ", ".join(f"{version} on {dataset}" for dataset, version in versions.items())
+    return f"Version of the evaluation: {parts}." if parts else ""

@@ -1,0 +1,90 @@
+"""What a run says: what will happen, rows as they are complete, where a method failed, and the table after Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from engine import suite_file
+
+from benchmark import __version__
+from benchmark.cli import main
+from benchmark.run import runner
+from benchmark.sources import ENVIRONMENT
+
+BROKEN = '''"""Fails."""
+
+from methods.noise import Noise
+
+
+class Broken(Noise):
+    """Fails at once: ``1 / 0``."""
+
+    def distill(self, data, unit, context):
+        """Fail."""
+        return 1 / 0
+'''
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty folder; returns exit status and output."""
+    import methods
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ENVIRONMENT, "")
+    monkeypatch.setattr(methods, "__path__", list(methods.__path__))
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    yield run
+    sys.modules.pop("methods.broken", None)
+
+
+def words_of(folder: Path, *methods: str) -> list[str]:
+    suite = suite_file(folder, {"methods": list(methods), "seeds": 2})
+    return ["run", "-s", suite, "-r", "runs", "--runner", "serial", "--device", "cpu"]
+
+
+def test_the_version(command):
+    assert command("--version") == (0, f"distillation-benchmark {__version__}\n")
+
+
+def test_a_run_says_what_happens(command, tmp_path):
+    (tmp_path / "own" / "methods").mkdir(parents=True)
+    (tmp_path / "own" / "methods" / "broken.py").write_text(BROKEN)
+    words = [*words_of(tmp_path, "noise"), "-m", "noise,broken", "-e", "own", "--no-report", "--verbose"]
+    status, shown = command(*words)
+    assert status == 1
+    first, *lines = shown.splitlines()
+    assert first == (
+        "suite tiny version 1 · datasets: digits · cpu, float32 · 4 of 4 cells, 12 of 12 nodes to do, time unknown"
+    )
+    (row,) = [line for line in lines if line.endswith("noise  (digits, IPC 1, hard, test_resnet)")]
+    assert "±" in row
+    (failure, _) = [line for line in lines if "broken draw" in line and " failed" in line]
+    assert f"ZeroDivisionError: division by zero ({tmp_path}/own/methods/broken.py:11 in distill)" in failure
+    traceback = next(Path(line.split(": ")[1]) for line in lines if "full traceback" in line)
+    assert "return 1 / 0" in traceback.read_text()
+    assert "    return 1 / 0" in lines, "because of --verbose"
+    assert not Path("runs/leaderboards/tiny/leaderboard.csv").exists(), "because of --no-report"
+
+
+def test_an_interruption_prints_the_table_as_far_as_it_is(command, tmp_path, monkeypatch):
+    execute = runner.execute
+
+    def interrupted(key, identity, options):
+        if identity["component"]["name"] == "random_real":
+            raise KeyboardInterrupt
+        return execute(key, identity, options)
+
+    monkeypatch.setattr(runner, "execute", interrupted)
+    status, shown = command(*words_of(tmp_path, "noise", "random_real"))
+    assert status == 130
+    after = shown[shown.index("interrupted: 6 of 12 nodes are done") :]
+    assert any(line.split()[:2] == ["1", "noise"] for line in after.splitlines()), after

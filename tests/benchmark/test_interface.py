@@ -1,0 +1,97 @@
+"""The benchmark from Python: cheap to import, and the same results as the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import benchmark
+from benchmark.config_files import CONFIGS
+from benchmark.errors import BenchmarkError, Faults
+from benchmark.interface import Difference, Result, _difference
+
+ROOT = CONFIGS.parent
+NOTEBOOK = ROOT / "docs" / "first_results.ipynb"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_import_is_cheap_and_names_what_there_is():
+    script = "import benchmark, sys; print(sorted({'torch', 'pandas', 'pydantic'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+        benchmark.evalute  # noqa: B018
+    assert all(callable(getattr(benchmark, name)) for name in benchmark.__all__)
+
+
+def test_a_set_is_distilled_once_and_evaluated(folder):
+    images = benchmark.distill("random_real", "digits", 1, draw=1, device="cpu")
+    assert images.images.shape == (10, 3, 32, 32)
+    stored = sorted(path.name for path in (folder / "runs").glob("*/record.json"))
+    again = benchmark.distill("random_real", "digits", 1, draw=1, device="cpu")
+    assert torch.equal(images.images, again.images)
+    assert sorted(path.name for path in (folder / "runs").glob("*/record.json")) == stored, "nothing but the set"
+    facts = {"dataset": "digits", "ipc": 1, "protocol": "hard", "student": "test_resnet", "device": "cpu"}
+    result = benchmark.evaluate(images.images, images.targets, **facts, seeds=2)
+    assert len(result.top1) == len(result.records) == 2
+    assert all(record["stage"] == "evaluate" for record in result.records)
+    assert benchmark.evaluate(images, **facts, seeds=2).top1 == result.top1
+    assert str(result).startswith(f"top-1 {result.mean:.1f} ±")
+
+
+def test_hyperparameters_replace_those_of_the_recipe(folder):
+    short = ({"iterations": steps} for steps in (1, 2))
+    one, two = (benchmark.distill("dm", "digits", 1, hyperparameters=values, device="cpu") for values in short)
+    assert not torch.equal(one.images, two.images)
+    with pytest.raises(Faults, match=r"iteratoins: unknown key\. Did you mean 'iterations'"):
+        benchmark.distill("dm", "digits", 1, hyperparameters={"iteratoins": 3})
+
+
+def test_mistakes_are_explained(folder):
+    with pytest.raises(BenchmarkError, match="labels: needed beside images"):
+        benchmark.evaluate(torch.zeros(10, 3, 32, 32), dataset="digits", ipc=1)
+    with pytest.raises(BenchmarkError, match="not --ipc 1"):
+        benchmark.evaluate(torch.zeros(20, 3, 32, 32).byte(), torch.arange(20) % 10, dataset="digits", ipc=1)
+    with pytest.raises(BenchmarkError, match="unknown published suite 'mian'"):
+        benchmark.load_leaderboard("mian")
+    with pytest.raises(BenchmarkError, match="unknown dataset 'digit'"):
+        benchmark.distill("noise", "digit", 1)
+
+
+def test_a_difference_has_welchs_interval():
+    """R: t.test(c(50, 52, 54), c(40, 41, 45)) gives 10 with the interval [3.99, 16.01] (df 3.8)."""
+    gap = _difference([50.0, 52.0, 54.0], [40.0, 41.0, 45.0])
+    assert gap.value == pytest.approx(10.0)
+    assert gap.low < 5 < 15 < gap.high
+    assert (gap.low + gap.high) / 2 == pytest.approx(10.0)
+    assert _difference([50.0], [40.0, 41.0]) == Difference(9.5, None, None)
+    assert "against random_real (published): +9.5" in str(
+        Result((50.0,), {"random_real": Difference(9.5, None, None)}, ())
+    )
+
+
+def test_published_leaderboards_are_tables():
+    board = benchmark.load_leaderboard("barycenter")
+    assert {"dataset", "method", "top1_mean"} <= set(board.columns)
+    assert len(board)
+
+
+def test_the_notebook_runs(folder):
+    """Its cells run one after the other, as in a notebook; what they print is not compared."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 3
+    names: dict[str, object] = {}
+    for source in code:
+        exec(compile(source, NOTEBOOK.name, "exec"), names)
+    assert names["result"].mean > 10
