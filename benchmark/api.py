@@ -66,6 +66,7 @@ class Column:
         better: which direction is better; "" where neither is.
         digits: digits after the decimal point.
         floor: name of the number that random real images reach; "" for none.
+        part_of: name of the number of which this is what is left; tables show the share too. "" for none.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Column:
     better: Literal["higher", "lower", ""] = "higher"
     digits: int = 2
     floor: str = ""
+    part_of: str = ""
 
 
 class Component(Frozen):

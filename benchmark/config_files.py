@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -11,10 +11,13 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from benchmark.errors import BenchmarkError, Faults
+from benchmark import sources, strict_yaml
+from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.files import path_fault
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sources.ROOT / "configs"
+
+SINGULAR = {"suites": "suite", "searches": "search"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,8 +37,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         BenchmarkError: the file cannot be read, is not YAML, or is no mapping.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise BenchmarkError(f"{display_path(path)}: cannot be read (it is no file)")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -57,20 +62,47 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str) -> Mode
         Faults: every unknown key and every wrong value.
     """
     try:
-        return model.model_validate(values)
+        validated_values = model.model_validate(values)
+        if faults := sorted(_converted(values, validated_values)):
+            raise Faults(f"{where}: {fault}" for fault in faults)
+        return validated_values
     except ValidationError as error:
         details = [dict(detail) for detail in error.errors() if not _is_consequence(dict(detail), error)]
         raise Faults(f"{where}: {_fault(model, detail)}" for detail in details) from error
 
 
 def load(model: type[Model], kind: str, name: str) -> Model:
-    """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``."""
-    path = CONFIGS / kind / f"{name}.yaml"
+    """Return the validated values of ``configs/KIND/NAME.yaml``; NAME is the value of the field ``name``.
+
+    Raises:
+        BenchmarkError: there is no such file.
+        Faults: all faults of the file.
+    """
+    path = files(kind).get(name, CONFIGS / kind / f"{name}.yaml")
     try:
         facts = path.stat()
     except OSError as error:
         raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
     return _loaded(model, path, (facts.st_mtime_ns, facts.st_size))
+
+
+def load_named(model: type[Model], kind: str, name: str) -> Model:
+    """Return the validated values of a file that a user names.
+
+    Args:
+        model: the pydantic class, which has a field ``name``.
+        kind: the folder in ``configs``, in the plural.
+        name: the stem of a file in ``configs/KIND``, or the path of a YAML file.
+
+    Raises:
+        Faults: there is no such file, or all faults of the file.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return validated(model, {"name": path.stem, **read_yaml(path)}, display_path(path))
+    if name not in files(kind):
+        raise Faults([unknown(SINGULAR[kind], name, names(kind))])
+    return load(model, kind, name)
 
 
 @cache
@@ -81,13 +113,40 @@ def _loaded(model: type[Model], path: Path, _changed: tuple[int, int]) -> Model:
 
 def names(kind: str) -> list[str]:
     """Return the stems of the files in ``configs/KIND``."""
-    return sorted(path.stem for path in (CONFIGS / kind).glob("*.yaml"))
+    return list(files(kind))
+
+
+def files(kind: str) -> dict[str, Path]:
+    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too."""
+    folders = [CONFIGS / kind, *sources.subfolders(f"configs/{kind}")]
+    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("*.yaml"))}
 
 
 def display_path(path: Path) -> str:
     """Return a path for messages: relative to the project if it lies inside the project."""
     root = CONFIGS.parent
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _converted(given: Any, value: Any, key: str = "") -> Iterator[str]:
+    """Yield a fault for every text or truth value in place of a number, and for the reverse; pydantic converts them."""
+    if isinstance(value, bool) and not isinstance(given, bool):
+        yield f"{key}: should be true or false (given: {given!r})"
+    elif isinstance(value, int | float) and isinstance(given, bool | str) and not isinstance(value, bool):
+        yield f"{key}: should be a number (given: {given!r})"
+    for part, one, other in _parts(given, value):
+        yield from _converted(one, other, f"{key}{part}".removeprefix("."))
+
+
+def _parts(given: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the parts of a given value and of the validated one, each pair with its key."""
+    if isinstance(given, Mapping) and isinstance(value, BaseModel):
+        fields = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
+        yield from ((f".{name}", given[name], fields[name]) for name in fields.keys() & given.keys())
+    elif isinstance(given, Mapping) and isinstance(value, Mapping):
+        yield from ((f".{name}", given[name], value[name]) for name in value.keys() & given.keys())
+    elif isinstance(given, list | tuple) and isinstance(value, list | tuple):
+        yield from ((f"[{i}]", *pair) for i, pair in enumerate(zip(given, value, strict=False)))
 
 
 def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:

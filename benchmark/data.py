@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class Frozen(BaseModel):
-    """Validated values that cannot be changed; an unknown field is an error."""
+    """Validated values that cannot be changed; an unknown field is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetInfo(Frozen):

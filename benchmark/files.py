@@ -106,8 +106,10 @@ class Folder:
         """Open a root; no folder is created before the first file is written.
 
         Raises:
-            BenchmarkError: fsspec does not know this kind of address, or lacks the package for it.
+            BenchmarkError: the root is empty, or fsspec does not know this kind of address or lacks the package for it.
         """
+        if not str(root).strip() or "\0" in str(root):
+            raise BenchmarkError(f"{root!r} names no folder")
         self.root = str(root).rstrip("/") or "/"
         try:
             self._system, path = fsspec.core.url_to_fs(self.root)
@@ -157,8 +159,7 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """Return the number of bytes of a file, or None where it does not exist."""
-        facts = self.facts(name)
-        return facts[0] if facts else None
+        return (self.facts(name) or (None, ""))[0]
 
     def facts(self, name: str) -> tuple[int, str] | None:
         """Return the size in bytes and the tag of a file, or None where it does not exist.

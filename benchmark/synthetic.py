@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,8 +59,10 @@ class SyntheticSet:
             raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
         if self.targets.dim() == 2 and not (self.targets.is_floating_point() and self.targets.shape[1]):
             raise ValueError(f"soft targets must be float32 [N, classes], not {_shape(self.targets)}")
-        if self.weights is not None and self.weights.shape != (len(self.images),):
-            raise ValueError(f"weights must have the shape [N], not {_shape(self.weights)}")
+        if self.weights is not None and not (
+            self.weights.shape == (len(self.images),) and self.weights.is_floating_point()
+        ):
+            raise ValueError(f"weights must have the shape [N] and be float32, not {_shape(self.weights)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,6 +77,24 @@ class SyntheticSet:
         """Bytes that images and weights take in a file."""
         weights = 0 if self.weights is None else self.weights.nbytes
         return int(self.images.nbytes) + int(weights)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes for the record of the set: ``images`` raw, and ``images_png`` where PNG can hold them."""
+        png = self.png_bytes
+        return {"images": self.images_bytes, **({} if png is None else {"images_png": png})}
+
+    @property
+    def png_bytes(self) -> int | None:
+        """Bytes of the images as PNG files, without loss, and of the weights; None for images that are not uint8."""
+        if self.images.dtype != torch.uint8:
+            return None
+        total = 0 if self.weights is None else int(self.weights.nbytes)
+        for image in self.images.cpu().permute(0, 2, 3, 1).numpy():
+            file = io.BytesIO()
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png", optimize=True)
+            total += file.tell()
+        return total
 
     def save(self, path: Path) -> None:
         """Write the set as one safetensors file."""
@@ -96,7 +117,7 @@ class SyntheticSet:
                 metadata = json.loads((file.metadata() or {}).get("synthetic", "{}"))
             extras = {n.removeprefix("extra."): t for n, t in tensors.items() if n.startswith("extra.")}
             return cls(tensors["images"], tensors["targets"], tensors.get("weights"), extras, metadata)
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             raise BenchmarkError(f"{path}: not a synthetic set ({error})") from error
 
     @classmethod
@@ -127,23 +148,6 @@ class SyntheticSet:
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(target)
             counts[label] += 1
-
-    @classmethod
-    def import_folder(cls, folder: Path, class_names: Sequence[str]) -> SyntheticSet:
-        """Return the set in a folder that holds one folder of images per class, such as `export_folder` writes.
-
-        Raises:
-            BenchmarkError: a class has no folder, or images have different sizes.
-        """
-        missing = [name for name in class_names if not (folder / name).is_dir()]
-        if missing:
-            raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing[:5])}")
-        files = [(path, c) for c, name in enumerate(class_names) for path in sorted((folder / name).iterdir())]
-        arrays = [np.asarray(Image.open(path).convert("RGB")) for path, _ in files]
-        if len({array.shape for array in arrays}) != 1:
-            raise BenchmarkError(f"{folder}: the images have different sizes")
-        images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-        return cls(images, torch.tensor([label for _, label in files]))
 
 
 def to_uint8(images: Tensor) -> Tensor:

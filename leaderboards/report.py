@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 from benchmark.files import Folder
 from leaderboards.page import page
+from leaderboards.page.verdicts import main_protocol
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
+    correlations,
     costs,
     evaluations,
     leaderboard,
     measures,
+    networks,
     pairwise,
     records,
     references,
@@ -24,8 +27,11 @@ from leaderboards.results import (
 from leaderboards.results.cells import cells_table, curves_table
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
+from leaderboards.results.repeats import without_repeats
 from leaderboards.results.test_images import bits_by_key
+from leaderboards.tables import components as components_table
 from leaderboards.tables import layout, overview, paper, typeset
+from leaderboards.tables import networks as needed_networks
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
@@ -40,17 +46,17 @@ def available(root: str) -> list[str]:
 
 def summarise(root: str, suite: str) -> Report:
     """Return the tables of a suite and write no file; arguments and errors as in `build`."""
-    return _report(records.read(root, suite), references.load())
+    return _report(records.read(root, suite).with_cut_named(), references.load())
 
 
 def build(root: str, suite: str) -> Report:
     """Write the report of a suite to ``ROOT/leaderboards/SUITE`` and return its tables.
 
-    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv`` and
-    ``costs.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv`` where
-    evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG;
-    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
-    three folders are removed.
+    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``,
+    ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured;
+    ``evaluations.csv`` where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX;
+    ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of
+    an earlier report in these three folders are removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -59,7 +65,7 @@ def build(root: str, suite: str) -> Report:
     Raises:
         BenchmarkError: the suite has no manifest in the store, or a file cannot be read or written.
     """
-    stored = records.read(root, suite)
+    stored = records.read(root, suite).with_cut_named()
     results, folder = results_of(stored), f"leaderboards/{suite}"
     plots, notes = _plots(stored, results)
     pictures = _pictures(stored, folder)
@@ -90,23 +96,27 @@ class Results:
 
 def results_of(stored: records.Stored) -> Results:
     """Return the results of a suite, without plots and pictures."""
-    published = references.load()
+    stored, published = stored.with_cut_named(), references.load()
     report = _report(stored, published)
     board, blocks = report.leaderboard, report.blocks
-    costs_of_rows, scores_of_rows = costs.table(stored, board), score_table.table(board, blocks)
+    scores_of_rows, networks_of = score_table.table(board, blocks), networks.table(stored)
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
-    overviews = overview.overviews(board, blocks, report.declared, [costs_of_rows, scores_of_rows])
+    main = report.costs[report.costs["protocol"] == main_protocol(board)]
+    overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
+    variance = components.table(stored.suite, blocks)
+    overviews += [*needed_networks.sheets(networks_of), *components_table.sheets(variance)]
     frames = {
         "leaderboard": board,
         "cells": report.cells,
         "scores": scores_of_rows,
         "pairwise": pairwise.table(stored.suite, blocks),
-        "variance": components.table(stored.suite, blocks),
-        "costs": costs_of_rows,
+        "variance": variance,
+        "costs": report.costs,
     }
     files = {f"{name}.csv": leaderboard.to_csv(frame) for name, frame in frames.items()}
     files |= {
-        **measures.files(stored, report.sets),
+        "networks.csv": measures.to_csv(networks_of),
+        **correlations.files(stored, report.sets),
         **evaluations.files(report.evaluations),
         **overview.files(overviews),
         **typeset.files(overviews),
@@ -119,11 +129,12 @@ def _report(stored: records.Stored, published: Sequence[references.Reference]) -
     cells = cells_table(stored)
     blocks = pairwise.blocks(cells, bits_by_key(stored))
     board = leaderboard.leaderboard(cells, published)
-    board = standings.with_standings(board, blocks)
+    costs_of_rows = costs.table(stored, board)
+    board = costs.beside(standings.with_standings(board, blocks), costs_of_rows)
     folder = stored.folder.address(f"leaderboards/{stored.suite}")
     sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
     values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
-    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values)
+    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values, costs_of_rows)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:
@@ -150,24 +161,27 @@ def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
 def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and the reasons why some are missing."""
     # imported here, because the import takes seconds and `summarise` plots nothing
-    from leaderboards.plots import ablation, accuracy, critical_difference, declared, style
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, regimes, style
 
     curves = curves_table(stored)
     board = results.report.leaderboard
-    board = results.report.declared.without_repeats(board)
+    all_regimes = variants.contestants(results.report.declared.without_repeats(board))
+    board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
+    measured = correlations.contenders(stored, results.report.sets)
     figures = {
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),
         **accuracy.accuracy_against_seconds(main),
+        **regimes.regimes(all_regimes),
         **critical_difference.critical_difference(board),
         **ablation.ablation(board),
         **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **declared.accuracy_against_measures(results.report.sets, stored.columns.get(measures.STAGE, {})),
+        **declared.accuracy_against_measures(measured, stored.columns.get(measures.STAGE, {})),
         **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }

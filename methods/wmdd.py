@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -94,12 +95,7 @@ class WMDD(Recovery):
             context.progress(0, self.iterations)
         atoms = torch.stack([b.positions for b in barycenters]).float()  # [classes, IPC, D]
         weights = torch.stack([b.weights for b in barycenters]).float() if self.weights == "learned" else None
-        targets = atoms.flatten(0, 1)
-        gaps = partial(torch.sub, other=targets)
-        if self.transport == "sliced":
-            features = [class_features(data, label, context).to(context.device) for label in unit.classes]
-            directions = torch.randn(atoms.shape[2], self.projections, generator=context.generator("directions"))
-            gaps = SlicedGaps(features, len(unit.slots), F.normalize(directions, dim=0).to(context.device))
+        gaps = self._gaps(atoms, data, unit, context)
         mean_costs = {name: sum(cost[name] for cost in costs) / len(costs) for name in costs[0]}
         return Goal(
             loss=lambda features: self._distance(gaps(features)),
@@ -107,6 +103,14 @@ class WMDD(Recovery):
             atoms=atoms,
             metadata={"transport_cost": mean_costs},
         )
+
+    def _gaps(self, atoms: Tensor, data: TrainData, unit: Unit, context: Context) -> Callable[[Tensor], Tensor]:
+        """Return the function from the features of the unit to their gaps, whose length is d."""
+        if self.transport == "atoms":
+            return partial(torch.sub, other=atoms.flatten(0, 1))
+        real = [class_features(data, label, context).to(context.device) for label in unit.classes]
+        directions = torch.randn(atoms.shape[2], self.projections, generator=context.generator("directions"))
+        return SlicedGaps(real, len(unit.slots), F.normalize(directions, dim=0).to(context.device))
 
     def _distance(self, gaps: Tensor) -> Tensor:
         return gaps.square().sum() if self.squared() else torch.linalg.vector_norm(gaps)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from benchmark.cli.options import Data, DatasetName, out
+from benchmark.cli.options import Data, DatasetName, Extra, out
 from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ data_app = typer.Typer(help="List, download and check datasets.", no_args_is_hel
 
 
 @data_app.command("list")
-def list_datasets(data: Data = Path("data")) -> None:
+def list_datasets(data: Data = Path("data"), extra: Extra = None) -> None:
     """Print which datasets are on disk, and how to get the others."""
     from benchmark.cli import display
     from benchmark.vision import datasets
@@ -28,7 +28,7 @@ def list_datasets(data: Data = Path("data")) -> None:
 
 
 @data_app.command()
-def fetch(name: DatasetName, data: Data = Path("data")) -> None:
+def fetch(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> None:
     """Download a public dataset, or print how to get it. An interrupted download continues where it stopped."""
     from benchmark.cli import display
     from benchmark.vision import datasets
@@ -36,11 +36,16 @@ def fetch(name: DatasetName, data: Data = Path("data")) -> None:
     config = _dataset(name)
     with display.progress_bar(out, "bytes") as report:
         datasets.fetch(config, data, report)
-    out.print(f"{config.name}: {datasets.status(config, data) or 'on disk'}")
+    if datasets.status(config, data):
+        raise BenchmarkError(
+            f"{data / config.folder}: what was fetched holds no dataset '{config.name}'; remove it and look at the "
+            f"address in configs/datasets/{config.name}.yaml"
+        )
+    out.print(f"{config.name}: on disk")
 
 
 @data_app.command()
-def check(name: DatasetName, data: Data = Path("data")) -> None:
+def check(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> None:
     """Open every image of a dataset; print the number of images per class and the files that cannot be read."""
     from benchmark.cli import display
     from benchmark.vision import datasets

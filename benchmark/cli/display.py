@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import chain
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import humanize
@@ -18,14 +20,16 @@ from rich.text import Text
 
 from benchmark.identity import STAGES
 from benchmark.run.heartbeat import is_recent
-from benchmark.run.store import Store, parse_heartbeat
+from benchmark.run.store import TRACEBACK, Store, parse_heartbeat
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.cli.scores import Scores
     from benchmark.plan.graph import Plan
     from benchmark.plan.label_bytes import LabelSize
     from benchmark.plan.nodes import Node
+    from benchmark.run.campaign import Campaign
     from benchmark.run.queue import Event
 
 MAX_LINES = 8  # running nodes that the live table lists
@@ -36,29 +40,36 @@ CELL_STATES = ("ok", "failed", "blocked", "missing", "skipped")
 class ProgressTable:
     """The state of a run as a table: how many nodes of each stage run, are done, have failed or are blocked."""
 
-    def __init__(self, nodes: Mapping[str, Node], store: Store, expected_seconds: float) -> None:
+    def __init__(self, nodes: Mapping[str, Node], store: Store) -> None:
         """Start with all nodes waiting.
 
         Args:
-            nodes: the nodes to run.
+            nodes: the nodes to run, with their estimated seconds.
             store: holds the heartbeats of running nodes.
-            expected_seconds: the estimated sum of the seconds of all nodes; 0 if there is no estimate.
         """
         self.total = Counter(node.stage for node in nodes.values())
         self.counts = {status: Counter[str]() for status in ENDS}
-        self.running: dict[str, tuple[Node, float]] = {}  # the node and when it started, by key
-        self.store, self.expected_seconds, self.started = store, expected_seconds, time.monotonic()
-        self.node_seconds = 0.0  # of the nodes that have ended, added up
+        self.waiting = dict(nodes)  # the nodes that have not ended
+        self.taken: dict[str, tuple[Node, float]] = {}  # the nodes that a runner has taken, and when, by key
+        self.store, self.started = store, time.monotonic()
+        self.times = defaultdict[str, list[float]](list)  # seconds of the nodes that have run, by stage
 
     def update(self, event: Event) -> None:
         """Count an event."""
         if event.status == "started":
-            self.running[event.node.key] = (event.node, time.monotonic())
+            self.taken[event.node.key] = (event.node, time.monotonic())
             return
-        self.running.pop(event.node.key, None)
-        self.node_seconds += event.seconds
+        self.taken.pop(event.node.key, None)
+        if event.seconds:
+            self.times[event.node.stage].append(event.seconds)
         if event.status in self.counts:
+            self.waiting.pop(event.node.key, None)
             self.counts[event.status][event.node.stage] += 1
+
+    def running(self) -> dict[str, tuple[Node, float]]:
+        """Return the nodes that run: those that a runner has taken and that have a heartbeat; others are queued."""
+        beating = {name.removesuffix(".json") for name in self.store.files.files(".progress")}
+        return {key: value for key, value in self.taken.items() if key in beating}
 
     @property
     def finished(self) -> int:
@@ -71,24 +82,30 @@ class ProgressTable:
         return self.counts["failed"].total()
 
     def time_left(self) -> str:
-        """Return the estimated time left, from past records, or else from the share of nodes that have ended."""
-        elapsed = time.monotonic() - self.started
-        if not self.finished:
-            return f"about {time_span(self.expected_seconds)} of work" if self.expected_seconds else "unknown"
-        if self.expected_seconds > self.node_seconds:
-            pace = elapsed / max(self.node_seconds, 1e-9)  # below 1 where nodes run in parallel
-            return f"about {time_span((self.expected_seconds - self.node_seconds) * pace)}"
-        return f"about {time_span(elapsed / self.finished * (self.total.total() - self.finished))}"
+        """Return the estimated time left: the seconds of the nodes that have not ended, at the pace so far.
+
+        A node takes as long as past records say, else as long as the nodes of its stage have taken in this run.
+        """
+        seconds = list(chain.from_iterable(self.times.values()))
+        if not seconds:
+            expected = sum(node.seconds for node in self.waiting.values())
+            return f"about {time_span(expected)} of work" if expected else "unknown"
+        means = {stage: fmean(times) for stage, times in self.times.items()}
+        usual = fmean(seconds)
+        work = sum(node.seconds or means.get(node.stage, usual) for node in self.waiting.values())
+        pace = (time.monotonic() - self.started) / sum(seconds)  # below 1 where nodes run in parallel
+        return f"about {time_span(work * pace)}"
 
     def __rich__(self) -> RenderableType:
         """Return the table, and below it a line for every running node."""
         table = Table("stage", "running", *ENDS, "of", box=None, header_style="bold")
-        active = Counter(node.stage for node, _ in self.running.values())
+        running = self.running()
+        active = Counter(node.stage for node, _ in running.values())
         for stage in STAGES:
             if self.total[stage]:
                 numbers = (active[stage], *(self.counts[status][stage] for status in ENDS))
                 table.add_row(stage, *(str(number) if number else "·" for number in numbers), str(self.total[stage]))
-        lines = [self._line(node, started) for node, started in list(self.running.values())[:MAX_LINES]]
+        lines = [self._line(node, started) for node, started in list(running.values())[:MAX_LINES]]
         elapsed = time_span(time.monotonic() - self.started)
         summary = f"{self.finished} of {self.total.total()} in {elapsed}, left: {self.time_left()}"
         return Group(table, *lines, Text(summary, style="bold"))
@@ -105,21 +122,49 @@ class ProgressTable:
         return Text(f"  {node.stage} {node.title}  {step}  {values}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
-def show_progress(events: Iterable[Event], progress: ProgressTable, console: Console) -> None:
-    """Show events as they come: in a live table on a terminal, else as one line for every node that has ended."""
-    if console.is_terminal:
-        with Live(progress, console=console, refresh_per_second=2, transient=True) as live:
-            for event in events:
-                progress.update(event)
-                if event.status in ("failed", "retried", "theirs"):
-                    live.console.print(Text(_event_line(event, progress), style="red"))
-                elif event.status == "done" and event.message:  # something was damaged and has been mended
-                    live.console.print(Text(_event_line(event, progress)))
+def show_progress(
+    events: Iterable[Event],
+    progress: ProgressTable,
+    console: Console,
+    scores: Scores | None = None,
+    *,
+    verbose: bool = False,
+) -> None:
+    """Show events as they come: in a live table on a terminal, else as one line for every node that has ended.
+
+    Args:
+        events: of a runner.
+        progress: counts them.
+        console: where they are shown.
+        scores: gives a line for every row of the leaderboard that is complete.
+        verbose: show a line for every node on a terminal too, and the full tracebacks of nodes that fail.
+    """
+    live = Live(progress, console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+    with live or nullcontext():
+        for event in events:
+            progress.update(event)
+            if event.status != "started" and (live is None or verbose or _is_notable(event)):
+                style = "red" if live and event.status in ("failed", "retried", "theirs") else ""
+                console.print(Text(_event_line(event, progress), style=style), soft_wrap=True)
+            if event.status == "failed":
+                _print_traceback(event, progress, console, verbose=verbose)
+            for line in scores.lines(event) if scores else ():
+                console.print(Text(f"  {line}", style="bold"), soft_wrap=True)
+
+
+def _is_notable(event: Event) -> bool:
+    """Return whether a live table shows an event as a line: a failure, or something damaged that has been mended."""
+    return event.status in ("failed", "retried", "theirs") or (event.status == "done" and bool(event.message))
+
+
+def _print_traceback(event: Event, progress: ProgressTable, console: Console, *, verbose: bool) -> None:
+    name = f"{event.node.key}/{TRACEBACK}"
+    text = progress.store.files.read_file(name)
+    if text is None:
         return
-    for event in events:
-        progress.update(event)
-        if event.status != "started":
-            console.print(_event_line(event, progress), soft_wrap=True, markup=False, highlight=False)
+    if verbose:
+        console.print(Text(text.decode(errors="replace")), soft_wrap=True)
+    console.print(Text(f"  full traceback: {progress.store.files.address(name)}"), soft_wrap=True)
 
 
 def _event_line(event: Event, progress: ProgressTable) -> str:
@@ -133,6 +178,39 @@ def time_span(seconds: float) -> str:
     """Return a time for people: ``42 seconds``, ``7 minutes``, ``3 hours and 25 minutes``."""
     unit = "seconds" if seconds < 60 else "minutes"
     return humanize.precisedelta(round(seconds), minimum_unit=unit, format="%d")
+
+
+def first_lines(campaign: Campaign) -> str:
+    """Return what will happen: suite, datasets, device and precision, cells and nodes, and how long it may take."""
+    plan, suite = campaign.plan, campaign.plan.suite
+    reasons = {planned.cell.dataset: planned.skipped for planned in plan.cells if not planned.nodes}
+    found = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
+    skipped = [name for name in reasons if name not in found]
+    cells = sum(not planned.skipped for planned in plan.cells)
+    todo, (seconds, unknown) = len(campaign.todo), campaign.seconds_left()
+    rest = f" and {unknown} nodes without a past record" if unknown else ""
+    work = f": about {time_span(seconds)} of work by past records{rest}" if seconds else ", time unknown"
+    parts = [
+        f"suite {suite.name} version {suite.version}",
+        f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
+        f"{campaign.node_options.device}, {_precisions(plan)}",
+        f"{cells} of {len(plan.cells)} cells, {todo} of {len(plan.nodes)} nodes to do"
+        + (f": {work}{rest}" if todo else ""),
+    ]
+    return " · ".join(parts)
+
+
+def _precisions(plan: Plan) -> str:
+    components = (node.identity["component"]["params"] for node in plan.nodes.values())
+    return ", ".join(sorted({str(params.get("precision", "float32")) for params in components})) or "float32"
+
+
+def print_corrupt(campaign: Campaign, console: Console) -> None:
+    """Print the nodes whose files are damaged."""
+    for key in sorted(campaign.corrupt):
+        node = campaign.plan.nodes[key]
+        line = f"damaged, will be computed again: {node.stage} {node.title} ({key})"
+        console.print(line, markup=False, highlight=False)
 
 
 def plan_table(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
@@ -169,14 +247,25 @@ def label_size_table(sizes: Sequence[LabelSize]) -> RenderableType:
     return table
 
 
-def status_table(cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]]) -> RenderableType:
-    """Return how many cells of each dataset are in which state, and below them the nodes that are running."""
+def status_table(
+    cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
+) -> RenderableType:
+    """Return how many cells of each dataset are in which state, and below them the nodes that are running.
+
+    Args:
+        cells: as `cells_table` returns them.
+        heartbeats: of nodes, by key.
+        names: of nodes, by key.
+    """
     table = Table("dataset", *CELL_STATES, box=None, header_style="bold")
     for name, group in cells.groupby("dataset", sort=False):
         counts = group["status"].value_counts()
         table.add_row(str(name), *(str(counts.get(state, 0) or "·") for state in CELL_STATES))
     recent = {key: heartbeat for key, heartbeat in heartbeats.items() if is_recent(heartbeat)}
-    lines = [Text(f"  running {key}: {heartbeat['step']}/{heartbeat['total']}") for key, heartbeat in recent.items()]
+    lines = [
+        Text(f"  running {names.get(key, key)}: {heartbeat['step']}/{heartbeat['total']}")
+        for key, heartbeat in recent.items()
+    ]
     return Group(table, *lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     Protocols,
     RayOption,
     RunnerName,
@@ -23,6 +24,11 @@ from benchmark.cli.options import (
     out,
     split_words,
 )
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.formats.export import Normalisation
+    from benchmark.vision.datasets import DatasetConfig
 
 evaluate_app = typer.Typer()
 
@@ -36,11 +42,20 @@ class ValueRange(StrEnum):
     normalised = "normalised"
 
 
+Mean = Annotated[
+    str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
+]
+Std = Annotated[
+    str,
+    typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
+]
+
+
 @evaluate_app.command()
 def evaluate(
     path: Annotated[
         Path,
-        typer.Argument(help="An ImageFolder, a .safetensors file, a .pt file (images, labels), or .parquet files."),
+        typer.Argument(help="An ImageFolder, .parquet files, or a .safetensors, .pt, .npz or .npy file."),
     ],
     dataset: Annotated[str, typer.Option(help="The dataset that the set replaces, e.g. cifar10.")],
     ipc: Annotated[int, typer.Option(min=1, help="The images per class of the set.")],
@@ -52,22 +67,25 @@ def evaluate(
     value_range: Annotated[
         ValueRange, typer.Option(help="The scale of the images; auto guesses it from the values.")
     ] = ValueRange.auto,
+    mean: Mean = "",
+    std: Std = "",
     runs: Runs = "runs",
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
-    from benchmark.cli import display
+    from benchmark.cli import running
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite
     from benchmark.run import campaign as campaigns
     from benchmark.vision import datasets
-    from leaderboards import report as reports
 
     config = datasets.load_dataset(dataset)
-    artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range.value)
+    normalisation = _normalisation(mean, std, config)
+    artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range.value, normalisation)
     for note in artifact.notes:
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
@@ -77,9 +95,18 @@ def evaluate(
     node_runner, has_gpu = campaigns.connect(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
-    progress = display.ProgressTable(campaign.todo, campaign.store, campaign.seconds_left()[0])
-    display.show_progress(campaign.run(node_runner), progress, out)
-    report = reports.build(runs, campaign.plan.suite.name)
     beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
-    out.print(reports.render(report, beside))
-    raise typer.Exit(1 if progress.failed else 0)
+    running.finish(campaign, options, node_runner, beside)
+
+
+def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:
+    """Return the normalisation that the options name, None where they name none; the dataset gives what is left out."""
+    from benchmark.formats.export import Normalisation
+
+    if not mean and not std:
+        return None
+    try:
+        given = [tuple(float(word) for word in split_words(text)) for text in (mean, std)]
+        return Normalisation(given[0] or config.mean, given[1] or config.std)
+    except ValueError as error:
+        raise BenchmarkError(f"--mean, --std: {error}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from benchmark import __version__
 from benchmark.cli.data import data_app
 from benchmark.cli.evaluate import evaluate_app
 from benchmark.cli.options import (
@@ -23,9 +23,11 @@ from benchmark.cli.options import (
     Datasets,
     DeviceName,
     DeviceOption,
+    Extra,
     InsecureOption,
     Ipc,
     Methods,
+    NoReport,
     PreflightOption,
     Protocols,
     RayOption,
@@ -35,6 +37,8 @@ from benchmark.cli.options import (
     Seeds,
     Students,
     SuiteName,
+    Verbose,
+    is_whole,
     out,
     split_words,
 )
@@ -44,11 +48,9 @@ from benchmark.errors import BenchmarkError, Faults
 
 if TYPE_CHECKING:
     from benchmark.plan.suite import Selection
-    from benchmark.run.campaign import Campaign
 
 app = typer.Typer(
     name="benchmark",
-    help="Dataset-distillation methods under one interface, one protocol and one leaderboard.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -57,6 +59,23 @@ app.add_typer(results_app)
 app.add_typer(tune_app)
 app.add_typer(evaluate_app)
 app.add_typer(data_app, name="data")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        out.print(f"distillation-benchmark {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Dataset-distillation methods under one interface, one protocol and one leaderboard."""
+
+
 INTERRUPTED = 130  # the exit status of Typer after a KeyboardInterrupt
 
 
@@ -86,30 +105,23 @@ def run(
     ray: RayOption = "local",
     insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
+    no_report: NoReport = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compute the results of a suite that are missing in the store, and print the leaderboard."""
-    from benchmark.cli import display
+    from benchmark.cli import running
+    from benchmark.cli.display import progress_bar
     from benchmark.run import campaign as campaigns
-    from leaderboards import report as reports
 
     selection = _selection(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
     node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
-    with display.progress_bar(out, "files hashed") as report_files:
+    with progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
-    failed = 0
-    if todo := campaign.todo:
-        _print_corrupt(campaign)
-        progress = display.ProgressTable(todo, campaign.store, campaign.seconds_left()[0])
-        display.show_progress(campaign.run(node_runner or campaigns.connect(options)[0]), progress, out)
-        failed = progress.failed
-    else:
-        campaign.write_manifest()
-    report = reports.build(runs, campaign.plan.suite.name)
-    out.print(reports.render(report, campaign.selection()))
-    raise typer.Exit(1 if failed else 0)
+    running.finish(campaign, options, node_runner, campaign.selection(), verbose=verbose, with_report=not no_report)
 
 
 @app.command()
@@ -126,6 +138,7 @@ def plan(
     ray: PreflightOption = "",
     insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes."""
     from benchmark.cli import display
@@ -142,7 +155,7 @@ def plan(
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
-    _print_corrupt(campaign)
+    display.print_corrupt(campaign, out)
     if runner:
         out.print(campaigns.preflight(campaign, runner))
     seconds, unknown = campaign.seconds_left()
@@ -156,26 +169,12 @@ def plan(
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")]) -> None:
+def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")], extra: Extra = None) -> None:
     """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
-    from benchmark.config_files import names
-    from benchmark.plan.discovery import load_method, method_names
-    from benchmark.plan.protocol import load_protocol
-    from benchmark.plan.search import load_search
-    from benchmark.plan.suite import load_suite
-    from benchmark.vision import datasets
-    from benchmark.vision.models import list_models
+    from benchmark.plan import contents
 
-    descriptions: dict[Kind, Callable[[], dict[str, str]]] = {
-        Kind.methods: lambda: {name: _first_line(load_method(name)) for name in method_names()},
-        Kind.datasets: lambda: {name: datasets.load_dataset(name).title for name in datasets.list_datasets()},
-        Kind.students: list_models,
-        Kind.protocols: lambda: {name: load_protocol(name).title for name in names("protocols")},
-        Kind.suites: lambda: {name: load_suite(name).title for name in names("suites")},
-        Kind.searches: lambda: {name: load_search(name).title for name in names("searches")},
-    }
-    out.print(display.description_table(descriptions[kind]()))
+    out.print(display.description_table(contents.descriptions(kind.value)))
 
 
 def main() -> None:
@@ -197,7 +196,7 @@ def main() -> None:
 def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
     from benchmark.plan.suite import Selection
 
-    wrong = [word for word in split_words(ipc) if not word.isdigit()]
+    wrong = [word for word in split_words(ipc) if not is_whole(word)]
     if wrong:
         raise Faults(f"--ipc: {word!r} is not a number" for word in wrong)
     return Selection(
@@ -208,15 +207,3 @@ def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: 
         protocols=split_words(protocols),
         seeds=seeds,
     )
-
-
-def _print_corrupt(campaign: Campaign) -> None:
-    """Print the nodes whose files are damaged."""
-    for key in sorted(campaign.corrupt):
-        node = campaign.plan.nodes[key]
-        line = f"damaged, will be computed again: {node.stage} {node.title} ({key})"
-        out.print(line, markup=False, highlight=False)
-
-
-def _first_line(component: type) -> str:
-    return (component.__doc__ or "").strip().partition("\n")[0]

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmark import sources
+
 out = Console(width=None if sys.stdout.isatty() else 120)
 
 
@@ -28,22 +30,49 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+def _add_folders(folders: list[Path] | None) -> list[Path]:
+    sources.add(folders or [])
+    return folders or []
+
+
+Extra = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extra",
+        "-e",
+        callback=_add_folders,
+        metavar="DIR",
+        help="A folder with more methods/, evaluators/ and configs/; several are possible.",
+        show_default=False,
+    ),
+]
 SuiteName = Annotated[
-    str, typer.Option("--suite", help="The suite: a name that `list suites` prints, or the path of a suite file.")
+    str, typer.Option("--suite", "-s", help="The suite: a name that `list suites` prints, or the path of a suite file.")
 ]
 Datasets = Annotated[
-    str, typer.Option(help="Only these datasets, e.g. digits,cifar10. Default: all of the suite.", show_default=False)
+    str,
+    typer.Option(
+        "--datasets",
+        "-d",
+        help="Only these datasets, e.g. digits,cifar10. Default: all of the suite.",
+        show_default=False,
+    ),
 ]
 Methods = Annotated[
     str,
     typer.Option(
+        "--methods",
+        "-m",
         help="Only these methods, e.g. random_real,wmdd. A method that the suite does not list is added to it."
         " Default: all of the suite.",
         show_default=False,
     ),
 ]
 Ipc = Annotated[
-    str, typer.Option(help="Only these images per class, e.g. 1,10. Default: all of the suite.", show_default=False)
+    str,
+    typer.Option(
+        "--ipc", "-i", help="Only these images per class, e.g. 1,10. Default: all of the suite.", show_default=False
+    ),
 ]
 Students = Annotated[
     str,
@@ -56,16 +85,26 @@ Students = Annotated[
 Protocols = Annotated[
     str,
     typer.Option(
+        "--protocols",
+        "-p",
         help="Only these protocols (how sets are labelled and students are trained), e.g. standard,hard."
         " Default: all of the suite.",
         show_default=False,
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(min=1, help="The number of seeds. Default: as the suite says.", show_default=False)
+    int | None,
+    typer.Option(
+        parser=lambda word: whole(word),
+        metavar="INTEGER",
+        help="The number of seeds. Default: as the suite says.",
+        show_default=False,
+    ),
 ]
 DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="A dataset that `data list` prints.")]
-Runs = Annotated[str, typer.Option(help="The store of results: a folder, or a URL that fsspec understands.")]
+Runs = Annotated[
+    str, typer.Option("--runs", "-r", help="The store of results: a folder, or a URL that fsspec understands.")
+]
 Data = Annotated[Path, typer.Option(envvar="BENCHMARK_DATA", help="The folder of the datasets.")]
 RunnerOption = Annotated[
     RunnerName, typer.Option("--runner", help="ray runs nodes in parallel; serial runs them in this process.")
@@ -92,7 +131,28 @@ InsecureOption = Annotated[
 ]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto uses graphics cards if there are any.")]
 
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no tables and plots, and print no leaderboard.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print a line for every node, and the full tracebacks of failures.")
+]
+
 
 def split_words(text: str) -> tuple[str, ...]:
     """Return the values of an option that takes several, separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def is_whole(word: str) -> bool:
+    """Return whether a word is a whole number of at most nine digits; `int` would take ``٣`` and ``1_0`` too."""
+    return word.isascii() and word.isdigit() and len(word) < 10
+
+
+def whole(word: str | int) -> int:
+    """Return a word as a whole number from 1 on.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not is_whole(str(word)) or int(word) < 1:
+        raise typer.BadParameter(f"{word!r} is no whole number from 1 on")
+    return int(word)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Data, Datasets, Runs, SuiteName, out, split_words
+from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, unknown
 
@@ -29,14 +29,20 @@ class Format(StrEnum):
 
 
 @results_app.command()
-def status(suite: SuiteName = "main", runs: Runs = "runs") -> None:
+def status(suite: SuiteName = "main", runs: Runs = "runs", extra: Extra = None) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
-    from leaderboards import report as reports
+    from leaderboards.results import cells, records
 
-    report = reports.summarise(runs, _suite_name(suite, runs))
-    out.print(display.status_table(report.cells, Store(runs).heartbeats()))
+    stored = records.read(runs, _suite_name(suite, runs))
+    names = {
+        key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
+        for cell in stored.cells
+        for stage in records.STAGES
+        for key in records.keys_of(cell, stage)
+    }
+    out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats(), names))
 
 
 @results_app.command()
@@ -53,6 +59,7 @@ def report(
     csv: Annotated[
         Path | None, typer.Option(help="With --compare: write the comparison of every cell to this file.")
     ] = None,
+    extra: Extra = None,
 ) -> None:
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
     from leaderboards import report as reports
@@ -78,6 +85,7 @@ def publish(
     ] = "",
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: Datasets = "",
+    extra: Extra = None,
 ) -> None:
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from leaderboards.publish import publication, readme
@@ -107,6 +115,7 @@ def export(
     suite: SuiteName = "main",
     runs: Runs = "runs",
     data: Data = Path("data"),
+    extra: Extra = None,
 ) -> None:
     """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find
@@ -146,7 +155,10 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
     difference = run_diff.compare(_stored(suite, a), _stored(suite, b))
     out.print(run_diff_table.render(difference, a, b))
     if csv:
-        csv.write_bytes(leaderboard.to_csv(run_diff.table(difference)))
+        try:
+            csv.write_bytes(leaderboard.to_csv(run_diff.table(difference)))
+        except OSError as error:
+            raise BenchmarkError(f"--csv {csv}: cannot be written ({error.strerror})") from error
 
 
 def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:
@@ -181,9 +193,9 @@ def _stored(suite: str, folder: str) -> Stored:
 
 def _suite_name(suite: str, runs: str) -> str:
     """Return the name of a suite in a store; for the path of a suite file, its stem."""
-    from leaderboards import report as reports
+    from leaderboards.results import records
 
     name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
-    if name not in names("suites") and name not in (stored := reports.available(runs)):
+    if name not in names("suites") and name not in (stored := records.suites(runs)):
         raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
     return name

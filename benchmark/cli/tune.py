@@ -11,6 +11,7 @@ from benchmark.cli.options import (
     Data,
     DeviceName,
     DeviceOption,
+    Extra,
     InsecureOption,
     RayOption,
     RunnerName,
@@ -39,6 +40,7 @@ def tune(
     ray: RayOption = "local",
     insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
     from benchmark.cli import display
@@ -53,7 +55,7 @@ def tune(
     tuning.store.open()
     if shared := tuning.shared:
         out.print(f"{len(shared)} nodes that several trials share:")
-        progress = display.ProgressTable(shared, tuning.store, 0)
+        progress = display.ProgressTable(shared, tuning.store)
         display.show_progress(node_runner.run(shared, tuning.node_options), progress, out)
     if isinstance(node_runner, RayRunner):
         tune.run_by_tune(tuning, max(machine.cpus for machine in node_runner.machines), _print_trial)

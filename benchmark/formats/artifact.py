@@ -1,8 +1,4 @@
-"""External distilled sets: read a file, check it, and store it as the distilled set of a method.
-
-Images that were saved as a network sees them are normalised, and look like pixels of another contrast. So the values
-are checked by their statistics; if these say "normalised", the user must confirm it.
-"""
+"""External distilled sets: read a file, check it, and store it as the distilled set of a method."""
 
 from __future__ import annotations
 
@@ -11,15 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from benchmark.api import DatasetInfo, SyntheticSet
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats.export import Normalisation, read_images
+from benchmark.formats.scale import ValueRange, to_pixels
+from benchmark.formats.tensors import LABELS, NOTES, are_probabilities
 from benchmark.plan.discovery import method_names
 from benchmark.plan.suite import MethodEntry, Selection, Suite
 from benchmark.run import provenance
@@ -27,11 +24,7 @@ from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
 from benchmark.vision.datasets import DatasetConfig
 
-Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # of the values of images
-ValueRange: TypeAlias = Literal["auto", "0-1", "0-255", "normalised"]  # auto: guess the scale from the values
 METHOD = "external"  # the file in ``methods/`` that stands for all external sets
-MARGIN = 0.01  # values may leave [0, 1] by this much and still count as pixels in [0, 1]
-LARGEST = 8.0  # images that are normalised by the mean and deviation of a dataset stay below it
 
 
 @dataclass(frozen=True)
@@ -51,15 +44,23 @@ class Artifact:
     notes: tuple[str, ...]
 
 
-def read(path: Path, config: DatasetConfig, info: DatasetInfo, ipc: int, value_range: ValueRange = "auto") -> Artifact:
+def read(
+    path: Path,
+    config: DatasetConfig,
+    info: DatasetInfo,
+    ipc: int,
+    value_range: ValueRange = "auto",
+    normalisation: Normalisation | None = None,
+) -> Artifact:
     """Read an external set and check it against its dataset.
 
     Args:
-        path: an ImageFolder, ``.safetensors``, ``.pt`` or parquet files: whatever `export.read_images` reads.
+        path: whatever `export.read_images` reads.
         config: the dataset.
         info: facts about the dataset.
         ipc: the number of images that every class must have.
         value_range: the scale of the values.
+        normalisation: the normalisation of the images, if the user knows it.
 
     Raises:
         Faults: all reasons why it is no set of this dataset and IPC.
@@ -69,63 +70,19 @@ def read(path: Path, config: DatasetConfig, info: DatasetInfo, ipc: int, value_r
     unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
     loaded = read_images(path, class_names, unchanged)
     _check(path, loaded, info, ipc)
-    pixels, value_notes = to_pixels(loaded.images, info, value_range, str(path))
+    pixels, value_notes = to_pixels(loaded.images, info, value_range, str(path), normalisation)
     order = torch.argsort(loaded.classes, stable=True)
     weights = None if loaded.weights is None else loaded.weights[order]
-    images = SyntheticSet(pixels[order], loaded.targets[order], weights)
-    return Artifact(path.name, images, checksum(images), (*class_notes, *value_notes))
+    extras = {name: loaded.extras[name][order] for name in (LABELS,) if name in loaded.extras}
+    images = SyntheticSet(pixels[order], loaded.targets[order], weights, extras)
+    notes = (*class_notes, *loaded.metadata.get(NOTES, ()), *value_notes)
+    return Artifact(path.name, images, checksum(images), notes)
 
 
 def checksum(images: SyntheticSet) -> str:
-    """Return the SHA-256 of images, targets and weights."""
-    tensors = {"images": images.images, "targets": images.targets, "weights": images.weights}
+    """Return the SHA-256 of images, targets, weights and the label matrix, if there is one."""
+    tensors = {"images": images.images, "targets": images.targets, "weights": images.weights, **images.extras}
     return hashlib.sha256(save({name: t.contiguous() for name, t in tensors.items() if t is not None})).hexdigest()
-
-
-def guess_scale(images: Tensor) -> Scale:
-    """Return the scale of images, from the statistics of their values.
-
-    Values in [0, 1] have a standard deviation of at most 0.5. So values that fall below 0 are normalised if their
-    deviation is larger or their mean is negative; pixels that a method has pushed out of [0, 1] are neither. Values in
-    [0, 255] are large and have a large mean; normalised images that were never clipped may be large, but have a mean
-    near 0.
-    """
-    if images.dtype == torch.uint8 or (float(images.max()) > LARGEST and float(images.mean()) > 1):
-        return "0-255"
-    below_zero = float(images.min()) < -MARGIN
-    return "normalised" if below_zero and (float(images.std()) > 0.5 or float(images.mean()) < 0) else "0-1"
-
-
-def to_pixels(images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str) -> tuple[Tensor, list[str]]:
-    """Return images in pixel space, and notes about what was done to them.
-
-    Args:
-        images: [N, C, S, S].
-        info: the dataset; it gives mean and deviation.
-        value_range: the scale of the values. "auto" guesses it, but never undoes a normalisation unasked.
-        name: what messages call the set.
-
-    Raises:
-        BenchmarkError: the values cannot have this scale; or they look normalised and ``value_range`` is "auto".
-    """
-    guess, low, high = guess_scale(images), float(images.min()), float(images.max())
-    facts = (
-        f"values from {low:.3g} to {high:.3g}, mean {images.float().mean():.3g}, deviation {images.float().std():.3g}"
-    )
-    if value_range == "auto" and guess == "normalised":
-        raise BenchmarkError(
-            f"{name}: {facts}: its images look normalised. If they are, add --value-range normalised: the mean "
-            f"{info.mean} and deviation {info.std} of {info.name} undo it. If they are pixels, add --value-range 0-1"
-        )
-    impossible = {"normalised": low >= 0, "0-255": high <= 1, "0-1": high > LARGEST}
-    if impossible.get(value_range):
-        raise BenchmarkError(f"{name}: {facts}: that is not --value-range {value_range}; it looks like {guess}")
-    if images.dtype == torch.uint8:
-        return images, []
-    values, scale = images.float(), guess if value_range == "auto" else value_range
-    if scale == "normalised":
-        return _rounded(Normalisation(info.mean, info.std).undo(values), "normalisation undone")
-    return _rounded(values) if scale == "0-1" else _rounded(values / 255, "values from 0 to 255, divided by 255")
 
 
 def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
@@ -179,8 +136,8 @@ def _class_names(path: Path, config: DatasetConfig, info: DatasetInfo) -> tuple[
     folders = sorted((entry.name for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else [], key=_natural)
     folder_of = {readable: folder for folder, readable in config.class_names.items()}
     dataset_folders = [folder_of.get(name, name) for name in info.class_names]
-    if set(dataset_folders) == set(folders):
-        return dataset_folders, []
+    if set(dataset_folders) <= set(folders):
+        return dataset_folders, []  # one more folder is refused when the images are read
     if len(folders) != info.classes or set(folders) & {*info.class_names, *dataset_folders}:
         return info.class_names, []
     return folders, [f"class folders {folders[0]}, {folders[1]}, ... taken for the classes 0, 1, ... in this order"]
@@ -205,23 +162,10 @@ def _check(path: Path, images: SyntheticSet, info: DatasetInfo, ipc: int) -> Non
         )
     if not bool(torch.isfinite(images.images.float()).all()):
         faults.append(f"{path}: some values are not finite")
-    if images.targets.dim() == 2 and not _are_probabilities(images.targets):
+    if images.targets.dim() == 2 and not are_probabilities(images.targets):
         faults.append(f"{path}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
     weights = torch.ones(1) if images.weights is None else images.weights
     if not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf):
         faults.append(f"{path}: its weights are not finite, not 0 or more, or all 0")
     if faults:
         raise Faults(faults)
-
-
-def _are_probabilities(targets: Tensor) -> bool:
-    return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
-
-
-def _rounded(pixels: Tensor, *notes: str) -> tuple[Tensor, list[str]]:
-    """Return pixels as uint8 if all are multiples of 1/255, else unchanged; add a note if some leave [0, 1]."""
-    low, high, levels = float(pixels.min()), float(pixels.max()), pixels * 255
-    if low < -MARGIN or high > 1 + MARGIN:
-        return pixels, [*notes, f"pixels from {low:.3g} to {high:.3g} leave [0, 1]; they are kept"]
-    eight_bit = bool(((levels - levels.round()).abs() < 0.01).all())
-    return (levels.round().clamp(0, 255).byte() if eight_bit else pixels), list(notes)

@@ -13,13 +13,16 @@ from pathlib import Path
 import torch
 
 from benchmark.api import DatasetInfo
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.formats import huggingface, pt
+from benchmark.formats.files import check_file, read_folder
 from benchmark.formats.pt import Normalisation
+from benchmark.formats.tensors import read_arrays
 from benchmark.synthetic import SyntheticSet
 
 __all__ = ["FORMATS", "Normalisation", "export", "read_images"]
 FORMATS = ("imagefolder", "dcbench", "huggingface")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # of files that are read
 
 
 def export(
@@ -65,7 +68,7 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
 
     Args:
         path: a folder of class folders; a folder of parquet files, or one such file; ``.pt`` or ``.pth`` as
-            `pt.read` understands them; or ``.safetensors``.
+            `pt.read` understands them; ``.npz`` or ``.npy`` as in `tensors`; or ``.safetensors``.
         class_names: the classes of the dataset. A label is a position in this list, unless the file names its classes.
         normalisation: the normalisation of the tensors of a ``.pt`` file that does not name it.
 
@@ -75,21 +78,33 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
     Raises:
         BenchmarkError: the path does not exist, has another format, or its labels do not fit the classes.
     """
-    if not path.exists():
-        raise BenchmarkError(f"{path}: does not exist")
-    tables = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]) if path.is_dir() else []
-    if tables or path.suffix == ".parquet":
-        images = huggingface.read(tables or [path], class_names)
-    elif path.is_dir():
-        images = SyntheticSet.import_folder(path, class_names)
-    elif path.suffix == ".safetensors":
-        images = SyntheticSet.load(path)
-    elif path.suffix in (".pt", ".pth"):
-        images = pt.read(path, normalisation)
+    if path.is_file() and path.suffix not in SUFFIXES:
+        raise BenchmarkError(f"{path}: not a distilled set; give a folder or one of {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        tables = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
     else:
-        raise BenchmarkError(f"{path}: not a distilled set; give a folder, .safetensors, .pt or .parquet")
-    _check_labels(path, images, len(class_names))
+        check_file(path)
+        tables = [path] if path.suffix == ".parquet" else []
+    try:
+        images = _read(path, tables, class_names, normalisation)
+        _check_labels(path, images, len(class_names))
+    except BenchmarkError:
+        raise
+    except Exception as error:  # a file from elsewhere can be wrong in any way
+        raise BenchmarkError(f"{path}: cannot be read as a distilled set ({one_line(error)})") from error
     return images
+
+
+def _read(
+    path: Path, tables: Sequence[Path], class_names: Sequence[str], normalisation: Normalisation | None
+) -> SyntheticSet:
+    if tables:
+        return huggingface.read(tables, class_names)
+    if path.is_dir():
+        return read_folder(path, class_names)
+    if path.suffix == ".safetensors":
+        return SyntheticSet.load(path)
+    return read_arrays(path) if path.suffix in (".npz", ".npy") else pt.read(path, normalisation)
 
 
 def _check_labels(path: Path, images: SyntheticSet, classes: int) -> None:

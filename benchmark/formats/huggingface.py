@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 import yaml
@@ -20,7 +19,9 @@ from pyarrow import parquet
 from torch import Tensor
 
 from benchmark.api import DatasetInfo
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
+from benchmark.formats.files import check_file, decode, stack
+from benchmark.formats.tensors import as_targets
 from benchmark.synthetic import SyntheticSet, to_uint8
 
 FILE = "data/train-00000-of-00001.parquet"
@@ -69,19 +70,25 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
     Raises:
         BenchmarkError: the columns or classes differ, or the images have several sizes.
     """
+    for path in paths:
+        check_file(path)
     try:
         table = pa.concat_tables([parquet.read_table(path) for path in paths])
         rows = table.to_pydict()
-        arrays = [np.asarray(Image.open(io.BytesIO(item["bytes"])).convert("RGB")) for item in rows["image"]]
-        images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-        soft = torch.tensor(rows["soft_label"]) if "soft_label" in rows else None
+        if absent := next((row for row, label in enumerate(rows["label"]) if label is None), None):
+            raise ValueError(f"row {absent} has no label")
+        encoded = enumerate(rows["image"])
+        images = stack([decode(item["bytes"], f"{paths[0]}: row {row}") for row, item in encoded], str(paths[0]))
+        order, labels = _order(paths[0], _names(table), class_names), as_targets(rows["label"])
+        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(order)):
+            raise ValueError(f"labels from {int(labels.min())} to {int(labels.max())}, for {len(order)} classes")
         weights = torch.tensor(rows["weight"]) if "weight" in rows else None
-        order = _order(paths[0], _names(table), class_names)
-        targets = order[torch.tensor(rows["label"])] if soft is None else soft[:, order.argsort()]
-        return SyntheticSet(images, targets, weights)
-    except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        if "soft_label" not in rows:
+            return SyntheticSet(images, order[labels], weights)
+        return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights)
+    except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         expected = "images of one size in the column 'image' and classes in the column 'label'"
-        raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({error})") from error
+        raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({one_line(error)[:200]})") from error
 
 
 def _names(table: Any) -> list[str]:

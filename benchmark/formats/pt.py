@@ -2,33 +2,50 @@
 
 ``{"data": [[images, labels]], "mean": ..., "std": ..., "pixels": "uint8" or "float32", "class_names": ...}``. The
 images are normalised, ready for a network: ``(pixels - mean) / std`` of pixels in [0, 1], with the mean and deviation
-of the dataset. DD-Ranking takes the same two tensors: ``torch.load(FILE)["data"][0]``.
+of the dataset. DD-Ranking takes the same two tensors: ``torch.load(FILE)["data"][0]``. The files of DC and DSA also
+hold accuracies as NumPy numbers, under ``accs_all_exps``; they are not used.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmark.api import DatasetInfo
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
+from benchmark.formats.files import check_file
+from benchmark.formats.tensors import NOTES, as_images, as_targets
 from benchmark.synthetic import SyntheticSet, to_uint8
 
 MARGIN = 0.01  # images whose values leave [0, 1] by more are normalised
+NUMBERS = "?bhilqBHILQefd"  # the kinds of NumPy numbers that a file may hold beside tensors
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The normalisation ``(pixels - mean) / std`` of pixels in [0, 1], per channel."""
+    """The normalisation ``(pixels - mean) / std`` of pixels in [0, 1], per channel.
+
+    Raises:
+        ValueError: a value is not finite, a deviation is not above 0, or their numbers differ.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if len(self.mean) != len(self.std) or not self.std:
+            raise ValueError(f"mean {self.mean} and std {self.std} need one value per channel")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean} and std {self.std}: std is above 0, and both are finite")
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Return normalised images [N, C, H, W] from pixels in [0, 1]."""
@@ -69,34 +86,38 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
         BenchmarkError: the file is damaged, holds objects that are no tensors, numbers or text, or no images.
     """
     content = _load(path)
-    image_values, labels = _pair(path, content)
+    image_values, labels, notes = _pair(path, content)
     facts = content if isinstance(content, dict) else {}
     try:
-        images, targets = torch.as_tensor(image_values).detach(), torch.as_tensor(labels).detach()
+        images, targets = as_images(image_values), as_targets(labels)
+        if not bool(torch.isfinite(images).all()):
+            raise ValueError("some values are not finite")
         if images.dtype == torch.uint8:
             pixels = images
         elif "mean" in facts:
-            pixels = Normalisation(tuple(facts["mean"]), tuple(facts["std"])).undo(images.float())
+            pixels = Normalisation(tuple(facts["mean"]), tuple(facts["std"])).undo(images)
         else:
-            pixels = _pixels(path, images.float(), normalisation)
+            pixels = _pixels(path, images, normalisation)
         pixels = to_uint8(pixels) if facts.get("pixels") == "uint8" else pixels
-        targets = targets.float() if targets.dim() == 2 else targets.long().flatten()
-        return SyntheticSet(pixels, targets, facts.get("weights"))
+        return SyntheticSet(pixels, targets, facts.get("weights"), metadata={NOTES: notes})
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise BenchmarkError(f"{path}: not images [N, C, H, W] with labels [N] ({error})") from error
+        raise BenchmarkError(f"{path}: not images [N, C, H, W] with labels [N] ({one_line(error)[:200]})") from error
 
 
-def _pair(path: Path, content: Any) -> tuple[Any, Any]:
-    """Return images and labels from any of the layouts that `read` lists."""
-    if isinstance(content, dict) and content.get("data"):
+def _pair(path: Path, content: Any) -> tuple[Any, Any, list[str]]:
+    """Return images and labels from any of the layouts that `read` lists, and notes."""
+    notes = list[str]()
+    if isinstance(content, dict) and isinstance(content.get("data"), list | tuple) and content["data"]:
+        if len(content["data"]) > 1:
+            notes.append(f"it holds {len(content['data'])} sets; the last one is taken")
         content = content["data"][-1]
     if isinstance(content, dict) and {"images", "labels"} <= content.keys():
-        return content["images"], content["labels"]
+        return content["images"], content["labels"], notes
     if isinstance(content, list | tuple) and len(content) == 2:
-        return content[0], content[1]
+        return content[0], content[1], notes
     beside = path.with_name(path.name.replace("images", "labels"))
     if isinstance(content, Tensor) and beside != path and beside.exists():
-        return content, _load(beside)
+        return content, _load(beside), notes
     raise BenchmarkError(
         f"{path}: holds no pair of images and labels, and no labels*.pt lies beside it; "
         'save {"images": [N, C, H, W], "labels": [N]} with torch.save'
@@ -104,15 +125,27 @@ def _pair(path: Path, content: Any) -> tuple[Any, Any]:
 
 
 def _load(path: Path) -> Any:
+    """Return the content of a file; tensors, plain values and NumPy numbers are allowed, nothing that runs code."""
+    check_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)  # does not run code that a file may hold
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise BenchmarkError(f"{path}: damaged, or holds more than tensors; save tensors with torch.save") from error
+        with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way
+        raise BenchmarkError(
+            f"{path}: damaged, or holds more than tensors; save tensors with torch.save ({one_line(error)[:200]})"
+        ) from error
+
+
+def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return what a file of NumPy numbers needs: ``scalar`` and ``dtype``, under the names of NumPy 1 and 2."""
+    scalar = np.float64().__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
 
 
 def _pixels(path: Path, images: Tensor, normalisation: Normalisation | None) -> Tensor:
     """Return images as pixels in [0, 1]; images whose values leave [0, 1] are normalised."""
-    low, high = float(images.min()), float(images.max())
+    low, high = (float(value) for value in images.aminmax())
     if low >= -MARGIN and high <= 1 + MARGIN:
         return images.clamp(0, 1)
     if normalisation is None:

@@ -17,9 +17,7 @@ is the name of the component. ``configs/methods/NAME.yaml`` holds the recipes of
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -28,11 +26,21 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
-from benchmark.config_files import CONFIGS, names, read_yaml, validated
-from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.config_files import CONFIGS, files, names, read_yaml, validated
+from benchmark.errors import BenchmarkError, Faults, one_line, unknown
+from benchmark.identity import Stage
+from benchmark.sources import component_files, load_module, outside_name, subfolders
 
 C = TypeVar("C", bound=Component)
 RECIPES = CONFIGS / "methods"
+PACKAGES: dict[Stage, tuple[str, ...]] = {  # where the component of a stage lies
+    "teacher": (),
+    "prepare": ("methods", "methods.parts", "evaluators.parts"),
+    "distill": ("methods",),
+    "relabel": ("evaluators.labels",),
+    "evaluate": ("evaluators.students",),
+    "measure": ("evaluators.measures",),
+}
 
 
 class Recipe(Frozen):
@@ -41,6 +49,8 @@ class Recipe(Frozen):
     dataset: str
     ipc: tuple[int, ...] | None = None  # None: all
     source: str = Field(min_length=1)  # where the values come from
+    search: str | None = None  # name of a file in `configs/searches/` that chose values on the hold-out
+    cut: str = ""  # what is less than the methods that it is compared with have, and why; such a row gets no rank
     set: dict[str, Any]
 
     @field_validator("dataset")
@@ -49,6 +59,13 @@ class Recipe(Frozen):
         if dataset not in names("datasets"):
             raise ValueError(unknown("dataset", dataset, names("datasets")))
         return dataset
+
+    @field_validator("search")
+    @classmethod
+    def _search_exists(cls, search: str | None) -> str | None:
+        if search is not None and search not in names("searches"):
+            raise ValueError(unknown("search", search, names("searches")))
+        return search
 
 
 class RecipeFile(Frozen):
@@ -88,9 +105,9 @@ def load_measure(name: str) -> type[Measure]:
 
 def load_preparation(name: str) -> type[Preparation]:
     """Return the class of a preparation; it is defined in the file of a method or in a file of ``parts``."""
-    modules = [f"{package}.{name}" for package in ("methods", "methods.parts", "evaluators.parts")]
-    module = next((module for module in modules if importlib.util.find_spec(module)), modules[1])
-    return _component_class(importlib.import_module(module), Preparation)  # type: ignore[type-abstract]
+    packages = PACKAGES["prepare"]
+    package = next((package for package in packages if name in component_files(package)), packages[1])
+    return _component_class(load_module(package, name), Preparation)  # type: ignore[type-abstract]
 
 
 def resolve_method(
@@ -111,13 +128,24 @@ def resolve_method(
     Raises:
         Faults: all unknown hyperparameters and all wrong values, each with its file and key.
     """
-    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
-    for_all_ipc = [recipe.set for recipe in recipes if recipe.ipc is None]
-    for_this_ipc = [recipe.set for recipe in recipes if ipc in (recipe.ipc or ())]
     hyperparameters: dict[str, Any] = {}
-    for values in (*for_all_ipc, *for_this_ipc, overrides):
+    for values in (*(recipe.set for recipe in recipes_for(name, dataset, ipc)), overrides):
         hyperparameters |= values
     return validated(load_method(name), hyperparameters, where)
+
+
+def recipes_for(name: str, dataset: str, ipc: int) -> list[Recipe]:
+    """Return the recipes of a method for a dataset and an IPC, those for every IPC first; raises as `read_recipes`."""
+    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
+    return [
+        *(recipe for recipe in recipes if recipe.ipc is None),
+        *(recipe for recipe in recipes if ipc in (recipe.ipc or ())),
+    ]
+
+
+def why_cut(name: str, dataset: str, ipc: int) -> str:
+    """Return why a recipe has less than the methods that it is compared with; "" where it has not."""
+    return next((recipe.cut for recipe in reversed(recipes_for(name, dataset, ipc)) if recipe.cut), "")
 
 
 def read_recipes(name: str) -> tuple[Recipe, ...]:
@@ -126,8 +154,9 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
     Raises:
         Faults: every wrong entry of the file, and every hyperparameter that the method does not have.
     """
-    path = RECIPES / f"{name}.yaml"
-    return _read_recipes(path, path.stat().st_mtime_ns) if path.exists() else ()
+    paths = [folder / f"{name}.yaml" for folder in (RECIPES, *subfolders("configs/methods"))]
+    path = next((path for path in paths if path.exists()), None)
+    return _read_recipes(path, path.stat().st_mtime_ns) if path else ()
 
 
 @cache
@@ -148,10 +177,37 @@ def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
     return tuple(recipes)
 
 
+def outside_files(stage: Stage, component: str, dataset: str) -> dict[str, Path]:
+    """Return the files in folders of the user by which a node is what it is, by their names.
+
+    Args:
+        stage: of the node.
+        component: its name.
+        dataset: its name.
+    """
+    paths = [component_files(package).get(component) for package in PACKAGES[stage]]
+    recipes = files("methods").get(component) if stage == "distill" else None
+    return _outside([files("datasets").get(dataset), *paths, recipes])
+
+
+def outside_protocol(protocol: str, components: Mapping[Stage, str]) -> dict[str, Path]:
+    """Return the files in folders of the user that a protocol consists of, by their names.
+
+    Args:
+        protocol: its name.
+        components: the names of its components by stage.
+    """
+    paths = [component_files(package).get(name) for stage, name in components.items() for package in PACKAGES[stage]]
+    return _outside([files("protocols").get(protocol), *paths])
+
+
+def _outside(paths: Iterable[Path | None]) -> dict[str, Path]:
+    return {name: path for path in paths if path and (name := outside_name(path))}
+
+
 def component_names(package: str) -> list[str]:
     """Return the stems of the component files of a package, sorted."""
-    folders = importlib.import_module(package).__path__
-    return sorted(path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
+    return list(component_files(package))
 
 
 @cache
@@ -169,12 +225,11 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
     """
     if name not in component_names(package):
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
-    importlib.invalidate_caches()  # the file may be newer than this process
     try:
-        module = importlib.import_module(f"{package}.{name}")
-    except Exception as error:  # the file of a user can fail in any way
+        module = load_module(package, name)
+    except (Exception, SystemExit) as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
-        raise BenchmarkError(f"{file}: cannot be imported ({type(error).__name__}: {error})") from error
+        raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error
     return _component_class(module, base)
 
 
@@ -183,7 +238,7 @@ def _names_of_kind(package: str, base: type[Component]) -> list[str]:
     component_files = []
     for name in component_names(package):
         with contextlib.suppress(Exception):
-            _component_class(importlib.import_module(f"{package}.{name}"), base)
+            _component_class(load_module(package, name), base)
             component_files.append(name)
     return component_files
 
@@ -195,7 +250,9 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
+    file = module.__name__.replace(".", "/") + ".py"
     if len(classes) != 1:
-        file = module.__name__.replace(".", "/") + ".py"
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
+    if lacking := sorted(classes[0].__abstractmethods__):
+        raise BenchmarkError(f"{file}: class {classes[0].__name__} has no method {', '.join(lacking)}")
     return classes[0]

@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
-from benchmark.errors import BenchmarkError, Faults
-from benchmark.identity import STAGES, ancestors
-from benchmark.plan.discovery import load_measure, load_method, resolve_method
+from benchmark.errors import BenchmarkError, Faults, one_line
+from benchmark.identity import STAGES, Stage, ancestors
+from benchmark.plan.discovery import (
+    load_measure,
+    load_method,
+    outside_files,
+    outside_protocol,
+    resolve_method,
+    why_cut,
+)
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.suite import Cell, Suite
@@ -63,13 +70,16 @@ class Plan:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
-        role = cache(lambda base: load_method(base).role)
+        role, outside = cache(lambda base: load_method(base).role), cache(_outside)
+        cut = {entry.method: entry.cut for entry in self.suite.entries}
         cells = [
             {
                 **planned.cell.model_dump(mode="json"),
                 "role": role(planned.cell.base),
+                "cut": cut[planned.cell.method] or why_cut(planned.cell.base, planned.cell.dataset, planned.cell.ipc),
                 "skipped": planned.skipped,
                 "nodes": {stage: list(keys) for stage, keys in planned.nodes.items()},
+                **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol),
             }
             for planned in self.cells
         ]
@@ -123,6 +133,8 @@ class Planner:
                 faults += error.faults
             except BenchmarkError as error:
                 faults.append(str(error))
+            except (Exception, SystemExit) as error:  # of the code of a component
+                faults.append(f"suite {suite.name}: {cell.method} on {cell.dataset}: {one_line(error)}")
         if faults:
             raise Faults(faults)
         own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
@@ -174,7 +186,7 @@ class Planner:
         axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
         if axes not in self.memo:
             protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = protocol and protocol.components(config, full_data=full_data)
+            self.memo[axes] = protocol and protocol.components(config, full_data=full_data, ipc=cell.ipc)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components
 
@@ -190,6 +202,16 @@ class Planner:
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:
             return config, info, "its recipe needs a GPU and this machine has none; --device cpu runs it anyway"
         return config, info, None
+
+
+def _outside(dataset: str, base: str, protocol: str) -> dict[str, list[str]]:
+    """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
+    parts = load_protocol(protocol)
+    components: dict[Stage, str] = {
+        stage: str(part.get("name")) for stage, part in (("relabel", parts.labels), ("evaluate", parts.evaluator))
+    }
+    files = outside_files("distill", base, dataset) | outside_protocol(protocol, components)
+    return {"outside": sorted(files)} if files else {}
 
 
 def _stage_number(node: Node) -> int:

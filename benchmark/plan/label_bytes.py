@@ -90,7 +90,7 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
         protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
         if protocol is None or not (method.uses_ipc or planned.nodes):
             continue
-        regime, _ = protocol.components(config, full_data=not method.uses_ipc)
+        regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
         images = cell.ipc * config.classes if method.uses_ipc else full_size(cell.dataset)
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
         sizes[axes] = LabelSize(*axes[:3], images * regime.bytes_per_image(config.classes))

@@ -9,8 +9,10 @@ from typing import Any
 
 from benchmark import identity
 from benchmark.api import Component, DatasetInfo, Distiller, Evaluator, LabelRegime, Measure, Preparation, TeacherSpec
+from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import Stage
 from benchmark.plan.suite import Cell
+from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import DatasetConfig, TrainPart
 
 TEACHER_VERSION = 2  # raised when the training of teachers changes
@@ -41,6 +43,7 @@ class Node:
     identity: Mapping[str, Any]
     needs: Needs
     title: str  # its name in messages
+    seconds: float = 0.0  # how long it may take, by past records; 0 where nothing is known
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -195,9 +198,15 @@ class CellNodes:
 
 
 def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dict[str, Any]:
-    """Return the own part of a teacher's identity: its network, its stem, its training recipe and its seed."""
+    """Return the own part of a teacher's identity: its network, its stem, its training recipe and its seed.
+
+    Raises:
+        BenchmarkError: there is no network of this name.
+    """
     recipe = config.teacher
     arch = spec.arch or (config.neutral if spec.neutral else recipe.arch)
+    if not is_known(arch):
+        raise BenchmarkError(f"a teacher on {config.name}: {unknown('network', arch, list_models())}")
     if arch != recipe.arch:
         recipe = recipe.model_copy(update={"arch": arch, "pretrained": None})
     if spec.epochs is not None:

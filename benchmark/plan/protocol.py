@@ -48,6 +48,7 @@ class Protocol(Frozen):
     evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
     precision: Precision = "float32"  # of student and teachers
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
+    steps_as_ipc: int | None = Field(None, ge=1)  # sets of every IPC get as many steps as one of this IPC
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
 
     def for_method(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Protocol | None:
@@ -66,12 +67,13 @@ class Protocol(Frozen):
         names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
         return next((self.methods[name].at(ipc) for name in names if name in self.methods), None)
 
-    def components(self, config: DatasetConfig, *, full_data: bool) -> tuple[LabelRegime, Evaluator]:
+    def components(self, config: DatasetConfig, *, full_data: bool, ipc: int = 0) -> tuple[LabelRegime, Evaluator]:
         """Return the label regime and the evaluator for a dataset.
 
         Args:
             config: the dataset; it gives the student budget and limits the augmentation.
             full_data: whether the set is the full training set, which is trained on for fewer epochs.
+            ipc: images per class; 0 where the set does not depend on it.
 
         Raises:
             BenchmarkError: a value of the protocol is wrong; the message names its key.
@@ -81,7 +83,7 @@ class Protocol(Frozen):
         schedule = validated(Schedule, views, f"{self._file}: schedule")
         low, high = schedule.crop_scale
         limits = {
-            "epochs": budget.full_epochs if full_data else schedule.epochs,
+            "epochs": budget.full_epochs if full_data else self._epochs(schedule, config.classes, ipc),
             "flip": schedule.flip and config.flip,
             "crop_scale": (max(low, config.smallest_crop), high),
         }
@@ -89,6 +91,12 @@ class Protocol(Frozen):
         common = {"schedule": schedule, "precision": self.precision}
         regime = _component(load_labels, self.labels, common, f"{self._file}: labels")
         return regime, _component(load_evaluator, self.evaluator, common, f"{self._file}: evaluator")
+
+    def _epochs(self, schedule: Schedule, classes: int, ipc: int) -> int:
+        """Return the epochs of a schedule, or as many as make the steps of a set with `steps_as_ipc`."""
+        if self.steps_as_ipc is None or ipc == 0:
+            return schedule.epochs
+        return max(1, round(schedule.steps(self.steps_as_ipc * classes) / schedule.batches(ipc * classes)))
 
     def evaluators(self) -> Iterator[tuple[str, type[Evaluator]]]:
         """Yield the names and classes of all evaluators that the protocol uses, for whichever method."""

@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import DatasetInfo, Frozen
-from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
-from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.config_files import FileName, load_named
+from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.discovery import resolve_method
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import Deviation, Protocol, load_protocol
@@ -151,12 +151,7 @@ def load_search(name: str) -> Search:
     Raises:
         Faults: there is no such search, or all faults of its file.
     """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return validated(Search, {"name": path.stem, **read_yaml(path)}, display_path(path))
-    if name not in names("searches"):
-        raise Faults([unknown("search", name, names("searches"))])
-    return load(Search, "searches", name)
+    return load_named(Search, "searches", name)
 
 
 def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
@@ -206,7 +201,9 @@ def _trial(search: Search, method: SearchedMethod, values: Values, target: _Targ
     distiller = resolve_method(entry.base, search.dataset, search.ipc, entry.overrides, where)
     if unsupported := distiller.supports(target.info, search.ipc):
         raise BenchmarkError(f"{where}: {unsupported}")
-    components = _protocol(search, method, values).components(target.config, full_data=not distiller.uses_ipc)
+    components = _protocol(search, method, values).components(
+        target.config, full_data=not distiller.uses_ipc, ipc=search.ipc
+    )
     axes = {
         "dataset": search.dataset,
         "ipc": search.ipc if distiller.uses_ipc else 0,

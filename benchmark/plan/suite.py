@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
-from benchmark.config_files import FileName, display_path, load, names, read_yaml, validated
-from benchmark.errors import Faults, unknown
+from benchmark.config_files import FileName, load_named, names
+from benchmark.errors import unknown
 from benchmark.plan.discovery import load_method, method_names
 from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
@@ -26,6 +25,7 @@ class MethodEntry(Frozen):
     method: FileName  # its name in tables
     base: str = ""  # the file in ``methods/`` that it uses; "" for the file with the name of the method
     overrides: dict[str, Any] = Field(default_factory=dict, alias="set")  # hyperparameters that replace the recipe's
+    cut: str = ""  # what these are less than the recipe, and why; such a row gets no rank
 
     @model_validator(mode="before")
     @classmethod
@@ -53,9 +53,7 @@ class Block(Frozen):
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
-    teachers: int | None = Field(
-        None, ge=1
-    )  # number of teachers, each used for every draw; None: seed i takes teacher i
+    teachers: int | None = Field(None, ge=1)  # number of teachers, each with every draw; None: seed i takes teacher i
 
     @field_validator("ipc")
     @classmethod
@@ -207,12 +205,7 @@ def load_suite(name: str) -> Suite:
     Raises:
         Faults: there is no such suite, or all faults of its file.
     """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return validated(Suite, {"name": path.stem, **read_yaml(path)}, display_path(path))
-    if name not in names("suites"):
-        raise Faults([unknown("suite", name, names("suites"))])
-    return load(Suite, "suites", name)
+    return load_named(Suite, "suites", name)
 
 
 def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:

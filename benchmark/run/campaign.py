@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,10 +69,22 @@ class Campaign:
     done: frozenset[str]
     corrupt: frozenset[str]
 
-    @property
+    @cached_property
     def todo(self) -> dict[str, Node]:
-        """The selected nodes that are not done, parents first."""
-        return {key: node for key, node in self.plan.nodes.items() if key not in self.done}
+        """The selected nodes that are not done, parents first, each with the seconds that it may take.
+
+        These are the median of similar nodes in the store: of the same stage, dataset, component, student and IPC, else
+        of the same stage, dataset and component, else of the same stage and dataset.
+        """
+        nodes = {key: node for key, node in self.plan.nodes.items() if key not in self.done}
+        times = defaultdict[tuple[str, ...], list[float]](list)
+        for record in self.store.records() if nodes else ():
+            seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
+            if isinstance(seconds, int | float):
+                for group in _similarity_groups(record["stage"], record["identity"]):
+                    times[group].append(float(seconds))
+        medians = {group: statistics.median(values) for group, values in times.items()}
+        return {key: replace(node, seconds=_seconds(node, medians)) for key, node in nodes.items()}
 
     def run(self, runner: Runner) -> Iterator[Event]:
         """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
@@ -100,26 +113,12 @@ class Campaign:
         return {name: {getattr(cell, name) for cell in cells} for name in axes}
 
     def seconds_left(self) -> tuple[float, int]:
-        """Estimate from the store's records how long the nodes that are not done will take, one after the other.
+        """Return how long the nodes that are not done may take, one after the other, and of how many nothing is known.
 
-        Returns:
-            The sum of the estimates in seconds, and the number of nodes without an estimate. A node's estimate is the
-            median of similar nodes: of the same stage, dataset, component, student and IPC, else of the same stage,
-            dataset and component, else of the same stage and dataset.
+        The time is in seconds, by the records of similar nodes in the store; see `todo`.
         """
-        times = defaultdict[tuple[str, ...], list[float]](list)
-        for record in self.store.records():
-            seconds = record.get("cost", {}).get("seconds")  # the record of an external set has none
-            if isinstance(seconds, int | float):
-                for group in _similarity_groups(record["stage"], record["identity"]):
-                    times[group].append(float(seconds))
-        total, unknown = 0.0, 0
-        for node in self.todo.values():
-            groups = _similarity_groups(node.stage, node.identity)
-            similar = next((times[group] for group in groups if group in times), None)
-            total += statistics.median(similar) if similar else 0.0
-            unknown += similar is None
-        return total, unknown
+        seconds = [node.seconds for node in self.todo.values()]
+        return sum(seconds), seconds.count(0.0)
 
 
 def open_campaign(
@@ -154,7 +153,7 @@ def open_campaign(
     plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
     full_plan = planner.plan(suite)
     store = Store(options.runs)
-    states = {key: store.state(key) for key in plan.nodes}
+    states = store.states(plan.nodes)
     return Campaign(
         plan,
         full_plan,
@@ -236,6 +235,12 @@ def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[s
     component, dataset = identity["component"]["name"], identity["dataset"]["name"]
     ipc = str(identity.get("ipc", ""))
     return (stage, dataset, component, student, ipc), (stage, dataset, component), (stage, dataset)
+
+
+def _seconds(node: Node, medians: Mapping[tuple[str, ...], float]) -> float:
+    """Return the median of the most similar nodes, at least a millisecond; 0 where there are none."""
+    groups = _similarity_groups(node.stage, node.identity)
+    return next((max(medians[group], 0.001) for group in groups if group in medians), 0.0)
 
 
 def _check_names(selection: Selection, suite: Suite) -> None:

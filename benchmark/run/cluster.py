@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark import sources
 from benchmark.errors import BenchmarkError
 
 INSTALL = "pip install 'ray[tune]', or use --runner serial"
@@ -49,6 +50,8 @@ def connect(address: str, device: str, *, insecure: bool = False) -> Any:
         options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
         options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
         options |= {"num_gpus": 0} if device == "cpu" else {}
+    elif folders := os.environ.get(sources.ENVIRONMENT):  # workers of a private cluster inherit the environment
+        options |= {"runtime_env": {"env_vars": {sources.ENVIRONMENT: folders}}}
     try:
         _check_port(address)
         if address != "local" and not insecure:

@@ -7,6 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from benchmark.run.claims import claim
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.stages import NodeRun
-from benchmark.run.store import Store
+from benchmark.run.store import TRACEBACK, Store
+from benchmark.sources import component_name
 
 
 def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
@@ -38,12 +40,13 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
-        line, text = one_line(error), traceback.format_exc()
+        line, text = one_line(error) + location(error), traceback.format_exc()
         failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
                 return Outcome(key, "done", seconds=time.perf_counter() - start)
             store.fail(key, failure)
+            store.write_text(f"{key}/{TRACEBACK}", text)
         except BenchmarkError as second:
             line += "" if str(second) in line else f" (and {second})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
@@ -65,6 +68,19 @@ def _share_memory(options: NodeOptions) -> None:
     """Limit this process to its share of the card's memory; Ray counts cards, and not their memory."""
     if options.device == "cuda" and 0 < options.gpu_share < 1:
         torch.cuda.set_per_process_memory_fraction(options.gpu_share)
+
+
+def location(error: BaseException) -> str:
+    """Return where an unexpected error was raised, " (FILE:LINE in FUNCTION)": in a component's file if it passed one.
+
+    An error that names its own remedy has no location.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, BenchmarkError) or not frames:
+        return ""
+    names = [(component_name(Path(frame.filename)), frame) for frame in frames]
+    name, frame = next(((name, frame) for name, frame in reversed(names) if name), (frames[-1].filename, frames[-1]))
+    return f" ({name}:{frame.lineno} in {frame.name})"
 
 
 @contextlib.contextmanager

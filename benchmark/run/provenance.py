@@ -8,7 +8,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,23 @@ from typing import Any
 
 import torch
 
+from benchmark.files import checksum
+from benchmark.plan.discovery import outside_files
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "scikit-learn", "safetensors")
+
+
+def facts(started: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return when a node has run, on which versions, and which files outside of the benchmark it used.
+
+    Args:
+        started: the time at which it started, as `now` gives it.
+        identity: of the node.
+    """
+    files = outside_files(identity["stage"], identity["component"]["name"], identity["dataset"]["name"])
+    outside = {name: checksum(path)[:16] for name, path in files.items()}
+    history = {"started": started, "finished": now(), "versions": versions(), "commit": commit()}
+    return history | ({"outside": outside} if outside else {})
 
 
 @functools.cache
@@ -63,9 +79,10 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
     """Measure a block; when it ends, the yielded mapping holds the cost.
 
     The keys are ``seconds``, ``peak_memory_mb`` (10**6 bytes: allocated on the graphics card, or resident on the CPU),
-    ``device`` and ``threads``.
+    ``device``, ``device_class`` (``cpu``, ``cuda``) and ``threads``.
     """
-    cost: dict[str, Any] = {"device": device_name(str(device)), "threads": torch.get_num_threads()}
+    cost: dict[str, Any] = {"device": device_name(str(device)), "device_class": device.type}
+    cost["threads"] = torch.get_num_threads()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:

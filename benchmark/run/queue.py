@@ -15,6 +15,8 @@ from benchmark.plan.nodes import Needs, Node
 from benchmark.run.claims import Watch
 from benchmark.run.options import NodeOptions, Outcome
 
+USUAL = {"teacher": 60.0, "prepare": 20.0, "distill": 60.0, "relabel": 5.0, "evaluate": 20.0, "measure": 5.0}  # seconds
+URGENT = 0.25  # of the time that all remaining work takes: a longer chain of nodes cannot wait
 RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
 
 
@@ -29,10 +31,19 @@ class Event:
 
 
 class Queue:
-    """The nodes that can run now: those whose parents are done. A failure blocks its dependants and no other node."""
+    """The nodes that can run now: those whose parents are done. A failure blocks its dependants and no other node.
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
-        """Start with the nodes that have no parent in ``nodes``; nodes of early stages come first."""
+    Nodes with the longest remaining chain of work come first, if the chain is so long that all would wait for it in the
+    end. Of the others, late stages come first: what is begun is finished, and results appear from the start.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], slots: int = 1) -> None:
+        """Start with the nodes that have no parent in ``nodes``.
+
+        Args:
+            nodes: all nodes.
+            slots: how many nodes run at the same time.
+        """
         parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
         self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
         self.theirs: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
@@ -41,15 +52,21 @@ class Queue:
         for key, keys in parents.items():
             for parent in dict.fromkeys(keys):
                 self.children[parent].append(key)
+        self.slots, self.seconds = slots, {key: node.seconds or USUAL[node.stage] for key, node in nodes.items()}
+        self.remaining = sum(self.seconds.values())  # seconds of the nodes that have not ended
+        self.chains: dict[str, float] = {}  # seconds of a node and of the longest chain of nodes that wait for it
+        for key in reversed(list(TopologicalSorter(parents).static_order())):
+            self.chains[key] = self.seconds[key] + max((self.chains[child] for child in self.children[key]), default=0)
         self.sorter = TopologicalSorter(parents)
         self.sorter.prepare()
-        self.heap: list[tuple[int, int, str]] = []  # (stage, order of arrival, key)
+        self.heap: list[tuple[int, float, int, str]] = []  # (*rank, order of arrival, key)
         self.arrivals = itertools.count()
+        self.ranked_at = self.remaining
         self._push(self.sorter.get_ready())
 
     def pop(self) -> Node | None:
         """Return the next node to run, or None where every other node waits for a parent."""
-        return self.nodes[heapq.heappop(self.heap)[2]] if self.heap else None
+        return self.nodes[heapq.heappop(self.heap)[-1]] if self.heap else None
 
     def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
         """Record how a node ended; yield its event and the events of the nodes that it blocks."""
@@ -63,6 +80,7 @@ class Queue:
         yield Event(node, outcome.status, outcome.message, outcome.seconds)
         if outcome.status == "theirs":
             return
+        self._subtract(self.seconds[node.key])
         if outcome.status == "done":
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
@@ -89,12 +107,27 @@ class Queue:
 
     def _push(self, keys: Iterable[str]) -> None:
         for key in keys:
-            heapq.heappush(self.heap, (STAGES.index(self.nodes[key].stage), next(self.arrivals), key))
+            heapq.heappush(self.heap, (*self._rank(key), next(self.arrivals), key))
+
+    def _rank(self, key: str) -> tuple[int, float]:
+        """Return what a node is sorted by; the smallest comes first."""
+        if self.chains[key] > URGENT * self.remaining / self.slots:
+            return 0, -self.chains[key]
+        return 1, -STAGES.index(self.nodes[key].stage)
+
+    def _subtract(self, seconds: float) -> None:
+        """Count work that has ended; rank the waiting nodes anew whenever half of the work is done."""
+        self.remaining -= seconds
+        if self.remaining < self.ranked_at / 2:
+            self.ranked_at = self.remaining
+            self.heap = [(*self._rank(key), arrival, key) for _, _, arrival, key in self.heap]
+            heapq.heapify(self.heap)
 
     def _block(self, node: Node) -> Iterator[Event]:
         """Block every node that depends on a failed or blocked one."""
         for child in self.children[node.key]:
             if child not in self.blocked:
                 self.blocked.add(child)
+                self._subtract(self.seconds[child])
                 yield Event(self.nodes[child], "blocked", f"waits for {node.stage} {node.title}")
                 yield from self._block(self.nodes[child])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import torch
@@ -45,7 +46,7 @@ def _image_faults(images: Tensor, info: DatasetInfo) -> Iterator[str]:
 
 
 def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: DatasetInfo) -> Iterator[str]:
-    """Yield the faults of targets and weights."""
+    """Yield the faults of targets, weights, metadata and extras."""
     if images.targets.dim() == 2 and not _are_numbers_of(info.classes, images.targets):
         yield f"its soft labels are not {info.classes} finite numbers per image"
         return
@@ -65,6 +66,10 @@ def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: Dat
     weights = images.weights
     if weights is not None and not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")):
         yield "its weights are not finite, not 0 or more, or all 0"
+    try:
+        json.dumps(dict(images.metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield f"its metadata are no JSON of finite numbers ({error})"
     if short := [name for name, tensor in images.extras.items() if len(tensor) != len(images)]:
         yield f"extras {', '.join(short)}: not one row per image"
 

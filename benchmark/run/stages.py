@@ -67,7 +67,6 @@ class NodeRun:
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost:
                 stages[self.identity["stage"]](folder)
-            history = {"started": started, "finished": provenance.now()}
             record = {
                 "stage": self.identity["stage"],
                 "identity": self.identity,
@@ -81,7 +80,7 @@ class NodeRun:
                     "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
                     "precision": str(self.precision).removeprefix("torch."),
                 },
-                "provenance": {**history, "versions": provenance.versions(), "commit": provenance.commit()},
+                "provenance": provenance.facts(started, self.identity),
             }
             self.store.commit(self.key, folder, record)
         self.store.clear_scratch(self.key)
@@ -113,7 +112,7 @@ class NodeRun:
         context = self.context()
         images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
         images.save(folder / IMAGES)
-        self.bytes["images"], self.parts = images.images_bytes, context.parts
+        self.bytes, self.parts = images.sizes, context.parts
         self.metrics |= {**images.metadata, "images": len(images)}
 
     def relabel(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from benchmark.record import RECORD, fault, parse_record, sealed
 from benchmark.run import copies
 
 ERROR = "error.json"
+TRACEBACK = "traceback.txt"  # of a failed node
 TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones
@@ -76,6 +77,11 @@ class Store:
         sound = all(self._is_sound(key, name, facts) for name, facts in record["files"].items())
         return "done" if sound else "corrupt"
 
+    def states(self, keys: Iterable[str]) -> dict[str, State]:
+        """Return the state of every node; one listing of the store tells which nodes are absent."""
+        folders = set(self.files.folders(""))
+        return {key: self.state(key) if key in folders else "absent" for key in keys}
+
     def folder(self, key: str) -> Path:
         """Return a local folder with the files of a finished node, every checksum verified.
 
@@ -91,9 +97,9 @@ class Store:
         for name, facts in record.get("files", {}).items():
             path = folder / name
             for _ in range(0 if self.local else 2):  # a copy that is damaged on its way is fetched once more
-                if not _matches(path, facts):
+                if not copies.matches(path, facts):
                     self.files.download(f"{key}/{name}", path)
-            if not _matches(path, facts):
+            if not copies.matches(path, facts):
                 self.discard(key)  # a scan does not see the damage of a large file; now the next scan sees no node
                 raise BenchmarkError(f"{path}: not what was recorded; run the command again to compute it anew")
         if not self.local:
@@ -158,7 +164,7 @@ class Store:
         if self.local or record is None:
             return False
         for name, facts in record["files"].items():
-            if _matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
+            if copies.matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
                 self.files.upload(self.disk / key / name, f"{key}/{name}")
         return self.state(key) == "done"
 
@@ -291,8 +297,3 @@ def _text(record: Mapping[str, Any]) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _matches(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether a local file has the recorded size and checksum."""
-    return path.exists() and path.stat().st_size == facts["bytes"] and checksum(path) == facts["sha256"]

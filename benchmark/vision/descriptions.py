@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
 
 from benchmark.api import Frozen
 from benchmark.config_files import load, names
@@ -53,7 +53,7 @@ class DatasetConfig(Frozen):
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
-    std: tuple[float, float, float]  # of pixels in [0, 1], per channel
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]  # of pixels in [0, 1], per channel
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     stem: Stem = Stem()  # the first layer of networks, which depends on the resolution

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
+import lzma
 import shutil
 import tarfile
 import tempfile
 import time
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -22,6 +25,7 @@ from benchmark.vision.reading import make_room
 ATTEMPTS = 5  # a download is given up after so many attempts in a row without a new byte
 PAUSE = 2.0  # seconds between two attempts
 TIMEOUT = 30.0  # seconds without an answer, after which an attempt has failed
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 BLOCK = 1 << 18  # bytes written at a time
 
 
@@ -65,7 +69,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a ``.zip`` or a ``.tar.*`` file into a folder; its content appears there when all of it is unpacked.
 
     Raises:
-        BenchmarkError: the file is no archive, it would write outside the folder, or the disk has no room.
+        BenchmarkError: the file is no archive or would write outside the folder, and is deleted; or there is no room.
     """
     make_room(folder, 2 * archive.stat().st_size)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
@@ -78,7 +82,10 @@ def unpack(archive: Path, folder: Path) -> None:
                 file.extractall(temporary, filter="data")
         for entry in temporary.iterdir():
             entry.rename(folder / entry.name)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except BROKEN as error:
+        archive.unlink()  # the next command would find it and fail in the same way
+        raise BenchmarkError(f"{archive}: cannot be unpacked ({error}); the file was deleted") from error
+    except OSError as error:
         raise BenchmarkError(f"{archive}: cannot be unpacked ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

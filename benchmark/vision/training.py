@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,7 +26,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from benchmark.api import Context, DatasetInfo, Frozen, ImageData, Precision, TrainData
 from benchmark.errors import BenchmarkError
+from benchmark.identity import digest
 from benchmark.vision.augment import Schedule, View, normalize
+from benchmark.vision.checkpoint import Checkpoint
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,16 +83,18 @@ class Stream:
         seed: seed of the views.
         n: number of images.
         read: returns normalised float32 images [b, C, S, S] on the device for indices [b].
+        first: the epoch to begin with.
     """
 
     schedule: Schedule
     seed: int
     n: int
     read: Callable[[Tensor], Tensor]
+    first: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield every batch of every epoch."""
-        for epoch in range(self.schedule.epochs):
+        """Yield every batch of every epoch from `first` on."""
+        for epoch in range(self.first, self.schedule.epochs):
             start = 0
             views = self.schedule.views(self.seed, epoch, self.n)
             for view, images in read_ahead(lambda view: (view, self.read(view.indices)), views):
@@ -162,8 +167,8 @@ def fit(
     optimizer: Optimizer,
     context: Context,
     *,
-    warmup_epochs: float = 0.0,
     rate: Callable[[int, int], float] | None = None,
+    checkpoint: Path | None = None,
 ) -> list[float]:
     """Train a network in place, one step for each batch; by default the learning rate falls to 0 as a cosine.
 
@@ -173,8 +178,8 @@ def fit(
         loss: returns a scalar from float32 logits [b, classes] and the batch.
         optimizer: optimiser of the network's weights.
         context: gives device, precision, the seed of dropout, and progress.
-        warmup_epochs: number of epochs in which the learning rate rises linearly.
-        rate: replaces `cosine`: returns the learning rate relative to its peak from (step, number of steps).
+        rate: returns the learning rate relative to its peak from (step, number of steps); None: `cosine`.
+        checkpoint: a file that keeps the state after every epoch; a training that was interrupted resumes from it.
 
     Returns:
         The mean loss of every epoch.
@@ -182,13 +187,14 @@ def fit(
     Raises:
         BenchmarkError: the loss is infinite or not a number.
     """
-    warmup = round(warmup_epochs * stream.schedule.batches(stream.n))
-    shape = rate or partial(cosine, warmup=warmup)
+    shape = rate or cosine
     scheduler = LambdaLR(optimizer, lambda step: shape(step, len(stream)))
     sums = torch.zeros(stream.schedule.epochs, device=context.device)
+    saved = Checkpoint(checkpoint, model, optimizer, scheduler, sums) if checkpoint else None
     model.train()
     with _seeded(context):
-        for step, batch in enumerate(stream, start=1):
+        first = saved.restore() if saved else 0
+        for step, batch in enumerate(replace(stream, first=first), start=1 + first * stream.schedule.batches(stream.n)):
             with context.autocast():
                 logits = model(batch.images)
             value = loss(logits.float(), batch)
@@ -200,6 +206,8 @@ def fit(
             ends_epoch = batch.rows.stop == stream.n
             scalars = {"loss": _finite(sums[batch.epoch] / stream.n, batch.epoch)} if ends_epoch else {}
             context.progress(step, len(stream), **scalars)
+            if saved and ends_epoch and step < len(stream):
+                saved.save(batch.epoch + 1)
     return [total / stream.n for total in sums.tolist()]
 
 
@@ -221,6 +229,8 @@ def _seeded(context: Context) -> Iterator[None]:
 
 def train_classifier(model: nn.Module, data: TrainData, training: TeacherTraining, context: Context) -> list[float]:
     """Train a network in place on real images with crops and flips; return the mean loss of every epoch.
+
+    An interrupted training resumes after the last finished epoch.
 
     Args:
         model: network on the device.
@@ -250,7 +260,10 @@ def train_classifier(model: nn.Module, data: TrainData, training: TeacherTrainin
         return F.cross_entropy(logits, targets, label_smoothing=training.label_smoothing)
 
     stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
-    return fit(model, stream, loss, optimizer, context, warmup_epochs=training.warmup_epochs)
+    axes = [training.model_dump(mode="json"), data.info.model_dump(mode="json"), context.seed]
+    checkpoint = context.scratch / f"training-{digest(axes)[:12]}.pt"
+    rate = partial(cosine, warmup=round(training.warmup_epochs * schedule.batches(len(data))))
+    return fit(model, stream, loss, optimizer, context, rate=rate, checkpoint=checkpoint)
 
 
 def predict(model: nn.Module, images: Tensor, context: Context) -> Tensor:

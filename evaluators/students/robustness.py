@@ -41,9 +41,9 @@ class Robustness(Accuracy):
 
     columns: ClassVar[tuple[Column, ...]] = (
         *Accuracy.columns,
-        Column("fgsm_top1", "FGSM", "%", digits=1),
-        Column("pgd_top1", "PGD", "%", digits=1),
-        Column("corruption_top1", "corrupted", "%", digits=1),
+        Column("fgsm_top1", "FGSM", "%", digits=1, part_of="subset_top1"),
+        Column("pgd_top1", "PGD", "%", digits=1, part_of="subset_top1"),
+        Column("corruption_top1", "corrupted", "%", digits=1, part_of="subset_top1"),
         Column("subset_top1", "top-1, subset", "%", digits=1),
         *(Column(f"{name}_top1", name.replace("_", " "), "%", digits=1) for name in CORRUPTIONS),
     )

@@ -53,6 +53,7 @@ KINDS = {  # of pictures; the first kinds find room first
 TITLES = {  # of plots, by the start of their names
     "accuracy_against_ipc": "Accuracy against images per class",
     "accuracy_by_protocol": "Accuracy under each protocol",
+    "regimes": "Accuracy against all bytes that are sent, all label regimes",
     "accuracy_against_bytes": "Accuracy against the bytes of a set",
     "accuracy_against_seconds": "Accuracy against the time to make a set",
     "accuracy_against": "Accuracy against what a measure finds",
@@ -66,7 +67,7 @@ TITLES = {  # of plots, by the start of their names
 }
 STATUS = {"ok": "measured", "partial": "measured in part", **WORDS}
 OPTIONAL = ("recovered", "rank", "published")  # columns that are left out where no row has a value
-COSTS = ("images_bytes", "labels_bytes", "distill_seconds", "relabel_seconds")
+COSTS = ("images_bytes", "labels_bytes", "distill_seconds", "needed_seconds", "relabel_seconds")
 
 
 def render(

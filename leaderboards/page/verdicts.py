@@ -41,7 +41,7 @@ def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:
     """Return a verdict per dataset and IPC, under the protocol that ranks and with the first student of the dataset."""
     rows = leaderboard[(leaderboard["protocol"] == main_protocol(leaderboard)) & leaderboard["top1_mean"].notna()]
     first = rows.groupby("dataset", sort=False)["student"].transform("first")
-    rows = rows[rows["student"] == first]
+    rows = rows[(rows["student"] == first) & (rows["cut"] == "")]
     made: list[Verdict] = []
     for (dataset, ipc), block in rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "ipc"], sort=False):
         if len(block) > 1:
@@ -70,7 +70,9 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
         gap = difference_text(best["top1_mean"] - following["top1_mean"]).removeprefix("+")
         yield f"Next and clearly behind: {following['method']}, by {gap} points."
     if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
-        yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill."
+        needed = best["needed_seconds"]
+        before = f", and networks and preparations for it took {duration(needed)}" if needed > 0 else ""
+        yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill{before}."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]
     beside += [row for row in dataset if row["role"] == BOUND]
     if beside:

@@ -51,24 +51,24 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _dots(axes, panel)
             if several.any():
                 style.legend(figure, methods)
-            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
+            below = "; below each IPC: the steps of a student" if by_ipc["student_steps"].notna().any() else ""
+            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{below}{words}")
             figures[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
     return figures
 
 
 def accuracy_against_bytes(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Plot accuracy against the bytes of images and labels together: labels can take more than the images."""
-    total = leaderboard["images_bytes"].astype("float64") + leaderboard["labels_bytes"].astype("float64")
-    return _against(leaderboard, total, "bytes", "images and labels")
+    """Plot accuracy against the bytes of images, labels and online teachers: labels can take more than the images."""
+    return _against(leaderboard, leaderboard["total_bytes"].astype("float64"), "bytes", "all that is sent")
 
 
 def accuracy_against_seconds(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Plot accuracy against the time for a set and its labels: prepare, distill and relabel.
+    """Plot accuracy against the time for a set and its labels, what it needed amortised as in `costs.csv`.
 
     Times on different devices do not compare, so only the rows of the device with most rows are plotted.
     """
-    parts = leaderboard[["distill_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
-    total = (parts + leaderboard["prepare_seconds"].fillna(0)).clip(lower=SHORTEST)
+    parts = leaderboard[["amortised_seconds", "relabel_seconds"]].sum(axis=1, skipna=False)
+    total = parts.clip(lower=SHORTEST)
     devices = leaderboard.loc[leaderboard["top1_mean"].notna(), "device"]
     rows = leaderboard[leaderboard["device"] == devices.mode().max()] if len(devices) else leaderboard
     return _against(rows, total[rows.index], "seconds", "time for set and labels")
@@ -169,13 +169,19 @@ def _curves(axes: Axes, panel: pd.DataFrame, methods: list[str], ticks: list[int
         error_bars(axes, x, curve["top1_mean"], curve["top1_std"], marker_style(method).colour)
         axes.plot(x, curve["top1_mean"], **line_style(method))
     axes.set_xscale("log")
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    steps = points.groupby("ipc")["student_steps"].max()
+    axes.set_xticks(ticks, [_with_steps(tick, steps.get(tick)) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
     axes.set_xlabel("images per class")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_ylim(*style.limits(panel))
     _baselines(axes, panel)
+
+
+def _with_steps(ipc: int, steps: Any) -> str:
+    """Return an IPC and below it the steps of a student: more images also mean more training under a fixed batch."""
+    return str(ipc) if pd.isna(steps) else f"{ipc}\n{EngFormatter(sep='')(int(steps))}"
 
 
 def _dots(axes: Axes, panel: pd.DataFrame) -> None:

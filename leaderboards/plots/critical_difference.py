@@ -28,9 +28,9 @@ INCHES = 0.17  # per line of text
 
 
 def blocks(leaderboard: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the mean accuracies [complete blocks, methods] by protocol, without the variants of methods."""
+    """Return the mean accuracies [complete blocks, methods] by protocol, without variants and methods that are cut."""
     rows = variants.main(leaderboard)
-    rows = rows[rows["top1_mean"].notna() & (rows["ipc"] != EVERY_IPC)]
+    rows = rows[(rows["cut"] == "") & rows["top1_mean"].notna() & (rows["ipc"] != EVERY_IPC)]
     return {
         str(protocol): group.pivot(index=STUDENT, columns="method", values="top1_mean").dropna()
         for protocol, group in rows.groupby("protocol", sort=False)

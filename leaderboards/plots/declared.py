@@ -15,7 +15,8 @@ from leaderboards.plots import style
 from leaderboards.plots.style import line_style
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.columns import Column
-from leaderboards.results.measures import ACCURACY, ALL, correlations, methods_of
+from leaderboards.results.correlations import ALL, LEVEL, correlations
+from leaderboards.results.measures import ACCURACY, methods_of
 from leaderboards.results.records import rows_of
 
 DECADES = 30  # ratio of the values from which on their axis is logarithmic
@@ -24,11 +25,11 @@ DECADES = 30  # ratio of the values from which on their axis is logarithmic
 def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence[Column]]) -> dict[str, Figure]:
     """Plot accuracy against what a measure found: a figure per measure, dataset and protocol, a panel per column.
 
-    A figure has the first `style.PANELS` columns that have a correlation, at the largest IPC and with the first student
-    of the suite.
+    A figure has the first `style.PANELS` columns whose correlation is shown (corrected for the number of columns), at
+    the largest IPC with one and with the first student of the suite. Where none is shown, there is no figure.
 
     Args:
-        sets: what measures found, a row per distilled set (`measures.table`).
+        sets: what measures found, a row per distilled set (`correlations.contenders`).
         columns: what the measures declare, by measure.
     """
     figures = {}
@@ -36,6 +37,7 @@ def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence
     with style.plotting():
         for measure, declared in columns.items():
             rho = correlations(sets, list(declared))
+            rho = rho[rho["p"] <= LEVEL]
             for (dataset, protocol), group in rho[rho["dataset"] != ALL].groupby(["dataset", "protocol"], sort=False):
                 student = group["student"].iloc[0]
                 ipc = max(group.loc[group["student"] == student, "ipc"], key=int)
@@ -44,7 +46,7 @@ def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence
                 panels = {column: chosen[column.name] for column in declared if column.name in chosen.index}
                 figure = _scatter(rows, f"{ACCURACY}{protocol}.{student}", panels)
                 facts = f"{dataset}, IPC {ipc}, protocol {protocol}, student {student}"
-                rule = "rho: Spearman's rank correlation with the accuracy; dotted: as many random real images"
+                rule = "rho: Spearman's, p <= 0.05 corrected for all distances; dotted: as many random real images"
                 style.note(figure, f"{facts}; {rule}")
                 figures[f"accuracy_against_{file_name(f'{measure}_{dataset}_{protocol}')}"] = figure
     return figures

@@ -5,30 +5,122 @@ from __future__ import annotations
 import math
 import re
 import socket
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-from leaderboards.results.records import Record
+import numpy as np
+from scipy.special import stdtrit
+
+from leaderboards.results.axes import METHOD, ROW, axis_values
+from leaderboards.results.records import Record, keys_of
 from leaderboards.results.test_images import FIELD
 
-TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change an accuracy by so much
+TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change a number by so much
+ACCURACIES = ("top1", "top5")  # and numbers whose names end with one of them: in percent of the test images
+MOST_IMAGES = 100_000  # of a test split
 BITS = f"metrics.{FIELD}"  # base64, which may start with a slash
 PATHS = re.compile(r"(?:^|[\s'\"=(:,])(?:/(?!/)|~/|[A-Za-z]:\\|file:)\S")
 Records = Mapping[str, Record]
 
 
-def disagreements(earlier: Records, new: Records) -> Iterator[str]:
-    """Yield a line for every metric whose published value differs from that of a run with the same key."""
+def disagreements(earlier: Records, new: Records, cells: Sequence[Record]) -> Iterator[str]:
+    """Yield a line for every metric whose published value differs from that of a run with the same key.
+
+    Another device or precision rounds otherwise, so that training takes another course, as with another seed. A number
+    may therefore differ by the 95 % interval of a difference between two seeds (their deviation is pooled over the rows
+    of the dataset), or where no row has two seeds, by that of two samples of as many test images; and by one image.
+
+    Args:
+        earlier: the published records.
+        new: the records of the run.
+        cells: the published cells, which say whose records are seeds of one row.
+    """
+    spread = _Spread(earlier, cells)
     for key in sorted(earlier.keys() & new.keys()):
         record, old, metrics = earlier[key], earlier[key]["metrics"], new[key]["metrics"]
         for name in sorted(old.keys() & metrics.keys()):
-            if not _close(old[name], metrics[name]):
-                node = f"{record['stage']} {record['identity']['component']['name']} ({key})"
-                yield (
-                    f"{node}: {name} is published as {old[name]}, and in this run it is {metrics[name]}, with the same "
-                    f"identity; find the cause, or remove the line of the key from records.jsonl"
-                    " to publish the new value"
-                )
+            if _close(old[name], metrics[name]):
+                continue
+            allowed, reason = spread.allowed(record, name)
+            if abs(old[name] - metrics[name]) <= allowed:  # false for NaN
+                continue
+            node = f"{record['stage']} {record['identity']['component']['name']} ({key})"
+            yield (
+                f"{node}: {name} is published as {old[name]}, and in this run it is {metrics[name]}, with the same "
+                f"identity: more than {allowed:.3g} apart, {reason}. {surroundings(record, new[key])}; "
+                "find the cause, or remove the line of the key from records.jsonl to publish the new value"
+            )
+
+
+def surroundings(published: Record, run: Record) -> str:
+    """Return in words where two records of a node were computed, and which of device class and precision differ."""
+    facts = [
+        {"device class": device_class(record), "precision": record.get("cost", {}).get("precision", "not recorded")}
+        for record in (published, run)
+    ]
+    differ = [name for name in facts[0] if facts[0][name] != facts[1][name]]
+    places = [f"{one['device class']} in {one['precision']}" for one in facts]
+    verdict = (
+        f"{' and '.join(differ)} differ{'' if differ[1:] else 's'}" if differ else "device class and precision agree"
+    )
+    return f"Published: {places[0]}, this run: {places[1]}; {verdict}"
+
+
+def device_class(record: Record) -> str:
+    """Return ``cpu`` or ``cuda``; records of before it was recorded say how many graphics cards they used."""
+    cost = record.get("cost", {})
+    return str(cost.get("device_class") or ("cuda" if cost.get("gpus") else "cpu"))
+
+
+class _Spread:
+    """How far two honest runs of one node may lie apart."""
+
+    def __init__(self, records: Records, cells: Sequence[Record]) -> None:
+        self.records = records
+        self.rows: dict[str, tuple[Any, ...]] = {}  # key -> what it has in common with other seeds
+        for cell in cells:
+            for stage, axes in {"distill": METHOD, "evaluate": ROW}.items():
+                self.rows |= dict.fromkeys(keys_of(cell, stage), axis_values(cell, axes))
+
+    def allowed(self, record: Record, name: str) -> tuple[float, str]:
+        """Return the largest difference of a number in a record, and what gives it."""
+        value, dataset = float(record["metrics"][name]), record["identity"].get("dataset", {}).get("name")
+        groups = defaultdict[object, list[float]](list)
+        for key, other in self.records.items():
+            same = other["stage"] == record["stage"] and other["identity"].get("dataset", {}).get("name") == dataset
+            if same and _is_number(other["metrics"].get(name)):
+                groups[self.rows.get(key, key)].append(float(other["metrics"][name]))
+        freedom = sum(len(values) - 1 for values in groups.values())
+        images = _test_images([value for values in groups.values() for value in values]) if _is_accuracy(name) else 0
+        one = 100 / images if images else 0.0
+        if freedom:
+            squares = sum((value - fmean(values)) ** 2 for values in groups.values() for value in values)
+            between = float(stdtrit(freedom, 0.975)) * math.sqrt(2 * squares / freedom)
+            return max(between, one), "which seeds" + (f" and {images} test images allow" if images else " allow")
+        if images:
+            share = min(max(value / 100, 0.0), 1.0)
+            return max(196 * math.sqrt(2 * share * (1 - share) / images), one), f"which {images} test images allow"
+        return TOLERANCE * max(1.0, abs(value)), "which rounding allows"
+
+
+def _is_accuracy(name: str) -> bool:
+    return name.endswith(ACCURACIES)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _test_images(accuracies: Sequence[float]) -> int:
+    """Return the smallest number of test images that can give all accuracies, in percent; 0 where there is none."""
+    counts = np.arange(1, MOST_IMAGES + 1)
+    fits = np.ones(len(counts), bool)
+    for accuracy in set(accuracies):
+        right = accuracy / 100 * counts
+        fits &= np.abs(right - right.round()) < 1e-6
+    return int(counts[fits][0]) if fits.any() else 0
 
 
 def leaks(published: Records) -> Iterator[str]:

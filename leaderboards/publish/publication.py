@@ -187,7 +187,7 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     cells = [cell for cell in cells if cell["dataset"] in measured]
     pool = {**new.records, **old.records}
     needed = closure(pool, (key for cell in cells for keys in cell["nodes"].values() for key in keys))
-    faults = [*disagreements(old.records, new.records), *leaks(needed)]
+    faults = [*disagreements(old.records, new.records, old.cells), *leaks(needed)]
     if faults:
         raise Faults(faults)
     notes = tuple(dict.fromkeys([*old.notes, *([note] if note else [])]))

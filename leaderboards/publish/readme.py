@@ -1,27 +1,36 @@
-"""The results in README.md: a table per published suite, between ``<!-- results: SUITE -->`` and ``<!-- /results -->``.
+"""The results in README.md, between markers of a suite.
 
-The table has the first protocol of the suite and the first student of every dataset. All other results stand in the
-folder of the publication.
+``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
+one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
+student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
+images, from protocols that differ in nothing else. All other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
 from leaderboards.publish.publication import Publication
-from leaderboards.results import variants
-from leaderboards.results.axes import BLOCK, ROW, axis_values
+from leaderboards.results import scores, variants
+from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
+from leaderboards.results.roles import CONTROL
+from leaderboards.results.text import accuracy_text, ipc_text, marks
 from leaderboards.tables import layout, paper, typeset
 
 PATH = Path(__file__).resolve().parents[2] / "README.md"
-MARKERS = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|labels): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
+LABELS = {  # protocols that differ in labels only
+    "hard_same_views": "hard labels",
+    scores.AUGMENTED: "one soft label per image",
+    scores.ANY: "a soft label per view",
+}
 
 
 def filled(text: str, published: Mapping[str, Publication]) -> str:
@@ -34,23 +43,25 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
     Raises:
         BenchmarkError: there are markers of a suite without a publication.
     """
+    texts: dict[str, Callable[[Publication], str]] = {"results": results_text, "labels": labels_text}
 
     def fill(markers: re.Match[str]) -> str:
-        start, suite, end = markers.groups()
+        start, kind, suite, end = markers.groups()
         if suite not in published:
             remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
-            raise BenchmarkError(f"README.md has markers for results of '{suite}', which has none published; {remedy}")
-        return f"{start}{results_text(published[suite])}{end}"
+            raise BenchmarkError(f"README.md has markers for {kind} of '{suite}', which has none published; {remedy}")
+        return f"{start}{texts[kind](published[suite])}{end}"
 
     return MARKERS.sub(fill, text)
 
 
 def results_text(publication: Publication) -> str:
     """Return the results of a suite as Markdown: one table, the devices, the notes, and where all other results are."""
-    rows = _main_rows(variants.main(publication.results.report.leaderboard))
+    report = publication.results.report
+    rows = _rows(variants.contestants(report.leaderboard))
     if rows.empty:
         return "Nothing is measured yet.\n"
-    text = typeset.to_markdown(layout.to_sheet(_table(publication.results.tables, rows))).decode()
+    text = typeset.to_markdown(layout.to_sheet(_table(rows, publication))).decode()
     devices = sorted({device for device in rows["device"] if device})
     facts = f"Measured on {', '.join(devices)}. " if devices else ""
     notes = "".join(f"{note} " for note in publication.notes)
@@ -58,30 +69,68 @@ def results_text(publication: Publication) -> str:
     return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{path}]({path}).\n"
 
 
-def _main_rows(board: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the first protocol and of the first student of every dataset, of blocks with a number."""
+def labels_text(publication: Publication) -> str:
+    """Return a line per dataset: the control at the largest IPC under the protocols of `LABELS` that were measured."""
+    board = publication.results.report.leaderboard
+    rows = board[(board["role"] == CONTROL) & board["protocol"].isin(list(LABELS)) & board["top1_mean"].notna()]
+    lines = []
+    for dataset, group in rows.groupby("dataset", sort=False):
+        chosen = group[(group["student"] == group["student"].iloc[0]) & (group["ipc"] == group["ipc"].max())]
+        by_protocol = {row["protocol"]: row for row in rows_of(chosen)}
+        parts = [
+            f"{accuracy_text(by_protocol[name])} % with {words}"
+            for name, words in LABELS.items()
+            if name in by_protocol
+        ]
+        if len(parts) > 1:
+            first = rows_of(chosen)[0]
+            lines.append(f"{dataset}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
+    return "".join(lines) or "Nothing is measured yet.\n"
+
+
+def _rows(board: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of both protocols with the first student of every dataset, of blocks with a number."""
     measured = board[board["top1_mean"].notna()]
-    measured = measured[measured["protocol"] == measured["protocol"].iloc[:1].squeeze()]
-    students = measured.groupby("dataset", sort=False)["student"].first()
-    blocks = {axis_values({**row, "student": students[row["dataset"]]}, BLOCK) for row in rows_of(measured)}
-    return board[[axis_values(row, BLOCK) in blocks for row in rows_of(board)]]
+    names = list(measured["protocol"].unique())
+    ranking = next((name for name in names if name == scores.ANY), *names[:1]) if names else ""
+    beside = [name for name in BESIDE if name in names and name != ranking][:1]
+    measured = measured[measured["protocol"].isin([ranking, *beside])]
+    students = measured[measured["protocol"] == ranking].groupby("dataset", sort=False)["student"].first()
+    chosen = board[board["protocol"].isin([ranking, *beside]) & (board["student"] == board["dataset"].map(students))]
+    first = chosen.assign(first=chosen["protocol"] != ranking).sort_values("first", kind="stable")
+    return first.drop(columns="first")[first["top1_mean"].notna()]
 
 
-def _table(tables: list[paper.Table], rows: pd.DataFrame) -> paper.Table:
-    """Return one table of some rows, merged from the main tables of the paper, of which there is one per student."""
-    wanted = {axis_values(row, ROW) for row in rows_of(rows)}
-    parts = [table for table in tables if table.kind == paper.MAIN]
+def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
+    """Return one table of some rows: for every dataset and protocol a column per IPC."""
+    dictionaries = rows_of(rows)
+    competing = [row for row in dictionaries if row["ipc"] != EVERY_IPC]
+    columns = tuple(sorted(dict.fromkeys(map(_column, competing)), key=_order(rows)))
     entries: dict[str, dict[paper.Column, paper.Entry]] = {}
-    for method, line in ((method, line) for table in parts for method, line in table.entries.items()):
-        kept = {column: entry for column, entry in line.items() if axis_values(entry.row, ROW) in wanted}
-        entries.setdefault(method, {}).update({c: replace(entry, published=()) for c, entry in kept.items()})
-    footer = frozenset(name for table in parts for name in table.footer)
-    listed = [method for method in variants.ranked(rows) if method in entries]
-    order = sorted(listed, key=lambda method: method in footer)
-    competing = {column for method in order if method not in footer for column in entries[method]}
-    columns = dict.fromkeys(column for table in parts for column in table.columns if column in competing)
+    for row, mark in zip(dictionaries, marks(dictionaries, publication.results.report.blocks), strict=True):
+        own = [_column(row)] if row["ipc"] != EVERY_IPC else [c for c in columns if c[0] == _column(row)[0]]
+        entries.setdefault(row["method"], {}).update(dict.fromkeys(own, paper.Entry(row, mark)))
+    footer = frozenset(row["method"] for row in dictionaries if row["ipc"] == EVERY_IPC)
+    ranking = rows[rows["protocol"] == rows["protocol"].iloc[0]]
+    best_first = [*variants.ranked(ranking), *entries]
+    order = sorted(dict.fromkeys(best_first), key=lambda method: method in footer)
     students = rows.groupby("dataset", sort=False)["student"].first()
     with_students = ", ".join(f"{dataset} with {student}" for dataset, student in students.items())
-    caption = f"Top-1 accuracy (%), protocol {rows['protocol'].iloc[0]}: {with_students}."
-    measured = {name: entries[name] for name in order if any(e.mean is not None for e in entries[name].values())}
-    return replace(parts[0], caption=caption, columns=tuple(columns), entries=measured, footer=footer, absent=())
+    caption = f"Top-1 accuracy (%): {with_students}."
+    in_order = {name: entries[name] for name in order if entries.get(name)}
+    return paper.Table("headline", paper.MAIN, caption, columns, in_order, footer)
+
+
+def _column(row: Mapping[str, object]) -> paper.Column:
+    return f"{row['dataset']}, {row['protocol']}", f"IPC {row['ipc']}"
+
+
+def _order(rows: pd.DataFrame) -> Callable[[paper.Column], tuple[int, int]]:
+    """Return a sort key for columns: datasets as in the suite, of each the protocol that ranks first."""
+    datasets, protocols = list(rows["dataset"].unique()), list(rows["protocol"].unique())
+
+    def key(column: paper.Column) -> tuple[int, int]:
+        dataset, protocol = column[0].rsplit(", ", 1)
+        return datasets.index(dataset), protocols.index(protocol)
+
+    return key

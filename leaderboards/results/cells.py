@@ -12,7 +12,8 @@ The status of a cell is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,20 +45,28 @@ CELL_COLUMNS = [
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
     "hyperparameters",  # all hyperparameters of the method, as JSON
+    "images_png_bytes",  # of the images as PNG; empty where they have more than 8 bits, or records are older
+    "online_teacher_bytes",  # weights that have to be sent because the teacher labels while the student trains
+    "total_bytes",  # what has to be sent: images (as PNG where that is recorded), labels, weights
+    "student_steps",  # optimiser steps of the student
+    "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
-INTEGERS = ["ipc", "teacher", "draw", "seed", "images_bytes", "labels_bytes"]
+OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
+BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]
+INTEGERS = ["ipc", "teacher", "draw", "seed", "student_steps", *BYTES]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 
 
 def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per cell, datasets in the order of the manifest.
 
-    Columns are `CELL_COLUMNS`; accuracies in percent, times in seconds, memory in 10**6 bytes. Times and bytes are sums
-    over the nodes of a stage, empty until all of them are done. Memory, device and precision are those of all stages
-    but the teacher's, because a teacher is no part of a method's cost.
+    Columns are `CELL_COLUMNS`, and `OUTSIDE` where a cell needs such files; accuracies in percent, times in seconds,
+    memory in 10**6 bytes. Times and bytes are sums over the nodes of a stage, empty until all of them are done. Memory,
+    device and precision are those of all stages but the teacher's, because a teacher is no part of a method's cost.
     """
     rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
-    frame = pd.DataFrame(rows, columns=CELL_COLUMNS).astype(dict.fromkeys(INTEGERS, "Int64"))
+    columns = [*CELL_COLUMNS, *([OUTSIDE] if any(row[OUTSIDE] for row in rows) else [])]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
     keys = frame.assign(
         dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
@@ -117,7 +126,11 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),
+        **_sent(done),
+        "student_steps": _steps(done["evaluate"], done["distill"]),
+        "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
+        OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
     }
 
 
@@ -150,6 +163,31 @@ def _cost(record: Record, *path: str) -> Any:
 
 def _hyperparameters(distilled: list[Record]) -> Any:
     return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
+
+
+def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
+    """Return the bytes of images as PNG, of a teacher that labels online, and of all that a student needs."""
+    raw, png = (_total(done["distill"], "bytes", name) for name in ("images", "images_png"))
+    png = png if all(_cost(record, "bytes", "images_png") is not None for record in done["distill"]) else None
+    labels, teacher = _total(done["relabel"], "bytes", "labels"), 0.0
+    for record in done["relabel"]:
+        params = (record.get("identity") or {}).get("component", {}).get("params", {})
+        if params.get("storage") == "online":
+            teacher += _cost(record, "bytes", "teacher_if_online") or 0
+    images = raw if png is None else png
+    total = None if images is None or labels is None else images + labels + teacher
+    return {"images_png_bytes": png, "online_teacher_bytes": teacher, "total_bytes": total}
+
+
+def _steps(evaluated: list[Record], distilled: list[Record]) -> int | None:
+    """Return the optimiser steps of a student: epochs times batches; None where they are not recorded."""
+    schedule = (
+        evaluated[0].get("identity", {}).get("component", {}).get("params", {}).get("schedule", {}) if evaluated else {}
+    )
+    images = sum(record.get("metrics", {}).get("images", 0) for record in distilled)
+    if not images or not {"epochs", "batch_size"} <= schedule.keys():
+        return None
+    return int(schedule["epochs"]) * math.ceil(images / schedule["batch_size"])
 
 
 def _json_text(value: Any) -> str:

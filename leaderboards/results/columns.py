@@ -19,6 +19,7 @@ class Column(NamedTuple):
         better: the better direction, ``higher`` or ``lower``; "" where neither is better.
         digits: digits after the decimal point.
         floor: name of the number that random real images reach; "" for none.
+        part_of: name of the number of which this is what is left; "" for none.
     """
 
     name: str
@@ -27,11 +28,22 @@ class Column(NamedTuple):
     better: str = "higher"
     digits: int = 2
     floor: str = ""
+    part_of: str = ""
+
+    @property
+    def kept(self) -> Column:
+        """The column of what is left of `part_of`, in percent."""
+        return Column(f"{self.name}.kept", f"{self.heading} kept", "%", self.better, 0)
 
     @property
     def title(self) -> str:
         """The heading with the unit, where the unit does not stand beside each number (`units.value_text`)."""
         return self.heading if self.unit in ("", "s", "B") else f"{self.heading}, {self.unit}"
+
+
+def with_kept(columns: Iterable[Column]) -> list[Column]:
+    """Return columns with `Column.kept` behind every column that is a part of another."""
+    return [one for column in columns for one in ((column, column.kept) if column.part_of else (column,))]
 
 
 IN_LEADERBOARD = ("top1", "top5")  # columns that the leaderboard itself has

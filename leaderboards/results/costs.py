@@ -1,14 +1,17 @@
 """The costs of every row by stage, and with which rows they may be compared.
 
-The seconds of a stage are summed over its nodes and averaged over the cells of the row. Teachers and preparations are
-*shared*: their seconds are given in full, and amortised, that is divided by the number of distilled sets of the suite
-that use them. Seconds may be compared between rows of one device model whose nodes had the machine to themselves.
+The seconds of a stage are summed over its nodes and averaged over the cells of the row. What a method *needed* are the
+teachers and preparations that the control (random real images under the same protocol) did not need: networks that
+images are recovered from, pretraining, statistics. One more set costs ``distill_seconds``, the first one
+``needed_seconds`` more. Amortised, a set costs ``distill + needed / SETS``: `SETS` is a convention, so the number does
+not depend on what else a suite holds. Seconds may be compared between rows of one device model whose nodes had the
+machine to themselves.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -17,31 +20,36 @@ import pandas as pd
 from leaderboards.results.axes import ROW, axis_values
 from leaderboards.results.cells import joined
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
+from leaderboards.results.roles import CONTROL
 
 COLUMNS = [
     *("suite", *ROW, "cells"),
     *(f"{stage}_seconds" for stage in STAGES),
-    *(f"{stage}_{what}" for stage in SHARED for what in ("amortised_seconds", "shared_by")),
+    *("needed_seconds", "amortised_seconds", "amortised_over"),  # of what the control does not need
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
     *("transport_cost", "barycenter_seconds"),  # that the solver of a barycenter reached and took
 ]
-TEXTS = ["suite", *ROW, *(f"{stage}_shared_by" for stage in SHARED), "device", "exclusive", "comparable"]
-INTEGERS = ["cells", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
+TEXTS = ["suite", *ROW, "device", "exclusive", "comparable"]
+BESIDE = ["needed_seconds", "amortised_seconds"]  # that the leaderboard shows too
+PLACE = ["dataset", "protocol", "student"]  # where the control of a row stands
+SETS = 10  # distilled sets over which shared stages are amortised
+INTEGERS = ["cells", "amortised_over", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]
 
 
 def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in the order of the leaderboard.
 
-    A total is the sum of the row's own stages and its share of the shared ones. A number that is not recorded is empty,
-    never 0. Peak memory, device and ``exclusive`` are those of all stages but the teacher's.
+    A total is the sum of the row's own stages and of the shared ones, these divided by `SETS`. A number that
+    is not recorded is empty, never 0. Peak memory, device and ``exclusive`` are those of all stages but the teacher's.
     """
-    users = _users(stored.cells)
+    of_control = _of_control(stored.cells)
     rows = defaultdict[tuple[Any, ...], list[dict[str, Any]]](list)
     for cell in stored.cells:
         done = {stage: stored.records(cell, stage) for stage in STAGES}
         if done["evaluate"]:
-            rows[axis_values(cell, ROW)].append(_costs(done, users))
+            others = of_control[axis_values(cell, PLACE)]
+            rows[axis_values(cell, ROW)].append(_costs(done, others))
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
     lines = [
         {"suite": stored.suite, **dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])}
@@ -53,29 +61,36 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{**numbers, **counts})
 
 
-def _users(cells: Iterable[Record]) -> Counter[str]:
-    """Return for every shared node the number of distilled sets that use it."""
-    pairs = {
-        (key, tuple(keys_of(cell, "distill"))) for cell in cells for stage in SHARED for key in keys_of(cell, stage)
-    }
-    return Counter(key for key, _ in pairs)
+def beside(board: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Return a leaderboard with the columns `BESIDE` of a `table`."""
+    return board.merge(costs[[*ROW, *BESIDE]], on=ROW, how="left")
 
 
-def _costs(done: Mapping[str, Sequence[Record]], users: Mapping[str, int]) -> dict[str, Any]:
+def _of_control(cells: Iterable[Record]) -> dict[tuple[Any, ...], set[str]]:
+    """Return the keys of the shared nodes that the control uses, by `PLACE`."""
+    keys = defaultdict[tuple[Any, ...], set[str]](set)
+    for cell in cells:
+        if cell["role"] == CONTROL:
+            keys[axis_values(cell, PLACE)].update(key for stage in SHARED for key in keys_of(cell, stage))
+    return keys
+
+
+def _costs(done: Mapping[str, Sequence[Record]], of_control: Collection[str]) -> dict[str, Any]:
     """Return the costs of one cell.
 
     Args:
         done: the records of the cell by stage; [] for a stage that is not finished.
-        users: of every shared node, the number of distilled sets that use it.
+        of_control: keys of the shared nodes that the control uses too.
     """
     records = [record for stage in STAGES for record in done[stage]]
     own = [record for stage in STAGES[1:] for record in done[stage]]
-    share = {record["key"]: 1 / users.get(record["key"], 1) for record in records}
+    share = {record["key"]: 1 / SETS if record["stage"] in SHARED else 1.0 for record in records}
     by_stage: dict[str, Any] = {f"{stage}_seconds": _sum(_values(done[stage], "seconds")) for stage in STAGES}
-    for stage in SHARED:
-        parts = [_cost(record, "seconds", share) for record in done[stage]]
-        by_stage[f"{stage}_amortised_seconds"] = _sum(parts)
-        by_stage[f"{stage}_shared_by"] = " + ".join(str(users[record["key"]]) for record in done[stage])
+    more = [record for stage in SHARED for record in done[stage] if record["key"] not in of_control]
+    needed = _sum(_values(more, "seconds")) if more else 0.0
+    by_stage["needed_seconds"] = needed
+    by_stage["amortised_seconds"] = _sum([by_stage["distill_seconds"], None if needed is None else needed / SETS])
+    by_stage["amortised_over"] = SETS
     return {
         **by_stage,
         "total_seconds": _sum([_cost(record, "seconds", share) for record in records]),

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results.axes import METHOD, ROW, axis_values
-from leaderboards.results.columns import IN_LEADERBOARD, Column, Columns
+from leaderboards.results.columns import IN_LEADERBOARD, Column, Columns, with_kept
 from leaderboards.results.records import rows_of
 
 FIRST = 4  # columns of a component that tables show; the CSV files have all
@@ -58,7 +58,7 @@ def declared(columns: Columns, evaluated: pd.DataFrame, measured: pd.DataFrame) 
     for components in columns.values():
         for component in components.values():
             further = [column for column in component if column.name not in IN_LEADERBOARD]
-            first |= {column.name: column for column in further[:FIRST]}
+            first |= {column.name: column for column in with_kept(further[:FIRST])}
     by_row = {axis_values(row, ROW): row for row in rows_of(evaluated)}
     by_method = {axis_values(row, METHOD): row for row in rows_of(measured)}
     return Declared(tuple(first.values()), by_row, by_method)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.columns import IN_LEADERBOARD, Column, declared_columns
+from leaderboards.results.columns import IN_LEADERBOARD, Column, declared_columns, with_kept
 from leaderboards.results.leaderboard import to_csv
 from leaderboards.results.records import Stored
 
@@ -15,8 +16,9 @@ STAGE = "evaluate"
 
 
 def columns(stored: Stored) -> list[Column]:
-    """Return the columns that the evaluators of a suite declare and the leaderboard does not have."""
-    return [column for column in declared_columns(stored.columns, STAGE) if column.name not in IN_LEADERBOARD]
+    """Return the columns that evaluators declare and the leaderboard does not have, and what is kept of others."""
+    declared = declared_columns(stored.columns, STAGE)
+    return with_kept(column for column in declared if column.name not in IN_LEADERBOARD)
 
 
 def table(stored: Stored) -> pd.DataFrame:
@@ -25,11 +27,11 @@ def table(stored: Stored) -> pd.DataFrame:
     The mean has the name of the column (``fgsm_top1``), the deviation that name and ``_std``. There is a row for every
     row of the leaderboard whose evaluator returned one of these numbers.
     """
-    names = [column.name for column in columns(stored)]
+    known = columns(stored)
     rows: list[dict[str, Any]] = []
     for cell in stored.cells:
         for record in stored.records(cell, STAGE):
-            numbers = {name: record["metrics"][name] for name in names if name in record["metrics"]}
+            numbers = _numbers(record["metrics"], known)
             if numbers:
                 rows.append({**{axis: cell[axis] for axis in ROW}, **numbers})
     if not rows:
@@ -38,6 +40,15 @@ def table(stored: Stored) -> pd.DataFrame:
     means, deviations = groups.mean(), groups.std().add_suffix("_std")
     paired = [name for pair in zip(means, deviations, strict=True) for name in pair]
     return pd.concat([groups.size().rename("seeds"), means.join(deviations)[paired]], axis=1).reset_index()
+
+
+def _numbers(metrics: Mapping[str, Any], known: Sequence[Column]) -> dict[str, float]:
+    """Return the declared numbers of a record, and in percent what each is of the number that it is a part of."""
+    numbers = {column.name: metrics[column.name] for column in known if column.name in metrics}
+    for column in known:
+        if column.name in numbers and (whole := metrics.get(column.part_of)):
+            numbers[column.kept.name] = 100 * numbers[column.name] / whole
+    return numbers
 
 
 def files(frame: pd.DataFrame) -> dict[str, bytes]:

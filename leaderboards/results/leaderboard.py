@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.cells import appearance, ipc_order, joined
+from leaderboards.results.cells import BYTES, OUTSIDE, appearance, ipc_order, joined
 from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, beside
+from leaderboards.results.repeats import repeats
 from leaderboards.results.text import ipc_text
 
 LEADERBOARD_COLUMNS = [
@@ -43,9 +44,21 @@ LEADERBOARD_COLUMNS = [
     "base",
     "overrides",
     "hyperparameters",
+    "cut",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
+    "student_steps",
+    "repeats",
 ]
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the worst first
-FROM_METHOD = ("role", "base", "overrides", "hyperparameters")  # columns that are equal for all cells of a method
+FROM_METHOD = (
+    "role",
+    "base",
+    "overrides",
+    "hyperparameters",
+    "cut",
+)  # columns that are equal for all cells of a method
 MEANS = [
     "images_bytes",
     "labels_bytes",
@@ -56,12 +69,16 @@ MEANS = [
     "evaluate_seconds",
     "peak_memory_mb",
     "teacher_top1",
+    "student_steps",
+    "images_png_bytes",
+    "online_teacher_bytes",
+    "total_bytes",
 ]
 DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "teachers", "cells", "images_bytes", "labels_bytes"]
+INTEGERS = ["seeds", "teachers", "cells", "student_steps", *BYTES]
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ class Report:
         sets: the numbers of measures (`measures.table`).
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
+        costs: of every row with a finished cell (`costs.table`).
         notes: the plots that could not be made, each with the reason.
     """
 
@@ -91,6 +109,7 @@ class Report:
     sets: pd.DataFrame
     evaluations: pd.DataFrame
     declared: Declared
+    costs: pd.DataFrame
     notes: tuple[str, ...] = ()
 
 
@@ -99,9 +118,9 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
 
     Accuracies are means over the cells (draws and seeds) with status ``ok``, with the sample standard deviation, which
     is empty for a single cell; ``seeds`` counts these cells, ``cells`` all cells of the row, ``teachers`` the different
-    teachers (0 where none is used). Costs are means over
-    cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped rows
-    stand last.
+    teachers (0 where none is used). ``repeats`` names a protocol with the same accuracy in every cell. Costs are means
+    over cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped
+    rows stand last.
 
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
@@ -111,6 +130,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
     numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
     groups = numbers.groupby(["suite", *ROW], sort=False)
+    outside = [OUTSIDE] if OUTSIDE in cells else []
     board = groups.agg(
         top1_mean=("top1", "mean"),
         top1_std=("top1", "std"),
@@ -119,7 +139,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         cells=("status", "size"),
         teachers=("teacher_keys", _teachers),
         **{name: (name, joined) for name in ("device", "precision")},
-        **{name: (name, "max") for name in FROM_METHOD},  # of hyperparameters, cells without a record have ""
+        **{name: (name, "max") for name in (*FROM_METHOD, *outside)},  # cells without a record have ""
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]
@@ -129,8 +149,11 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     ]
     board[["status", "reason"]] = pd.DataFrame(statuses, index=board.index)
     board["reference_top1"] = pd.Series([top1 for top1, _ in published], index=board.index, dtype="float64")
+    repeated = repeats(cells)
+    places = board[["dataset", "student", "protocol"]].itertuples(index=False, name=None)
+    board["repeats"] = [repeated.get(place, "") for place in places]
     board["reference_source"] = [source for _, source in published]
-    return _rounded(_ordered(board))[LEADERBOARD_COLUMNS]
+    return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *outside]]
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -143,6 +166,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list[str]]]:
     """Yield headings (skipped, failed, ...), each with the reasons why rows have no number, or cells of them have none.
+
+    What rows need that is not part of the benchmark is listed too.
 
     Args:
         board: a leaderboard, or rows of one.
@@ -158,10 +183,23 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
         lines = _reasons(board, status)
         if lines:
             yield heading, lines
+    if lines := _outside(board):
+        yield "From outside of this benchmark", lines
     missing = int((board["status"] == "missing").sum())
     if missing:
         command = f"`python -m benchmark run --suite {suite}`"
         yield "Not run yet", [f"{missing} of {len(board)} rows; {command} computes them"]
+
+
+def _outside(board: pd.DataFrame) -> list[str]:
+    """Return a line for every file outside of the benchmark: the file, and the methods whose rows need it."""
+    if OUTSIDE not in board:
+        return []
+    methods: dict[str, dict[str, None]] = {}
+    for method, files in board[["method", OUTSIDE]].itertuples(index=False):
+        for file in filter(None, files.split(", ")):
+            methods.setdefault(file, {})[method] = None
+    return [f"{file}: {', '.join(names)}" for file, names in methods.items()]
 
 
 def _reasons(board: pd.DataFrame, status: str) -> list[str]:

@@ -1,28 +1,22 @@
-"""What measures say about distilled sets, beside the accuracies of the sets' students, and whether the two go together.
+"""What measures say about distilled sets, beside the accuracies of the sets' students.
 
 A measure returns named numbers and declares some of them as columns. Every number is in the table of sets; those with
-a better direction are correlated with the accuracies.
+a better direction are correlated with the accuracies (`correlations`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from benchmark.errors import BenchmarkError
 from leaderboards.results.axes import METHOD, SET
-from leaderboards.results.columns import Column, declared_columns
 from leaderboards.results.records import Record, Stored, keys_of
 
 STAGE = "measure"
-CORRELATION_COLUMNS = ["protocol", "student", "dataset", "ipc", "column", "rho", "n"]
-POINTS = 4  # methods, at least, for a correlation
 ACCURACY = "top1."  # an accuracy's column is named top1.PROTOCOL.STUDENT
-ALL = "all"  # in place of a student, a dataset and an IPC: all of them together
 
 
 class Measured(NamedTuple):
@@ -83,40 +77,6 @@ def table(stored: Stored, cells: pd.DataFrame) -> pd.DataFrame:
     return sets[[*SET, *accuracies.columns, *origins]]
 
 
-def correlations(sets: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
-    """Return Spearman's rho of numbers and accuracies: `CORRELATION_COLUMNS`, the strongest of each group first.
-
-    A point is a method; its draws are averaged; ``n`` counts the points. There is one rho for each dataset and IPC with
-    `POINTS` methods or more, and, where there are several of these, one for ``all`` together. The latter correlates the
-    ranks of the methods within their dataset, IPC and student, as shares of the number of methods, so that the levels
-    of accuracies and numbers do not matter.
-
-    Args:
-        sets: as `table` returns them.
-        columns: those that the measures declare; columns without a better direction are left out.
-    """
-    rows: list[dict[str, Any]] = []
-    points = methods_of(sets)
-    accuracies = [str(name) for name in points if str(name).startswith(ACCURACY)]
-    for name in [column.name for column in columns if column.better and column.name in points]:
-        pooled: dict[str, list[pd.DataFrame]] = {}
-        for accuracy in accuracies:
-            protocol, student = protocol_and_student(accuracy)
-            for axes, pairs in _pairs(points, name, accuracy):
-                rho = float(spearmanr(pairs["x"], pairs["y"]).statistic)
-                rows.append({"protocol": protocol, "student": student, **axes, "rho": rho, "n": len(pairs)})
-                pooled.setdefault(protocol, []).append((pairs.rank() - 0.5) / len(pairs))
-        for protocol, parts in ((protocol, parts) for protocol, parts in pooled.items() if len(parts) > 1):
-            ranks = pd.concat(parts)
-            axes = {"student": ALL, "dataset": ALL, "ipc": ALL, "column": name}
-            rho = float(ranks["x"].corr(ranks["y"]))
-            rows.append({"protocol": protocol, **axes, "rho": rho, "n": len(ranks)})
-    frame = pd.DataFrame(rows, columns=CORRELATION_COLUMNS)
-    groups = frame.groupby(CORRELATION_COLUMNS[:4], sort=False).ngroup()
-    order = frame.assign(group=groups, strength=-frame["rho"].abs()).sort_values(["group", "strength", "column"])
-    return frame.loc[order.index].reset_index(drop=True)
-
-
 def methods_of(sets: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `table` averaged over the draws of a method."""
     return sets.drop(columns=["teacher", "draw"]).groupby(METHOD, sort=False).mean().reset_index()
@@ -131,19 +91,3 @@ def protocol_and_student(accuracy: str) -> tuple[str, str]:
 def to_csv(frame: pd.DataFrame) -> bytes:
     """Return a table as CSV with six significant digits, because the numbers of measures differ by orders."""
     return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-
-
-def files(stored: Stored, sets: pd.DataFrame) -> dict[str, bytes]:
-    """Return ``measures.csv`` and ``measure_correlation.csv`` of a `table`; {} where no set was measured."""
-    if sets.empty:
-        return {}
-    declared = declared_columns(stored.columns, STAGE)
-    return {"measures.csv": to_csv(sets), "measure_correlation.csv": to_csv(correlations(sets, declared))}
-
-
-def _pairs(points: pd.DataFrame, name: str, accuracy: str) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """Yield the values of a number and an accuracy (x, y) for each dataset and IPC with enough different ones."""
-    for (dataset, ipc), group in points.groupby(["dataset", "ipc"], sort=False):
-        pairs = group[[name, accuracy]].dropna().set_axis(["x", "y"], axis=1)
-        if len(pairs) >= POINTS and pairs.nunique().min() > 1:
-            yield {"dataset": str(dataset), "ipc": str(ipc), "column": name}, pairs

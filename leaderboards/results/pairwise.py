@@ -27,13 +27,14 @@ Blocks = Mapping[axes.Block, verdicts.Block]
 def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[axes.Block, verdicts.Block]:
     """Return every block in which a cell has a number. The bound joins the blocks of every IPC.
 
-    Of several methods with the role control or bound, the first that is no variant has the role in a block; the others
-    compete as methods.
+    Methods that are cut against the others stay out. Of several methods with the role control or bound, the first that
+    is no variant has the role in a block; the others compete as methods.
 
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
         bits: key of an evaluation -> which test images were right (`test_images.bits_by_key`).
     """
+    cells = cells[cells["cut"] == ""]
     accuracies, correct, by_role = _accuracies(cells), _correct(cells, bits or {}), rows_by_role(rows_of(cells))
     floors = {method: FLOOR for method in cells.loc[cells["role"] == FLOOR, "method"]}
     found = {}

@@ -7,7 +7,7 @@ finished node has ``KEY/record.json``, a failed one ``KEY/error.json``; where bo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from leaderboards.results.columns import Columns, parse_columns
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
 MANIFEST_FIELDS = (*CELL, "base", "overrides", "role")  # of every cell of a manifest
+CUT = " (cut)"  # behind the name of a method whose recipe has less than those that it is compared with
 NO_MESSAGE = "the error has no message"
 
 Record = Mapping[str, Any]
@@ -63,6 +64,14 @@ class Stored:
         keys = keys_of(cell, stage)
         records = [self.nodes.records[key] for key in keys if key in self.nodes.records]
         return records if len(records) == len(keys) else []
+
+    def with_cut_named(self) -> Stored:
+        """Return the suite with `CUT` behind the name of every method that is cut, wherever it will be shown."""
+        cells = tuple(
+            {**cell, "method": cell["method"].removesuffix(CUT) + CUT} if cell.get("cut") else cell
+            for cell in self.cells
+        )
+        return replace(self, cells=cells)
 
 
 def suites(root: str) -> list[str]:

@@ -52,7 +52,7 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     for row in rows:
         key = axis_values(row, BLOCK)
         measured = key in blocks and row["method"] in blocks[key].rows
-        found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": ""}
+        found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": _no_rank(row)}
         if "ci_low" in found and found["ci_low"] is not None:
             found["covers"] = covered(row["method"], blocks[key], row["teachers"])
         standings.append(found)
@@ -86,6 +86,10 @@ def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -
     if part := block.recovered(name):
         standing |= {"recovered": part.value, "recovered_low": part.low, "recovered_high": part.high}
     return {**standing, "refused": f"no part recovered: {block.refused}" if block.refused else ""}
+
+
+def _no_rank(row: Mapping[str, Any]) -> str:
+    return f"rank refused: {row['method']}: {row['cut']}" if row["cut"] and not pd.isna(row["top1_mean"]) else ""
 
 
 def covered(name: str, block: verdicts.Block, teachers: int) -> str:

@@ -38,7 +38,7 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
 
     A row competes with those of the given rows that share its dataset, IPC, protocol and student. A row with one seed
     is the best only where all have one. Equal means share a rank. No row is marked that has no number, no competitor,
-    or no IPC of its own (such as the full set).
+    no IPC of its own (such as the full set), or is cut.
 
     Args:
         rows: rows of a leaderboard, of one block or of several.
@@ -46,7 +46,7 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
     """
     positions = defaultdict[axes.Block, list[int]](list)
     for position, row in enumerate(rows):
-        if row["ipc"] != EVERY_IPC and not pd.isna(row["top1_mean"]):
+        if row["ipc"] != EVERY_IPC and not pd.isna(row["top1_mean"]) and not row["cut"]:
             positions[axis_values(row, BLOCK)].append(position)
     found = [Mark()] * len(rows)
     for block, members in positions.items():
@@ -91,6 +91,12 @@ def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
     others = [f"of {', '.join(dict.fromkeys(methods[covers]))}: {covers}" for covers in methods if covers != usual]
     alone = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
     return f"Intervals cover {'; '.join([usual, *others])}.{alone}"
+
+
+def cut_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return what the methods of some rows that are cut have less than others; "" where none is cut."""
+    reasons = dict.fromkeys(f"{row['method']}: {row['cut']}" for row in rows if row["cut"])
+    return f"No rank and no verdict for {'; '.join(reasons)}." if reasons else ""
 
 
 def missing_text(status: str) -> str:

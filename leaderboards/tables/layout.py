@@ -9,7 +9,15 @@ import pandas as pd
 
 from leaderboards.results.axes import ROW
 from leaderboards.results.references import Reference
-from leaderboards.results.text import MARKS_LEGEND, accuracy_text, covers_text, difference_text, ipc_text, missing_text
+from leaderboards.results.text import (
+    MARKS_LEGEND,
+    accuracy_text,
+    covers_text,
+    cut_text,
+    difference_text,
+    ipc_text,
+    missing_text,
+)
 from leaderboards.tables.paper import Entry, Table
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
@@ -26,7 +34,7 @@ def to_sheet(table: Table) -> Sheet:
     origins = _origins(table)
     legend = [LEGEND]
     measured = [entry.row for entries in table.entries.values() for entry in entries.values()]
-    legend += [text] if (text := covers_text(measured)) else []
+    legend += [text for text in (covers_text(measured), cut_text(measured)) if text]
     legend += ["Differences over matched draws and seeds: ± one standard error."] if table.differences else []
     legend += ["Published: the number, and in brackets our number minus the published one."] if origins else []
     return Sheet(

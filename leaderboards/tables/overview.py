@@ -8,6 +8,7 @@ declare their columns, so that a new one shows up here without an edit.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -17,14 +18,17 @@ import pandas as pd
 from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC, SCORED, STUDENT, axis_values
 from leaderboards.results.columns import Column
+from leaderboards.results.costs import SETS
 from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
+from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
     accuracy_text,
     covers_text,
+    cut_text,
     ipc_text,
     marks,
     rank_text,
@@ -43,7 +47,13 @@ SOLVER = (
     Column("transport_cost", "transport cost", better="lower"),
     Column("barycenter_seconds", "barycenter", "s", better="lower"),
 )
-COSTS = (Column("images_bytes", "images", "B", better=""), Column("distill_seconds", "distill", "s", better=""))
+COSTS = (
+    Column("images_bytes", "images, raw", "B", better=""),
+    Column("images_png_bytes", "images, PNG", "B", better=""),
+    Column("distill_seconds", "distill", "s", better=""),
+    Column("needed_seconds", "needed", "s", better=""),
+    Column("amortised_seconds", "amortised", "s", better=""),
+)
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 LEGEND = {
     "recovered": "Recovered: 0 % is the accuracy of random real images, 100 % that of the full set.",
@@ -52,10 +62,12 @@ LEGEND = {
     "IOR ↑": "IOR: the accuracy gained over random real images.",
     "LRS ↑": "LRS: label-robust score, of HLR and IOR with weights 0.5.",
     "ARS ↑": "ARS: augmentation-robust score (weights 0.5); no advantage over random real images scores 0.269.",
+    "needed": "Needed: the time for networks and preparations that the control does not need.",
+    "amortised": f"Amortised: the time for one of {SETS} sets that share what was needed.",
     "transport cost ↓": "Transport cost: from the barycenter to the real features of its class.",
 }
 MARKS = f"Bold: the best; underlined: the second. {MARKS_LEGEND} ↑: higher is better; ↓: lower is better."
-LABELS = "bytes of labels"  # the line with the bytes of the labels of a set
+LABELS = "bytes of labels"  # the line with the bytes of the labels of a set, or of the teacher that labels online
 FLOOR = "real images"  # the line with the values that random real images reach
 
 
@@ -75,7 +87,7 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
     for row in (row for table in further for row in rows_of(table)):
         scored.setdefault(axis_values(row, SCORED), {}).update(row)
     board = board[board["top1_mean"].notna()]
-    measured = declared.without_repeats(board)
+    measured = without_repeats(declared.without_repeats(board))
     sheets: list[Sheet] = []
     for group, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
         axes: tuple[Any, ...] = tuple(group)
@@ -84,10 +96,12 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
         for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
             known = {**scored.get(axis_values(row, SCORED), {}), **declared.values(row)}
             values.setdefault(row["method"], {}).update(known)
-        columns = _known_columns(declared.columns, values, set(own["method"]))
+        columns = _known_columns(declared.columns, values, set(own.loc[own["cut"] == "", "method"]))
         if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
             rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
-            sheets.append(_sheet(axes, rows_of(rows), columns, blocks))
+            of_place = board[(board["dataset"] == dataset) & (board["student"] == student)]
+            sheet = _sheet(axes, rows_of(rows), columns, blocks)
+            sheets.append(replace(sheet, absent=tuple(repeats_text(of_place))))
     return sheets
 
 
@@ -145,7 +159,7 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
         ),
         (
             MARKS,
-            *([covers] if (covers := covers_text(main)) else []),
+            *(text for text in (covers_text(main), cut_text(main)) if text),
             *(text for heading, text in LEGEND.items() if heading in headings),
             *floor,
         ),
@@ -159,7 +173,7 @@ def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks
     for row, mark in zip(rows, marks(rows, blocks), strict=True):
         columns[row["protocol"]][row["method"]] = Cell(accuracy_text(row), mark)
         if row["ipc"] != EVERY_IPC and not pd.isna(row["labels_bytes"]):
-            bytes_of[row["protocol"]].append(row["labels_bytes"])
+            bytes_of[row["protocol"]].append(row["labels_bytes"] + row["online_teacher_bytes"])
     for protocol, counts in bytes_of.items():
         columns[protocol] |= {LABELS: Cell(size(fmean(counts)))} if counts else {}
     return list(columns.items())

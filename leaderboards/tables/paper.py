@@ -18,6 +18,7 @@ from leaderboards.results.leaderboard import absent
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.references import Reference, comparable
+from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.roles import CONTROL
 from leaderboards.results.text import Mark, ipc_text, marks
 
@@ -84,6 +85,8 @@ def tables(
         blocks: the verdicts on the rows of every block.
         pairs: the pairs of methods that the suite declares.
     """
+    remarks = repeats_text(leaderboard)
+    leaderboard = without_repeats(leaderboard)
     made: list[Table] = []
     make = partial(_table, references=references, blocks=blocks)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
@@ -104,6 +107,8 @@ def tables(
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Top-1 accuracy (%) of every student. Dataset {dataset}, protocol {protocol}."
             made += make(NETWORKS, f"{protocol}_{dataset}", caption, rows)
+    if made and remarks:
+        made[0] = replace(made[0], absent=(*made[0].absent, *remarks))
     return sorted(made, key=lambda table: ORDER.index(table.kind))
 
 

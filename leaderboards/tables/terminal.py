@@ -17,7 +17,8 @@ from rich.text import Text
 
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.leaderboard import Report, absent
-from leaderboards.results.records import rows_of
+from leaderboards.results.records import CUT, rows_of
+from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
     MARKS_LEGEND,
     Mark,
@@ -45,16 +46,21 @@ COSTS: dict[str, Callable[[Row], str]] = {
     "images": lambda row: size(row["images_bytes"]),
     "labels": lambda row: size(row["labels_bytes"]),
     "distill": lambda row: duration(row["distill_seconds"]),
+    "needed": lambda row: duration(row["needed_seconds"]),
     "relabel": lambda row: duration(row["relabel_seconds"]),
     "evaluate": lambda row: duration(row["evaluate_seconds"]),
     "memory": lambda row: size(row["peak_memory_mb"] * 1e6),
 }
-LEAST_IMPORTANT = ("memory", "relabel", "evaluate", "published", "distill", "labels", "images", "recovered", "rank")
+LEAST_IMPORTANT = (
+    *("memory", "relabel", "evaluate", "published", "needed", "distill", "labels", "images"),
+    *("recovered", "rank"),
+)
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only a line below the headings
 NOTE = (
     f"Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {MARKS_LEGEND} "
     "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
-    "Costs are means per cell, without the teacher's. leaderboard.csv names the sources of published numbers."
+    "Costs are means per cell; needed: networks and preparations that the control does not need. "
+    "leaderboard.csv names the sources of published numbers."
 )
 
 
@@ -68,7 +74,7 @@ class Board:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a table per dataset, protocol and student, then what is absent, then the files."""
         rows = self.rows[~self.rows["status"].isin(NOT_STARTED)]
-        for _, group in rows.groupby(["dataset", "protocol", "student"], sort=False):
+        for _, group in without_repeats(rows).groupby(["dataset", "protocol", "student"], sort=False):
             dictionaries = rows_of(group)
             row_marks = marks(dictionaries, self.report.blocks)
             texts = [self._texts(row, mark) for row, mark in zip(dictionaries, row_marks, strict=True)]
@@ -76,6 +82,8 @@ class Board:
             covers = [f" {text}"] if (text := covers_text(dictionaries)) else []
             if remarks := [*_refusals(group), *covers]:
                 yield Text("\n".join(remarks), style="dim")
+        if remarks := repeats_text(rows):
+            yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE, style="dim")
         for title, lines in absent(self.rows, self.report.suite):
@@ -109,7 +117,8 @@ def render(report: Report, selection: Selection | None = None) -> RenderableType
     """
     rows = report.leaderboard
     for column, values in (selection or {}).items():
-        rows = rows[rows[column].isin(list(values))]
+        cut = [f"{value}{CUT}" for value in values] if column == "method" else []
+        rows = rows[rows[column].isin([*values, *cut])]
     return Board(report, rows)
 
 

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from benchmark.api import Context
 from benchmark.errors import BenchmarkError
-from methods.parts import scratch
+from benchmark.vision import scratch
 
 Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor]]]  # iteration -> loss, its gradients
 

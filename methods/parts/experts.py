@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Preparation, TrainData
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
+from benchmark.vision import scratch
 from benchmark.vision.dsa import sample_augmentation
 from benchmark.vision.models import create_model
 from benchmark.vision.training import from_data
-from methods.parts import scratch
 
 
 class Experts(Preparation):

@@ -7,7 +7,6 @@ import io
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
@@ -19,6 +18,8 @@ def compressed(images: Tensor, quality: int) -> Tensor:
 
 
 def _reopened(image: Tensor, quality: int) -> Tensor:
+    from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image  # takes seconds
+
     file = io.BytesIO()
     to_pil_image(image).save(file, "JPEG", quality=quality)
     with Image.open(file) as reopened:

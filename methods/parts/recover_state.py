@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Context, Unit
-from methods.parts import scratch
+from benchmark.vision import scratch
 
 
 @dataclass

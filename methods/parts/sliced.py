@@ -15,8 +15,8 @@ from torch import Tensor
 class SlicedGaps:
     """The gaps between sorted projections of n features a class and the means of the real mass that each takes.
 
-    The sum of their squares is ``D mean_theta sum_c n W_2^2(theta . F_c, theta . Y_c)`` less a constant: the variance of
-    the real mass that one point takes.
+    The sum of their squares is ``D mean_theta sum_c n W_2^2(theta . F_c, theta . Y_c)`` less a constant: the
+    variance of the real mass that one point takes.
     """
 
     def __init__(self, real: Sequence[Tensor], n: int, directions: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
+from methods.parts.jpeg import compressed
 from methods.rded import RDED, mosaic, pad
 
 
@@ -102,3 +103,19 @@ def test_each_crop_is_of_another_image(factor, most, toy_info):
     method = RDED(factor=factor)
     assert method.supports(toy_info, most) is None
     assert "11" in method.supports(toy_info, most + 1)
+
+
+def test_crops_are_made_smaller_without_aliasing(toy_data, toy_context):
+    """Of columns that are black and white in turn, every crop is grey; every second column would be black or white."""
+    data = type(toy_data)(toy_data.info, toy_data.images.clone(), toy_data.labels)
+    data.images[..., ::2], data.images[..., 1::2] = 0, 255
+    result = distill(RDED(factor=2, crops=1, crop_scale=(1.0, 1.0)), data, toy_context, 1)
+    inside = torch.cat([result.images[..., 2:14], result.images[..., 18:30]])  # the ends of a crop see half a period
+    assert (inside.float() - 127.5).abs().max() < 10
+
+
+def test_jpeg_compresses_the_mosaics(toy_data, toy_context):
+    plain, packed = (distill(RDED(jpeg=jpeg), toy_data, toy_context, 1) for jpeg in (0, 75))
+    assert RDED().jpeg == 0
+    assert torch.equal(packed.images, compressed(plain.images, 75))
+    assert not torch.equal(packed.images, plain.images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from engine import plan
@@ -29,19 +30,20 @@ def test_times_are_for_people(seconds, text):
 def test_the_time_left_follows_the_records_of_the_past(nodes, tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    progress = display.ProgressTable(nodes, Store(str(tmp_path)), expected_seconds=600)
+    first, *others = nodes.values()
+    expected = [replace(first, seconds=100.0), *(replace(node, seconds=500.0 / len(others)) for node in others)]
+    progress = display.ProgressTable({node.key: node for node in expected}, Store(str(tmp_path)))
     assert progress.time_left() == "about 10 minutes of work"
-    first = next(iter(nodes.values()))
-    progress.update(Event(first, "started"))
+    progress.update(Event(expected[0], "started"))
     clock[0] = 50.0
-    progress.update(Event(first, "done", seconds=100))
+    progress.update(Event(expected[0], "done", seconds=100))
     assert progress.time_left() == "about 4 minutes", "500 of 600 seconds are left, at two seconds of work a second"
 
 
-def test_without_past_records_the_share_of_finished_nodes_counts(nodes, tmp_path, monkeypatch):
+def test_without_past_records_the_nodes_of_this_run_count(nodes, tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
-    progress = display.ProgressTable(nodes, Store(str(tmp_path)), expected_seconds=0)
+    progress = display.ProgressTable(nodes, Store(str(tmp_path)))
     assert progress.time_left() == "unknown"
     clock[0] = 60.0
     progress.update(Event(next(iter(nodes.values())), "failed", seconds=60))
@@ -49,11 +51,24 @@ def test_without_past_records_the_share_of_finished_nodes_counts(nodes, tmp_path
     assert (progress.finished, progress.failed) == (1, 1)
 
 
+def test_a_node_runs_when_it_has_a_heartbeat_and_is_queued_before(nodes, tmp_path):
+    store = Store(str(tmp_path))
+    progress = display.ProgressTable(nodes, store)
+    first, second, *_ = nodes.values()
+    for node in (first, second):
+        progress.update(Event(node, "started"))
+    assert progress.running() == {}
+    store.write_text(f".progress/{second.key}.json", "{}")
+    assert list(progress.running()) == [second.key]
+    progress.update(Event(second, "done", seconds=1))
+    assert progress.running() == {}
+
+
 def test_a_file_gets_a_line_for_every_node_that_has_ended(nodes, tmp_path):
     first, second, *_ = nodes.values()
     events = [Event(first, "started"), Event(first, "done", seconds=1.5), Event(second, "failed", "it broke")]
     console = Console(file=io.StringIO(), width=40)
-    display.show_progress(events, display.ProgressTable(nodes, Store(str(tmp_path)), 0), console)
+    display.show_progress(events, display.ProgressTable(nodes, Store(str(tmp_path))), console)
     assert console.file.getvalue().splitlines() == [
         f"[1/{len(nodes)}] {first.stage} {first.title} done in 1.5 s",
         f"[2/{len(nodes)}] {second.stage} {second.title} failed: it broke",

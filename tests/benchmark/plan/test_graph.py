@@ -49,8 +49,7 @@ class TestSharing:
         counts = {stage: len(stage_keys) for stage, stage_keys in keys(planned).items()}
         assert counts["teacher"] == 2, "one teacher for all methods of a seed"
         assert counts["prepare"] == 2, "what does not depend on IPC is prepared once for a teacher"
-        units = 2 * (1 + 1) + (1 + 2)  # of a draw at both IPC; sre2l has a unit for each image of a class
-        assert counts["distill"] == units * 2, "one set for all students and protocols"
+        assert counts["distill"] == 2 * 3 * 2, "one set for all students and protocols"
         assert counts["relabel"] == 2 * 3 * 2 * 2, "one labelling for all students"
         assert counts["evaluate"] == len(planned.cells)
 

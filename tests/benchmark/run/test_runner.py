@@ -25,9 +25,15 @@ from benchmark.run.store import Store
 NOWHERE = NodeOptions("nowhere", "nowhere")
 
 
-def node(key: str, stage: str = "distill", parents: tuple[str, ...] = (), needs: Needs | None = None) -> Node:
+def node(
+    key: str,
+    stage: str = "distill",
+    parents: tuple[str, ...] = (),
+    needs: Needs | None = None,
+    seconds: float = 0.0,
+) -> Node:
     identity = {"parents": {"all": parents}, "dataset": {"name": "digits"}}
-    return Node(key, stage, identity, needs or Needs(), f"number {key}")
+    return Node(key, stage, identity, needs or Needs(), f"number {key}", seconds)
 
 
 def graph(*nodes: Node) -> dict[str, Node]:
@@ -67,9 +73,37 @@ class TestQueue:
         list(queue.finish(c, Outcome("c", "done")))
         assert queue.pop().key == "d"
 
-    def test_early_stages_go_first(self):
-        queue = Queue(graph(*(node(stage, stage) for stage in reversed(STAGES))))
-        assert [queue.pop().key for _ in STAGES] == list(STAGES)
+    def test_late_stages_go_first_so_that_results_appear(self):
+        nodes = [node(f"{stage}{i}", stage) for stage in STAGES for i in range(9)]
+        queue = Queue(graph(*nodes))
+        assert [queue.pop().stage for _ in nodes] == [stage for stage in reversed(STAGES) for _ in range(9)]
+
+    def test_the_longest_chain_goes_first_where_all_would_wait_for_it(self):
+        """Two slots: seven short chains, and one as long as half of them, whose last node is long."""
+        short = [node(f"s{i}", "distill", seconds=10.0) for i in range(7)]
+        chain = [node("t", "teacher", seconds=1.0), node("d", "distill", parents=("t",), seconds=60.0)]
+        assert Queue(graph(*short, *chain), slots=2).pop().key == "t"
+        again = [node(f"s{i}", "distill", seconds=10.0) for i in range(70)]
+        assert Queue(graph(*again, *chain), slots=2).pop().key == "s0", "there is time for it later"
+
+    def test_a_finished_set_is_evaluated_before_the_next_one_is_distilled(self):
+        sets = [node(f"d{i}", "distill", seconds=5.0) for i in range(9)]
+        students = [node(f"e{i}", "evaluate", parents=(f"d{i}",), seconds=5.0) for i in range(9)]
+        queue, order = Queue(graph(*sets, *students)), []
+        while (following := queue.pop()) is not None:
+            order.append(following.key)
+            list(queue.finish(following, Outcome(following.key, "done")))
+        assert order[:4] == ["d0", "e0", "d1", "e1"]
+        assert len(order) == 18
+
+    def test_a_chain_becomes_urgent_as_the_other_work_is_done(self):
+        short = [node(f"e{i}", "evaluate", seconds=10.0) for i in range(8)]
+        queue = Queue(graph(*short, node("d", "distill", seconds=12.0)))
+        order = []
+        while (following := queue.pop()) is not None:
+            order.append(following.key)
+            list(queue.finish(following, Outcome(following.key, "done")))
+        assert order.index("d") == 5, "when it is a quarter of what remains"
 
     def test_parents_outside_the_graph_count_as_done(self):
         assert Queue(graph(node("b", parents=("elsewhere",)))).pop().key == "b"
@@ -134,7 +168,7 @@ def deadly():
     """Return a substitute for `execute` in a worker: "dies" kills the worker, "dies once" only in its first attempt."""
 
     def run(key: str, identity: dict, options: NodeOptions) -> Outcome:
-        mark = Path(options.runs) / key
+        mark = Path(options.data) / key
         if key == "dies" or (key == "dies once" and not mark.exists()):
             mark.touch()
             os._exit(1)
@@ -188,7 +222,7 @@ class TestRayRunner:
     def test_a_worker_that_dies_becomes_a_row_and_the_others_finish(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(deadly()))
         nodes = graph(node("dies", "teacher"), node("child", parents=("dies",)), node("lives"), node("dies once"))
-        events = list(cluster.run(nodes, NodeOptions(str(tmp_path), str(tmp_path))))
+        events = list(cluster.run(nodes, NodeOptions(str(tmp_path / "runs"), str(tmp_path))))
         statuses = words(events)
         assert statuses.count("dies retried") == RETRIES
         assert statuses.count("dies failed") == statuses.count("child blocked") == 1
@@ -196,7 +230,7 @@ class TestRayRunner:
         (failed,) = [event for event in events if event.status == "failed"]
         assert "WorkerCrashedError" in failed.message
         assert "\n" not in failed.message
-        assert Store(str(tmp_path)).read_json("dies/error.json")["message"] == failed.message
+        assert Store(str(tmp_path / "runs")).read_json("dies/error.json")["message"] == failed.message
 
     def test_a_worker_that_is_stopped_is_ended_and_its_node_tried_again(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr("benchmark.run.silence.LOOK", 0.5)

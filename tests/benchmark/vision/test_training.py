@@ -1,9 +1,14 @@
 """One loop trains everything: it learns what can be learnt, and nothing but its seeds decides how."""
 
+import base64
+import dataclasses
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fresh import fresh
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, TestData, TrainData
@@ -20,7 +25,6 @@ from benchmark.vision.training import (
     from_pixels,
     make_optimizer,
     read_ahead,
-    train_classifier,
 )
 
 COLOURS = torch.tensor([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40], [40, 200, 200], [120, 120, 120]])
@@ -33,8 +37,14 @@ INFO = DatasetInfo(
     std=(0.25,) * 3,
     fingerprint="0",
 )
-CONTEXT = Context(torch.device("cpu"), torch.float32, seed=3, scratch=Path("unused"))
+CONTEXT = Context(torch.device("cpu"), torch.float32, seed=3, scratch=Path(tempfile.mkdtemp()))
+
 TRAINING = TeacherTraining(arch="convnet_d3", epochs=6, batch_size=20, optimizer="adamw", learning_rate=0.003)
+
+
+def train_classifier(model: nn.Module, data: TrainData, recipe: TeacherTraining, context: Context) -> list[float]:
+    """Train a network where nothing is saved yet."""
+    return training.train_classifier(model, data, recipe, fresh(context))
 
 
 class Colours:
@@ -79,7 +89,7 @@ def test_training_is_decided_by_the_seed_alone():
     models = [student() for _ in range(3)]
     for model, seed in zip(models, (3, 3, 4), strict=True):
         torch.rand(1)  # the global generator plays no part
-        context = Context(torch.device("cpu"), torch.float32, seed, Path("unused"))
+        context = Context(torch.device("cpu"), torch.float32, seed, CONTEXT.scratch)
         train_classifier(model, TrainColours(), TRAINING.model_copy(update={"epochs": 1}), context)
     assert same_weights(models[0], models[1])
     assert not same_weights(models[0], models[2])
@@ -109,7 +119,7 @@ def test_images_read_batch_by_batch_train_as_resident_ones_do(monkeypatch):
 
 def test_bfloat16_learns_with_float32_weights():
     model = student()
-    context = Context(torch.device("cpu"), torch.bfloat16, 3, Path("unused"))
+    context = Context(torch.device("cpu"), torch.bfloat16, 3, CONTEXT.scratch)
     train_classifier(model, TrainColours(), TRAINING, context)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert accuracy(model, TestColours(seed=1), context)["top1"] > 95
@@ -123,7 +133,7 @@ def test_divergence_is_an_error_that_names_the_epoch():
 
 def test_progress_counts_every_step():
     seen = []
-    context = Context(torch.device("cpu"), torch.float32, 0, Path("unused"), report=lambda *report: seen.append(report))
+    context = dataclasses.replace(CONTEXT, seed=0, report=lambda *report: seen.append(report))
     train_classifier(student(), TrainColours(), TRAINING.model_copy(update={"epochs": 2}), context)
     assert [step for step, _, _ in seen] == list(range(1, 13)) and {total for _, total, _ in seen} == {12}
     assert [step for step, _, scalars in seen if "loss" in scalars] == [6, 12]
@@ -186,8 +196,17 @@ class Ranks(nn.Module):
 def test_accuracy_is_the_part_of_images_whose_class_is_among_the_first(shift, top1, top5):
     test = TestColours(600)
     test.pixels = test.labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
-    assert accuracy(Ranks(shift), test, CONTEXT) == {"top1": top1, "top5": top5}
+    scores = accuracy(Ranks(shift), test, CONTEXT)
+    assert (scores["top1"], scores["top5"]) == (top1, top5)
     assert (test.reads == 1).all()
+
+
+def test_the_bits_say_which_images_were_right():
+    test = TestColours(11)
+    test.pixels = test.labels.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).clone()
+    test.pixels[[2, 9]] += 1  # shows the next class
+    packed = np.frombuffer(base64.b64decode(accuracy(Ranks(0), test, CONTEXT)["correct"]), np.uint8)
+    assert np.flatnonzero(np.unpackbits(packed, count=11) == 0).tolist() == [2, 9]
 
 
 def test_accuracy_does_not_train_batch_norm():
@@ -204,3 +223,40 @@ def test_fit_reports_the_mean_loss_over_images():
     optimizer = make_optimizer(model, "sgd", learning_rate=1e-12, weight_decay=0)
     losses = fit(model, stream, lambda z, b: (z.mean(1) * 0 + b.view.indices).mean(), optimizer, CONTEXT)
     assert losses == pytest.approx([3.0])  # the mean of 0..6, whatever the batches
+
+
+class Stop(Exception):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_an_interrupted_training_resumes_after_its_last_epoch_with_the_same_weights(tmp_path, optimizer):
+    data, batches = TrainColours(), 6
+    recipe = TRAINING.model_copy(update={"optimizer": optimizer, "warmup_epochs": 1})
+
+    def trained(scratch: Path, stop: int | None = None) -> tuple[nn.Module, list[float], list[int]]:
+        steps: list[int] = []
+
+        def report(step: int, total: int, scalars: object) -> None:
+            steps.append(step)
+            if step == stop:
+                raise Stop
+
+        network = create_model("convnet_d3", classes=6, resolution=8, seed=2)
+        model = nn.Sequential(network, nn.Dropout(0.2))
+        context = dataclasses.replace(CONTEXT, scratch=scratch, report=report)
+        try:
+            losses = training.train_classifier(model, data, recipe, context)
+        except Stop:
+            return model, [], steps
+        return model, losses, steps
+
+    (tmp_path / "once").mkdir()
+    whole, losses, _ = trained(tmp_path / "once")
+    (tmp_path / "twice").mkdir()
+    trained(tmp_path / "twice", stop=3 * batches + 2)
+    resumed, again, steps = trained(tmp_path / "twice")
+    assert steps[0] == 3 * batches + 1, "three epochs were saved"
+    assert again == losses
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name

@@ -49,8 +49,13 @@ def identity_today(identity: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
 def test_todays_code_computes_every_published_key(path: Path) -> None:
+    """A result of an earlier version of its component has the key of its identity, which today's code cannot make."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert records
     for record in records:
         assert record["key"] == key_of(record["identity"]), "the record is not its key's"
-        assert record["key"] == key_of(identity_today(record["identity"])), record["identity"]["component"]["name"]
+        today = identity_today(record["identity"])
+        name, version = today["component"]["name"], today["component"]["version"]
+        assert record["identity"]["component"]["version"] <= version, name
+        if record["identity"]["component"]["version"] == version:
+            assert record["key"] == key_of(today), name

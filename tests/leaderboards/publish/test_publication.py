@@ -241,6 +241,35 @@ class TestAdding:
             with pytest.raises(Faults, match=r"top1 is published as 60\.0, and in this run it is 66\.0, with the same"):
                 publish(other)
 
+    def test_one_test_image_is_no_disagreement(self, place, tmp_path):
+        """9.577 against 9.859 %: 34 and 35 of 355 images, of a row with one seed and of one with two."""
+        for seeds in (1, 2):
+            first, second = (Run(str(tmp_path / f"{name}{seeds}")) for name in ("first", "second"))
+            for seed in range(seeds):
+                first.done(first.cell(seed=seed), 100 * (34 + 4 * seed) / 355, precision="bfloat16")
+            second.done(second.cell(), 100 * 35 / 355, precision="float32")
+            found = merged(merged(None, first.publication()), second.publication())
+            assert 100 * 34 / 355 in [record["metrics"].get("top1") for record in found.records.values()]
+
+    def test_a_disagreement_says_what_differs(self, run, place, tmp_path):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.done(other.cell(method="wmdd"), 66.0, precision="bfloat16", device_class="cuda")
+        with pytest.raises(Faults) as caught:
+            publish(other)
+        (line,) = (line for line in caught.value.faults if "top1" in line and line.startswith("evaluate"))
+        assert "more than 4.3 apart, which seeds and 100 test images allow" in line
+        words = "Published: cpu in not recorded, this run: cuda in bfloat16; device class and precision differ;"
+        assert words in line
+
+    @pytest.mark.parametrize("top1", [float("nan"), float("inf"), -500.0])
+    def test_what_is_no_accuracy_disagrees(self, run, place, tmp_path, top1):
+        publish(run)
+        other = Run(str(tmp_path / "other"))
+        other.done(other.cell(method="wmdd"), top1)
+        with pytest.raises(Faults, match="with the same identity"):
+            publish(other)
+
     def test_a_closure_has_all_that_a_record_stands_on(self):
         pool = {
             name: {"identity": {"parents": {"images": parents}}}
@@ -302,20 +331,51 @@ class TestReadme:
         assert "outdated" not in after
         assert readme.filled(after, {"main": found}) == after
 
-    def test_the_block_has_the_first_protocol_and_every_datasets_first_student(self, run, place):
+    def test_the_block_has_two_protocols_side_by_side_and_every_datasets_first_student(self, run, place):
         run.done(run.cell(method="wmdd", protocol="hard"), 1.0)
         run.done(run.cell(method="wmdd", student="test_vit"), 2.0)
         run.done(run.cell(dataset="cifar10", method="wmdd", student="resnet18"), 33.0)
         run.done(run.cell(ipc=0, method="full"), 99.0)
         run.cell(method="absent")
-        text = readme.results_text(merged(None, run.publication(), "Two cores."))
-        assert "protocol standard: digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
-        rows = [[part.strip(" *<u>/≈?") for part in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        rows, text = self.table(run)
+        assert "digits with test_resnet, cifar10 with resnet18." in text.replace("\\", "")
+        assert rows[0] == [
+            "method",
+            "digits, standard<br>IPC 10",
+            "digits, hard<br>IPC 10",
+            "cifar10, standard<br>IPC 10",
+        ]
         assert [row[0] for row in rows[2:]] == ["wmdd", "mmd", "full"], (
             "best first, controls last, what has no number not"
         )
-        assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "33.0"]
+        assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "1.0", "33.0"]
+        assert [value.split(" ")[0] for value in rows[4][1:]] == ["99.0", "\N{EN DASH}", "\N{EN DASH}"]
         assert "Measured on a GPU. Two cores." in text
+
+    def test_the_block_has_every_contestant_variants_too(self, run, place):
+        """wmdd+real is a variant whose base is in the suite; a series of one number has a table of its own."""
+        for seed in range(2):
+            variant = {"start": "nearest_real", "learning_rate": 0.02}
+            run.done(run.cell(method="wmdd+real", base="wmdd", overrides=variant, seed=seed), 70.0 + seed)
+            for protocol in ("soft_plain", "hard"):
+                run.done(run.cell(method="mmd", protocol=protocol, seed=seed), 20.0)
+        rows, _ = self.table(run)
+        assert [row[0] for row in rows[2:]] == ["wmdd+real", "wmdd", "mmd"]
+        assert rows[0][1:] == ["digits, standard<br>IPC 10", "digits, soft_plain<br>IPC 10"]
+
+    def table(self, run: Run) -> tuple[list[list[str]], str]:
+        text = readme.results_text(merged(None, run.publication(), "Two cores."))
+        lines = [line.replace("\\", "").split("|")[1:-1] for line in text.splitlines() if "|" in line]
+        return [[part.strip(" *").removeprefix("<u>").split("</u>")[0] for part in line] for line in lines], text
+
+    def test_what_labels_are_worth_comes_from_protocols_that_differ_in_nothing_else(self, run, place):
+        for protocol, top1 in {"hard": 34.0, "soft": 40.0, "standard": 59.0}.items():
+            run.done(run.cell(method="random_real", protocol=protocol), top1)
+        text = readme.labels_text(merged(None, run.publication()))
+        assert text == (
+            "digits, `random_real` at IPC 10: "
+            "40.0 % with one soft label per image, 59.0 % with a soft label per view.\n"
+        )
 
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"

@@ -6,8 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+from fake_store import FakeStore, key
 
+from benchmark.plan.suite import load_suite
+from leaderboards import report
 from leaderboards.results import components as module
+from leaderboards.results import records
 from leaderboards.results.components import components, table
 from leaderboards.results.verdicts import Block
 
@@ -90,3 +94,33 @@ def test_more_teachers_are_needed_where_teachers_vary_more():
         table("v", {("digits", 10, "standard", "r"): block(cells)}).iloc[0]["teachers_needed"] for cells in (few, many)
     ]
     assert needed[0] < needed[1]
+
+
+def test_the_report_has_a_table_of_components(tmp_path):
+    store, generator = FakeStore(str(tmp_path)), np.random.default_rng(0)
+    for method in ("wmdd", "random_real"):
+        for (draw, seed, teacher), top1 in crossed(generator).items():
+            cell = store.cell(method=method, draw=draw, seed=seed, teacher=teacher)
+            cell["nodes"] = {stage: [key(stage, method, draw, seed, teacher)] for stage in cell["nodes"]}
+            store.done(cell, top1=top1)
+    store.write_manifest()
+    sheets = report.results_of(records.read(store.root, "main")).overviews
+    (sheet,) = [sheet for sheet in sheets if sheet.name.startswith("variance")]
+    headings = [heading for _, heading in sheet.columns]
+    assert headings[:4] == ["draw", "seed", "teacher", "draw x seed"]
+    wmdd = dict(zip(headings, [cell.text for cell in sheet.lines[0].cells], strict=True))
+    assert float(wmdd["teacher"]) > 0
+    assert int(wmdd["paired needed"]) > 50
+    assert "gap of 1 point with probability 80%" in sheet.legend[0]
+
+
+def test_the_suite_variance_crosses_three_teachers_draws_and_seeds():
+    cells = [cell for cell in load_suite("variance").cells() if cell.method == "wmdd"]
+    grids = {
+        name: {(cell.draw, cell.seed, cell.teacher): 0.0 for cell in cells if cell.dataset == name}
+        for name in ("digits", "imagenette64")
+    }
+    assert len(grids["digits"]) == 27
+    assert components(grids["digits"]).axes == ["draw", "seed", "teacher"]
+    assert components(grids["imagenette64"]).axes == ["draw", "seed", "teacher"]
+    assert len(grids["imagenette64"]) == 9 + 6

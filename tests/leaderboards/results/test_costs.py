@@ -1,4 +1,4 @@
-"""Costs: shared stages in full and amortised, graphics cards, and which timings may be compared."""
+"""Costs: what a method needed and the control did not, graphics cards, and which timings may be compared."""
 
 from __future__ import annotations
 
@@ -22,31 +22,49 @@ def table(store: FakeStore) -> pd.DataFrame:
     return costs.table(records.read(store.root, "main"), board).set_index(["method", "ipc"])
 
 
-def test_shared_stages_are_whole_and_amortised_over_the_sets_that_use_them(store):
-    for method, ipc in (("wmdd", 1), ("wmdd", 10), ("mmd", 10)):
-        for protocol in ("standard", "hard"):  # the same set under two protocols is one set
-            store.done(store.cell(method=method, ipc=ipc, protocol=protocol), seconds=6.0)
-    row = table(store).query("protocol == 'hard'").loc[("wmdd", 10)]
-    assert row[["teacher_seconds", "teacher_amortised_seconds", "teacher_shared_by"]].tolist() == [6, 2, "3"]
-    assert row[["prepare_seconds", "prepare_amortised_seconds", "prepare_shared_by"]].tolist() == [6, 3, "2"]
-    assert row["distill_seconds"] == 12  # two units
-    assert row["total_seconds"] == pytest.approx(2 + 3 + 12 + 6 + 6)
+def test_what_the_control_does_not_need_is_the_cost_of_a_method(store):
+    for protocol in ("standard", "hard"):
+        for method in ("wmdd", "gvbsm", "random_real"):
+            cell = store.cell(method=method, protocol=protocol)
+            nodes = cell["nodes"]
+            if method == "gvbsm":
+                nodes["teacher"].append(key("teacher", "second"))
+            if method == "random_real":
+                nodes["prepare"] = []
+                nodes["teacher"] = nodes["teacher"] if protocol == "standard" else []
+            store.done(cell, seconds=6.0)
+    rows = table(store).reset_index().set_index(["protocol", "method"])
+    needed = {axes: row["needed_seconds"] for axes, row in rows.iterrows()}
+    assert needed == {
+        ("standard", "random_real"): 0,
+        ("standard", "wmdd"): 6,  # its preparation; the teacher gives the labels of the control too
+        ("standard", "gvbsm"): 12,  # and the second teacher
+        ("hard", "random_real"): 0,
+        ("hard", "wmdd"): 12,  # and the teacher, which hard labels do not need
+        ("hard", "gvbsm"): 18,
+    }
+    assert rows.loc[("standard", "gvbsm"), "distill_seconds"] == 12  # one more set; two units
 
 
-def test_sets_that_have_not_been_made_yet_share_too(store):
+def test_costs_are_amortised_over_a_stated_number_of_sets_whatever_the_suite_holds(store):
+    store.done(store.cell(method="wmdd"), seconds=6.0)
+    alone = table(store).loc[("wmdd", 10)]
+    for method, ipc in (("wmdd", 1), ("mmd", 10)):
+        store.done(store.cell(method=method, ipc=ipc), seconds=6.0)
+    among_others = table(store).loc[("wmdd", 10)]
+    for row in (alone, among_others):
+        assert row[["teacher_seconds", "prepare_seconds", "amortised_over"]].tolist() == [6, 6, costs.SETS]
+        assert row["amortised_seconds"] == pytest.approx(12 + 12 / costs.SETS)
+        assert row["total_seconds"] == pytest.approx(12 + 6 + 6 + 12 / costs.SETS)
+
+
+def test_the_leaderboard_has_what_a_method_needed(store):
     store.done(store.cell(method="wmdd"), seconds=6.0)
     store.cell(method="mmd")
-    assert table(store).loc[("wmdd", 10), "teacher_amortised_seconds"] == 3
-
-
-def test_every_teacher_of_a_row_is_counted(store):
-    cell = store.cell()
-    cell["nodes"]["teacher"].append(key("teacher", "second"))
-    store.done(cell, seconds=6.0)
-    store.cell(method="mmd")
-    row = table(store).loc[("wmdd", 10)]
-    assert (row["teacher_seconds"], row["teacher_shared_by"]) == (12, "2 + 1")
-    assert row["teacher_amortised_seconds"] == 6 / 2 + 6
+    board = store.build().leaderboard.set_index("method")
+    assert board.loc["wmdd", "needed_seconds"] == 12
+    assert board.loc["wmdd", "amortised_seconds"] == pytest.approx(13.2)
+    assert pd.isna(board.loc["mmd", "needed_seconds"])
 
 
 def test_seconds_count_as_many_times_as_graphics_cards_were_used(store):
@@ -77,7 +95,8 @@ def test_peak_memory_is_the_largest_of_all_stages_but_the_teachers(store):
 
 def test_images_forwarded_are_those_of_all_stages(store):
     store.done(store.cell(), images_forwarded=5)
-    assert table(store).loc[("wmdd", 10), "images_forwarded"] == 5 * 6  # teacher, prepare, two units, labels, student
+    forwarded = table(store).loc[("wmdd", 10), "images_forwarded"]
+    assert forwarded == 5 * 4 + 2 * 5 / costs.SETS  # two units, labels, student; a share of teacher and preparation
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_store import COLUMNS, FakeStore, measure
+from scipy.stats import spearmanr
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results import measures, records
+from leaderboards.results import correlations, measures, records
 from leaderboards.results.cells import cells_table
-from leaderboards.results.columns import declared_columns, parse_columns
+from leaderboards.results.columns import Column, declared_columns, parse_columns
 
-METHODS = {"random_real": 1.0, "wmdd": 2.0, "rded": 3.0, "sre2l": 4.0, "noise": 9.0}  # distance in either network
+METHODS = {"random_real": 1.0, "wmdd": 2.0, "rded": 3.0, "sre2l": 4.0, "mmd": 5.0, "cda": 6.0, "noise": 9.0}  # distance
 
 
 def measured(store: FakeStore, accuracy=lambda w2, ipc: 90 - 5 * w2 + ipc, ipcs=(1, 10)) -> None:
@@ -87,38 +89,93 @@ class TestTable:
     def test_the_report_writes_both_tables(self, store):
         measured(store)
         folder = Path(store.build().folder)
-        assert len(pd.read_csv(folder / "measures.csv")) == 20
-        assert set(pd.read_csv(folder / "measure_correlation.csv")["n"]) == {5, 10}
+        assert len(pd.read_csv(folder / "measures.csv")) == 2 * 2 * len(METHODS)
+        assert set(pd.read_csv(folder / "measure_correlation.csv")["n"]) == {6, 12}
 
 
 class TestCorrelations:
-    def rho(self, store, distance="teacher.w2", dataset="digits", ipc="10"):
-        found = measures.correlations(table_of(store), DECLARED).set_index(["column", "dataset", "ipc"])
-        return found.loc[(distance, dataset, ipc), ["rho", "n"]].tolist()
+    def table(self, store) -> pd.DataFrame:
+        store.write_manifest()
+        stored = records.read(store.root, "main")
+        return correlations.correlations(correlations.contenders(stored, table_of(store)), DECLARED)
+
+    def row(self, store, distance="teacher.w2", dataset="digits", ipc="10") -> dict:
+        found = self.table(store)
+        (row,) = found[(found["column"] == distance) & (found["dataset"] == dataset) & (found["ipc"] == ipc)].to_dict(
+            "records"
+        )
+        return row
 
     def test_an_order_that_is_reversed(self, store):
         measured(store)
-        assert self.rho(store) == pytest.approx([-1, 5])
-        assert self.rho(store, "neutral.w2") == pytest.approx([1, 5])
+        assert self.row(store)["rho"] == pytest.approx(-1)
+        assert self.row(store, "neutral.w2")["rho"] == pytest.approx(1)
 
     def test_one_exchange(self, store):
         swapped = {2.0: 3.0, 3.0: 2.0}
         measured(store, lambda w2, ipc: 90 - swapped.get(w2, w2))
-        assert self.rho(store) == pytest.approx([-1 + 6 * 2 / (5 * 24), 5])  # 1 - 6 sum d^2 / (n (n^2 - 1))
+        assert self.row(store)["rho"] == pytest.approx(-1 + 6 * 2 / (6 * 35))  # 1 - 6 sum d^2 / (n (n^2 - 1))
 
-    def test_pooled_ranks_do_not_see_the_levels_of_ipcs(self, store):
+    def test_noise_makes_no_correlation(self, store):
+        """It is far from everything and bad at everything: with it, rho would be -0.5."""
+        order = dict(zip([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [50.0, 40.0, 70.0, 45.0, 65.0, 55.0], strict=True))
+        measured(store, lambda w2, ipc: order.get(w2, 10.0))
+        row = self.row(store)
+        assert row["n"] == 6
+        assert row["rho"] > 0
+
+    def test_places_are_never_pooled_by_value(self, store):
         measured(store)  # distances at IPC 1 are a hundred times those at IPC 10
-        assert self.rho(store, dataset="all", ipc="all") == pytest.approx([-1, 10])
+        row = self.row(store, dataset="all", ipc="all")
+        assert (row["rho"], row["n"]) == (pytest.approx(-1), 12)
 
-    def test_few_methods_make_no_correlation(self, store):
-        for method in ("wmdd", "mmd", "noise"):
+    def test_places_of_opposite_order_say_nothing_together(self, store):
+        measured(store, lambda w2, ipc: 90 - 5 * w2 if ipc == 1 else 40 + 5 * w2)
+        assert self.row(store, dataset="all", ipc="all")["rho"] == pytest.approx(0, abs=1e-9)
+        assert self.row(store, dataset="all", ipc="all")["p"] > 0.5
+
+    @pytest.mark.parametrize("methods", [3, 4])
+    def test_where_no_rho_could_be_significant_nothing_is_said(self, store, methods):
+        for number, method in enumerate(["wmdd", "mmd", "cda", "rded"][:methods]):
             cell = store.cell(method=method)
-            store.done(cell, METHODS.get(method, 1.5))
-            measure(store, cell, 1.0 + len(method))
-        assert measures.correlations(table_of(store), DECLARED).empty
+            store.done(cell, 40.0 + number)
+            measure(store, cell, 1.0 + number)
+        assert self.table(store).empty
 
     def test_only_declared_columns_with_a_direction_are_correlated(self, store):
         measured(store)
-        assert set(measures.correlations(table_of(store), DECLARED)["column"]) == {"teacher.w2", "neutral.w2"}
+        assert set(self.table(store)["column"]) == {"teacher.w2", "neutral.w2"}
         undirected = [column._replace(better="") if column.name == "teacher.w2" else column for column in DECLARED]
-        assert set(measures.correlations(table_of(store), undirected)["column"]) == {"neutral.w2"}
+        found = correlations.correlations(table_of(store), undirected)
+        assert set(found["column"]) == {"neutral.w2"}
+
+
+class TestChance:
+    """Distances that have nothing to do with the accuracies: how often is any of them called a predictor?"""
+
+    def sets(self, generator: np.random.Generator, methods: int, distances: int) -> pd.DataFrame:
+        axes = {"dataset": "digits", "ipc": 10, "teacher": 0, "draw": 0}
+        rows = [{**axes, "method": f"m{i}", "top1.standard.r": generator.normal()} for i in range(methods)]
+        values = generator.normal(size=(methods, distances))
+        return pd.DataFrame(rows).join(pd.DataFrame(values, columns=[f"d{i}" for i in range(distances)]))
+
+    def test_any_of_twenty_distances_is_shown_by_chance_in_one_of_twenty_suites_at_most(self):
+        generator = np.random.default_rng(0)
+        columns = [Column(f"d{i}", f"d{i}", better="lower") for i in range(20)]
+        shown, naive = [], []
+        for _ in range(60):
+            sets = self.sets(generator, 7, 20)
+            found = correlations.correlations(sets, columns)
+            shown.append(bool((found["p"] <= correlations.LEVEL).any()))
+            alone = [spearmanr(sets[column.name], sets["top1.standard.r"]).pvalue for column in columns]
+            naive.append(min(alone) < correlations.LEVEL)
+        assert np.mean(shown) <= 0.1  # of 60 suites; 3 are expected
+        assert np.mean(naive) > 0.4
+
+    def test_a_distance_that_predicts_is_shown(self):
+        generator = np.random.default_rng(1)
+        sets = self.sets(generator, 9, 20)
+        sets["d0"] = -sets["top1.standard.r"]
+        found = correlations.correlations(sets, [Column(f"d{i}", f"d{i}", better="lower") for i in range(20)])
+        assert list(found.loc[found["p"] <= correlations.LEVEL, "column"]) == ["d0"]
+        assert found.iloc[0]["null_low"] == -found.iloc[0]["null_high"] > -1

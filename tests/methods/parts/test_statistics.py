@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from float64 import TIGHT, apart, forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,24 +59,22 @@ def test_weights_count_images_more_than_once():
 
 
 @pytest.mark.parametrize("batch_size", [4, 100])
-def test_streamed_statistics_equal_those_of_whole_classes(batch_size, toy_data, toy_context):
+def test_statistics_are_those_of_whole_classes_in_float64(batch_size, toy_data, toy_context):
+    """Means, variances, their means within batches (as in WMDD's code) and features."""
     result = ClassStatistics(batch_size=batch_size).prepare(toy_data, toy_context)
-    teacher = toy_context.teachers[0]
-    seen: list[torch.Tensor] = []
-    for layer in batch_norms(teacher):
-        layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].double()))
+    teacher, exact = toy_context.teachers[0], {"mean": [], "var": [], "batch_var": []}
     for label in range(3):
-        seen.clear()
-        features_and_logits(teacher, normalize(toy_data.read(toy_data.indices_of(label)), toy_data.info))
-        torch.testing.assert_close(
-            result["mean"][label], torch.cat([x.mean((0, 2, 3)) for x in seen]).float(), atol=1e-5, rtol=1e-5
-        )
-        torch.testing.assert_close(
-            result["var"][label],
-            torch.cat([x.var((0, 2, 3), correction=0) for x in seen]).float(),
-            atol=1e-5,
-            rtol=1e-5,
-        )
+        inside = forward(teacher, (toy_data.images[toy_data.labels == label].double() / 255 - 0.5) / 0.25)
+        inputs = [x for _, x in inside.norms]  # [n, C, H, W] each
+        within = [
+            sum(len(part) * part.var((0, 2, 3), correction=0) for part in x.split(batch_size)) / len(x) for x in inputs
+        ]
+        exact["mean"].append(torch.cat([x.mean((0, 2, 3)) for x in inputs]))
+        exact["var"].append(torch.cat([x.var((0, 2, 3), correction=0) for x in inputs]))
+        exact["batch_var"].append(torch.cat(within))
+        assert apart(result["features"][toy_data.labels == label], inside.features) < TIGHT
+    for name, rows in exact.items():
+        assert apart(result[name], torch.stack(rows)) < TIGHT, name
     assert result["channels"].tolist() == [layer.num_features for layer in batch_norms(teacher)]
     assert result["counts"].tolist() == list(toy_data.info.train_counts)
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from methods.parts.scratch import load, save
+from benchmark.vision.scratch import load, save
 
 
 def test_what_is_saved_is_loaded(tmp_path):

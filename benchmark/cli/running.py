@@ -1,0 +1,70 @@
+"""What `run` and `evaluate` share: say what will happen, run, show how far it is, and print the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import typer
+
+from benchmark.cli.options import out
+
+if TYPE_CHECKING:
+    from benchmark.run.campaign import Campaign, RunOptions
+    from benchmark.run.runner import Runner
+
+Shown = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to print
+
+
+def finish(
+    campaign: Campaign,
+    options: RunOptions,
+    runner: Runner | None,
+    shown: Shown,
+    *,
+    verbose: bool = False,
+    with_report: bool = True,
+) -> None:
+    """Run the nodes of a campaign that are not done, and print the leaderboard; never returns.
+
+    Args:
+        campaign: the campaign.
+        options: how it is run.
+        runner: is connected already; None: connect where there is work.
+        shown: the rows of the leaderboard to print.
+        verbose: print a line for every node, and full tracebacks.
+        with_report: write tables, plots and page, and print the leaderboard.
+
+    Raises:
+        typer.Exit: with the status of the command.
+        KeyboardInterrupt: after an interruption; the leaderboard is printed as far as it is.
+    """
+    from benchmark.cli import display
+    from benchmark.cli.scores import Scores
+    from benchmark.run import campaign as campaigns
+
+    out.print(display.first_lines(campaign), markup=False, highlight=False, soft_wrap=True)
+    display.print_corrupt(campaign, out)
+    failed = 0
+    if todo := campaign.todo:
+        progress = display.ProgressTable(todo, campaign.store)
+        try:
+            events = campaign.run(runner or campaigns.connect(options)[0])
+            display.show_progress(events, progress, out, Scores(campaign), verbose=verbose)
+        except KeyboardInterrupt:
+            out.print(f"\ninterrupted: {progress.finished} of {len(todo)} nodes are done")
+            _print_leaderboard(campaign, options.runs, shown, write=False)
+            raise
+        failed = progress.failed
+    else:
+        campaign.write_manifest()
+    if with_report:
+        _print_leaderboard(campaign, options.runs, shown, write=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _print_leaderboard(campaign: Campaign, runs: str, shown: Shown, *, write: bool) -> None:
+    from leaderboards import report as reports
+
+    name = campaign.plan.suite.name
+    out.print(reports.render((reports.build if write else reports.summarise)(runs, name), shown))

@@ -1,0 +1,189 @@
+"""Where files lie: those of the benchmark, and those in folders outside of it that a user adds.
+
+A folder of the user has the same subfolders: ``methods/``, ``evaluators/measures/``, ``configs/datasets/`` and so on.
+It is named by ``--extra DIR``, by the environment variable ``DISTILLBENCH_EXTRA``, by the table ``distillbench`` of a
+file in the working directory (``benchmark.toml``, or ``pyproject.toml`` below ``tool``), or by an installed package
+(entry points of the group ``distillbench``). A name exists once: there is no order among the folders.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from benchmark.errors import BenchmarkError, Faults
+
+ENVIRONMENT = "DISTILLBENCH_EXTRA"  # several folders are separated as in PATH
+GROUP = "distillbench"  # of entry points; each names a package whose folder has the subfolders
+SUBFOLDERS = ("methods", "evaluators", "configs")
+INSTALLED = Path(__file__).resolve().parent / "builtin"  # in an installed wheel; a checkout has them beside `benchmark`
+ROOT = INSTALLED if INSTALLED.is_dir() else INSTALLED.parent.parent
+
+_own: dict[str, ModuleType] = {}  # modules of components, where the benchmark is installed as a wheel
+
+
+def add(folders: Iterable[str | Path]) -> None:
+    """Add folders of the user, for this process and for those that it starts.
+
+    Raises:
+        Faults: a folder does not exist, or has none of the subfolders, or a file has the name of another one.
+    """
+    every = tuple(dict.fromkeys([*extra(), *(Path(folder).absolute() for folder in folders)]))
+    if every:
+        _refuse_faults(every)
+        os.environ[ENVIRONMENT] = os.pathsep.join(map(str, every))
+
+
+def _refuse_faults(folders: tuple[Path, ...]) -> None:
+    faults = []
+    for folder in folders:
+        if not folder.is_dir():
+            faults.append(f"--extra {folder}: there is no such folder")
+        elif not any((folder / name).is_dir() for name in SUBFOLDERS):
+            faults.append(f"--extra {folder}: it has none of the subfolders {', '.join(SUBFOLDERS)}")
+    files: dict[Path, list[Path]] = {}
+    for folder in (ROOT, *folders):
+        for path in _files(folder):
+            files.setdefault(path.relative_to(folder), []).append(path)
+    faults += [f"{' and '.join(map(str, paths))}: two files have one name" for paths in files.values() if paths[1:]]
+    if faults:
+        raise Faults(faults)
+
+
+def extra() -> tuple[Path, ...]:
+    """Return the folders of the user."""
+    named = [Path(name) for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name]
+    folders = [*named, *_of_working_directory(Path.cwd()), *_of_packages()]
+    return tuple(dict.fromkeys(folder for folder in folders if folder.resolve() != ROOT))
+
+
+def subfolders(name: str) -> Iterator[Path]:
+    """Yield the subfolders of a name, as in ``configs/suites``, in the folders of the user."""
+    yield from (folder / name for folder in extra() if (folder / name).is_dir())
+
+
+def outside_name(path: Path) -> str:
+    """Return the name of a file in a folder of the user, as in ``methods/mine.py``; "" for a file of the benchmark."""
+    return next((str(path.relative_to(folder)) for folder in extra() if path.is_relative_to(folder)), "")
+
+
+def component_name(path: Path) -> str:
+    """Return the name of a file of a component, as in ``methods/wmdd.py``; "" for any other file."""
+    for folder in (ROOT, *extra()):
+        if path.is_relative_to(folder) and path.relative_to(folder).parts[0] in SUBFOLDERS[:2]:
+            return str(path.relative_to(folder)) if folder == ROOT else str(path)
+    return ""
+
+
+def component_files(package: str) -> dict[str, Path]:
+    """Return the files of a package's components by name, sorted."""
+    folders = map(Path, _package(package).__path__)
+    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("[!_]*.py"))}
+
+
+def load_module(package: str, name: str) -> ModuleType:
+    """Return the module of a component; what its import raises is raised here."""
+    _package(package)
+    importlib.invalidate_caches()  # the file may be newer than this process
+    with _own_modules():
+        return importlib.import_module(f"{package}.{name}")
+
+
+def _package(name: str) -> ModuleType:
+    """Return a package of components; its path holds the folders of the user too."""
+    with _own_modules():
+        for index in range(name.count(".") + 1):
+            module = importlib.import_module(".".join(name.split(".")[: index + 1]))
+    for package in (name, f"{name.partition('.')[0]}.parts"):
+        with _own_modules():
+            parts = importlib.import_module(package)
+        new = [str(folder) for folder in subfolders(package.replace(".", "/")) if str(folder) not in parts.__path__]
+        if new:
+            parts.__path__ = [*parts.__path__, *new]
+    return module
+
+
+@contextmanager
+def _own_modules() -> Iterator[None]:
+    """Import the benchmark's own ``methods`` and ``evaluators``, whatever else has these names.
+
+    In a wheel they lie inside of `benchmark`, so that they take no names from a user's folders and packages. They are
+    modules of these names only while a component is imported.
+    """
+    if ROOT != INSTALLED:
+        yield
+        return
+    theirs = _taken()
+    sys.modules.update(_own or {name: _new_package(name) for name in SUBFOLDERS[:2]})
+    try:
+        yield
+    finally:
+        _own.update(_taken())
+        sys.modules.update(theirs)
+
+
+def _taken() -> dict[str, ModuleType]:
+    """Take the modules of components out of ``sys.modules``."""
+    names = [name for name in sys.modules if name.partition(".")[0] in SUBFOLDERS[:2]]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _new_package(name: str) -> ModuleType:
+    path = ROOT / name
+    spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
+    assert spec is not None and spec.loader is not None, f"{path} is a package"
+    package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that have names: of components, of what they share, and of configurations."""
+    for pattern in ("methods/**/[!_]*.py", "evaluators/**/[!_]*.py", "configs/*/*.yaml"):
+        yield from folder.glob(pattern)
+
+
+def _of_working_directory(folder: Path) -> list[Path]:
+    """Return the folders that the files of a working directory name."""
+    folders = []
+    for name, keys in (("benchmark.toml", ("distillbench",)), ("pyproject.toml", ("tool", "distillbench"))):
+        path = folder / name
+        if path.is_file():
+            named = _table(path, path.stat().st_mtime_ns, keys).get("extra", [])
+            if not isinstance(named, list) or not all(isinstance(text, str) for text in named):
+                raise BenchmarkError(f"{path}: {'.'.join(keys)}.extra: expected a list of folders")
+            folders += [folder / text for text in named]
+    return folders
+
+
+@cache
+def _table(path: Path, _changed: int, keys: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path}: not TOML ({error})") from error
+    for key in keys:
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    return table if isinstance(table, dict) else {}
+
+
+@cache
+def _of_packages() -> tuple[Path, ...]:
+    """Return the folders of installed packages that announce themselves."""
+    folders = []
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        spec = importlib.util.find_spec(entry.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise BenchmarkError(f"entry point '{entry.name}' of the group {GROUP}: {entry.module} is not a package")
+        folders += [Path(location) for location in spec.submodule_search_locations]
+    return tuple(folders)

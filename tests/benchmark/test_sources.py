@@ -1,0 +1,152 @@
+"""Work that lives outside of the benchmark: found, planned, run and marked; a name that clashes is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark import sources
+from benchmark.config_files import names
+from benchmark.errors import BenchmarkError, Faults
+from benchmark.plan import discovery
+from benchmark.plan.contents import descriptions
+from benchmark.sources import ENVIRONMENT, ROOT
+from leaderboards import report
+
+METHOD = '''"""Stripes: nothing but stripes."""
+
+from typing import ClassVar
+
+from methods.noise import Noise
+from methods.parts.stripes_tools import WIDTH
+
+
+class Stripes(Noise):
+    """``x = stripes``."""
+
+    paper: ClassVar[str] = "a test"
+    width: int = WIDTH
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user with a method, a part, a dataset and a protocol; nothing of it stays after the test."""
+    import evaluators.parts
+    import methods.parts
+
+    monkeypatch.setenv(ENVIRONMENT, "")
+    for package in (methods, methods.parts, evaluators.parts):
+        monkeypatch.setattr(package, "__path__", list(package.__path__))
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own"
+    (own / "methods" / "parts").mkdir(parents=True)
+    (own / "methods" / "stripes.py").write_text(METHOD)
+    (own / "methods" / "parts" / "stripes_tools.py").write_text('"""Tools."""\n\nWIDTH = 3\n')
+    for kind, name, new in (("datasets", "digits", "numerals"), ("protocols", "hard", "harder")):
+        (own / "configs" / kind).mkdir(parents=True)
+        text = (ROOT / "configs" / kind / f"{name}.yaml").read_text()
+        (own / "configs" / kind / f"{new}.yaml").write_text(text)
+    yield own
+    for name in ("methods.stripes", "methods.parts.stripes_tools"):
+        sys.modules.pop(name, None)
+    discovery.load_component.cache_clear()
+
+
+def test_what_lies_outside_is_found(folder):
+    assert "stripes" not in discovery.method_names()
+    sources.add([folder])
+    assert discovery.load_method("stripes")().width == 3
+    assert {"numerals", "digits"} <= set(names("datasets"))
+    assert str(folder / "methods" / "stripes.py") in descriptions("methods")["stripes"]
+    assert str(folder) not in descriptions("methods")["noise"]
+
+
+def test_a_key_does_not_depend_on_where_a_file_lies(folder):
+    sources.add([folder])
+    identity = discovery.load_method("stripes")().identity()
+    assert identity == {"name": "stripes", "version": 1, "params": {**identity["params"], "width": 3}}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "table"),
+    [
+        ("benchmark.toml", '[distillbench]\nextra = ["own"]\n', ""),
+        ("pyproject.toml", '[tool.distillbench]\nextra = ["own"]\n', ""),
+        ("unused.toml", "", "own"),
+    ],
+)
+def test_a_file_of_the_working_directory_or_the_environment_names_folders(folder, monkeypatch, file, text, table):
+    (folder.parent / file).write_text(text)
+    monkeypatch.setenv(ENVIRONMENT, str(folder.parent / table) if table else "")
+    assert sources.extra() == (folder,)
+    assert "stripes" in discovery.method_names()
+
+
+def test_an_installed_package_names_its_folder(folder, monkeypatch):
+    site = folder.parent / "site"
+    (site / "stripes_package").mkdir(parents=True)
+    (site / "stripes_package" / "__init__.py").write_text("")
+    (folder / "methods").rename(site / "stripes_package" / "methods")
+    (site / "stripes-1.dist-info").mkdir()
+    (site / "stripes-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stripes\nVersion: 1\n")
+    (site / "stripes-1.dist-info" / "entry_points.txt").write_text("[distillbench]\nstripes = stripes_package\n")
+    monkeypatch.syspath_prepend(str(site))
+    sources._of_packages.cache_clear()
+    try:
+        assert discovery.load_method("stripes")().width == 3
+    finally:
+        sources._of_packages.cache_clear()
+
+
+@pytest.mark.parametrize("file", ["methods/noise.py", "configs/suites/main.yaml", "evaluators/parts/top.py"])
+def test_a_name_that_exists_is_an_error_that_names_both_files(folder, file):
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text("")
+    with pytest.raises(Faults) as caught:
+        sources.add([folder])
+    assert str(caught.value) == f"{ROOT / file} and {folder / file}: two files have one name"
+    assert os.environ[ENVIRONMENT] == "", "nothing is added"
+
+
+def test_wrong_folders_and_tables_are_named(folder):
+    (folder.parent / "empty").mkdir()
+    with pytest.raises(Faults) as caught:
+        sources.add([folder / "nowhere", folder.parent / "empty"])
+    assert "nowhere: there is no such folder" in caught.value.faults[0]
+    assert "empty: it has none of the subfolders methods, evaluators, configs" in caught.value.faults[1]
+    (folder.parent / "benchmark.toml").write_text("[distillbench]\nextra = 3\n")
+    with pytest.raises(BenchmarkError, match=r"benchmark\.toml: distillbench\.extra: expected a list of folders"):
+        sources.extra()
+    (folder.parent / "benchmark.toml").write_text("[distillbench\n")
+    with pytest.raises(BenchmarkError, match=r"benchmark\.toml: not TOML"):
+        sources.extra()
+
+
+def test_a_run_marks_what_comes_from_outside(folder):
+    """Through the command line, in a process of its own, as a user of the folder starts it."""
+    block = {"datasets": ["numerals"], "ipc": [1], "methods": ["stripes", "noise"], "students": ["test_resnet"]}
+    suite = {"version": 1, "title": "Own", "blocks": [{**block, "protocols": ["harder"], "seeds": 1}]}
+    (folder / "configs" / "suites").mkdir()
+    (folder / "configs" / "suites" / "own.yaml").write_text(yaml.safe_dump(suite))
+    words = ["run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmark", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder.parent, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in Path("runs").glob("*/record.json")]
+    marked = {(record["stage"], *record["provenance"]["outside"]) for record in records}
+    assert ("distill", "configs/datasets/numerals.yaml", "methods/stripes.py") in marked
+    assert ("evaluate", "configs/datasets/numerals.yaml") in marked
+    board = report.summarise("runs", "own").leaderboard.set_index("method")["outside"]
+    assert board["noise"] == "configs/datasets/numerals.yaml, configs/protocols/harder.yaml"
+    assert board["stripes"] == f"{board['noise']}, methods/stripes.py"
+    assert "From outside of this benchmark" in done.stdout
+    assert "methods/stripes.py: stripes" in done.stdout
+    assert "From outside of this benchmark" in Path("runs/leaderboards/own/index.html").read_text()
