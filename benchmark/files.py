@@ -158,8 +158,7 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """Return the number of bytes of a file, or None where it does not exist."""
-        facts = self.facts(name)
-        return facts[0] if facts else None
+        return (self.facts(name) or (None, ""))[0]
 
     def facts(self, name: str) -> tuple[int, str] | None:
         """Return the size in bytes and the tag of a file, or None where it does not exist.

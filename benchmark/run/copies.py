@@ -7,7 +7,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from benchmark.files import checksum
 
 PREFIX = "benchmark-store-"
 LIMIT = 20 * 2**30  # bytes of copies of one bucket
@@ -35,6 +39,11 @@ def sweep() -> None:
                 for folder in _copies(disk):
                     if _idle(folder) > AGE:
                         shutil.rmtree(folder, ignore_errors=True)
+
+
+def matches(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether a local file has the recorded size and checksum."""
+    return path.exists() and path.stat().st_size == facts["bytes"] and checksum(path) == facts["sha256"]
 
 
 def _copies(disk: Path) -> list[Path]:

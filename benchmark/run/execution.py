@@ -52,19 +52,6 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
 
 
-def location(error: BaseException) -> str:
-    """Return where an unexpected error was raised, " (FILE:LINE in FUNCTION)": in a component's file if it passed one.
-
-    An error that names its own remedy has no location.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, BenchmarkError) or not frames:
-        return ""
-    names = [(component_name(Path(frame.filename)), frame) for frame in frames]
-    name, frame = next(((name, frame) for name, frame in reversed(names) if name), (frames[-1].filename, frames[-1]))
-    return f" ({name}:{frame.lineno} in {frame.name})"
-
-
 def _is_done(store: Store, key: str) -> bool:
     """Return whether a node is done; a damaged one is mended, or discarded to be computed again.
 
@@ -81,6 +68,19 @@ def _share_memory(options: NodeOptions) -> None:
     """Limit this process to its share of the card's memory; Ray counts cards, and not their memory."""
     if options.device == "cuda" and 0 < options.gpu_share < 1:
         torch.cuda.set_per_process_memory_fraction(options.gpu_share)
+
+
+def location(error: BaseException) -> str:
+    """Return where an unexpected error was raised, " (FILE:LINE in FUNCTION)": in a component's file if it passed one.
+
+    An error that names its own remedy has no location.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, BenchmarkError) or not frames:
+        return ""
+    names = [(component_name(Path(frame.filename)), frame) for frame in frames]
+    name, frame = next(((name, frame) for name, frame in reversed(names) if name), (frames[-1].filename, frames[-1]))
+    return f" ({name}:{frame.lineno} in {frame.name})"
 
 
 @contextlib.contextmanager

@@ -109,10 +109,9 @@ class RayRunner:
             BenchmarkError: see `preflight`; no node has started then. Or the cluster has died.
         """
         needs = self.preflight(nodes, options)
-        store, slots = Store(options.runs), sum(max(machine.cpus, 1) for machine in self.machines)
+        slots, store = sum(max(machine.cpus, 1) for machine in self.machines), Store(options.runs)
         queue, running = Queue(nodes, slots), dict[Any, Node]()
-        watch, silence = Watch(store), Silence(store, options.owner)
-        window = 2 * slots
+        watch, silence, window = Watch(store), Silence(store, options.owner), 2 * slots
         while True:
             while len(running) < window and (node := queue.pop()) is not None:
                 own = queue.options(node, needs[node.key], options)

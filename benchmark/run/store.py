@@ -97,9 +97,9 @@ class Store:
         for name, facts in record.get("files", {}).items():
             path = folder / name
             for _ in range(0 if self.local else 2):  # a copy that is damaged on its way is fetched once more
-                if not _matches(path, facts):
+                if not copies.matches(path, facts):
                     self.files.download(f"{key}/{name}", path)
-            if not _matches(path, facts):
+            if not copies.matches(path, facts):
                 self.discard(key)  # a scan does not see the damage of a large file; now the next scan sees no node
                 raise BenchmarkError(f"{path}: not what was recorded; run the command again to compute it anew")
         if not self.local:
@@ -164,7 +164,7 @@ class Store:
         if self.local or record is None:
             return False
         for name, facts in record["files"].items():
-            if _matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
+            if copies.matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
                 self.files.upload(self.disk / key / name, f"{key}/{name}")
         return self.state(key) == "done"
 
@@ -297,8 +297,3 @@ def _text(record: Mapping[str, Any]) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _matches(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether a local file has the recorded size and checksum."""
-    return path.exists() and path.stat().st_size == facts["bytes"] and checksum(path) == facts["sha256"]

@@ -75,7 +75,7 @@ def test_kuberay_has_a_token_and_the_same_image_and_folders_everywhere():
     assert cluster["rayVersion"] == pins["ray"]
 
 
-@pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if "-m benchmark" in line])
+@pytest.mark.parametrize("line", [line for line in PAGE.splitlines() if "-m benchmark" in line and "`" not in line])
 def test_a_command_of_the_page_is_one(line):
     words = shlex.split(line.partition("#")[0])
     words = shlex.split(words[-1]) if words[:2] == ["sh", "-c"] else words

@@ -168,7 +168,7 @@ def deadly():
     """Return a substitute for `execute` in a worker: "dies" kills the worker, "dies once" only in its first attempt."""
 
     def run(key: str, identity: dict, options: NodeOptions) -> Outcome:
-        mark = Path(options.runs) / key
+        mark = Path(options.data) / key
         if key == "dies" or (key == "dies once" and not mark.exists()):
             mark.touch()
             os._exit(1)
@@ -222,7 +222,7 @@ class TestRayRunner:
     def test_a_worker_that_dies_becomes_a_row_and_the_others_finish(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(deadly()))
         nodes = graph(node("dies", "teacher"), node("child", parents=("dies",)), node("lives"), node("dies once"))
-        events = list(cluster.run(nodes, NodeOptions(str(tmp_path), str(tmp_path))))
+        events = list(cluster.run(nodes, NodeOptions(str(tmp_path / "runs"), str(tmp_path))))
         statuses = words(events)
         assert statuses.count("dies retried") == RETRIES
         assert statuses.count("dies failed") == statuses.count("child blocked") == 1
@@ -230,7 +230,7 @@ class TestRayRunner:
         (failed,) = [event for event in events if event.status == "failed"]
         assert "WorkerCrashedError" in failed.message
         assert "\n" not in failed.message
-        assert Store(str(tmp_path)).read_json("dies/error.json")["message"] == failed.message
+        assert Store(str(tmp_path / "runs")).read_json("dies/error.json")["message"] == failed.message
 
     def test_a_worker_that_is_stopped_is_ended_and_its_node_tried_again(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr("benchmark.run.silence.LOOK", 0.5)
