@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from benchmark.run.campaign import Campaign
-    from benchmark.run.runner import Event
+    from benchmark.run.queue import Event
 
 Row = tuple[str, int, str, str, str]  # dataset, IPC, method, protocol, student
 

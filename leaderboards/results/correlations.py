@@ -150,7 +150,7 @@ def _together(places: list[Place]) -> Iterator[dict[str, Any]]:
             columns = np.array([place.names.index(name) for name in names])
             weight = 1 / (len(students) * len(by_place))
             rho += weight * place.rho[columns]
-            null += weight * place.null[np.ix_(chosen, columns)]
+            null += weight * place.null[chosen][:, columns]
     count = sum(max(place.methods for place in students) for students in by_place.values())
     merged = Place((places[0].axes[0], ALL, ALL, ALL), tuple(names), rho, null, count)
     yield from _rows(merged)
