@@ -83,7 +83,8 @@ def load(model: type[Model], kind: str, name: str) -> Model:
         facts = path.stat()
     except OSError as error:
         raise BenchmarkError(f"{display_path(path)}: cannot be read ({error.strerror})") from error
-    return _loaded(model, path, (facts.st_mtime_ns, facts.st_size))
+    loaded: Model = _loaded(model, path, (facts.st_mtime_ns, facts.st_size))
+    return loaded
 
 
 def load_named(model: type[Model], kind: str, name: str) -> Model:

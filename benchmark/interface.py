@@ -236,7 +236,8 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
 
 
 def _run_options(options: Options) -> RunOptions:
-    return RunOptions(**{"runner": "serial", **options, "data": Path(options.get("data", "data"))})
+    values: dict[str, Any] = {"runner": "serial", **options, "data": Path(options.get("data", "data"))}
+    return RunOptions(**values)
 
 
 def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, seeds: int) -> Suite:
@@ -275,7 +276,9 @@ def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, stud
     values: dict[str, dict[str, float]] = {}  # accuracy by key, by method
     for suite in publication.suites():
         published = publication.read(suite)
-        for cell in published.cells if published else ():
+        if published is None:
+            continue
+        for cell in published.cells:
             axes = (cell["dataset"], cell["protocol"], cell["student"])
             if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:
                 for key in keys_of(cell, "evaluate"):

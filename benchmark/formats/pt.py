@@ -138,7 +138,7 @@ def _load(path: Path) -> Any:
 
 def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return what a file of NumPy numbers needs: ``scalar`` and ``dtype``, under the names of NumPy 1 and 2."""
-    scalar: Callable[..., Any] = np.float64().__reduce__()[0]
+    scalar: Any = np.float64().__reduce__()[0]
     old, new = "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"
     return [(scalar, old), (scalar, new), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
 

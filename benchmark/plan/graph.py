@@ -208,7 +208,8 @@ def _outside(dataset: str, base: str, protocol: str) -> dict[str, list[str]]:
     """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
     parts = load_protocol(protocol)
     components: dict[Stage, str] = {
-        stage: str(part.get("name")) for stage, part in (("relabel", parts.labels), ("evaluate", parts.evaluator))
+        "relabel": str(parts.labels.get("name")),
+        "evaluate": str(parts.evaluator.get("name")),
     }
     files = outside_files("distill", base, dataset) | outside_protocol(protocol, components)
     return {"outside": sorted(files)} if files else {}

@@ -49,10 +49,10 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
             for name, data in contents.items():
                 archive.writestr(name, data)
             for name in names:
-                data = store.read_file(name)
-                if data is None:
+                images = store.read_file(name)
+                if images is None:
                     raise BenchmarkError(f"{store.address(name)}: is missing; a submission has all distilled sets")
-                archive.writestr(f"sets/{name}", data)
+                archive.writestr(f"sets/{name}", images)
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
     return [*contents, *(f"sets/{name}" for name in names)]
