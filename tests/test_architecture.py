@@ -57,7 +57,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "evaluators.students": (*GROUND, "benchmark.vision", "evaluators.parts"),
     "evaluators.measures": (*GROUND, "benchmark.vision", "evaluators.parts"),
     "leaderboards.results": ("benchmark.errors", "benchmark.files", "benchmark.record"),
-    "leaderboards.tables": ("benchmark.errors", "leaderboards.results"),
+    "leaderboards.tables": ("benchmark.errors", "benchmark.files", "leaderboards.results"),
     "leaderboards.plots": ("benchmark.errors", "benchmark.files", "benchmark.sources", "leaderboards.results"),
     "leaderboards.page": ("benchmark.files", "leaderboards.results", "leaderboards.tables", "leaderboards.plots"),
     "leaderboards.publish": (

@@ -54,7 +54,7 @@ class TeacherTraining(Frozen):
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: bool = True
     pretrained: str | None = None  # published weights to start from, see `models.load_pretrained`
-    precision: Precision = "float32"
+    precision: Precision = "float32"  # auto: bfloat16 where the hardware has it
 
 
 @dataclass(frozen=True, eq=False)

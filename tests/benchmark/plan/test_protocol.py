@@ -122,10 +122,10 @@ class TestWhatIsMeasured:
     def test_standard_stays_what_it_is(self):
         schedule = {**self.VIEWS, "crop_scale": [0.5, 1.0], "mix": "cutmix"}
         student = {"optimizer": "adamw", "learning_rate": 0.001, "weight_decay": 0.01, "momentum": 0.9}
-        divergence = {"temperature": 20.0, "t_squared": False}
+        divergence, precision = {"temperature": 20.0, "t_squared": False}, {"precision": "float32"}
         assert self.components("standard") == [
-            {"name": "per_epoch", "version": 1, "params": {"schedule": schedule, "storage": "disk"}},
-            {"name": "accuracy", "version": 1, "params": {"schedule": schedule, **student, **divergence}},
+            {"name": "per_epoch", "version": 2, "params": {"schedule": schedule, "storage": "disk", **precision}},
+            {"name": "accuracy", "version": 2, "params": {"schedule": schedule, **student, **divergence, **precision}},
         ]
 
     def test_hard_stays_what_it_is(self):
