@@ -207,7 +207,9 @@ def _trial(search: Search, method: SearchedMethod, values: Values, target: _Targ
     axes = {
         "dataset": search.dataset,
         "ipc": search.ipc if distiller.uses_ipc else 0,
-        **entry.model_dump(),
+        "method": entry.method,
+        "base": entry.base,
+        "overrides": entry.overrides,
         "protocol": search.protocol,
         "student": search.student,
     }

@@ -40,12 +40,15 @@ def table(stored: Stored) -> pd.DataFrame:
                     kind = (cell["dataset"], stage, name, json.dumps(component, sort_keys=True))
                     records[kind][key] = record
                     users[kind][cell["method"]] = cell["role"]
-    rows = [_row(stored.suite, kind, list(records[kind].values()), users[kind]) for kind in records]
+    datasets = list(dict.fromkeys(cell["dataset"] for cell in stored.cells))
+    kinds = sorted(records, key=lambda kind: (datasets.index(kind[0]), SHARED.index(kind[1]), *kind[2:]))
+    rows = [_row(stored.suite, kind, list(records[kind].values()), users[kind]) for kind in kinds]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(suite: str, kind: tuple[str, ...], records: list[Record], users: dict[str, str]) -> dict[str, Any]:
     dataset, stage, network, _ = kind
+    records = sorted(records, key=lambda record: str(record["key"]))  # so that sums do not depend on their order
     top1, on_training = (
         [record["metrics"][name] for record in records if name in record["metrics"]] for name in ("top1", "train_top1")
     )
@@ -57,5 +60,5 @@ def _row(suite: str, kind: tuple[str, ...], records: list[Record], users: dict[s
         "train_top1": fmean(on_training) if on_training else None,
         "seconds": fmean(seconds) if seconds else None,
         "control": "yes" if CONTROL in users.values() else "no",
-        "methods": ", ".join(method for method, role in users.items() if role != CONTROL),
+        "methods": ", ".join(sorted(method for method, role in users.items() if role != CONTROL)),
     }

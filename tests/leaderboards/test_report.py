@@ -174,7 +174,9 @@ def test_the_order_of_cells_does_not_matter(random):
         },
     )
     frame["seed"] = frame["draw"] = [0, 1, 2] * 3
-    numeric = [name for name in CELL_COLUMNS if name.endswith(("_bytes", "_seconds", "_mb", "top5", "teacher_top1"))]
+    numeric = [
+        name for name in CELL_COLUMNS if name.endswith(("_bytes", "_seconds", "_mb", "_steps", "top5", "teacher_top1"))
+    ]
     frame = frame.assign(**dict.fromkeys(numeric, 1.0))
     order = list(range(len(frame)))
     random.shuffle(order)

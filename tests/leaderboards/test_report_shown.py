@@ -16,8 +16,8 @@ from rich.console import Console
 from benchmark.errors import BenchmarkError
 from leaderboards import report
 from leaderboards.plots import ablation, accuracy, palette
-from leaderboards.results import leaderboard, records, variants
-from leaderboards.results.cells import cells_table, curves_table
+from leaderboards.results import records, variants
+from leaderboards.results.cells import curves_table
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ def test_texts_of_a_plot_do_not_overlap(store):
 
 def test_texts_of_no_other_plot_overlap(store):
     paper(store, seeds=2)
-    stored = records.read(store.root, store.build().suite)
-    board = leaderboard.leaderboard(cells_table(stored), ())
+    built = store.build()
+    stored, board = records.read(store.root, built.suite), built.leaderboard
     main = variants.contestants(board)
     for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
         kept = frame.index.intersection(main.index)

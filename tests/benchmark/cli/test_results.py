@@ -81,6 +81,7 @@ class TestPublishing:
         assert (status, shown) == (0, "nothing published: every file is what its records give")
 
     def test_mistakes(self, tmp_path):
+        (tmp_path / "README.md").write_text("")  # a clone of the repository has one
         for words, said in {
             "publish --suite tiny": "suite 'tiny' is not published; add --runs DIR",
             "publish --runs runs": "add --suite NAME",

@@ -116,7 +116,7 @@ class TestPlan:
     def test_what_is_tuned_is_the_recipe_of_the_method_on_the_dataset(self):
         found = search(protocol="native", methods=["rded"], space={"evaluator.learning_rate": [0.001, 0.01]})
         deviation = found.deviation(found.methods[0], {"evaluator.learning_rate": 0.01}, "here")
-        own = load_protocol("native").methods["rded@digits"]
+        own = load_protocol("native").methods["rded@digits"].at(found.ipc)
         assert deviation.schedule == own.schedule != load_protocol("native").methods["rded"].schedule
         assert deviation.evaluator == {**own.evaluator, "learning_rate": 0.01}
 

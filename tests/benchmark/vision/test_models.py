@@ -7,13 +7,13 @@ import torchvision
 from torch import nn
 
 from benchmark.errors import BenchmarkError
+from benchmark.vision.architectures import list_models
 from benchmark.vision.models import (
     Stem,
     batch_norms,
     create_model,
     default_patch,
     features_and_logits,
-    list_models,
     load_pretrained,
 )
 
