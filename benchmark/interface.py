@@ -274,10 +274,7 @@ def _run(campaign: Campaign, runner: Runner, plan: Plan, keys: Iterable[str] = (
 def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, student: str) -> dict[str, Difference]:
     """Return the differences from the published rows of the methods that are not compared, but compared with."""
     values: dict[str, dict[str, float]] = {}  # accuracy by key, by method
-    for suite in publication.suites():
-        published = publication.read(suite)
-        if published is None:
-            continue
+    for published in publication.read_all().values():
         for cell in published.cells:
             axes = (cell["dataset"], cell["protocol"], cell["student"])
             if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:

@@ -49,7 +49,9 @@ class MMD(Recovery):
         """Return the squared MMD between the unit's features and the real ones, summed over classes, or its root."""
         shape = (len(unit.classes), len(unit.slots), -1)
         squared = self._squared_mmd([class_features(data, label, context) for label in unit.classes], unit, context)
-        return Goal(lambda synthetic: power(squared(synthetic.view(shape)), 0.5 if self.root else 1.0))
+        if self.root:
+            return Goal(lambda synthetic: root(squared(synthetic.view(shape))))
+        return Goal(lambda synthetic: squared(synthetic.view(shape)))
 
     def _squared_mmd(self, features: list[Tensor], unit: Unit, context: Context) -> Callable[[Tensor], Tensor]:
         """Return the function of features [classes, n, D] for the real features [m, D] of each class."""
@@ -62,9 +64,9 @@ class MMD(Recovery):
         return (GaussianMMD if self.kernel == "gaussian" else EnergyDistance)(real.to(context.device))
 
 
-def power(squared: Tensor, exponent: float) -> Tensor:
-    """Return a power of a sum of squares; its gradient at 0 is 0."""
-    return squared if exponent == 1 else squared.clamp_min(1e-12) ** exponent
+def root(squared: Tensor) -> Tensor:
+    """Return the square root of a sum of squares; its gradient at 0 is 0."""
+    return squared.clamp_min(1e-12) ** 0.5
 
 
 def linear_mmd(synthetic: Tensor, real: Tensor) -> Tensor:

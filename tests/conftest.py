@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, TrainData
+from benchmark.plan.discovery import load_component
+from benchmark.sources import ROOT, SUBFOLDERS
 from benchmark.vision.models import batch_norms, create_model
 
 COUNTS = (12, 11, 13)
@@ -21,6 +25,18 @@ class ToyData(TrainData):
 
     def read(self, indices: Tensor) -> Tensor:
         return self.images[indices]
+
+
+@pytest.fixture(autouse=True)
+def no_component_of_another_test() -> Iterator[None]:
+    """Forget the components that a test wrote: the next test may write others of the same names."""
+    yield
+    modules = [name for name in sys.modules if name.startswith(tuple(f"{folder}." for folder in SUBFOLDERS[:2]))]
+    written = [name for name in modules if not Path(sys.modules[name].__file__ or ROOT).is_relative_to(ROOT)]
+    for name in written:
+        del sys.modules[name]
+    if written:
+        load_component.cache_clear()
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def publish(
             line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
     text = readme.PATH.read_text(encoding="utf-8")
-    readme.PATH.write_text(readme.filled(text, _all_published()), encoding="utf-8")
+    readme.PATH.write_text(readme.filled(text, publication.read_all()), encoding="utf-8")
 
 
 @results_app.command()
@@ -160,7 +160,7 @@ def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
     from leaderboards.publish import publication, readme, verify
 
-    all_published = _all_published()
+    all_published = publication.read_all()
     faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
     for suite, published in all_published.items():
         differing = publication.differing(suite, publication.files(published))
@@ -203,12 +203,6 @@ def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> P
     if earlier is None:
         raise BenchmarkError(f"suite '{name}' is not published; add --runs DIR to publish the results of a run")
     return publication.merged(earlier, earlier, note)
-
-
-def _all_published() -> dict[str, Publication]:
-    from leaderboards.publish import publication
-
-    return {suite: published for suite in publication.suites() if (published := publication.read(suite))}
 
 
 def _stored(suite: str, folder: str) -> Stored:

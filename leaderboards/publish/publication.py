@@ -84,6 +84,11 @@ def suites(folder: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in (folder or FOLDER).glob(f"*/{MANIFEST}"))
 
 
+def read_all() -> dict[str, Publication]:
+    """Return all published results by suite; raises the errors of `read`."""
+    return {suite: publication for suite in suites() if (publication := read(suite))}
+
+
 def read(suite: str, folder: Path | None = None) -> Publication | None:
     """Return the published results of a suite, or None where there are none.
 

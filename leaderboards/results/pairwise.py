@@ -6,8 +6,8 @@ A *block* is one dataset, IPC, protocol and student. `verdicts` says how its row
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -18,7 +18,6 @@ from leaderboards.results.roles import BOUND, CONTROL, FLOOR, rows_by_role
 from leaderboards.results.test_images import Bits
 
 COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units"]
-Cells = dict[tuple[int, ...], float]  # (draw, seed, teacher) -> accuracy in percent
 T = TypeVar("T")
 UNITS = ["draw", "seed", "teacher"]  # what tells the cells of a row apart
 Blocks = Mapping[axes.Block, verdicts.Block]
@@ -35,7 +34,9 @@ def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[
         bits: key of an evaluation -> which test images were right (`test_images.bits_by_key`).
     """
     cells = cells[cells["cut"] == ""]
-    accuracies, correct, by_role = _accuracies(cells), _correct(cells, bits or {}), rows_by_role(rows_of(cells))
+    by_role, bits = rows_by_role(rows_of(cells)), bits or {}
+    accuracies = _by_block(cells[(cells["status"] == "ok") & cells["top1"].notna()], lambda row: float(row["top1"]))
+    correct = _by_block(cells[cells["evaluate_key"].isin(list(bits))], lambda row: bits[row["evaluate_key"]])
     floors = {method: FLOOR for method in cells.loc[cells["role"] == FLOOR, "method"]}
     found = {}
     for block, rows in accuracies.items():
@@ -69,22 +70,14 @@ def table(suite: str, compared: Blocks) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
 
 
-def _accuracies(cells: pd.DataFrame) -> dict[axes.Block, dict[str, Cells]]:
-    """Return the accuracies of all cells with status ``ok``, by block, method, and (draw, seed, teacher)."""
-    by_block: dict[axes.Block, dict[str, Cells]] = {}
-    done = cells[(cells["status"] == "ok") & cells["top1"].notna()]
-    for row in rows_of(done[[*BLOCK, "method", *UNITS, "top1"]]):
+def _by_block(
+    cells: pd.DataFrame, value: Callable[[dict[str, Any]], T]
+) -> dict[axes.Block, dict[str, dict[tuple[int, ...], T]]]:
+    """Return the values of some cells by block, method, and (draw, seed, teacher)."""
+    by_block: dict[axes.Block, dict[str, dict[tuple[int, ...], T]]] = {}
+    for row in rows_of(cells[[*BLOCK, "method", *UNITS, "top1", "evaluate_key"]]):
         methods = by_block.setdefault(axis_values(row, BLOCK), {})
-        methods.setdefault(row["method"], {})[axis_values(row, UNITS)] = float(row["top1"])
-    return by_block
-
-
-def _correct(cells: pd.DataFrame, bits: Mapping[str, Bits]) -> dict[axes.Block, dict[str, dict[tuple[int, ...], Bits]]]:
-    """Return the bits of all evaluations that have them, by block, method, and (draw, seed, teacher)."""
-    by_block: dict[axes.Block, dict[str, dict[tuple[int, ...], Bits]]] = {}
-    for row in rows_of(cells.loc[cells["evaluate_key"].isin(list(bits)), [*BLOCK, "method", *UNITS, "evaluate_key"]]):
-        methods = by_block.setdefault(axis_values(row, BLOCK), {})
-        methods.setdefault(row["method"], {})[axis_values(row, UNITS)] = bits[row["evaluate_key"]]
+        methods.setdefault(row["method"], {})[axis_values(row, UNITS)] = value(row)
     return by_block
 
 

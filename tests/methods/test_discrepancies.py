@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 from torch.nn import functional as F
 
-from methods.mmd import EnergyDistance, power
+from methods.mmd import EnergyDistance, root
 from methods.parts.sliced import SlicedGaps, quantile_means
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -30,7 +30,7 @@ def test_a_set_has_energy_distance_zero_from_itself_and_a_finite_gradient():
     synthetic = real.clone().requires_grad_()
     distance = EnergyDistance(real)(synthetic)
     assert distance.item() == pytest.approx(0, abs=1e-12)
-    power(distance, 0.5).backward()
+    root(distance).backward()
     assert synthetic.grad is not None and synthetic.grad.isfinite().all()
 
 
