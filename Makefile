@@ -2,6 +2,8 @@
 # make test         set up, then the tests
 # make lint         ruff and mypy
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
+# make bench        what the benchmark adds to the bare work, as ratios
+# make gpu-check    digits, one cell of imagenette64 and the bench on a GPU, into gpu-check.md
 # make docs         the documentation, into docs/_build/html; a warning is an error
 # make test-oldest  the tests with the lowest versions that pyproject.toml allows, in .venv-oldest
 VENV ?= .venv
@@ -12,16 +14,22 @@ OLDEST ?= .venv-oldest
 OLDEST_PYTHON ?= python3.11
 TESTS ?= tests
 
-.PHONY: run test lint docs chaos test-oldest install clean
+.PHONY: run test lint docs chaos bench gpu-check test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 chaos: install
 	PYTHONPATH=.:tests/support $(BIN)/python tests/chaos/chaos.py --seed 0 --seconds 600
+
+bench: install
+	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/bench.py
+
+gpu-check: install
+	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/gpu_check.py
 
 lint: install
 	$(BIN)/ruff check .

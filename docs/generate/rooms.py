@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = ("benchmark", "methods", "evaluators", "leaderboards")
 FLAT = ("methods",)  # the modules of these packages form one room
 START, END = "<!-- rooms: python docs/generate/rooms.py --write -->\n", "<!-- /rooms -->\n"
-GROUND = "ground modules"  # the node that stands for the modules directly in benchmark/ in a drawing
+GROUND = "ground modules"  # the node that stands for the modules below all rooms of benchmark/ in a drawing
 
 Arrows = Mapping[str, frozenset[str]]
 
@@ -74,12 +74,14 @@ def section() -> str:
     graph = arrows()
     levels = floors(graph)
     count = sum(map(len, graph.values()))
+    inside = _inside(graph, "benchmark")
+    lowest = min(levels[name] for name in inside if (ROOT / name.replace(".", "/")).is_dir())
     return "\n".join(
         [
             "### The packages\n",
             _mermaid(_merged(graph, lambda name: name.partition(".")[0])),
             "### Inside `benchmark`\n",
-            _mermaid(_merged(_inside(graph, "benchmark"), _ground)),
+            _mermaid(_merged(inside, lambda name: name if levels[name] >= lowest else GROUND)),
             "### Inside `evaluators` and `methods`\n",
             _mermaid(_merged({**_inside(graph, "evaluators"), **_inside(graph, "methods")}, str)),
             "### Inside `leaderboards`\n",
@@ -134,11 +136,6 @@ def _inside(graph: Arrows, package: str) -> Arrows:
     """Return the arrows between the rooms of one package."""
     own = {name for name in graph if name.partition(".")[0] == package}
     return {name: graph[name] & own for name in graph if name in own}
-
-
-def _ground(name: str) -> str:
-    """Return the node that stands for a room of ``benchmark`` in its drawing."""
-    return name if (ROOT / name.replace(".", "/")).is_dir() else GROUND
 
 
 def _merged(graph: Arrows, node: Callable[[str], str]) -> Arrows:

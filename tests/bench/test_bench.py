@@ -1,0 +1,41 @@
+"""``make bench`` and ``make gpu-check`` at toy size on the CPU: every line of their output is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def python(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python where torch sees no GPU."""
+    paths = os.pathsep.join(map(str, [ROOT, HERE.parent / "support"]))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.slow
+def test_the_check_of_a_gpu_runs_on_a_cpu(tmp_path):
+    few = "--methods random_real --ipc 1 --seeds 1 --protocols hard"
+    words = ["--device", "cpu", "--size", "toy", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out.md")]
+    done = python(str(HERE / "gpu_check.py"), *words, f"--select={few}")
+    text = (tmp_path / "out.md").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + text
+    assert "## digits, suite main: exit status 0" in text
+    assert "torch 2" in text
+    for work in ("student step, batch 10", "teacher step, batch 100", "sre2l iteration", "wmdd iteration", "JPEG"):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {work}")]
+        assert 0.2 < float(line.split("|")[-2]) < 20
+
+
+def test_the_check_says_that_there_is_no_gpu(tmp_path):
+    done = python(str(HERE / "gpu_check.py"), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no GPU" in done.stdout
+    assert not (tmp_path / "gpu-check.md").exists()
