@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.inference.verdicts import AHEAD, BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
-from leaderboards.results.verdicts import AHEAD, BEHIND, NO_VERDICT, NOT_KNOWN, TIED
 
 METHOD = "method"  # the role of rows that are neither control, floor nor bound
 NAMED = 3  # methods of a verdict that are named; more are counted

@@ -26,11 +26,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from leaderboards.results import verdicts
+from leaderboards.inference import verdicts
+from leaderboards.inference.power import POWER
+from leaderboards.inference.simultaneous import control_critical
 from leaderboards.results.axes import BLOCK, EVERY_IPC
-from leaderboards.results.power import POWER
 from leaderboards.results.roles import BOUND
-from leaderboards.results.simultaneous import control_critical
 
 AXES = ("draw", "seed", "teacher")  # of a cell, in the order of its tuple
 GAP = 1.0  # percent points that a verdict is to find

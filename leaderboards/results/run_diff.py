@@ -23,10 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import statistics
+from leaderboards.inference import intervals
+from leaderboards.inference.intervals import Mean
 from leaderboards.results.axes import CELL, ROW, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
-from leaderboards.results.statistics import Mean
 
 PARENTS = ("labels", "images", "prepared", "teachers")  # kinds of parents, in the order in which changes are named
 STAGES = ("distill", "relabel", "evaluate")  # whose device and versions are compared
@@ -141,7 +141,7 @@ def _pooled(rows: Sequence[Mapping[Pair, tuple[Record, float]]]) -> Mean:
 
 
 def _gap(cells: Mapping[Pair, Cell], noise: Mean) -> Mean:
-    paired = statistics.mean({pair: cell.b - cell.a for pair, cell in cells.items()})
+    paired = intervals.mean({pair: cell.b - cell.a for pair, cell in cells.items()})
     return paired if paired.error is not None else Mean(paired.value, noise.error, noise.freedom)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.inference.intervals import Mean
+from leaderboards.inference.ratios import weighted_sum
 from leaderboards.results import scores
 from leaderboards.results.axes import BLOCK, axis_values
 from leaderboards.results.pairwise import Blocks
-from leaderboards.results.ratios import score_intervals
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
-from leaderboards.results.statistics import Mean
 
 NAMES = {CONTROL: "random", BOUND: "full"}  # of the roles, in the names of components
 SCORES = [name for name in scores.COLUMNS if name.startswith(("hlr", "ior", "lrs", "ars"))]
@@ -50,3 +50,46 @@ def _ends(row: Mapping[str, Any], blocks: Blocks) -> dict[str, float]:
         for name, pair in intervals.items()
         for end, value in zip(("low", "high"), pair, strict=True)
     }
+
+
+def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals of HLR, IOR, LRS and ARS, as far as their components are given with errors.
+
+    Args:
+        means: column of `scores.COMPONENTS` (``full_hard``, ``syn_hard``, ``random_any``, ...) -> accuracy as a
+            fraction.
+        row: ``random`` or ``full`` where the row is one of these itself, so that it is not compared with its own error.
+    """
+    intervals = {}
+    for score, weights in _component_weights().items():
+        own: dict[str, float] = {}
+        for name, weight in weights.items():
+            method, _, protocol = name.partition("_")
+            renamed = f"{row if method == 'syn' else method}_{protocol}"
+            source = renamed if renamed in means else name
+            own[source] = own.get(source, 0.0) + weight
+        if not own.keys() <= means.keys():
+            continue
+        total = weighted_sum(own, means)
+        interval = total.interval if total.error else (total.value, total.value) if total.error == 0 else None
+        if interval is not None:
+            low, high = (min(max(end, -1.0), 1.0) for end in interval)
+            shown = score in ("hlr", "ior")
+            intervals[score] = (low, high) if shown else (scores.normalised(low), scores.normalised(high))
+    return intervals
+
+
+def _component_weights() -> dict[str, dict[str, float]]:
+    """Return score -> component -> weight, before `scores.normalised`."""
+    hlr = {"full_hard": 1.0, "syn_hard": -1.0}
+    ior = {"syn_any": 1.0, "random_any": -1.0}
+    gains = {kind: {f"syn_{kind}": 1.0, f"random_{kind}": -1.0} for kind in ("augmented", "plain")}
+    weights = {"hlr": hlr, "ior": ior}
+    for w in scores.WEIGHTS:
+        weights[f"lrs_w{w}"] = _mixed(w, ior, {name: -weight for name, weight in hlr.items()})
+        weights[f"ars_g{w}"] = _mixed(w, gains["augmented"], gains["plain"])
+    return weights
+
+
+def _mixed(share: float, one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: share * one.get(name, 0.0) + (1 - share) * other.get(name, 0.0) for name in [*one, *other]}

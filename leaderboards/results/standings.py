@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.results import axes, verdicts
+from leaderboards.inference import verdicts
+from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of

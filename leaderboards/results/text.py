@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.inference.verdicts import AHEAD, NOT_KNOWN, TIED
 from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.pairwise import Blocks
-from leaderboards.results.verdicts import AHEAD, NOT_KNOWN, TIED
 
 WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
 SIGNS = {TIED: "≈", NOT_KNOWN: "?", AHEAD: "▲"}

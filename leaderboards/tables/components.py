@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.files import file_name
+from leaderboards.inference.power import POWER
 from leaderboards.results.axes import BLOCK
 from leaderboards.results.components import COUNTS, EFFECTS, GAP, MOST, RESIDUAL
-from leaderboards.results.power import POWER
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import ipc_text
 from leaderboards.tables.sheet import Cell, Line, Sheet

@@ -38,7 +38,8 @@ def part(title: str, command: list[str]) -> tuple[bool, list[str]]:
     done = subprocess.run(command, capture_output=True, text=True)
     lines = (done.stdout + (done.stderr if done.returncode else "")).strip().splitlines()
     heading = f"## {title}: exit status {done.returncode}, {time.monotonic() - start:.0f} s"
-    return done.returncode == 0 or "not on disk" in done.stderr, ["", heading, "", "```", " ".join(command[1:]), *lines[-60:], "```"]
+    sound = done.returncode == 0 or "not on disk" in done.stderr
+    return sound, ["", heading, "", "```", " ".join(command[1:]), *lines[-60:], "```"]
 
 
 def main() -> int:

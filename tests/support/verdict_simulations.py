@@ -1,7 +1,7 @@
 """Simulated blocks whose truth is known: how often verdicts err, how often intervals cover, and what is found.
 
 `python tests/support/verdict_simulations.py [BLOCKS]` prints the table; the tests run fewer blocks of the same code.
-The rules are those of `leaderboards.results.verdicts`, run as a report runs them, block by block.
+The rules are those of `leaderboards.inference.verdicts`, run as a report runs them, block by block.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from leaderboards.results.verdicts import AHEAD, BEHIND, TIED, Block
+from leaderboards.inference.verdicts import AHEAD, BEHIND, TIED, Block
 
 
 @dataclass(frozen=True)

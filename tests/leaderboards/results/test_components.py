@@ -10,10 +10,10 @@ from fake_store import FakeStore, key
 
 from benchmark.plan.suite import load_suite
 from leaderboards import report
+from leaderboards.inference.verdicts import Block
 from leaderboards.results import components as module
 from leaderboards.results import records
 from leaderboards.results.components import components, table
-from leaderboards.results.verdicts import Block
 
 SMALL = 0.02  # of these variances: one point can be found
 TRUE = {"draw": 4.0, "seed": 1.0, "teacher": 9.0, "draw_teacher": 6.0, "residual": 2.0}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from leaderboards.results.statistics import components, crossed, mean
+from leaderboards.inference.intervals import components, crossed, mean
 
 accuracies = st.lists(st.floats(0, 100).map(lambda value: round(value, 2)), min_size=2, max_size=6)
 

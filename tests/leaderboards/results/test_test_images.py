@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leaderboards.results.variance_model import VarianceModel
-from leaderboards.results.verdicts import Block
+from leaderboards.inference.variance_model import VarianceModel
+from leaderboards.inference.verdicts import Block
 
 UNITS, IMAGES = 4, 400
 

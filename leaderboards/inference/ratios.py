@@ -1,9 +1,9 @@
-"""Intervals of what is made of several means: the part recovered, and DD-Ranking's scores with the errors of all means.
+"""Intervals of what is made of several means: ratios of differences, and weighted sums.
 
-The scores are monotone functions of weighted sums of means, so their intervals are those of the sums, mapped: no delta
-method and no simulation is needed. The part recovered is a ratio, for which Fieller (1954) gives an exact interval,
-also where the delta method's would be too short because the way from random images to full data is not much longer than
-its error.
+DD-Ranking's scores are monotone functions of weighted sums of means, so their intervals are those of the sums, mapped:
+no delta method and no simulation is needed. The part recovered is a ratio, for which Fieller (1954) gives an exact
+interval, also where the delta method's would be too short because the way from random images to full data is not much
+longer than its error.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from leaderboards.results.scores import WEIGHTS, normalised
-from leaderboards.results.statistics import LEVEL, Mean
-from leaderboards.results.variance_model import Gap
+from leaderboards.inference.intervals import LEVEL, Mean
+from leaderboards.inference.variance_model import Gap
 
 
 @dataclass(frozen=True)
@@ -73,46 +72,3 @@ def weighted_sum(weights: Mapping[str, float], means: Mapping[str, Mean]) -> Mea
         errors[method] = errors.get(method, 0.0) + abs(weight) * (error or 0.0)
     freedom = min((means[name].freedom for name, weight in weights.items() if weight), default=math.inf)
     return Mean(value, math.sqrt(sum(error**2 for error in errors.values())), freedom)
-
-
-def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tuple[float, float]]:
-    """Return the 95 % intervals of HLR, IOR, LRS and ARS, as far as their components are given with errors.
-
-    Args:
-        means: column of `scores.COMPONENTS` (``full_hard``, ``syn_hard``, ``random_any``, ...) -> accuracy as a
-            fraction.
-        row: ``random`` or ``full`` where the row is one of these itself, so that it is not compared with its own error.
-    """
-    intervals = {}
-    for score, weights in _weights().items():
-        own: dict[str, float] = {}
-        for name, weight in weights.items():
-            method, _, protocol = name.partition("_")
-            renamed = f"{row if method == 'syn' else method}_{protocol}"
-            source = renamed if renamed in means else name
-            own[source] = own.get(source, 0.0) + weight
-        if not own.keys() <= means.keys():
-            continue
-        total = weighted_sum(own, means)
-        interval = total.interval if total.error else (total.value, total.value) if total.error == 0 else None
-        if interval is not None:
-            low, high = (min(max(end, -1.0), 1.0) for end in interval)
-            shown = score in ("hlr", "ior")
-            intervals[score] = (low, high) if shown else (normalised(low), normalised(high))
-    return intervals
-
-
-def _weights() -> dict[str, dict[str, float]]:
-    """Return score -> component -> weight, before `scores.normalised`."""
-    hlr = {"full_hard": 1.0, "syn_hard": -1.0}
-    ior = {"syn_any": 1.0, "random_any": -1.0}
-    gains = {kind: {f"syn_{kind}": 1.0, f"random_{kind}": -1.0} for kind in ("augmented", "plain")}
-    weights = {"hlr": hlr, "ior": ior}
-    for w in WEIGHTS:
-        weights[f"lrs_w{w}"] = _mixed(w, ior, {name: -weight for name, weight in hlr.items()})
-        weights[f"ars_g{w}"] = _mixed(w, gains["augmented"], gains["plain"])
-    return weights
-
-
-def _mixed(share: float, one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {name: share * one.get(name, 0.0) + (1 - share) * other.get(name, 0.0) for name in [*one, *other]}

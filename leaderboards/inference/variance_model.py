@@ -54,8 +54,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.results.statistics import Mean
-from leaderboards.results.variance_pool import Estimate, Pool, combined, pool
+from leaderboards.inference.intervals import Mean
+from leaderboards.inference.variance_pool import Estimate, Pool, combined, pool
 
 Cell = tuple[int, ...]  # (draw, seed) or (draw, seed, teacher)
 Cells = Mapping[Cell, float]  # -> top-1 accuracy in percent

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from leaderboards.results.simultaneous import control_critical, range_critical
-from leaderboards.results.variance_model import VarianceModel
-from leaderboards.results.variance_pool import equal_spreads
-from leaderboards.results.verdicts import (
+from leaderboards.inference.simultaneous import control_critical, range_critical
+from leaderboards.inference.variance_model import VarianceModel
+from leaderboards.inference.variance_pool import equal_spreads
+from leaderboards.inference.verdicts import (
     AHEAD,
     BEHIND,
     CONTROL_ERROR,

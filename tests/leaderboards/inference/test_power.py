@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from leaderboards.results.power import POWER, Needed, needed, power
-from leaderboards.results.simultaneous import control_critical, range_critical
-from leaderboards.results.variance_model import Gap
+from leaderboards.inference.power import POWER, Needed, needed, power
+from leaderboards.inference.simultaneous import control_critical, range_critical
+from leaderboards.inference.variance_model import Gap
 
 
 def family(freedom: float) -> float:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from leaderboards.inference.intervals import Mean
+from leaderboards.inference.ratios import fieller, weighted_sum
+from leaderboards.inference.variance_model import Gap
+from leaderboards.inference.verdicts import Block
 from leaderboards.results import scores
-from leaderboards.results.ratios import fieller, score_intervals, weighted_sum
-from leaderboards.results.statistics import Mean
-from leaderboards.results.variance_model import Gap
-from leaderboards.results.verdicts import Block
+from leaderboards.results.score_table import score_intervals
 
 
 def block(full, seed: int = 0, seeds: int = 4) -> Block:
