@@ -290,40 +290,45 @@ def table(rows: dict[str, Row]) -> Iterator[str]:
         yield f"| {kind} | {row.tries} | {row.lost} | {row.wrong} | {row.recomputed} | {words} |"
 
 
-def run(folder: Path, seed: int, done: Callable[[dict[str, Row]], bool]) -> dict[str, Row]:
-    """Inject faults, at least one of each kind, until it is enough; return what became of them."""
+def run(folder: Path, seed: int, wanted: Callable[[dict[str, Row]], set[str]]) -> dict[str, Row]:
+    """Inject faults until no kind (``processes``, ``files``) is wanted any more; return what became of them."""
     chaos = Chaos(folder, seed)
     chaos.record_flips(FLIPS_OF_RECORDS)
-    while True:
-        for _ in range(3):
-            chaos.killed("kill at an operation", chaos.kill_at_operation)
-            chaos.killed("kill at a time", chaos.kill_at_time)
-        chaos.killed("full disk", chaos.full_disk)
-        for _ in range(8):
-            chaos.damage()
-        chaos.many_drivers()
-        if done(chaos.rows):
-            return chaos.rows
+    while kinds := wanted(chaos.rows):
+        if "processes" in kinds:
+            for _ in range(3):
+                chaos.killed("kill at an operation", chaos.kill_at_operation)
+                chaos.killed("kill at a time", chaos.kill_at_time)
+            chaos.killed("full disk", chaos.full_disk)
+            chaos.many_drivers()
+        if "files" in kinds:
+            for _ in range(8):
+                chaos.damage()
+    return chaos.rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.0, help="at least so long")
-    parser.add_argument("--processes", type=int, default=0, help="at least so many faults of processes")
-    parser.add_argument("--flips", type=int, default=0, help="at least so many flips over the whole store")
+    parser.add_argument("--processes", type=int, default=1, help="at least so many faults of processes")
+    parser.add_argument("--flips", type=int, default=1, help="at least so many flips over the whole store")
     parser.add_argument("--table", type=Path, help="a file that has the table so far")
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
 
-    def enough(rows: dict[str, Row]) -> bool:
+    def wanted(rows: dict[str, Row]) -> set[str]:
         if options.table:
             options.table.write_text("\n".join(table(rows)) + "\n")
-        processes = sum(rows[kind].tries for kind in ("kill at an operation", "kill at a time", "full disk"))
-        return time.monotonic() >= end and processes >= options.processes and rows["flip"].tries >= options.flips
+        if time.monotonic() < end:
+            return {"processes", "files"}
+        tries = {kind: row.tries for kind, row in rows.items()}
+        processes = sum(tries.get(kind, 0) for kind in ("kill at an operation", "kill at a time", "full disk"))
+        enough = {"processes": processes >= options.processes, "files": tries.get("flip", 0) >= options.flips}
+        return {kind for kind, reached in enough.items() if not reached}
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(Path(folder), options.seed, enough)
+        rows = run(Path(folder), options.seed, wanted)
     print("\n".join(table(rows)))
     sys.exit(any(row.lost or row.wrong or row.recomputed for row in rows.values()))
 
