@@ -14,8 +14,8 @@ import torch
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import parse_object
-from benchmark.identity import canonical
-from benchmark.plan.graph import Plan, Planner, PlanOptions
+from benchmark.identity import ancestors, canonical
+from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.record import cell_fault, is_altered, sealed
@@ -89,6 +89,13 @@ class Campaign:
                     times[group].append(float(seconds))
         medians = {group: statistics.median(values) for group, values in times.items()}
         return {key: replace(node, seconds=_seconds(node, medians)) for key, node in nodes.items()}
+
+    def only(self, cells: Sequence[PlannedCell]) -> Campaign:
+        """Return the campaign of some cells: of their evaluations, and of what these need that is not done."""
+        evaluated = (key for cell in cells for key in cell.nodes["evaluate"])
+        needed = ancestors(evaluated, lambda key: () if key in self.done else self.plan.nodes[key].parents)
+        nodes = {key: node for key, node in self.plan.nodes.items() if key in needed}
+        return replace(self, plan=replace(self.plan, cells=tuple(cells), nodes=nodes))
 
     def run(self, runner: Runner) -> Iterator[Event]:
         """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
