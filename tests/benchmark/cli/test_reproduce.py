@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,38 +15,65 @@ from engine import suite_file
 from benchmark.cli import main
 from benchmark.files import Folder
 from benchmark.record import sealed
+from benchmark.sources import ENVIRONMENT
 from leaderboards.publish import publication, verify
 
-RUN = ["--runner", "serial", "--device", "cpu"]
-EVALUATE_TWICE = {"methods": ["noise", "random_real"], "seeds": 2}
+RUN = ["--runner", "serial", "--device", "cpu", "--extra", "own"]
+BLOCK = {"methods": ["noise", "random_real"], "seeds": 2, "protocols": ["quick"]}
+QUICK = """version: 1
+title: Quick
+description: Two epochs.
+schedule: {epochs: 2, mix: none}
+labels: {name: hard}
+evaluator: {name: accuracy}
+"""
 
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Run a command line in an empty folder; returns exit status and output."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ENVIRONMENT, "")
     monkeypatch.setattr(publication, "FOLDER", tmp_path / "published")
+    return partial(started, monkeypatch, capsys)
 
-    def run(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["benchmark", *words])
-        try:
+
+def started(monkeypatch, capsys, *words: str) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+    status = 0
+    try:
+        main.main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    captured = capsys.readouterr()
+    return status, " ".join((captured.out + captured.err).split())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a run of two methods with two seeds each and its publication, made once."""
+    folder = tmp_path_factory.mktemp("made")
+    protocols = folder / "own" / "configs" / "protocols"
+    protocols.mkdir(parents=True)
+    (protocols / "quick.yaml").write_text(QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv(ENVIRONMENT, "")
+        patch.setattr(sys, "argv", ["benchmark", "run", "-s", suite_file(folder, BLOCK), *RUN, "--no-report"])
+        with pytest.raises(SystemExit) as ended:
             main.main()
-        except SystemExit as ended:
-            captured = capsys.readouterr()
-            return int(ended.code or 0), " ".join((captured.out + captured.err).split())
-        return 0, capsys.readouterr().out
-
-    return run
+        assert not ended.value.code
+        records = verify.verified(Folder("runs"), publication.done("runs", "tiny"))
+        made = publication.files(publication.of_run("runs", "tiny", records))
+        publication.write("tiny", made, folder / "published")
+    return folder
 
 
 @pytest.fixture
-def suite(command, tmp_path):
-    """Publish a suite of two methods with two seeds each, and return the path of its file."""
-    path = suite_file(tmp_path, EVALUATE_TWICE)
-    assert command("run", "-s", path, *RUN, "--no-report")[0] == 0
-    records = verify.verified(Folder("runs"), publication.done("runs", "tiny"))
-    publication.write("tiny", publication.files(publication.of_run("runs", "tiny", records)))
-    return path
+def suite(command, made, tmp_path):
+    """Return the path of the published suite."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return "tiny.yaml"
 
 
 def change(**metrics: float) -> list[str]:
@@ -93,7 +121,7 @@ def test_a_store_that_holds_the_published_run_reproduces_nothing(command, suite)
 
 
 def test_a_cell_that_cannot_run_here_has_its_reason(command, suite, tmp_path):
-    changed = suite_file(tmp_path, {**EVALUATE_TWICE, "methods": ["noise"]})
+    changed = suite_file(tmp_path, {**BLOCK, "methods": ["noise"]})
     status, _ = command("reproduce", "-s", changed, *RUN)
     found = table("reproduced").set_index("method")
     assert status == 0
