@@ -161,8 +161,9 @@ def open_campaign(
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
     planner = Planner(PlanOptions(options.data, device, options.device != "auto", report))
-    plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
-    full_plan = planner.plan(suite)
+    chosen = selection.apply(suite)
+    plan = planner.plan(chosen, required_datasets=selection.datasets if need_data else ())
+    full_plan = plan if chosen == suite else planner.plan(suite)
     store = Store(options.runs)
     states = store.states(plan.nodes)
     return Campaign(
