@@ -95,8 +95,8 @@ def rescore(
     verbose: Verbose = False,
 ) -> None:
     """Evaluate a random sample of published cells again, with the distilled sets of a folder."""
-    from benchmark.run import taken
     from benchmark.run import campaign as campaigns
+    from benchmark.run import taken
     from benchmark.run.store import Store
     from leaderboards.publish import reproduction
 
