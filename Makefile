@@ -1,4 +1,5 @@
 # make run          set up, then the whole suite main: cells without data on disk are listed with the way to get it
+# make reproduce    set up, then a published suite again (SUITE=main), cell by cell: inside its interval or not, and why
 # make test         set up, then the tests
 # make lint         ruff and mypy
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
@@ -14,10 +15,13 @@ OLDEST ?= .venv-oldest
 OLDEST_PYTHON ?= python3.11
 TESTS ?= tests
 
-.PHONY: run test lint docs chaos bench gpu-check test-oldest install clean
+.PHONY: run reproduce test lint docs chaos bench gpu-check test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
+
+reproduce: install
+	$(BIN)/python -m benchmark reproduce --suite $(SUITE)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.page.verdicts import main_protocol
-from leaderboards.plots import images, neighbours
+from leaderboards.plots import images, kept, neighbours
 from leaderboards.results import (
     components,
     correlations,
@@ -55,7 +55,8 @@ def build(root: str, suite: str) -> Report:
     The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``,
     ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured;
     ``evaluations.csv`` where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX;
-    ``plots/`` as PNG and SVG; ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of
+    ``plots/`` as PNG and SVG, which are drawn again only where ``plots.json`` says that they are of other records;
+    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of
     an earlier report in these three folders are removed.
 
     Args:
@@ -67,10 +68,12 @@ def build(root: str, suite: str) -> Report:
     """
     stored = records.read(root, suite).with_cut_named()
     results, folder = results_of(stored), f"leaderboards/{suite}"
-    plots, notes = _plots(stored, results)
+    made_from = kept.source(stored)
+    plots, notes = kept.read(stored.folder, folder, made_from) or _plots(stored, results)
     pictures = _pictures(stored, folder)
     files = {**results.files, **plots, **{f"pictures/{picture.name}": png for picture, png in pictures}}
     board = results.report.leaderboard
+    files[kept.NAME] = kept.describe(plots, notes, made_from)
     files["index.html"] = page.render(stored, board, results.overviews, results.tables, plots, pictures)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
     _remove_stale(stored.folder, folder, files)

@@ -10,7 +10,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -38,16 +38,13 @@ from benchmark.cli.options import (
     Students,
     SuiteName,
     Verbose,
-    is_whole,
     out,
-    split_words,
+    selected,
 )
+from benchmark.cli.reproduce import reproduce_app
 from benchmark.cli.results import results_app
 from benchmark.cli.tune import tune_app
-from benchmark.errors import BenchmarkError, Faults
-
-if TYPE_CHECKING:
-    from benchmark.plan.suite import Selection
+from benchmark.errors import BenchmarkError
 
 app = typer.Typer(
     name="benchmark",
@@ -56,6 +53,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(results_app)
+app.add_typer(reproduce_app)
 app.add_typer(tune_app)
 app.add_typer(evaluate_app)
 app.add_typer(data_app, name="data")
@@ -114,7 +112,7 @@ def run(
     from benchmark.cli.display import progress_bar
     from benchmark.run import campaign as campaigns
 
-    selection = _selection(datasets, methods, ipc, students, protocols, seeds)
+    selection = selected(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
     # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
     elsewhere = runner == RunnerName.ray and ray != "local"
@@ -145,7 +143,7 @@ def plan(
     from benchmark.plan.label_bytes import planned_label_sizes
     from benchmark.run import campaign as campaigns
 
-    selection = _selection(datasets, methods, ipc, students, protocols, seeds)
+    selection = selected(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, ray=ray, device=device.value, insecure=insecure)
     runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
@@ -191,19 +189,3 @@ def main() -> None:
         if error.code == INTERRUPTED:
             errors.print("interrupted; finished nodes are kept, run the same command again to continue")
         raise
-
-
-def _selection(datasets: str, methods: str, ipc: str, students: str, protocols: str, seeds: int | None) -> Selection:
-    from benchmark.plan.suite import Selection
-
-    wrong = [word for word in split_words(ipc) if not is_whole(word)]
-    if wrong:
-        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in wrong)
-    return Selection(
-        datasets=split_words(datasets),
-        methods=split_words(methods),
-        ipc=tuple(int(word) for word in split_words(ipc)),
-        students=split_words(students),
-        protocols=split_words(protocols),
-        seeds=seeds,
-    )

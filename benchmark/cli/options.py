@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from benchmark import sources
+from benchmark.errors import Faults
+
+if TYPE_CHECKING:
+    from benchmark.plan.suite import Selection
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -156,3 +160,26 @@ def whole(word: str | int) -> int:
     if not is_whole(str(word)) or int(word) < 1:
         raise typer.BadParameter(f"{str(word)[:40]!r} is no whole number from 1 on")
     return int(word)
+
+
+def selected(
+    datasets: str, methods: str, ipc: str, students: str = "", protocols: str = "", seeds: int | None = None
+) -> Selection:
+    """Return the selection that some options name.
+
+    Raises:
+        Faults: an IPC is no number.
+    """
+    from benchmark.plan.suite import Selection
+
+    wrong = [word for word in split_words(ipc) if not is_whole(word)]
+    if wrong:
+        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in wrong)
+    return Selection(
+        datasets=split_words(datasets),
+        methods=split_words(methods),
+        ipc=tuple(int(word) for word in split_words(ipc)),
+        students=split_words(students),
+        protocols=split_words(protocols),
+        seeds=seeds,
+    )

@@ -120,7 +120,7 @@ def submit(
     from benchmark.files import Folder
     from leaderboards.publish import submission
 
-    published = _publication(suite, runs, note, split_words(datasets))
+    published = _publication(suite, runs, note, split_words(datasets), submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
     if missing := sorted(names.keys() - found.keys()):
@@ -190,7 +190,7 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
             raise BenchmarkError(f"--csv {csv}: cannot be written ({error.strerror})") from error
 
 
-def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> Publication:
+def _publication(suite: str, runs: str, note: str, datasets: Sequence[str], *, submitted: bool = False) -> Publication:
     """Return the publication of a suite, with the results that a run adds to it."""
     from benchmark.files import Folder
     from leaderboards.publish import publication, verify
@@ -199,7 +199,8 @@ def _publication(suite: str, runs: str, note: str, datasets: Sequence[str]) -> P
     earlier = publication.read(name)
     if runs:
         records = verify.verified(Folder(runs), publication.done(runs, name, datasets))
-        return publication.merged(earlier, publication.of_run(runs, name, records, datasets), note)
+        run = publication.of_run(runs, name, records, datasets, submitted=submitted)
+        return publication.merged(earlier, run, note)
     if earlier is None:
         raise BenchmarkError(f"suite '{name}' is not published; add --runs DIR to publish the results of a run")
     return publication.merged(earlier, earlier, note)

@@ -39,28 +39,41 @@ def finish(
         typer.Exit: with the status of the command.
         KeyboardInterrupt: after an interruption; the leaderboard is printed as far as it is.
     """
+    try:
+        failed = compute(campaign, options, runner, verbose=verbose)
+    except KeyboardInterrupt:
+        _print_leaderboard(campaign, options.runs, shown, write=False)
+        raise
+    if with_report:
+        _print_leaderboard(campaign, options.runs, shown, write=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, verbose: bool = False) -> int:
+    """Run the nodes of a campaign that are not done, show how far it is, and return how many failed.
+
+    Arguments as in `finish`.
+
+    Raises:
+        KeyboardInterrupt: after an interruption.
+    """
     from benchmark.cli import display
     from benchmark.cli.scores import Scores
     from benchmark.run import campaign as campaigns
 
     out.print(display.first_lines(campaign), markup=False, highlight=False, soft_wrap=True)
     display.print_corrupt(campaign, out)
-    failed = 0
-    if todo := campaign.todo:
-        progress = display.ProgressTable(todo, campaign.store)
-        try:
-            events = campaign.run(runner or campaigns.connect(options)[0])
-            display.show_progress(events, progress, out, Scores(campaign), verbose=verbose)
-        except KeyboardInterrupt:
-            out.print(f"\ninterrupted: {progress.finished} of {len(todo)} nodes are done")
-            _print_leaderboard(campaign, options.runs, shown, write=False)
-            raise
-        failed = progress.failed
-    else:
+    if not (todo := campaign.todo):
         campaign.write_manifest()
-    if with_report:
-        _print_leaderboard(campaign, options.runs, shown, write=True)
-    raise typer.Exit(1 if failed else 0)
+        return 0
+    progress = display.ProgressTable(todo, campaign.store)
+    try:
+        events = campaign.run(runner or campaigns.connect(options)[0])
+        display.show_progress(events, progress, out, Scores(campaign), verbose=verbose)
+    except KeyboardInterrupt:
+        out.print(f"\ninterrupted: {progress.finished} of {len(todo)} nodes are done")
+        raise
+    return progress.failed
 
 
 def _print_leaderboard(campaign: Campaign, runs: str, shown: Shown, *, write: bool) -> None:

@@ -83,17 +83,22 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
     """
     load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
     full_size = cache(lambda name: sum(datasets.info(load_dataset(name), data, quick=True).train_counts))
+    bytes_per_image: dict[tuple[object, ...], int | None] = {}  # by what all draws and seeds have in common
     sizes: dict[tuple[object, ...], LabelSize] = {}
     for planned in _cells_with_labels(plan):
         cell = planned.cell
         config, method = load_dataset(cell.dataset), load_method(cell.base)
-        protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-        if protocol is None or not (method.uses_ipc or planned.nodes):
+        shared = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.base)
+        if shared not in bytes_per_image:
+            protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
+            parts = protocol and protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
+            bytes_per_image[shared] = parts and parts[0].bytes_per_image(config.classes)
+        each = bytes_per_image[shared]
+        if each is None or not (method.uses_ipc or planned.nodes):
             continue
-        regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
         images = cell.ipc * config.classes if method.uses_ipc else full_size(cell.dataset)
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
-        sizes[axes] = LabelSize(*axes[:3], images * regime.bytes_per_image(config.classes))
+        sizes[axes] = LabelSize(*axes[:3], images * each)
     return list(sizes.values())
 
 

@@ -14,8 +14,8 @@ import torch
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import parse_object
-from benchmark.identity import canonical
-from benchmark.plan.graph import Plan, Planner, PlanOptions
+from benchmark.identity import ancestors, canonical
+from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.record import cell_fault, is_altered, sealed
@@ -90,6 +90,13 @@ class Campaign:
         medians = {group: statistics.median(values) for group, values in times.items()}
         return {key: replace(node, seconds=_seconds(node, medians)) for key, node in nodes.items()}
 
+    def only(self, cells: Sequence[PlannedCell]) -> Campaign:
+        """Return the campaign of some cells: of their evaluations, and of what these need that is not done."""
+        evaluated = (key for cell in cells for key in cell.nodes["evaluate"])
+        needed = ancestors(evaluated, lambda key: () if key in self.done else self.plan.nodes[key].parents)
+        nodes = {key: node for key, node in self.plan.nodes.items() if key in needed}
+        return replace(self, plan=replace(self.plan, cells=tuple(cells), nodes=nodes))
+
     def run(self, runner: Runner) -> Iterator[Event]:
         """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
         self.store.open()
@@ -154,8 +161,9 @@ def open_campaign(
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
     planner = Planner(PlanOptions(options.data, device, options.device != "auto", report))
-    plan = planner.plan(selection.apply(suite), required_datasets=selection.datasets if need_data else ())
-    full_plan = planner.plan(suite)
+    chosen = selection.apply(suite)
+    plan = planner.plan(chosen, required_datasets=selection.datasets if need_data else ())
+    full_plan = plan if chosen == suite else planner.plan(suite)
     store = Store(options.runs)
     states = store.states(plan.nodes)
     return Campaign(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from leaderboards.inference.intervals import LEVEL, Mean
 from leaderboards.inference.variance_model import Gap
@@ -43,7 +43,7 @@ def fieller(part: Gap, way: Gap, rest: Gap) -> Ratio | None:
     variances = part.error**2, way.error**2
     limit = part.error * way.error
     together = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
-    t = float(stats.t.ppf((1 + LEVEL) / 2, min(part.freedom, way.freedom, rest.freedom)))
+    t = float(stdtrit(min(part.freedom, way.freedom, rest.freedom), (1 + LEVEL) / 2))
     square = way.value**2 - t**2 * variances[1]
     ratio = part.value / way.value if way.value else math.nan
     if square <= 0:

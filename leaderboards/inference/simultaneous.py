@@ -14,8 +14,8 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
-from scipy.special import ndtr
+from scipy import optimize
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 Matrix = NDArray[np.float64]
 NODES = 96
@@ -28,14 +28,14 @@ def _unit_interval() -> tuple[Matrix, Matrix]:
 
 UNIFORM, WEIGHTS = _unit_interval()
 NORMAL = np.linspace(-8, 8, 201)  # [nodes of a normal variable]
-DENSITY = stats.norm.pdf(NORMAL) * (NORMAL[1] - NORMAL[0])
+DENSITY = np.exp(-(NORMAL**2) / 2) / math.sqrt(2 * math.pi) * (NORMAL[1] - NORMAL[0])
 
 
 def scale_nodes(freedom: float) -> tuple[Matrix, Matrix]:
     """Return nodes of ``s / sigma`` and their weights [NODES], which add up to 1."""
     if math.isinf(freedom):
         return np.ones(1), np.ones(1)
-    return np.sqrt(stats.chi2.ppf(UNIFORM, freedom) / freedom), WEIGHTS
+    return np.sqrt(2 * gammaincinv(freedom / 2, UNIFORM) / freedom), WEIGHTS  # quantiles of chi2
 
 
 def control_critical(comparisons: int, correlation: float, freedom: float, error: float) -> float:
@@ -86,7 +86,8 @@ def _range(rows: int, freedom: float, error: float) -> float:
 
 def _root(covered: Callable[[float], float], error: float, count: int, freedom: float) -> float:
     """Search between the value of a single comparison and Bonferroni's for all of them."""
-    low, high = (float(stats.t.isf(error / 2 / number, freedom)) for number in (1, count))
+    levels = (1 - error / 2, 1 - error / 2 / count)
+    low, high = (float(ndtri(p) if math.isinf(freedom) else stdtrit(freedom, p)) for p in levels)
     return float(optimize.brentq(lambda critical: covered(critical) - (1 - error), 0.99 * low, 1.01 * high, xtol=1e-6))
 
 

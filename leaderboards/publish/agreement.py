@@ -37,7 +37,7 @@ def disagreements(earlier: Records, new: Records, cells: Sequence[Record]) -> It
         new: the records of the run.
         cells: the published cells, which say whose records are seeds of one row.
     """
-    spread = _Spread(earlier, cells)
+    spread = Spread(earlier, cells)
     for key in sorted(earlier.keys() & new.keys()):
         record, old, metrics = earlier[key], earlier[key]["metrics"], new[key]["metrics"]
         for name in sorted(old.keys() & metrics.keys()):
@@ -74,7 +74,7 @@ def device_class(record: Record) -> str:
     return str(cost.get("device_class") or ("cuda" if cost.get("gpus") else "cpu"))
 
 
-class _Spread:
+class Spread:
     """How far two honest runs of one node may lie apart."""
 
     def __init__(self, records: Records, cells: Sequence[Record]) -> None:
@@ -93,7 +93,9 @@ class _Spread:
             if same and _is_number(other["metrics"].get(name)):
                 groups[self.rows.get(key, key)].append(float(other["metrics"][name]))
         freedom = sum(len(values) - 1 for values in groups.values())
-        images = _test_images([value for values in groups.values() for value in values]) if _is_accuracy(name) else 0
+        images = (
+            smallest_test_split([value for values in groups.values() for value in values]) if _is_accuracy(name) else 0
+        )
         one = 100 / images if images else 0.0
         if freedom:
             squares = sum((value - fmean(values)) ** 2 for values in groups.values() for value in values)
@@ -113,7 +115,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _test_images(accuracies: Sequence[float]) -> int:
+def smallest_test_split(accuracies: Sequence[float]) -> int:
     """Return the smallest number of test images that can give all accuracies, in percent; 0 where there is none."""
     counts = np.arange(1, MOST_IMAGES + 1)
     fits = np.ones(len(counts), bool)

@@ -23,10 +23,11 @@ from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
 from benchmark.record import fault, sealed
 from leaderboards import report
+from leaderboards.publish import tiers
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records, versions
 from leaderboards.results.axes import CELL, axis_values
-from leaderboards.results.cells import REPRODUCED, SUBMITTED, TIER
+from leaderboards.results.cells import SUBMITTED, TIER
 from leaderboards.results.columns import Columns, columns_json, merged_columns, parse_columns
 from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
 
@@ -129,7 +130,9 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
     return publication
 
 
-def of_run(runs: str, suite: str, verified: Records, datasets: Collection[str] = ()) -> Publication:
+def of_run(
+    runs: str, suite: str, verified: Records, datasets: Collection[str] = (), *, submitted: bool = False
+) -> Publication:
     """Return the publication of a run.
 
     Args:
@@ -137,10 +140,11 @@ def of_run(runs: str, suite: str, verified: Records, datasets: Collection[str] =
         suite: a suite that was run into the store.
         verified: the records of the nodes that `done` lists and of their ancestors.
         datasets: those to publish; () for all.
+        submitted: mark all cells as submitted; else those that need files from outside of the benchmark.
     """
     stored = records.read(runs, suite)
     slim = {key: _without_curves(record) for key, record in verified.items()}
-    cells = tuple(_published_cell(cell, slim) for cell in _of(datasets, stored.cells))
+    cells = tuple(_published_cell(cell, slim, submitted) for cell in _of(datasets, stored.cells))
     return Publication(suite, stored.version, stored.title, (), stored.columns, stored.pairs, cells, slim)
 
 
@@ -194,7 +198,8 @@ def merged(earlier: Publication | None, new: Publication, note: str = "") -> Pub
     }
     old_cells = {axis_values(cell, CELL): cell for cell in old.cells if cell["dataset"] in stays}
     added = [cell for cell in new.cells if cell["dataset"] in newest or cell["dataset"] not in stays]
-    cells = [_better(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in added]
+    pairs = [(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in added]
+    cells = [tiers.joined(cell, old_cell, new.records, old.records) for cell, old_cell in pairs]
     cells += old_cells.values()
     measured = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
     cells = [cell for cell in cells if cell["dataset"] in measured]
@@ -274,19 +279,12 @@ def _without_curves(record: Record) -> Record:
     return sealed({**record, "metrics": metrics})
 
 
-def _published_cell(cell: Record, verified: Records) -> Record:
+def _published_cell(cell: Record, verified: Records, submitted: bool) -> Record:
     """Return a cell with those of its nodes that are verified, or without nodes where it is not finished."""
     nodes = {stage: keys_of(cell, stage) for stage in cell.get("nodes") or {}}
-    cell = {**cell, TIER: SUBMITTED} if cell.get("outside") else cell
+    cell = {**cell, TIER: SUBMITTED} if submitted or cell.get("outside") else cell
     if nodes.get("evaluate") and all(key in verified for stage in STAGES for key in nodes.get(stage, [])):
         nodes = {stage: [key for key in keys if key in verified] for stage, keys in nodes.items()}
         return {**cell, "skipped": None, "nodes": nodes}
     reason = cell.get("skipped")
     return {**cell, "skipped": None if reason is None or names_machine(reason) else reason, "nodes": {}}
-
-
-def _better(new: Record, old: Record | None) -> Record:
-    """Return the newer of two cells, but never a cell without a number in place of one with a number."""
-    if old and not keys_of(new, "evaluate"):
-        return old
-    return {**new, TIER: REPRODUCED} if old and old.get(TIER) == SUBMITTED and new.get(TIER) != SUBMITTED else new

@@ -22,7 +22,8 @@ STEPS = """# Submission to suite {suite}
 1. Unpack this archive at the root of a clone of the repository, on a new branch.
 2. `python -m benchmark report --check` verifies the records and computes the tables again.
 3. Commit everything but `sets/` and this file, and open a pull request; attach this archive to it.
-4. Who wants to run it again: `python -m benchmark run --suite {suite}`; `sets/KEY/` are the distilled sets.
+4. To score a sample of its sets again: `python -m benchmark rescore sets --suite {suite}`.
+5. To run all of it again: `python -m benchmark reproduce --suite {suite}`.
 """
 
 

@@ -53,7 +53,11 @@ CELL_COLUMNS = [
 ]
 TIER = "tier"  # of a published cell; the column is there where a cell has one
 SUBMITTED, REPRODUCED = "submitted", "reproduced"  # run by its authors, with verified records; run again here since
+DIFFERENCE = (
+    "reproduced_difference"  # of a reproduced cell: top-1 when run again here minus that of its authors, points
+)
 OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
+MARKS = (OUTSIDE, TIER, DIFFERENCE)  # columns that are there where a cell has a value
 BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]
 INTEGERS = ["ipc", "teacher", "draw", "seed", "student_steps", *BYTES]
 CURVE_COLUMNS = [*CELL, "epoch", "loss"]
@@ -62,12 +66,12 @@ CURVE_COLUMNS = [*CELL, "epoch", "loss"]
 def cells_table(stored: Stored) -> pd.DataFrame:
     """Return one row per cell, datasets in the order of the manifest.
 
-    Columns are `CELL_COLUMNS`, and `OUTSIDE` and `TIER` where a cell has them; accuracies in percent, times in seconds,
+    Columns are `CELL_COLUMNS`, and those of `MARKS` where a cell has a value; accuracies in percent, times in seconds,
     memory in 10**6 bytes. Times and bytes are sums over the nodes of a stage, empty until all of them are done. Memory,
     device and precision are those of all stages but the teacher's, because a teacher is no part of a method's cost.
     """
     rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
-    columns = [*CELL_COLUMNS, *(name for name in (OUTSIDE, TIER) if any(row[name] for row in rows))]
+    columns = [*CELL_COLUMNS, *(name for name in MARKS if any(row[name] not in ("", None) for row in rows))]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
     keys = frame.assign(
@@ -134,6 +138,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "hyperparameters": _json_text(_hyperparameters(done["distill"])),
         OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
         TIER: cell.get(TIER) or "",
+        DIFFERENCE: cell.get(DIFFERENCE),
     }
 
 

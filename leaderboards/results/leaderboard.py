@@ -9,7 +9,18 @@ from dataclasses import dataclass
 import pandas as pd
 
 from leaderboards.results.axes import ROW
-from leaderboards.results.cells import BYTES, OUTSIDE, REPRODUCED, SUBMITTED, TIER, appearance, ipc_order, joined
+from leaderboards.results.cells import (
+    BYTES,
+    DIFFERENCE,
+    MARKS,
+    OUTSIDE,
+    REPRODUCED,
+    SUBMITTED,
+    TIER,
+    appearance,
+    ipc_order,
+    joined,
+)
 from leaderboards.results.declared import Declared
 from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
@@ -53,7 +64,7 @@ LEADERBOARD_COLUMNS = [
 ]
 TIERS = {
     SUBMITTED: "Submitted: run by their authors, with verified records; not run again here",
-    REPRODUCED: "Reproduced: submitted by their authors, and run again here",
+    REPRODUCED: "Reproduced: submitted by their authors, and run again here; with the difference, here minus submitted",
 }
 STATUSES = ("failed", "blocked", "missing", "skipped")  # the worst first
 FROM_METHOD = (
@@ -132,9 +143,10 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
     """
     if cells.empty:
         return pd.DataFrame(columns=LEADERBOARD_COLUMNS)
-    numbers = cells.astype(dict.fromkeys(["top1", "top5", *MEANS], "float64"))
+    means = ["top1", "top5", *MEANS, *(name for name in (DIFFERENCE,) if name in cells)]
+    numbers = cells.astype(dict.fromkeys(means, "float64"))
     groups = numbers.groupby(["suite", *ROW], sort=False)
-    marks = [name for name in (OUTSIDE, TIER) if name in cells]
+    marks = [name for name in MARKS if name in cells]
     board = groups.agg(
         top1_mean=("top1", "mean"),
         top1_std=("top1", "std"),
@@ -143,7 +155,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         cells=("status", "size"),
         teachers=("teacher_keys", _teachers),
         **{name: (name, joined) for name in ("device", "precision")},
-        **{name: (name, "max") for name in (*FROM_METHOD, *marks)},  # cells without a record have ""
+        **{name: (name, "mean" if name == DIFFERENCE else "max") for name in (*FROM_METHOD, *marks)},  # "": no record
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]

@@ -11,6 +11,7 @@ import pandas as pd
 from leaderboards.inference.verdicts import AHEAD, NOT_KNOWN, TIED
 from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
+from leaderboards.results.cells import DIFFERENCE, TIER
 from leaderboards.results.pairwise import Blocks
 
 WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
@@ -109,9 +110,17 @@ def part_text(row: Mapping[str, Any]) -> str:
     return f" ({row['seeds']}/{row['cells']})" if row["status"] == "partial" else ""
 
 
+def tier_text(row: Mapping[str, Any]) -> str:
+    """Return `` (submitted)`` or `` (reproduced, +0.3)`` for what others submitted, with the difference here."""
+    parts = [row[TIER]] if row.get(TIER) else []
+    if parts and not pd.isna(row.get(DIFFERENCE)):
+        parts.append(difference_text(row[DIFFERENCE]))
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def accuracy_text(row: Mapping[str, Any]) -> str:
-    """Return the mean of a row with its deviation, `` (2/3)`` behind it where cells are missing."""
-    return mean_text(row["top1_mean"], row["top1_std"]) + part_text(row)
+    """Return the mean of a row with its deviation, `` (2/3)`` behind it where cells are missing, and its tier."""
+    return mean_text(row["top1_mean"], row["top1_std"]) + part_text(row) + tier_text(row)
 
 
 def ipc_text(ipc: int) -> str:

@@ -1,0 +1,194 @@
+"""The commands that run published results again: ``reproduce`` a suite, ``rescore`` distilled sets of a submission."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.cli.options import (
+    Data,
+    Datasets,
+    DeviceName,
+    DeviceOption,
+    Extra,
+    InsecureOption,
+    Ipc,
+    Methods,
+    RayOption,
+    RunnerName,
+    RunnerOption,
+    Runs,
+    SuiteName,
+    Verbose,
+    out,
+    selected,
+    whole,
+)
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from benchmark.plan.graph import PlannedCell
+    from benchmark.run.campaign import Campaign, RunOptions
+    from leaderboards.publish.publication import Publication
+    from leaderboards.publish.reproduction import Axes, Reproduction
+    from leaderboards.results.records import Record
+
+reproduce_app = typer.Typer()
+CHANCE = "An interval is where 95 % of further cells of its row lie: one cell in twenty may be outside by chance."
+
+
+@reproduce_app.command()
+def reproduce(
+    suite: SuiteName = "main",
+    datasets: Datasets = "",
+    methods: Methods = "",
+    ipc: Ipc = "",
+    runs: Runs = "reproduced",
+    data: Data = Path("data"),
+    runner: RunnerOption = RunnerName.ray,
+    ray: RayOption = "local",
+    insecure: InsecureOption = False,
+    device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a published suite again, and say of every cell whether it is inside its interval, and what differs."""
+    from benchmark.run import campaign as campaigns
+    from leaderboards.publish import reproduction
+
+    selection = selected(datasets, methods, ipc)
+    published = _published(suite)
+    chosen = {"dataset": selection.datasets, "method": selection.methods, "ipc": selection.ipc}
+    cells = reproduction.finished(published, chosen)
+    if not cells:
+        raise BenchmarkError(f"suite '{suite}': no published cell has a number under these options")
+    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    campaign = campaigns.open_campaign(suite, selection, options, need_data=False)
+    _run_and_compare(campaign.only(_planned(campaign, cells)), options, published, cells, verbose)
+
+
+@reproduce_app.command()
+def rescore(
+    sets: Annotated[
+        Path, typer.Argument(metavar="SETS", help="A folder with KEY/images.safetensors: sets/ of a submission.")
+    ],
+    suite: Annotated[str, typer.Option("--suite", "-s", help="The published suite that the sets belong to.")],
+    cells: Annotated[int, typer.Option(parser=whole, metavar="INTEGER", help="How many cells to evaluate again.")] = 5,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=0, help="The number of an earlier sample, to draw the same cells.", show_default=False),
+    ] = None,
+    runs: Runs = "rescored",
+    data: Data = Path("data"),
+    runner: RunnerOption = RunnerName.ray,
+    ray: RayOption = "local",
+    insecure: InsecureOption = False,
+    device: DeviceOption = DeviceName.auto,
+    extra: Extra = None,
+    verbose: Verbose = False,
+) -> None:
+    """Evaluate a random sample of published cells again, with the distilled sets of a folder."""
+    from benchmark.run import campaign as campaigns
+    from benchmark.run import taken
+    from benchmark.run.store import Store
+    from leaderboards.publish import reproduction
+
+    published = _published(suite)
+    distilled = {key: record for key, record in published.records.items() if record["stage"] == "distill"}
+    keys = taken.take(distilled, sets, Store(runs))
+    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    campaign = campaigns.open_campaign(suite, selected("", "", ""), options, need_data=False)
+    finished = reproduction.finished(published)
+    here = [planned for planned in _planned(campaign, finished) if set(planned.nodes["distill"]) <= keys]
+    if not here:
+        raise BenchmarkError(f"{sets}: of its sets, no cell of suite '{suite}' can run here; see `benchmark plan`")
+    number = secrets.randbelow(10**6) if sample is None else sample
+    drawn = random.Random(number).sample(here, min(cells, len(here)))
+    out.print(f"Sample {number}: {len(drawn)} of {len(here)} cells whose sets are in {sets}.", highlight=False)
+    axes = [_axes(planned) for planned in drawn]
+    _run_and_compare(campaign.only(drawn), options, published, {each: finished[each] for each in axes}, verbose)
+
+
+def _published(suite: str) -> Publication:
+    from leaderboards.publish import publication
+
+    name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+    published = publication.read(name) if name in publication.suites() else None
+    if published is None:
+        names = ", ".join(publication.suites()) or "none"
+        raise BenchmarkError(f"suite '{name}' is not published; published are: {names}")
+    return published
+
+
+def _planned(campaign: Campaign, cells: Mapping[Axes, Record]) -> list[PlannedCell]:
+    """Return the planned cells that can run here and are among the published ones."""
+    return [each for each in campaign.plan.cells if each.nodes and not each.skipped and _axes(each) in cells]
+
+
+def _axes(planned: PlannedCell) -> tuple[Any, ...]:
+    from leaderboards.results.axes import CELL, axis_values
+
+    return axis_values(planned.cell.model_dump(), CELL)
+
+
+def _run_and_compare(
+    campaign: Campaign, options: RunOptions, published: Publication, cells: Mapping[Axes, Record], verbose: bool
+) -> None:
+    """Run a campaign, print the comparison and write it; end with status 1 where a cell failed or is outside."""
+    from benchmark.cli import running
+    from leaderboards.publish import reproduction
+    from leaderboards.results import leaderboard, records
+
+    failed = running.compute(campaign, options, None, verbose=verbose)
+    found = reproduction.compare(published, records.read(options.runs, published.suite), cells)
+    out.print(_table(found))
+    out.print("\n".join(_lines(found)), markup=False, highlight=False)
+    name = f"leaderboards/{published.suite}/reproduction.csv"
+    campaign.store.write_text(name, leaderboard.to_csv(found.table).decode())
+    out.print(f"All numbers: {campaign.store.files.address(name)}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if failed or found.counts[reproduction.OUTSIDE] else 0)
+
+
+def _table(found: Reproduction) -> Table:
+    """Return a line per cell: the published number, its interval, the number here, the verdict, and what differs."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from leaderboards.publish.reproduction import NOT_RUN, OUTSIDE
+    from leaderboards.results.records import rows_of
+    from leaderboards.results.text import difference_text, ipc_text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("cell", "published", "interval", "here", "difference", "verdict", "why"):
+        table.add_column(name, justify="left" if name in ("cell", "verdict", "why") else "right")
+    for row in rows_of(found.table):
+        name = f"{row['dataset']}/{ipc_text(row['ipc'])} {row['method']} {row['protocol']} {row['student']}"
+        here = ("", "") if row["verdict"] == NOT_RUN else (f"{row['again']:.1f}", difference_text(row["difference"]))
+        table.add_row(
+            Text(f"{name} seed {row['seed']}"),
+            f"{row['published']:.1f}",
+            f"{row['low']:.1f} to {row['high']:.1f}",
+            *here,
+            row["verdict"],
+            Text(row["why"]),
+            style="bold" if row["verdict"] == OUTSIDE else "",
+        )
+    return table
+
+
+def _lines(found: Reproduction) -> Iterable[str]:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.most_common())
+    yield f"{len(found.table)} published cells: {counts}."
+    measured = found.table["difference"].dropna()
+    if len(measured):
+        yield f"Mean difference, here minus published: {measured.mean():+.2f} points over {len(measured)} cells."
+    yield CHANCE
+    yield from (f"Differs: {text} ({count} cells)" for text, count in found.surroundings.most_common())
