@@ -14,8 +14,8 @@ from methods.parts.scoring import forgetting_events
 class Forgetting(Ranked):
     """``s_i = sum_e [right_e(x_i) and not right_{e+1}(x_i)]``, right in the training pass of epoch e.
 
-    The set holds the IPC images of each class with the smallest s (``easy_first``) or the largest (``hard_first``). Most
-    images have the same s: these come in random order. An image that was never right has the largest s of all
+    The set holds the IPC images of each class with the smallest s (``easy_first``) or the largest (``hard_first``).
+    Most images have the same s: these come in random order. An image that was never right has the largest s of all
     (``never: most``), as in the paper; in haizhongzheng/CCS and DeepCore it has s = 0, as the easiest ones
     (``never: least``). Differences from CCS: exactly IPC images of each class; easy images first by default; ties at
     random, not by index; float32.

@@ -73,6 +73,6 @@ class Ranked(Coreset):
 
 
 def ranked(scores: Tensor, generator: torch.Generator, *, hardest: bool) -> Tensor:
-    """Return the indices [n] of scores [n] in increasing order, or in decreasing order; equal scores in random order."""
+    """Return the indices [n] of scores [n], the smallest first or the largest; equal scores in random order."""
     shuffled = torch.randperm(len(scores), generator=generator)
     return shuffled[scores[shuffled].argsort(stable=True, descending=hardest)]

@@ -58,15 +58,17 @@ def test_tiny_imagenet_is_the_same_in_both_layouts(tmp_path: Path) -> None:
         info(config, tmp_path / "a")
 
 
-@pytest.mark.parametrize(("name", "original", "folder", "train", "test", "meta", "labels"), [
-    ("cifar10", CIFAR10, "cifar-10-batches-py", ("data_batch_1", "data_batch_2"), "test_batch", "batches.meta", "label"),
-    ("cifar100", CIFAR100, "cifar-100-python", ("train",), "test", "meta", "fine_label"),
-])  # fmt: skip
-def test_cifar_is_read_as_torchvision_lays_it_down(
-    tmp_path, monkeypatch, name, original, folder, train, test, meta, labels
-):
+CIFARS = {  # torchvision's class, and the names of files and of labels
+    "cifar10": (CIFAR10, ("data_batch_1", "data_batch_2"), "test_batch", "batches.meta", "label"),
+    "cifar100": (CIFAR100, ("train",), "test", "meta", "fine_label"),
+}
+
+
+@pytest.mark.parametrize("name", CIFARS)
+def test_cifar_is_read_as_torchvision_lays_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    original, train, test, meta, labels = CIFARS[name]
     config = load_dataset(name)
-    place, classes = tmp_path / name / folder, [f"c{i:02d}" for i in range(config.classes)]
+    place, classes = tmp_path / name / original.base_folder, [f"c{i:02d}" for i in range(config.classes)]
     place.mkdir(parents=True)
     n = 2 * config.classes
     pixels = np.random.default_rng(0).integers(0, 256, (n * (len(train) + 1), 3, 32, 32), dtype=np.uint8)
