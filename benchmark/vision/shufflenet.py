@@ -8,7 +8,7 @@ from torchvision.models import shufflenetv2
 REPEATS, WIDTHS = [4, 8, 4], [24, 116, 232, 464, 1024]  # of width 1.0
 
 
-class ShuffleNetV2(shufflenetv2.ShuffleNetV2):
+class ShuffleNetV2(shufflenetv2.ShuffleNetV2):  # type: ignore[misc]
     """ShuffleNet V2 of width 1.0: stem, three stages of channel-shuffling units, 1x1 convolution, mean over pixels.
 
     It has timm's interface: `forward_features`, `forward_head`, `num_features`.
