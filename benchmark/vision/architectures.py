@@ -10,6 +10,8 @@ MODELS = {
     "vit_small": "vision transformer, 22 M weights",
     "mobilenetv2": "inverted residuals, 2 M weights",
     "efficientnet_b0": "inverted residuals with squeeze-and-excitation, 4 M weights",
+    "shufflenet_v2": "channel-shuffling units of width 1.0, 1 M weights",
+    "densenet121": "densely connected layers, 7 M weights",
     "convnet_d3": "three convolutions, the student of the pixel-matching papers at 32 px",
     "convnet_d4": "four convolutions, at 64 px",
     "convnet_d5": "five convolutions, at 128 px",

@@ -19,7 +19,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.vision.listing import DIGEST, UNKNOWN, Listing, Report, up_to_date
 
-CIFAR = "cifar-10-batches-py"  # the folder that torchvision unpacks CIFAR-10 to
+CIFAR = {  # the folders that torchvision unpacks CIFAR to: its class there, and a file in them
+    "cifar-10-batches-py": ("CIFAR10", "data_batch_1"),
+    "cifar-100-python": ("CIFAR100", "train"),
+}
 IGNORED = {".txt", ".csv", ".db", ".ini"}  # files that are no images, some of them written by file managers
 HELD_OUT = 0.1  # share of a class that `hold_out` leaves out of training
 
@@ -76,7 +79,7 @@ def list_split(
     """Return the images of one split, not decoded.
 
     Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
-    ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR-10's ``cifar-10-batches-py``.
+    ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR's ``cifar-10-batches-py`` and ``cifar-100-python``.
 
     Args:
         folder: of the dataset.
@@ -200,15 +203,15 @@ def _facts(entry: os.DirEntry[str]) -> tuple[int, int]:
 
 
 def _is_cifar(folder: Path) -> bool:
-    return folder.name == CIFAR and (folder / "data_batch_1").is_file()
+    return folder.name in CIFAR and (folder / CIFAR[folder.name][1]).is_file()
 
 
 def _cifar(folder: Path, split: str) -> Split:
-    """Return CIFAR-10 from the files that torchvision unpacks."""
-    from torchvision.datasets import CIFAR10  # slow to import, and needed for this layout only
+    """Return CIFAR-10 or CIFAR-100 from the files that torchvision unpacks."""
+    from torchvision import datasets  # slow to import, and needed for this layout only
 
     try:
-        data = CIFAR10(str(folder.parent), train=split == "train", download=False)
+        data = getattr(datasets, CIFAR[folder.name][0])(str(folder.parent), train=split == "train", download=False)
     except RuntimeError as error:
         raise BenchmarkError(
             f"{folder}: files are damaged or incomplete; delete the folder and fetch it again"

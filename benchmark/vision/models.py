@@ -1,4 +1,4 @@
-"""Networks by name: timm's, with stems for small images, and the ConvNets that papers on distillation use.
+"""Networks by name: timm's, with stems for small images, ShuffleNet, and the ConvNets of papers on distillation.
 
 All convolutional networks start as torchvision's do, which the papers use; vision transformers start as timm's.
 """
@@ -22,7 +22,7 @@ _forwarded = {"images": 0}  # images that the networks of this process have take
 class Stem(Frozen):
     """The first layers of a network: a stem for 224 px reduces small images to too few pixels."""
 
-    resnet: Literal["imagenet", "small"] = "imagenet"  # small: stride 1 (ResNets: 3x3, no max-pool)
+    resnet: Literal["imagenet", "small"] = "imagenet"  # small: stride 1 (ResNets, DenseNets: 3x3; no max-pool)
     patch: int | None = None  # side of the patches of a vision transformer; None: see `default_patch`
     norm: Literal["instance", "batch"] = "instance"  # norm of ConvNets
 
@@ -109,6 +109,10 @@ def _count_images(_first: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: int) -> nn.Module:
     if depth := re.fullmatch(r"convnet_d([3-6])", arch):
         return ConvNet(int(depth[1]), classes=classes, resolution=resolution, channels=channels, norm=stem.norm)
+    if arch == "shufflenet_v2":
+        from benchmark.vision.shufflenet import ShuffleNetV2  # imports torchvision's models
+
+        return ShuffleNetV2(classes=classes, channels=channels, small=stem.resnet == "small")
     if not is_known(arch):
         raise BenchmarkError(unknown("network", arch, MODELS) + ", or any name of timm's")
     import timm
@@ -170,6 +174,10 @@ def _shrink_stem(model: Any, channels: int) -> None:
         model.conv1 = nn.Conv2d(channels, model.bn1.num_features, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
+    elif isinstance(model, timm.models.DenseNet):
+        model.features.conv0 = nn.Conv2d(channels, model.features.conv0.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.features.conv0.weight)
+        model.features.pool0 = nn.Identity()
     elif hasattr(model, "conv_stem"):
         model.conv_stem.stride = (1, 1)
 

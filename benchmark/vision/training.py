@@ -227,7 +227,13 @@ def _seeded(context: Context) -> Iterator[None]:
         yield
 
 
-def train_classifier(model: nn.Module, data: TrainData, training: TeacherTraining, context: Context) -> list[float]:
+def train_classifier(
+    model: nn.Module,
+    data: TrainData,
+    training: TeacherTraining,
+    context: Context,
+    watch: Callable[[Tensor, Batch], None] = lambda logits, batch: None,
+) -> list[float]:
     """Train a network in place on real images with crops and flips; return the mean loss of every epoch.
 
     An interrupted training resumes after the last finished epoch.
@@ -237,6 +243,7 @@ def train_classifier(model: nn.Module, data: TrainData, training: TeacherTrainin
         data: the training split; images are mirrored only if both ``training`` and the dataset allow it.
         training: epochs, optimiser, augmentation.
         context: gives device, precision, seed and progress.
+        watch: called before each step, with the logits [b, classes] without gradient and the batch.
     """
     schedule = Schedule(
         epochs=training.epochs,
@@ -257,6 +264,7 @@ def train_classifier(model: nn.Module, data: TrainData, training: TeacherTrainin
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         targets = labels[batch.view.indices.to(context.device)]
+        watch(logits.detach(), batch)
         return F.cross_entropy(logits, targets, label_smoothing=training.label_smoothing)
 
     stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))

@@ -120,7 +120,9 @@ def page() -> str:
         "`=` says that we know of no difference beside those above. Values of fields follow in the sections.\n",
         _table(head, rows),
         "There is no code to compare with for `mmd` (WMDD's authors publish its numbers, but no recipe), `kmeans_real`",
-        "(ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but for features that keep their length.\n",
+        "(ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but for features that keep their length.",
+        "`el2n`, `forgetting`, `aum` and `ccs` have no protocol `native`; their docstrings say how haizhongzheng/CCS",
+        "differs.\n",
     ]
     sections = [line for name, entry in facts.items() for line in _section(name, entry)]
     return "\n".join([INTRODUCTION, *overview, *sections]).rstrip() + "\n"

@@ -2,7 +2,9 @@
 
 To add a paper, add a file with the same columns. Two numbers are comparable only under the same kind of labels: a
 student that learns from a teacher's outputs and one that learns from hard labels differ by tens of points on the same
-images. A number under the other kind of labels is mentioned in words, and never stands in the column of numbers.
+images. A number under the other kind of labels is mentioned in words, and never stands in the column of numbers. The
+words ``hard`` and ``teacher`` in the column ``protocol`` say which kind it is. Where neither is written, a paper has a
+protocol of its own (NCFM, RFAD), and its number stands beside protocol ``native`` only.
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ def _same_labels(row: Reference, protocol: str) -> bool:
     Under protocol ``native`` a student learns as in the paper, and for the full training set every protocol counts.
     """
     always = protocol.startswith("native") or row.ipc == EVERY_IPC
-    return always or ("hard" in row.protocol.casefold()) == ("hard" in protocol.casefold())
+    kind = "hard" if "hard" in protocol.casefold() else "teacher"
+    return always or kind in row.protocol.casefold()
 
 
 def _parse(row: dict[str, str]) -> Reference:

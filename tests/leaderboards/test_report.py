@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import fsspec
@@ -239,6 +240,14 @@ def test_published_numbers_keep_every_source():
         (("imagenet1k", 50, "wmdd", "resnet18", "standard"), 57.6, "also 57.83 (WMDD poster, cross-architecture"),
         (("tiny_imagenet", 0, "full", "resnet18", "standard"), 59.57, "also 63.48"),
         (("tiny_imagenet", 10, "ce+bn", "resnet18", "standard"), 38.0, "ablation"),
+        (("tiny_imagenet", 1, "sre2l", "resnet18", "standard"), 2.6, "also 13.5 (CIM repository"),
+        (("tiny_imagenet", 10, "sre2l", "resnet18", "standard"), 16.1, "also 43.6 (CIM repository"),
+        (("tiny_imagenet", 50, "sre2l", "resnet18", "standard"), 41.1, "also 53.4 (CIM repository"),
+        (("tiny_imagenet", 50, "cim", "resnet18", "standard"), 58.6, "online teacher logits, MSE"),
+        (("cifar10", 10, "ncfm", "convnet_d3", "standard"), None, "users do not reach this"),
+        (("cifar10", 10, "ncfm", "convnet_d3", "hard"), None, "only under another protocol: 71.8"),
+        (("cifar10", 10, "ncfm", "convnet_d3", "native"), 71.8, "NCFM's own"),
+        (("cifar10", 10, "rfad", "convnet_d3", "hard"), None, "width 1024, MSE, soft labels"),
     ],
 )
 def test_a_published_number_stands_only_beside_its_like(cell, top1, words):
@@ -246,6 +255,16 @@ def test_a_published_number_stands_only_beside_its_like(cell, top1, words):
     assert number == top1
     assert words in source
     assert bool(words) == bool(source)
+
+
+def test_every_published_number_says_how_its_student_learns():
+    """From hard labels or from a teacher; two papers have protocols of their own."""
+    own = {row.method for row in references.load() if not re.search("hard|teacher", row.protocol)}
+    assert own == {"ncfm", "rfad"}
+    assert not [row for row in references.load() if "hard" in row.protocol and "teacher" in row.protocol]
+    online = [row for row in references.load() if row.method in ("cim", "delt", "dwa")]
+    assert len(online) == 31 and not [row for row in online if "online teacher" not in row.protocol]
+    assert all("MSE" in row.protocol for row in online if row.method == "cim")
 
 
 def test_the_leaderboard_shows_published_numbers(store):

@@ -30,6 +30,7 @@ FEW = {  # a few steps of work
     "expert_epochs": 2,
     "pretrain_epochs": 1,
     "probe_epochs": 1,
+    "scoring_epochs": 3,
 }
 
 

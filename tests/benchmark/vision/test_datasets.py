@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import ImageNetInfo
 from toy_folder import all_images, hashes, lay_down, toy, write_image
 
 from benchmark import config_files
@@ -28,7 +29,9 @@ from benchmark.vision.datasets import (
     status,
 )
 
-NAMES = ("digits", "cifar10", "imagenette64", "imagenette", "tiny_imagenet", "imagenet1k")
+FETCHED = ("cifar10", "cifar100", "imagenette64", "imagenette", "imagewoof", "tiny_imagenet")
+BY_HAND = ("imagenet100", "imagenet1k")
+NAMES = ("digits", *FETCHED, *BY_HAND)
 
 
 @pytest.fixture
@@ -164,11 +167,12 @@ def test_wrong_classes_are_named_all_at_once(root: Path) -> None:
 
 
 def test_missing_data_say_how_to_get_them(tmp_path: Path) -> None:
-    for name in NAMES[1:-1]:
+    for name in FETCHED:
         reason = status(load_dataset(name), tmp_path)
         assert reason == f"not on disk: python -m benchmark data fetch {name} --data {tmp_path}"
-    by_hand = load_dataset("imagenet1k")
-    assert f"{tmp_path}/imagenet1k" in (status(by_hand, tmp_path) or "")
+    for name in BY_HAND:
+        by_hand = load_dataset(name)
+        assert f"{tmp_path}/{name}" in (status(by_hand, tmp_path) or "")
     with pytest.raises(DataMissing, match="data fetch cifar10"):
         open_train(load_dataset("cifar10"), tmp_path, tmp_path)
     with pytest.raises(BenchmarkError, match="Register"):
@@ -201,6 +205,12 @@ def test_teachers_of_every_architecture_are_trained() -> None:
 def test_two_resolutions_share_their_files() -> None:
     small, large = load_dataset("imagenette64"), load_dataset("imagenette")
     assert small.folder == large.folder and small.fetch == large.fetch and small.class_names == large.class_names
+
+
+def test_imagenet100_lists_100_classes_of_imagenet() -> None:
+    folders = load_dataset("imagenet100").class_names
+    assert len(folders) == len(set(folders.values())) == 100
+    assert set(folders) <= set(ImageNetInfo().label_names())
 
 
 def test_a_wrong_description_is_told_by_file_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 from toy_folder import CLASSES, all_images, hashes, lay_down, toy, write_image
 
 from benchmark.errors import BenchmarkError
@@ -58,27 +58,37 @@ def test_tiny_imagenet_is_the_same_in_both_layouts(tmp_path: Path) -> None:
         info(config, tmp_path / "a")
 
 
-def test_cifar_is_read_as_torchvision_lays_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "cifar10/cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    classes = [f"c{i}" for i in range(10)]
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
+CIFARS = {  # torchvision's class, and the names of files and of labels
+    "cifar10": (CIFAR10, ("data_batch_1", "data_batch_2"), "test_batch", "batches.meta", "label"),
+    "cifar100": (CIFAR100, ("train",), "test", "meta", "fine_label"),
+}
 
-    def lay(name: str, content: dict[str, object]) -> list[str]:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
 
-    parts = [{"data": part.reshape(20, -1), "labels": list(range(10)) * 2} for part in np.split(pixels, 3)]
-    monkeypatch.setattr(CIFAR10, "train_list", [lay(f"data_batch_{i + 1}", parts[i]) for i in range(2)])
-    monkeypatch.setattr(CIFAR10, "test_list", [lay("test_batch", parts[2])])
-    name, md5 = lay("batches.meta", {"label_names": classes})
-    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+@pytest.mark.parametrize("name", CIFARS)
+def test_cifar_is_read_as_torchvision_lays_it_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    original, train, test, meta, labels = CIFARS[name]
+    config = load_dataset(name)
+    place, classes = tmp_path / name / original.base_folder, [f"c{i:02d}" for i in range(config.classes)]
+    place.mkdir(parents=True)
+    n = 2 * config.classes
+    pixels = np.random.default_rng(0).integers(0, 256, (n * (len(train) + 1), 3, 32, 32), dtype=np.uint8)
 
-    config = load_dataset("cifar10")
-    train, test = (opener(config, tmp_path, tmp_path / "cache") for opener in (open_train, open_test))
-    assert np.array_equal(all_images(train), pixels[:40]) and np.array_equal(all_images(test), pixels[40:])
-    assert train.info.class_names == tuple(classes) and train.labels.tolist() == list(range(10)) * 4
-    (folder / "test_batch").write_bytes(b"damaged")
+    def lay(file: str, content: dict[str, object]) -> list[str]:
+        (place / file).write_bytes(pickle.dumps(content))
+        return [file, hashlib.md5((place / file).read_bytes()).hexdigest()]
+
+    own = {f"{labels}s": list(range(config.classes)) * 2, "coarse_labels": [0] * n}
+    parts = [{"data": part.reshape(n, -1), **own} for part in np.split(pixels, len(train) + 1)]
+    monkeypatch.setattr(original, "train_list", [lay(file, parts[i]) for i, file in enumerate(train)])
+    monkeypatch.setattr(original, "test_list", [lay(test, parts[-1])])
+    file, md5 = lay(meta, {f"{labels}_names": classes})
+    monkeypatch.setattr(original, "meta", {"filename": file, "key": f"{labels}_names", "md5": md5})
+
+    split, held = (opener(config, tmp_path, tmp_path / "cache") for opener in (open_train, open_test))
+    assert np.array_equal(all_images(split), pixels[:-n]) and np.array_equal(all_images(held), pixels[-n:])
+    assert split.info.class_names == tuple(classes)
+    assert split.labels.tolist() == list(range(config.classes)) * 2 * len(train)
+    (place / test).write_bytes(b"damaged")
     with pytest.raises(BenchmarkError, match="fetch it again"):
         info(config, tmp_path)
 

@@ -37,7 +37,9 @@ def test_convnets_have_as_many_weights_as_the_literatures(depth, resolution, cla
     assert model.num_features == 2048
 
 
-@pytest.mark.parametrize(("arch", "millions"), [("resnet18", 11.7), ("resnet50", 25.6), ("mobilenetv2", 3.5)])
+@pytest.mark.parametrize(("arch", "millions"), [
+    ("resnet18", 11.7), ("resnet50", 25.6), ("mobilenetv2", 3.5), ("shufflenet_v2", 2.3), ("densenet121", 8.0),
+])  # fmt: skip
 def test_networks_for_large_images_are_the_published_ones(arch, millions):
     assert weights_of(create_model(arch, classes=1000, resolution=224)) / 1e6 == pytest.approx(millions, abs=0.05)
 
@@ -62,6 +64,8 @@ LIBRARY = {
     "resnet101": "resnet101",
     "mobilenetv2": "mobilenet_v2",
     "efficientnet_b0": "efficientnet_b0",
+    "shufflenet_v2": "shufflenet_v2_x1_0",
+    "densenet121": "densenet121",
 }
 
 
@@ -104,6 +108,20 @@ def test_transformers_start_as_timms():
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(("arch", "theirs"), [
+    ("shufflenet_v2", "shufflenet_v2_x1_0"), ("densenet121", "densenet121"),
+])  # fmt: skip
+def test_a_network_computes_what_torchvisions_does(arch, theirs):
+    """With torchvision's weights, by their names or by their order; where shapes repeat, a wrong order would show."""
+    library = getattr(torchvision.models, theirs)(num_classes=5).eval()
+    ours = create_model(arch, classes=5, resolution=64).eval()
+    names, values = list(ours.state_dict()), list(library.state_dict().values())
+    ours.load_state_dict(dict(zip(names, values, strict=True)))
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), library(x), atol=1e-4, rtol=1e-4)
+
+
 def test_grey_images_are_taken_too():
     model = create_model("test_resnet", classes=3, resolution=32, channels=1, stem=SMALL)
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
@@ -124,7 +142,9 @@ def test_weights_lie_channels_last():
     assert model.conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("arch", "side"), [("resnet18", 4), ("mobilenetv2", 2), ("efficientnet_b0", 2)])
+@pytest.mark.parametrize(("arch", "side"), [
+    ("resnet18", 4), ("mobilenetv2", 2), ("efficientnet_b0", 2), ("shufflenet_v2", 4), ("densenet121", 4),
+])  # fmt: skip
 def test_small_stems_keep_more_of_a_small_image(arch, side):
     x = torch.zeros(1, 3, 32, 32)
     small = create_model(arch, classes=3, resolution=32, stem=SMALL).eval()
@@ -132,9 +152,11 @@ def test_small_stems_keep_more_of_a_small_image(arch, side):
     assert create_model(arch, classes=3, resolution=32).eval().forward_features(x).shape[-1] == 1
 
 
-def test_small_resnet_stem_is_a_convolution_of_stride_one():
-    model = create_model("resnet18", classes=3, resolution=32, stem=SMALL)
-    conv = model.conv1
+@pytest.mark.parametrize("arch", ["resnet18", "shufflenet_v2", "densenet121"])
+def test_small_stem_is_a_convolution_of_stride_one(arch):
+    model = create_model(arch, classes=3, resolution=32, channels=1, stem=SMALL)
+    conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    assert conv.in_channels == 1
     assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
     assert not any(isinstance(module, nn.MaxPool2d) for module in model.modules())
 
@@ -154,7 +176,9 @@ def test_norm_of_convnets(norm):
     assert weights_of(model) == weights_of(create_model("convnet_d3", classes=3, resolution=32))
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "test_resnet", "mobilenetv2", "efficientnet_b0"])
+@pytest.mark.parametrize("arch", [
+    "resnet18", "test_resnet", "mobilenetv2", "efficientnet_b0", "shufflenet_v2", "densenet121",
+])  # fmt: skip
 def test_batch_norms_come_in_the_order_of_the_forward_pass(arch):
     model = create_model(arch, classes=3, resolution=32).eval()
     met: list[nn.Module] = []
