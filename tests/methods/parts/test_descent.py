@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from methods.parts import matching
 from methods.parts.descent import descend
 
 EXPERTS = {"inner_steps": 2, "start_epochs": 1, "expert_span": 1, "experts": 1, "expert_epochs": 1, "expert_batch": 12}
-METHODS = pytest.mark.parametrize("make", [DM, DataDAM, DSA, lambda **fields: MTT(**EXPERTS, **fields)])
+METHODS = pytest.mark.parametrize(
+    "make", [DM, DataDAM, partial(DSA, batch_real=2), lambda **fields: MTT(**EXPERTS, **fields)]
+)
 
 
 def run(method, data, context):
