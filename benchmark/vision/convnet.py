@@ -1,4 +1,4 @@
-"""ConvNet-Dd, the student of the pixel-matching papers (DM, MTT, DataDAM)."""
+"""ConvNet-Dd, the student of the pixel-matching papers (DC, DM, MTT, DataDAM)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 - `descent`: SGD on the pixels of images, for methods that match features or weights.
 - `recover`, `objective`, `recover_state`: the recovery loop of the SRe2L family, and the terms of its loss.
 - `matching`: distribution matching with random networks (DM, DataDAM).
+- `gradients`: gradient matching with networks that learn from the synthetic images (DC, DSA).
 - `experts`, `unroll`: expert trajectories, and gradients through many training steps (MTT).
 - `statistics`, `generalized`, `selfsupervised`: preparations, which all IPC share.
 - `transport`: Wasserstein barycenters of the features of a class.

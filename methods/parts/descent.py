@@ -29,6 +29,7 @@ def descend(
     iterations: int,
     momentum: float,
     name: str,
+    save_every: int | None = None,
 ) -> float:
     """Change tensors in place by SGD at constant learning rates; an interrupted run resumes from its last save.
 
@@ -39,6 +40,7 @@ def descend(
         iterations: number of iterations.
         momentum: of SGD.
         name: of the saved file and in error messages.
+        save_every: number of iterations between two saves; None: `SAVE_EVERY`.
 
     Returns:
         The loss of the last iteration.
@@ -59,7 +61,7 @@ def descend(
         reports = done % REPORT_EVERY == 0 or done == iterations
         if reports:
             _refuse_divergence(loss, tensors, name, done)
-        if done % SAVE_EVERY == 0:
+        if done % (save_every or SAVE_EVERY) == 0:
             _save(path, tensors, optimizer, done, loss.detach())
         context.progress(done, iterations, **({"loss": loss.item()} if reports else {}))
     return loss.item()

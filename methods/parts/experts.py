@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.vision import scratch
 from benchmark.vision.dsa import sample_augmentation
-from benchmark.vision.models import create_model
+from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import from_data
 
 
@@ -73,9 +73,16 @@ class Experts(Preparation):
         return torch.stack(snapshots)
 
 
-def new_network(arch: str, info: DatasetInfo, seed: int) -> nn.Module:
-    """Return a network for a dataset with random weights, on the CPU."""
-    return create_model(arch, classes=info.classes, resolution=info.resolution, channels=info.channels, seed=seed)
+def new_network(arch: str, info: DatasetInfo, seed: int, norm: Literal["instance", "batch"] = "instance") -> nn.Module:
+    """Return a network for a dataset with random weights, on the CPU; `norm` is that of ConvNets."""
+    return create_model(
+        arch,
+        classes=info.classes,
+        resolution=info.resolution,
+        channels=info.channels,
+        stem=Stem(norm=norm),
+        seed=seed,
+    )
 
 
 def flat_weights(network: nn.Module) -> Tensor:

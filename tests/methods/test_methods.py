@@ -25,6 +25,9 @@ IPC = 2
 FEW = {  # a few steps of work
     "iterations": 3,
     "inner_steps": 2,
+    "inner_epochs": 1,
+    "outer_steps": 2,
+    "batch_real": 4,
     "start_epochs": 1,
     "experts": 1,
     "expert_epochs": 2,

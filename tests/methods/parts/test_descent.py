@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ import torch
 from benchmark.synthetic import SyntheticSet
 from methods.datadam import DataDAM
 from methods.dm import DM
+from methods.dsa import DSA
 from methods.mtt import MTT
 from methods.parts import matching
 from methods.parts.descent import descend
 
 EXPERTS = {"inner_steps": 2, "start_epochs": 1, "expert_span": 1, "experts": 1, "expert_epochs": 1, "expert_batch": 12}
-METHODS = pytest.mark.parametrize("make", [DM, DataDAM, lambda **fields: MTT(**EXPERTS, **fields)])
+METHODS = pytest.mark.parametrize(
+    "make", [DM, DataDAM, partial(DSA, batch_real=2), lambda **fields: MTT(**EXPERTS, **fields)]
+)
 
 
 def run(method, data, context):
