@@ -24,6 +24,8 @@ class DWA(SRe2L):
     over all weights. So units, which start from different real images, are recovered from different teachers. Running
     statistics stay those of the teacher, and batch norms are in eval mode. a_0 = 10, the other a_l are 1.
 
+    Each unit draws its own images. So with one image per class in a unit, a class may start from the same image twice.
+
     Differences from the authors' code: each unit starts from the teacher. In the code the teacher is loaded once per
     image index, so on ImageNet-1K the perturbations of ten units pile up, and gradients of a finished unit enter the
     first step of the next one; this needs units one after another and is not offered here. The K gradients also add to

@@ -21,6 +21,7 @@ from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
 from benchmark.vision.dsa import Augmentation, Chain, sample_augmentation, sample_chain
 
+Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells"]
 CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
 TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
 
@@ -192,8 +193,7 @@ class Schedule(Frozen):
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    # swap: halves first; dsa: nothing but dsa; cells: cells of mosaics of 2 x 2 at times, and several of dsa, as CIM
-    mix: Literal["none", "cutmix", "swap_cutmix", "dsa", "cells"] = "cutmix"
+    mix: Mix = "cutmix"  # swap: halves first; dsa: nothing but dsa; cells: cells of mosaics, then several of dsa (CIM)
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
