@@ -78,7 +78,7 @@ class CIM(Distiller):
         start = mosaics_of(real.float() / 255, unit.ipc, self.factor)
         delta = torch.zeros_like(start, requires_grad=True)
         optimizer = torch.optim.AdamW([delta], lr=self.learning_rate, weight_decay=self.weight_decay)
-        metadata = {}
+        metadata: dict[str, float] = {}
         for iteration in range(self.iterations):
             augment = self.augmentation(len(real), unit, iteration, data.info, context)
             loss = self.loss(start + delta, real, augment, data.info, context)
