@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
-from benchmark.vision.dsa import Augmentation, sample_augmentation
+from benchmark.vision.dsa import Augmentation, Chain, sample_augmentation, sample_chain
 
+Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells"]
+CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
 TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
 
 
@@ -129,7 +131,8 @@ class View:
         box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: no mixing.
         share: the part of the area in which a mixed image shows its own pixels.
         swaps: [b, 2] bool, whether the left and right and the upper and lower halves are swapped first; None: no swaps.
-        siamese: an augmentation of DSA, which replaces all others; None: the others apply.
+        siamese: an augmentation of DSA, or several, which replace all others; None: the others apply.
+        cells: [b, 4] boxes that are cut out and resized before `siamese`; None: the whole images.
     """
 
     indices: Tensor
@@ -139,10 +142,13 @@ class View:
     box: tuple[float, float, float, float] | None = None
     share: float = 1.0
     swaps: Tensor | None = None
-    siamese: Augmentation | None = None
+    siamese: Augmentation | Chain | None = None
+    cells: Tensor | None = None
 
     def apply(self, images: Tensor) -> Tensor:
         """Return the images of the batch, [b, C, S, S] float, cropped, flipped and mixed; their size is the same."""
+        if self.cells is not None:
+            images = crop_resize(images, self.cells, torch.zeros(len(images), dtype=torch.bool), images.shape[-1])
         if self.siamese is not None:
             return self.siamese.apply(images)
         if self.swaps is not None:
@@ -187,7 +193,7 @@ class Schedule(Frozen):
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    mix: Literal["none", "cutmix", "swap_cutmix", "dsa"] = "cutmix"  # swap: halves first; dsa: nothing but dsa
+    mix: Mix = "cutmix"  # swap: halves first; dsa: nothing but dsa; cells: cells of mosaics, then several of dsa (CIM)
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
@@ -215,10 +221,12 @@ class Schedule(Frozen):
 
     def _view(self, indices: Tensor, generator: torch.Generator) -> View:
         b = len(indices)
-        if self.mix == "dsa":
+        if self.mix in ("dsa", "cells"):
             uncropped, unflipped = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1), torch.zeros(b, dtype=torch.bool)
-            siamese = sample_augmentation(b, generator, flip=self.flip)
-            return View(indices, uncropped, unflipped, torch.arange(b), siamese=siamese)
+            whole = View(indices, uncropped, unflipped, torch.arange(b))
+            if self.mix == "dsa":
+                return replace(whole, siamese=sample_augmentation(b, generator, flip=self.flip))
+            return replace(whole, cells=_cells(b, generator), siamese=sample_chain(b, generator, flip=self.flip))
         boxes = sample_boxes(b, generator, scale=self.crop_scale)
         flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
         if self.mix == "none":
@@ -228,6 +236,13 @@ class Schedule(Frozen):
         share = 1 - (box[2] - box[0]) * (box[3] - box[1])
         swaps = torch.rand(b, 2, generator=generator) < 0.5 if self.mix == "swap_cutmix" else None
         return View(indices, boxes, flips, partner, box, share, swaps)
+
+
+def _cells(b: int, generator: torch.Generator) -> Tensor:
+    """Sample boxes [b, 4]: with probability `CELL_SHARE` one of the cells of a mosaic of 2 x 2, or the whole image."""
+    left, top, shown = torch.rand(3, b, generator=generator)
+    boxes = torch.stack([(left < 0.5) / 2, (top < 0.5) / 2, torch.full((b,), 0.5), torch.full((b,), 0.5)], 1)
+    return torch.where((shown < CELL_SHARE).unsqueeze(1), boxes, torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
 def _cutmix_box(generator: torch.Generator) -> tuple[float, float, float, float]:

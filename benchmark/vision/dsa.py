@@ -43,6 +43,36 @@ class Augmentation:
         return result
 
 
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Several augmentations, one after another.
+
+    Attributes:
+        parts: in the order in which they apply.
+    """
+
+    parts: tuple[Augmentation, ...]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Return augmented normalised images [n, C, S, S]."""
+        for part in self.parts:
+            images = part.apply(images)
+        return images
+
+
+def sample_chain(n: int, generator: torch.Generator, *, flip: bool = True) -> Chain:
+    """Sample what CIM's student sees: flip, colour, one of crop, scale and rotate for all images, and cutout.
+
+    Args:
+        n: number of images; each has its own random numbers.
+        generator: a CPU generator.
+        flip: whether images are mirrored.
+    """
+    moved = ("crop", "scale", "rotate")[int(torch.randint(3, (), generator=generator))]
+    groups = ("flip", "color", moved, "cutout") if flip else ("color", moved, "cutout")
+    return Chain(tuple(Augmentation(group, torch.rand(n, 3, generator=generator)) for group in groups))
+
+
 def sample_augmentation(n: int, generator: torch.Generator, *, flip: bool = True) -> Augmentation:
     """Sample one group for all images, uniformly, and random numbers for each of n images (or classes).
 

@@ -23,11 +23,12 @@ class Native(Accuracy):
     - ``decay: cosine`` with zeta: ``(1 + cos(pi t / (zeta E))) / 2`` of the peak. It ends at 0 for zeta = 1, and at one
       half for zeta = 2, as in RDED.
     - ``decay: step``, as in the pixel-matching papers: a tenth of the peak in the second half.
+    - ``decay: fifths``, as in CIM: a fifth of the peak after two thirds of the steps, a 25th after five sixths.
     """
 
     divergence: Literal["kl", "mse"] = "kl"
     gamma: float = Field(0.0, ge=0)  # weight of the cross-entropy, for mse
-    decay: Literal["cosine", "step"] = "cosine"
+    decay: Literal["cosine", "step", "fifths"] = "cosine"
     zeta: float = Field(1.0, ge=1)
     learned_rate: bool = False  # True: the peak is the step size in the metadata of the set (MTT)
 
@@ -47,6 +48,8 @@ class Native(Accuracy):
         """Return the learning rate of a step as a share of the peak."""
         if self.decay == "step":
             return 1.0 if 2 * step < total else 0.1
+        if self.decay == "fifths":
+            return 0.2 ** ((3 * step >= 2 * total) + (6 * step >= 5 * total))
         return cosine(step, round(self.zeta * total))
 
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:

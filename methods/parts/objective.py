@@ -54,6 +54,10 @@ class Regulariser:
 
     Not squared: ``R = sum_l a_l mean_g (|mu_gl - mu*_gl| + |v_gl - v*_gl|)``, as in the code of SRe2L and of WMDD.
     Squared: ``R = sum_l a_l sum_g (|mu_gl - mu*_gl|^2 + |v_gl - v*_gl|^2)``, as in the paper of WMDD.
+
+    Attributes:
+        variance_weight: factor of the terms of the variances; 1 unless a method sets it.
+        columns: takes an iteration and returns the columns of the weights whose images take part; None: all.
     """
 
     def __init__(
@@ -82,6 +86,9 @@ class Regulariser:
         )  # [channels of all layers, layers]: sums over the channels of each layer
         self.layer_weights = torch.ones(len(channels)).to(self.target)
         self.layer_weights[:1] = first_layer_weight
+        self.variance_weight = 1.0
+        self.columns: Callable[[int], list[int]] | None = None
+        self._all_weights = weights
 
     def __enter__(self) -> Regulariser:
         self.inputs.__enter__()
@@ -93,7 +100,10 @@ class Regulariser:
         self.inputs.__exit__(kind, error, trace)
 
     def begin(self, iteration: int) -> None:
-        """Do nothing: every iteration is the same."""
+        """Choose the images that take part, where not all do; their weights sum to 1 again."""
+        if self.columns:
+            part = self._all_weights[:, self.columns(iteration)]
+            self.weights = part / part.sum(1, keepdim=True)
 
     def __call__(self) -> Tensor:
         """Return R for the last forward pass of the teacher."""
@@ -101,6 +111,7 @@ class Regulariser:
         mean, variance = (moment.view(shape) for moment in self.inputs.moments())
         gaps = torch.stack(pooled(mean, variance, self.weights)) - self.target
         squares = gaps.square() @ self.member  # [2, groups, layers]
+        kinds = squares.new_tensor([1.0, self.variance_weight]).view(2, 1)
         if self.squared:
-            return (squares.sum((0, 1)) * self.layer_weights).sum()
-        return (squares.clamp_min(1e-12).sqrt().mean(1).sum(0) * self.layer_weights).sum()
+            return ((squares * kinds.unsqueeze(1)).sum((0, 1)) * self.layer_weights).sum()
+        return ((squares.clamp_min(1e-12).sqrt().mean(1) * kinds).sum(0) * self.layer_weights).sum()

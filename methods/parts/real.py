@@ -1,11 +1,16 @@
-"""Choices of real images, as a start or as the whole set: random ones, and those nearest to given features."""
+"""Choices of real images, as a start or as the whole set: random ones, medium ones, those nearest to given features."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, TrainData
+from benchmark.vision.augment import normalize
+from benchmark.vision.training import predict, read_ahead
+
+BATCH = 500  # images whose losses are computed together
 
 
 def too_few(info: DatasetInfo, ipc: int) -> str | None:
@@ -29,6 +34,37 @@ def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, 
         order = torch.randperm(len(members), generator=context.generator("choice", label))
         chosen.append(members[order[list(slots)]])
     return torch.cat(chosen)
+
+
+def medium_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, ...], context: Context) -> Tensor:
+    """Return indices [len(classes) * len(slots)] of images of which the teacher is neither sure nor unsure.
+
+    The n images of a class are ordered by the teacher's probability of the class, lowest first, and taken from the
+    middle outwards: ``m, m + 1, m - 1, m + 2, ...`` with ``m = ceil(n / 2)``, counted from 0. As the start of DELT.
+    """
+    chosen = []
+    for label in classes:
+        members = data.indices_of(label)
+        order = class_losses(data, members, label, context).argsort(descending=True, stable=True)
+        chosen.append(members[order[middle_out(len(members))[list(slots)]]])
+    return torch.cat(chosen)
+
+
+def middle_out(n: int) -> Tensor:
+    """Return the ranks 0 .. n - 1 in the order m, m + 1, m - 1, m + 2, ..., where m = ceil(n / 2)."""
+    ranks, middle = torch.arange(n), (n + 1) // 2
+    return (2 * (ranks - middle).abs() - (ranks > middle).int()).argsort()
+
+
+def class_losses(data: TrainData, indices: Tensor, label: int, context: Context) -> Tensor:
+    """Return the cross-entropy of the first teacher on whole images, float32 [n] on the CPU: -log of p(label)."""
+    losses = []
+    for images in read_ahead(data.read, indices.split(BATCH)):
+        pixels = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
+        logits = predict(context.teachers[0], pixels, context)
+        targets = torch.full((len(logits),), label, device=logits.device)
+        losses.append(F.cross_entropy(logits, targets, reduction="none").cpu())
+    return torch.cat(losses)
 
 
 def nearest_indices(features: Tensor, atoms: Tensor) -> Tensor:

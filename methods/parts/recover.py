@@ -34,7 +34,7 @@ from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.jpeg import compressed
 from methods.parts.objective import Goal, Penalty, Regulariser
-from methods.parts.real import nearest_indices, random_indices, too_few
+from methods.parts.real import medium_indices, nearest_indices, random_indices, too_few
 from methods.parts.recover_state import RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import barycenter, start_positions
@@ -59,11 +59,13 @@ class Recovery(Distiller):
     version: ClassVar[int] = 2
 
     teacher: str | None = None  # architecture of the network f; None: the dataset's teacher
-    iterations: int = Field(default=2000, ge=1)
+    iterations: int = Field(
+        default=2000, ge=0
+    )  # 0: the start as it is, a control of methods that start from real images
     learning_rate: float = Field(default=0.25, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
     batch_images: int = Field(default=100, ge=1)  # images of a unit, which are optimised together
-    start: Literal["noise", "random_real", "nearest_real"] = "noise"
+    start: Literal["noise", "random_real", "nearest_real", "medium_real"] = "noise"
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
     jitter: int = Field(default=32, ge=0)  # largest circular shift, in pixels
     ce_weight: float = Field(default=1.0, ge=0)
@@ -99,6 +101,10 @@ class Recovery(Distiller):
         """Return the smallest and the largest area of the crop of an iteration; a curriculum overrides it."""
         return self.crop_scale
 
+    def active(self, unit: Unit, iteration: int) -> list[int] | None:
+        """Return which images of the unit take part in an iteration; None: all. The others do not change."""
+        return None
+
     def squared(self) -> bool:
         """Return whether the regulariser sums squared norms; otherwise it averages norms."""
         return False
@@ -116,8 +122,10 @@ class Recovery(Distiller):
         terms: dict[str, Tensor] = {}
         with penalty or contextlib.nullcontext():
             for iteration in range(state.iteration, self.iterations):
-                view = self._view(state.images, iteration, unit, data.info, context)
-                terms = self._terms(view, iteration, labels, goal, penalty, context)
+                chosen = self.active(unit, iteration)
+                images, targets = (state.images, labels) if chosen is None else (state.images[chosen], labels[chosen])
+                view = self._view(images, iteration, unit, data.info, context)
+                terms = self._terms(view, iteration, targets, goal, penalty, context)
                 rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
                 state.step(self._total(terms), rate, low, high)
                 if state.iteration in snapshot_iterations:
@@ -166,6 +174,8 @@ class Recovery(Distiller):
             return torch.randn(shape, generator=context.generator("start", unit.index))
         if self.start == "random_real":
             return normalize(data.read(random_indices(data, unit.classes, unit.slots, context)), info)
+        if self.start == "medium_real":
+            return normalize(data.read(medium_indices(data, unit.classes, unit.slots, context)), info)
         atoms = _kmeans_atoms(data, unit, context) if goal.atoms is None else goal.atoms
         chosen = [
             data.indices_of(label)[nearest_indices(class_features(data, label, context), near)[list(unit.slots)]]
@@ -202,7 +212,7 @@ class Recovery(Distiller):
     def _snapshot_iterations(self, info: DatasetInfo, ipc: int) -> list[int]:
         """Return the iterations after which a snapshot is kept: at most five, evenly spaced on a log scale."""
         set_bytes = info.classes * ipc * info.channels * info.resolution**2
-        count = min(5, SNAPSHOT_BYTES // set_bytes)
+        count = min(5, SNAPSHOT_BYTES // set_bytes) if self.iterations else 0
         return sorted({round(self.iterations ** (i / count)) for i in range(count)})
 
     def _result(

@@ -67,6 +67,9 @@ def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
 
 def held(view: View) -> int:
     """Return the bytes of the random numbers of a view."""
+    if view.cells is not None:
+        samples = sum(part.samples.nbytes for part in view.siamese.parts)
+        return view.indices.nbytes + view.cells.nbytes + samples + 1  # which of three groups
     if view.siamese is not None:
         return view.indices.nbytes + view.siamese.samples.nbytes + 1  # which of six groups
     mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
@@ -74,7 +77,7 @@ def held(view: View) -> int:
     return view.indices.nbytes + view.boxes.nbytes + view.flips.nbytes + mixed + swapped
 
 
-@pytest.mark.parametrize("mix", ["none", "cutmix", "swap_cutmix", "dsa"])
+@pytest.mark.parametrize("mix", ["none", "cutmix", "swap_cutmix", "dsa", "cells"])
 def test_the_state_of_augmentation_is_what_views_hold(mix):
     schedule = Schedule(epochs=9, batch_size=10, mix=mix)
     views = [view for epoch in range(3) for view in schedule.views(0, epoch, N)]

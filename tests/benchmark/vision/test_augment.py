@@ -1,5 +1,7 @@
 """Crops are torchvision's, mixes are exact, and views are a pure function of schedule, seed, epoch and size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -210,6 +212,36 @@ def test_dsa_takes_the_place_of_crops_flips_and_mixes():
         assert torch.equal(view.apply(images(5)), view.siamese.apply(images(5)))
         assert torch.equal(view.mix(torch.arange(5.0)), torch.arange(5.0)), "labels stay their own"
     assert groups == set(GROUPS) - {"flip"}
+
+
+def test_views_of_cells_show_a_quarter_three_times_in_four():
+    """A mosaic of four colours: a cell has one, and the whole has all; then come the augmentations of the student."""
+    quarters = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    mosaics = quarters.expand(2000, 3, 8, 8)
+    (view,) = Schedule(epochs=1, batch_size=2000, mix="cells").views(0, 0, 2000)
+    shown = replace(view, siamese=None).apply(mosaics)
+    for image in (shown[0], mosaics[0]):
+        assert image.shape == (3, 8, 8)
+    flat = shown.flatten(1)
+    single = (flat.amax(1) - flat.amin(1)) < 1e-5
+    assert 0.72 < single.float().mean() < 0.78
+    colours = torch.bincount(flat[single][:, 0].round().long(), minlength=5)[1:] / single.sum()
+    assert colours.tolist() == pytest.approx([0.25] * 4, abs=0.05)
+    torch.testing.assert_close(shown[~single], mosaics[~single], atol=1e-4, rtol=0)
+    assert torch.equal(view.apply(mosaics), view.siamese.apply(shown))
+    assert torch.equal(view.mix(torch.arange(2000.0)), torch.arange(2000.0)), "labels stay their own"
+
+
+def test_views_of_cells_are_those_of_their_seed_and_take_turns_in_one_group():
+    options = {"epochs": 40, "batch_size": 5, "mix": "cells"}
+    groups = []
+    for epoch in range(40):
+        (view,), (again,) = (Schedule(**options).views(0, epoch, 5) for _ in range(2))
+        assert torch.equal(view.apply(images(5)), again.apply(images(5)))
+        groups.append(tuple(part.group for part in view.siamese.parts))
+    assert set(groups) == {("flip", "color", moved, "cutout") for moved in ("crop", "scale", "rotate")}
+    (upright,) = Schedule(**options, flip=False).views(0, 0, 5)
+    assert [part.group for part in upright.siamese.parts] == [g for g in groups[0] if g != "flip"]
 
 
 def test_what_is_switched_off_does_not_happen():

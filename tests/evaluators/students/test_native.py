@@ -64,6 +64,11 @@ def test_a_step_falls_to_a_tenth_at_half_time():
     assert rates == [1.0] * 5 + [0.1] * 5
 
 
+def test_fifths_fall_after_two_thirds_and_five_sixths():
+    rates = [Native(schedule=ONE, decay="fifths").rate(step, 12) for step in range(12)]
+    assert rates == pytest.approx([1.0] * 8 + [0.2] * 2 + [0.04] * 2)
+
+
 def test_the_learned_rate_is_that_of_the_set(context):
     labels, rate = hard_labels(PLAIN, context), 0.03
     images = toy_set(metadata={"step_size": rate})
