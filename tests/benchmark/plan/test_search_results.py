@@ -17,7 +17,9 @@ RESULTS = sorted((CONFIGS / "searches" / "results").glob("*.json"))
 OPEN = {  # recipes of ours whose values no search has chosen yet
     ("gvbsm", "digits"),
     ("scdd", "digits"),
-    *((method, "imagenette64") for method in ("sre2l", "cda", "gvbsm", "scdd", "mmd", "wmdd")),
+    ("sre2l_pp", "digits"),  # takes the values that the search chose for sre2l, so that only the start differs
+    ("fadrm", "digits"),  # as sre2l_pp, so that only the mixing differs
+    *((method, "imagenette64") for method in ("sre2l", "cda", "gvbsm", "scdd", "mmd", "wmdd", "sre2l_pp", "fadrm")),
     *(("mmd", dataset) for dataset in ("cifar10", "imagenette", "tiny_imagenet", "imagenet1k")),
 }
 OURS = {
