@@ -1,7 +1,7 @@
 """Per-epoch soft labels of teachers in train mode: their batch norms use the statistics of the views that they label.
 
-A batch of views, after CutMix, is cut into groups, halves by default, and each group passes the teacher alone. The label
-of a view thus depends on the other views of its group. A teacher without batch norms gives the labels of `per_epoch`.
+A batch of views, after CutMix, is cut into groups, halves by default, and each group passes the teacher alone. So the
+label of a view depends on the other views of its group. A teacher without batch norms gives the labels of `per_epoch`.
 
 Papers: the labels of Cui et al., Dataset Distillation via Committee Voting, 2025, https://arxiv.org/abs/2501.07575
 (CV-DD, SRe2L++) and FADRM, NeurIPS 2025, https://arxiv.org/abs/2506.24125. Differences from their code: dropout is off
