@@ -106,7 +106,7 @@ def test_stages_have_equally_many_iterations(iterations, stages, begins):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """Return a list to which every step appends its rate, the size of the images, and the steps and betas of its Adam."""
+    """Return a list to which every step appends its rate, the size of the images, the steps and betas of its Adam."""
     taken, step = [], RecoveryState.step
 
     def watched(self, loss, rate, low, high):

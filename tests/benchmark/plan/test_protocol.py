@@ -29,7 +29,7 @@ def test_every_protocol_fits_its_datasets(name):
     for key in loaded.methods or ["random_real"]:
         method, _, dataset = key.partition("@")
         config = load_dataset(dataset or "digits")
-        own = loaded.for_method(MethodEntry(method=method), dataset)
+        own = loaded.for_method(MethodEntry(method=method, base=method.partition("+")[0]), dataset)
         assert own is not None
         regime, evaluator = own.components(config, full_data=False)
         assert regime.schedule == evaluator.schedule, "labels and student see the same views"

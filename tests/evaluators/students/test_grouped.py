@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from float64 import smooth
 from torch.nn import functional as F
 from toy_student import CUTMIX, INFO, N, context, furthest, network, toy_set
 
@@ -29,7 +30,7 @@ def train(context, tmp_path):
 
 def test_the_gradient_is_that_of_two_micro_batches(train, context):
     """``(KL(half 1) + KL(half 2)) / 2``, each the mean over its half at T = 20, in one step."""
-    evaluator, student = Grouped(schedule=ONCE), network(1, "batch").train()
+    evaluator, student = Grouped(schedule=ONCE), smooth(network(1, "batch")).train()
     other = copy.deepcopy(student).double()
     (batch,) = Stream(ONCE, train.labels.seed, N, from_pixels(train.images.images, INFO, context.device))
     loss = evaluator.loss(train, INFO.classes, context)
