@@ -15,9 +15,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation
 from benchmark.vision.models import features_and_logits
+from methods.parts.patches import mosaic
 from methods.parts.real import class_losses
 from methods.parts.units import whole_class_units
-from methods.rded import mosaic
 
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
-from torch import Tensor
 
 from benchmark.api import Context, Unit
-from methods.parts.objective import Goal, Penalty, Regulariser
-from methods.parts.recover import Recovery
+from benchmark.vision.moments import BatchNormInputs
+from methods.parts.objective import Goal, Regulariser
+from methods.parts.recover import Recovery, Start
 
 
 class DELT(Recovery):
@@ -42,7 +42,7 @@ class DELT(Recovery):
 
     iterations: int = Field(default=4000, ge=0)
     round_iterations: int = Field(default=500, ge=1)  # of a round; M = iterations / round_iterations, rounded up
-    start: Literal["noise", "random_real", "nearest_real", "medium_real"] = "medium_real"
+    start: Start = "medium_real"
     jitter: int = Field(default=0, ge=0)
     first_layer_weight: float = Field(default=10.0, ge=0)
 
@@ -65,12 +65,11 @@ class DELT(Recovery):
         number = self.joined(unit.ipc, iteration)
         return [c * len(unit.slots) + s for c in range(len(unit.classes)) for s in range(number)]
 
-    def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
+    def batch_norm_penalty(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser:
         """Return R of the images that take part."""
-        penalty = super().penalty(goal, unit, memory, context)
-        if isinstance(penalty, Regulariser):
-            by_class = self.regulariser == "pcbn"  # one row of weights per class, else one row for the unit
-            penalty.columns = lambda iteration: (
-                list(range(self.joined(unit.ipc, iteration))) if by_class else self.active(unit, iteration)
-            )
+        penalty = super().batch_norm_penalty(inputs, goal, unit, context)
+        by_class = self.regulariser == "pcbn"  # one row of weights per class, else one row for the unit
+        penalty.columns = lambda iteration: (
+            list(range(self.joined(unit.ipc, iteration))) if by_class else self.active(unit, iteration)
+        )
         return penalty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, SyntheticSet, TrainData, Unit
-from methods.parts.objective import Goal, Penalty, Regulariser
+from benchmark.vision.moments import BatchNormInputs
+from methods.parts.objective import Goal, Regulariser
+from methods.parts.recover import Start
 from methods.sre2l import SRe2L
 
 
@@ -38,7 +40,7 @@ class DWA(SRe2L):
         "NeurIPS 2024, https://arxiv.org/abs/2409.17612"
     )
 
-    start: Literal["noise", "random_real", "nearest_real", "medium_real"] = "random_real"
+    start: Start = "random_real"
     variance_weight: float = Field(default=11.0, ge=0)  # r
     ascent_steps: int = Field(default=12, ge=0)  # K; 0: the teacher as it is
     ascent_radius: float = Field(default=0.015, ge=0)  # rho, the length of all steps together
@@ -56,11 +58,10 @@ class DWA(SRe2L):
         )
         return super().distill(data, unit, dataclasses.replace(context, teachers=(perturbed,)))
 
-    def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
+    def batch_norm_penalty(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser:
         """Return R with the terms of the variances weighted."""
-        penalty = super().penalty(goal, unit, memory, context)
-        if isinstance(penalty, Regulariser):
-            penalty.variance_weight = self.variance_weight
+        penalty = super().batch_norm_penalty(inputs, goal, unit, context)
+        penalty.variance_weight = self.variance_weight
         return penalty
 
 

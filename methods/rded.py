@@ -7,14 +7,12 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TeacherSpec, TrainData, Unit
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import normalize, sample_boxes
-from benchmark.vision.training import predict
-from methods.parts.crops import crop_antialiased
+from benchmark.vision.augment import sample_boxes
 from methods.parts.jpeg import compressed
+from methods.parts.patches import mosaic, scored_crops
 
 
 class RDED(Distiller):
@@ -90,23 +88,6 @@ class RDED(Distiller):
         """Return the best crop of every image of a batch and its cross-entropy, as `_best_crops` does."""
         n, size = len(images), info.resolution // self.factor
         boxes = sample_boxes(n * self.crops, generator, scale=self.crop_scale, ratio=(1.0, 1.0))
-        crops = crop_antialiased(images.float().repeat_interleave(self.crops, 0) / 255, boxes, size)
-        logits = predict(context.teachers[0], pad(normalize(crops, info), info.resolution), context)
-        targets = torch.full((len(logits),), label, device=logits.device)
-        scores = F.cross_entropy(logits, targets, reduction="none").view(n, self.crops)
+        crops, scores = scored_crops(images, boxes, label, size, info, context)
         lowest, best = scores.min(1)
-        return crops.view(n, self.crops, *crops.shape[1:])[torch.arange(n, device=best.device), best], lowest
-
-
-def pad(images: Tensor, size: int) -> Tensor:
-    """Return images [n, C, s, s] padded with zeros on all sides to [n, C, size, size]."""
-    before = (size - images.shape[-1]) // 2
-    after = size - images.shape[-1] - before
-    return F.pad(images, (before, after, before, after))
-
-
-def mosaic(crops: Tensor, n: int, factor: int, size: int) -> Tensor:
-    """Return n mosaics [n, C, size, size] of crops [n F^2, C, s, s]: mosaic i holds crops i, i + n, ..., row by row."""
-    tiles = crops.view(factor, factor, n, *crops.shape[1:])  # [row, column, n, C, s, s]
-    whole = tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, crops.shape[1], factor * crops.shape[2], -1)
-    return F.interpolate(whole, size=(size, size), mode="nearest")
+        return crops[torch.arange(n, device=best.device), best], lowest

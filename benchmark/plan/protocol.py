@@ -29,11 +29,13 @@ class Deviation(Frozen):
     labels: dict[str, Any] = Field(default_factory=dict)
     evaluator: dict[str, Any] = Field(default_factory=dict)
     by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # values of the schedule at an IPC, over `schedule`
+    evaluator_by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # of the evaluator, over `evaluator`
 
     def at(self, ipc: int | None) -> Deviation:
-        """Return the deviation at an IPC, with its own values in `schedule`."""
-        own = self.by_ipc.get(ipc, {}) if ipc is not None else {}
-        return self.model_copy(update={"schedule": {**self.schedule, **own}, "by_ipc": {}})
+        """Return the deviation at an IPC, with its own values in `schedule` and `evaluator`."""
+        schedule, evaluator = (values.get(ipc or 0, {}) for values in (self.by_ipc, self.evaluator_by_ipc))
+        own = {"schedule": {**self.schedule, **schedule}, "evaluator": {**self.evaluator, **evaluator}}
+        return self.model_copy(update={**own, "by_ipc": {}, "evaluator_by_ipc": {}})
 
 
 class Protocol(Frozen):

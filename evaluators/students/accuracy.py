@@ -74,7 +74,7 @@ class Accuracy(Evaluator):
             momentum=self.momentum,
         )
         loss = self.loss(train, test.info.classes, context)
-        losses = fit(student, stream, loss, optimizer, context, rate=self.rate)
+        losses = fit(self.trained(student), stream, loss, optimizer, context, rate=self.rate)
         curve = np.linspace(0, len(losses) - 1, min(len(losses), CURVE_POINTS)).round().astype(int)
         return {
             **accuracy(student, test, context),
@@ -92,6 +92,10 @@ class Accuracy(Evaluator):
             )
         if self.schedule.epochs < 1:
             raise BenchmarkError(f"evaluator {self.name()}: schedule.epochs must be 1 or more")
+
+    def trained(self, student: nn.Module) -> nn.Module:
+        """Return the student as training calls it."""
+        return student
 
     def peak_rate(self, train: LabeledSet) -> float:
         """Return the peak learning rate."""

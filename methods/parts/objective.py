@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
@@ -115,3 +116,31 @@ class Regulariser:
         if self.squared:
             return ((squares * kinds.unsqueeze(1)).sum((0, 1)) * self.layer_weights).sum()
         return ((squares.clamp_min(1e-12).sqrt().mean(1) * kinds).sum(0) * self.layer_weights).sum()
+
+
+class InTurn:
+    """The regulariser of the teacher whose turn it is: iteration i has number i mod K; None: R = 0."""
+
+    def __init__(self, penalties: Sequence[Penalty | None], device: torch.device) -> None:
+        """Take the regularisers of the K teachers, in the order of the teachers."""
+        self.penalties, self.none, self.stack = penalties, torch.zeros((), device=device), ExitStack()
+
+    def __enter__(self) -> InTurn:
+        for penalty in filter(None, self.penalties):
+            self.stack.enter_context(penalty)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.close()
+
+    def begin(self, iteration: int) -> None:
+        """Choose the regulariser of an iteration."""
+        self.current = self.penalties[iteration % len(self.penalties)]
+        if self.current:
+            self.current.begin(iteration)
+
+    def __call__(self) -> Tensor:
+        """Return R for the last forward pass."""
+        return self.current() if self.current else self.none

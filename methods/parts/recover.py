@@ -33,16 +33,20 @@ from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.jpeg import compressed
-from methods.parts.objective import Goal, Penalty, Regulariser
+from methods.parts.objective import Goal, InTurn, Penalty, Regulariser
+from methods.parts.patches import Patches, patch_factor, patch_images
 from methods.parts.real import medium_indices, nearest_indices, random_indices, too_few
 from methods.parts.recover_state import RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import barycenter, start_positions
 from methods.parts.units import whole_class_units
 
+Start = Literal["noise", "random_real", "nearest_real", "medium_real", "patches"]  # patches: mosaics of crops
+
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
 SNAPSHOT_BYTES = 2**28  # of all snapshots of a set, at most
+NO_PATCHES = "start patches cannot be combined with per-class statistics, or with another preparation of the method"
 
 
 class Recovery(Distiller):
@@ -51,21 +55,19 @@ class Recovery(Distiller):
     Adam changes normalised pixels; the learning rate falls to 0 along a cosine, without warm-up. Every iteration has
     ONE random view T for all images of a unit: a crop resized to the full size, a flip, a circular shift. Pixels are
     clamped to the valid range after each step. The set holds the last iterate, rounded to 8 bits and, where `jpeg` is
-    not 0, compressed. Several teachers take
-    turns, one per iteration. The extras of the set hold ``snapshots`` [N, T, C, S, S] of the images, whose T iterations
-    stand in the metadata, and ``atoms`` [N, D] where images are tied to atoms.
+    not 0, compressed. Several teachers take turns, one per iteration; R is that of the teacher whose turn it is. With 0
+    iterations the set is the start. The extras of the set hold ``snapshots`` [N, T, C, S, S] of the images, whose T
+    iterations stand in the metadata, and ``atoms`` [N, D] where images are tied to atoms.
     """
 
     version: ClassVar[int] = 2
 
     teacher: str | None = None  # architecture of the network f; None: the dataset's teacher
-    iterations: int = Field(
-        default=2000, ge=0
-    )  # 0: the start as it is, a control of methods that start from real images
+    iterations: int = Field(default=2000, ge=0)
     learning_rate: float = Field(default=0.25, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
     batch_images: int = Field(default=100, ge=1)  # images of a unit, which are optimised together
-    start: Literal["noise", "random_real", "nearest_real", "medium_real"] = "noise"
+    start: Start = "noise"
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
     jitter: int = Field(default=32, ge=0)  # largest circular shift, in pixels
     ce_weight: float = Field(default=1.0, ge=0)
@@ -81,13 +83,19 @@ class Recovery(Distiller):
         return (TeacherSpec(arch=self.teacher),)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where the images start from real ones and a class has fewer than IPC."""
+        """Return a reason where the images start from real ones and a class has too few."""
+        if self.start == "patches":
+            patches = self.preparation(info)
+            return patches.too_few(info, ipc) if isinstance(patches, Patches) else NO_PATCHES
         return None if self.start == "noise" else too_few(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
-        """Return the class statistics where the regulariser or the start needs them."""
-        needed = self.regulariser == "pcbn" or self.start == "nearest_real"
-        return ClassStatistics(teacher=self.teacher) if needed else None
+        """Return the class statistics or the patches where the regulariser or the start needs them."""
+        if self.regulariser == "pcbn" or self.start == "nearest_real":
+            return ClassStatistics(teacher=self.teacher)
+        if self.start == "patches":
+            return Patches(teacher=self.teacher, factor=patch_factor(info), crop_scale=self.crop_scale)
+        return None
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of as many whole classes as fit into `batch_images`, one at least."""
@@ -105,6 +113,16 @@ class Recovery(Distiller):
         """Return which images of the unit take part in an iteration; None: all. The others do not change."""
         return None
 
+    def begin_stage(self, images: Tensor, start: Tensor, iteration: int) -> Tensor | None:
+        """Return the images of a stage that begins at an iteration, with a new optimiser; None where none begins.
+
+        Args:
+            images: [N, C, s, s], those that the iteration would have.
+            start: [N, C, S, S], those before the first iteration, at the resolution of the dataset.
+            iteration: from 0.
+        """
+        return None
+
     def squared(self) -> bool:
         """Return whether the regulariser sums squared norms; otherwise it averages norms."""
         return False
@@ -113,15 +131,16 @@ class Recovery(Distiller):
         """Return the recovered images of the unit; an interrupted run resumes from its last save."""
         goal = self.goal(data, unit, context)
         low, high = pixel_bounds(data.info, context.device)
-        state = RecoveryState.open(
-            context, unit, self._start(data, goal, unit, context), self.learning_rate, self.betas
-        )
+        start = self._start(data, goal, unit, context).to(context.device)
+        state = RecoveryState.open(context, unit, start, self.learning_rate, self.betas)
         penalty = self.penalty(goal, unit, state.memory, context)
         snapshot_iterations = self._snapshot_iterations(data.info, unit.ipc)
         labels = unit.labels.to(context.device)
         terms: dict[str, Tensor] = {}
         with penalty or contextlib.nullcontext():
             for iteration in range(state.iteration, self.iterations):
+                if (started := self.begin_stage(state.images.detach(), start, iteration)) is not None:
+                    state.restart(started)
                 chosen = self.active(unit, iteration)
                 images, targets = (state.images, labels) if chosen is None else (state.images[chosen], labels[chosen])
                 view = self._view(images, iteration, unit, data.info, context)
@@ -164,7 +183,7 @@ class Recovery(Distiller):
         box = sample_boxes(1, generator, scale=self.crop_range(iteration))
         flip = torch.rand(1, generator=generator) < (0.5 if info.flip else 0.0)
         down, right = torch.randint(self.jitter + 1, (2,), generator=generator).tolist()
-        return crop_resize(images, box, flip, info.resolution).roll((down, right), (2, 3))
+        return crop_resize(images, box, flip, images.shape[-1]).roll((down, right), (2, 3))
 
     def _start(self, data: TrainData, goal: Goal, unit: Unit, context: Context) -> Tensor:
         """Return the images before the first iteration, normalised, [N, C, S, S]."""
@@ -176,6 +195,8 @@ class Recovery(Distiller):
             return normalize(data.read(random_indices(data, unit.classes, unit.slots, context)), info)
         if self.start == "medium_real":
             return normalize(data.read(medium_indices(data, unit.classes, unit.slots, context)), info)
+        if self.start == "patches":
+            return normalize(patch_images(data, unit, context), info)
         atoms = _kmeans_atoms(data, unit, context) if goal.atoms is None else goal.atoms
         chosen = [
             data.indices_of(label)[nearest_indices(class_features(data, label, context), near)[list(unit.slots)]]
@@ -187,12 +208,19 @@ class Recovery(Distiller):
         """Return R, by default of the teacher's batch norms; `memory` is saved and restored with the images."""
         if self.regulariser == "none":
             return None
-        inputs = BatchNormInputs(context.teachers[0])
-        if not inputs.layers:
+        recorders = [BatchNormInputs(teacher) for teacher in context.teachers]
+        if not any(recorder.layers for recorder in recorders):
             raise BenchmarkError(
                 f"{self.name()}: the teacher has no BatchNorm layer whose statistics could be matched: "
                 "choose another teacher, or regulariser: none"
             )
+        turns = [
+            self.batch_norm_penalty(inputs, goal, unit, context) if inputs.layers else None for inputs in recorders
+        ]
+        return InTurn(turns, context.device)
+
+    def batch_norm_penalty(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser:
+        """Return R of the batch norms of one teacher."""
         classes, slots = len(unit.classes), len(unit.slots)
         weights = torch.full((classes, slots), 1 / slots) if goal.weights is None else goal.weights
         if self.regulariser == "bn":
@@ -228,6 +256,11 @@ class Recovery(Distiller):
         return SyntheticSet(pixels, unit.labels, weights, extras, metadata)
 
 
+def resized(images: Tensor, size: int) -> Tensor:
+    """Return images [N, C, S, S] resized to ``size`` x ``size``: bilinearly, without antialiasing."""
+    return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bilinear")
+
+
 def class_features(data: TrainData, label: int, context: Context) -> Tensor:
     """Return the real features of a class, float32 [n, D], from `ClassStatistics`, in the order of its images."""
     return context.prepared["features"][data.indices_of(label)].float()
@@ -244,7 +277,8 @@ def _kmeans_atoms(data: TrainData, unit: Unit, context: Context) -> list[Tensor]
 
 
 def _pixels(images: Tensor, info: DatasetInfo) -> Tensor:
-    """Return normalised images as uint8 on the CPU."""
+    """Return normalised images as uint8 on the CPU, at the resolution of the dataset."""
+    images = resized(images, info.resolution)
     return to_uint8(denormalize(images.detach(), info)).cpu().contiguous()
 
 

@@ -49,6 +49,12 @@ class RecoveryState:
             state.memory = saved["memory"]
         return state
 
+    def restart(self, images: Tensor) -> None:
+        """Go on with other images [N, C, s, s], of any size s, and with a new optimiser."""
+        options = {name: self.optimizer.param_groups[0][name] for name in ("lr", "betas")}
+        self.images = images.contiguous(memory_format=torch.channels_last).detach().clone().requires_grad_()
+        self.optimizer = torch.optim.Adam([self.images], **options)
+
     def step(self, loss: Tensor, learning_rate: float, low: Tensor, high: Tensor) -> None:
         """Take one step of the optimiser and clamp the images to [low, high], [C, 1, 1] each."""
         (self.images.grad,) = torch.autograd.grad(loss, [self.images])

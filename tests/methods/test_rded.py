@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
 from methods.parts.jpeg import compressed
-from methods.rded import RDED, mosaic, pad
+from methods.parts.patches import mosaic, pad
+from methods.rded import RDED
 
 
 def distill(method, data, context, ipc):

@@ -20,6 +20,7 @@ from evaluators.labels.hard import Hard
 from evaluators.labels.per_epoch import PerEpoch
 from evaluators.labels.pruned import Pruned
 from evaluators.labels.soft import Soft
+from evaluators.labels.train_mode import TrainMode
 
 __all__ = ["context"]
 REGIMES: dict[str, tuple[LabelRegime, int]] = {  # and the bytes of one image's labels, counted by hand
@@ -28,6 +29,7 @@ REGIMES: dict[str, tuple[LabelRegime, int]] = {  # and the bytes of one image's 
     "per epoch": (PerEpoch(schedule=CUTMIX), 4 * 2 * 4),
     "online": (PerEpoch(schedule=CUTMIX, storage="online"), 0),
     "ensemble": (Ensemble(schedule=CUTMIX), 4 * 2 * 4),
+    "train mode": (TrainMode(schedule=CUTMIX), 4 * 2 * 4),
     "pruned": (Pruned(schedule=CUTMIX, epochs=3), 3 * 2 * 4),
     "quantised": (Pruned(schedule=CUTMIX, top=3), 4 * (3 * 2 + 2 + 3 * 2)),
     "pruned and quantised": (Pruned(schedule=CUTMIX, epochs=1, top=1), 1 * (2 + 2 + 2)),

@@ -29,7 +29,7 @@ def test_every_protocol_fits_its_datasets(name):
     for key in loaded.methods or ["random_real"]:
         method, _, dataset = key.partition("@")
         config = load_dataset(dataset or "digits")
-        own = loaded.for_method(MethodEntry(method=method), dataset)
+        own = loaded.for_method(MethodEntry(method=method, base=method.partition("+")[0]), dataset)
         assert own is not None
         regime, evaluator = own.components(config, full_data=False)
         assert regime.schedule == evaluator.schedule, "labels and student see the same views"
@@ -69,6 +69,28 @@ class TestDeviations:
         assert base.for_method(entry, "digits", 1).schedule == {**STANDARD["schedule"], "batch_size": 2}
         assert base.for_method(entry, "digits", 10).schedule == {**STANDARD["schedule"], "batch_size": 7, "epochs": 3}
         assert base.for_method(entry, "digits", 50).schedule == {**STANDARD["schedule"], "batch_size": 7}
+
+    def test_an_ipc_may_have_its_own_evaluator(self):
+        own = {**OWN, "evaluator": {"zeta": 2.0}, "evaluator_by_ipc": {50: {"zeta": 1.0}}}
+        base, entry = protocol(methods={"wmdd": own}), MethodEntry(method="wmdd")
+        shares = [base.for_method(entry, "digits", ipc).evaluator["zeta"] for ipc in (None, 1, 50)]
+        assert shares == [2.0, 2.0, 1.0]
+        assert base.for_method(entry, "digits", 50).schedule["batch_size"] == 7
+
+    def test_sre2l_pp_and_fadrm_have_the_students_of_their_codes(self):
+        native = load_protocol("native")
+        shares = {
+            (method, dataset): [
+                native.for_method(MethodEntry(method=method, base=method.rstrip("+")), dataset, ipc).evaluator.get(
+                    "zeta", 1
+                )
+                for ipc in (1, 10, 50)
+            ]
+            for method in ("sre2l_pp", "fadrm", "fadrm+")
+            for dataset in ("cifar10", "imagenette", "tiny_imagenet", "imagenet1k")
+        }
+        late, middle = [2, 2, 1], [2, 1, 2]
+        assert list(shares.values()) == [[1, 1, 1], middle, middle, late, *[late, middle, late, late] * 2]
 
     def test_rded_has_the_batches_of_its_code(self):
         native, entry = load_protocol("native"), MethodEntry(method="rded")

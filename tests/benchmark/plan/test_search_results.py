@@ -19,7 +19,10 @@ OPEN = {  # recipes of ours whose values no search has chosen yet
     ("scdd", "digits"),
     ("delt", "digits"),  # the search predates delt and dwa: they take what it chose for sre2l, whose loss they have
     ("dwa", "digits"),
+    ("sre2l_pp", "digits"),  # takes the values that the search chose for sre2l, so that only the start differs
+    ("fadrm", "digits"),  # as sre2l_pp, so that only the mixing differs
     *((method, "imagenette64") for method in ("sre2l", "cda", "gvbsm", "scdd", "mmd", "wmdd", "delt", "dwa")),
+    *((method, "imagenette64") for method in ("sre2l_pp", "fadrm")),
     *(("mmd", dataset) for dataset in ("cifar10", "imagenette", "tiny_imagenet", "imagenet1k")),
 }
 OURS = {

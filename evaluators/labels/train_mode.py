@@ -1,0 +1,66 @@
+"""Per-epoch soft labels of teachers in train mode: their batch norms use the statistics of the views that they label.
+
+A batch of views, after CutMix, is cut into groups, halves by default, and each group passes the teacher alone. So the
+label of a view depends on the other views of its group. A teacher without batch norms gives the labels of `per_epoch`.
+
+Papers: the labels of Cui et al., Dataset Distillation via Committee Voting, 2025, https://arxiv.org/abs/2501.07575
+(CV-DD, SRe2L++) and FADRM, NeurIPS 2025, https://arxiv.org/abs/2506.24125. Differences from their code: dropout is off
+(in the code the whole teacher is in train mode); the running statistics of the teacher, which no label reads, are not
+changed; batches have equal sizes and no group has a single image, where the code cuts a small last batch anyhow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.errors import BenchmarkError
+from benchmark.vision.augment import Schedule
+from benchmark.vision.training import Stream, from_pixels
+from evaluators.parts.groups import split, with_batch_statistics
+from evaluators.parts.stored import half, mean_logits, write
+
+
+class TrainMode(LabelRegime):
+    """``z = (1 / K) sum_k f_k(group)``: the mean logits of K teachers whose batch norms see one group of a batch."""
+
+    schedule: Schedule
+    precision: Precision = "float32"  # of the teachers
+    archs: tuple[str, ...] = ()  # of the teachers; (): the dataset's teacher
+    groups: int = Field(default=2, ge=1)  # of a batch; 1: whole batches
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the K networks."""
+        return tuple(TeacherSpec(arch=arch) for arch in self.archs) or (TeacherSpec(),)
+
+    def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
+        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory.
+
+        Raises:
+            BenchmarkError: a batch has a single image.
+        """
+        if len(images) // self.schedule.batches(len(images)) < 2:
+            raise BenchmarkError(
+                f"label regime {self.name()}: a batch of one image has no batch statistics: "
+                f"{len(images)} images need batches of more than {self.schedule.batch_size}"
+            )
+        chunks = map(half, self._logits(images, info, context))
+        logits = write(folder / "logits.npy", chunks, self.schedule.epochs, len(images))
+        return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)
+
+    def _logits(self, images: SyntheticSet, info: DatasetInfo, context: Context) -> Iterator[Tensor]:
+        """Yield the labels of each batch of views of each epoch, [b, classes]."""
+        teachers = [with_batch_statistics(teacher) for teacher in context.teachers]
+        stream = Stream(self.schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
+        for step, batch in enumerate(stream, start=1):
+            yield torch.cat([mean_logits(teachers, group, context) for group in split(batch.images, self.groups)])
+            context.progress(step, len(stream))
+
+    def bytes_per_image(self, classes: int) -> int:
+        """Return the bytes of the labels of one image: two per class and epoch."""
+        return self.schedule.epochs * classes * 2

@@ -1,0 +1,135 @@
+"""Patches: crops of real images that a teacher has scored, joined to mosaics, as RDED makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData, Unit
+from benchmark.synthetic import to_uint8
+from benchmark.vision.augment import normalize, sample_boxes
+from benchmark.vision.training import predict
+from methods.parts.crops import crop_antialiased
+from methods.parts.real import middle_out
+
+
+def scored_crops(
+    images: Tensor, boxes: Tensor, label: int, size: int, info: DatasetInfo, context: Context
+) -> tuple[Tensor, Tensor]:
+    """Return crops of images, and the cross-entropy of each in the first teacher.
+
+    A crop is scored amid zeros (grey, since pixels are normalised) at the resolution that the teacher expects.
+
+    Args:
+        images: [n, C, S, S] uint8, on the device, all of one class.
+        boxes: [n * k, 4], k for each image, as fractions of the image.
+        label: the class.
+        size: height and width of the crops, s.
+        info: the dataset.
+        context: its first teacher scores.
+
+    Returns:
+        Crops [n, k, C, s, s] in [0, 1] and losses [n, k].
+    """
+    n, k = len(images), len(boxes) // len(images)
+    crops = crop_antialiased(images.float().repeat_interleave(k, 0) / 255, boxes, size)
+    logits = predict(context.teachers[0], pad(normalize(crops, info), info.resolution), context)
+    targets = torch.full((len(logits),), label, device=logits.device)
+    losses = F.cross_entropy(logits, targets, reduction="none").view(n, k)
+    return crops.view(n, k, *crops.shape[1:]), losses
+
+
+def pad(images: Tensor, size: int) -> Tensor:
+    """Return images [n, C, s, s] padded with zeros on all sides to [n, C, size, size]."""
+    before = (size - images.shape[-1]) // 2
+    after = size - images.shape[-1] - before
+    return F.pad(images, (before, after, before, after))
+
+
+def mosaic(crops: Tensor, n: int, factor: int, size: int) -> Tensor:
+    """Return n mosaics [n, C, size, size] of crops [n F^2, C, s, s]: mosaic i holds crops i, i + n, ..., row by row."""
+    tiles = crops.view(factor, factor, n, *crops.shape[1:])  # [row, column, n, C, s, s]
+    whole = tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, crops.shape[1], factor * crops.shape[2], -1)
+    return F.interpolate(whole, size=(size, size), mode="nearest")
+
+
+class Patches(Preparation):
+    """For each class, one crop of each of `pool` images, from those of medium difficulty outwards.
+
+    The crop of an image is the one with the least ``CE(f(pad(r)), y)`` of `crops` random square crops r, f the teacher.
+    The crops of a class are sorted from the hardest to the easiest. With n crops and ``m = ceil(n / 2)`` the order is
+    m, m + 1, m - 1, m + 2, ..., ranks from 0.
+    """
+
+    teacher: str | None = None  # architecture of the network f; None: the dataset's teacher
+    factor: int  # F: a mosaic has F x F crops
+    pool: int = 400  # images per class, at most
+    crops: int = 5  # per image
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
+    batch_size: int = 500  # crops that are scored together
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the network that scores."""
+        return (TeacherSpec(arch=self.teacher),)
+
+    def too_few(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return None where there are crops for IPC mosaics per class, else how many there are."""
+        offered, needed = min(self.pool, *info.train_counts), ipc * self.factor**2
+        if needed <= offered:
+            return None
+        return f"IPC {ipc} needs {needed} patches of each class, one per image; there are {offered}"
+
+    def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
+        """Return ``patch_image`` [M] (indices), ``patch_label`` [M] and ``patch_box`` [M, 4], class by class."""
+        found: dict[str, list[Tensor]] = {"patch_image": [], "patch_label": [], "patch_box": []}
+        for label in range(data.info.classes):
+            members = data.indices_of(label)
+            generator = context.generator("patches", label)
+            chosen = members[torch.randperm(len(members), generator=generator)[: self.pool]]
+            boxes, losses = self._best(data, chosen, label, generator, context)
+            order = losses.argsort(descending=True, stable=True)[middle_out(len(chosen))]
+            found["patch_image"].append(chosen[order])
+            found["patch_label"].append(torch.full((len(order),), label))
+            found["patch_box"].append(boxes[order])
+            context.progress(label + 1, data.info.classes)
+        return {name: torch.cat(parts) for name, parts in found.items()}
+
+    def _best(
+        self, data: TrainData, chosen: Tensor, label: int, generator: torch.Generator, context: Context
+    ) -> tuple[Tensor, Tensor]:
+        """Return the box [n, 4] of the best crop of each chosen image, and its loss [n], on the CPU."""
+        best: list[Tensor] = []
+        lowest: list[Tensor] = []
+        for indices in chosen.split(max(1, self.batch_size // self.crops)):
+            boxes = sample_boxes(len(indices) * self.crops, generator, scale=self.crop_scale, ratio=(1.0, 1.0))
+            images, size = data.read(indices).to(context.device), data.info.resolution // self.factor
+            _, losses = scored_crops(images, boxes, label, size, data.info, context)
+            least = losses.cpu().min(1)
+            best.append(boxes.unflatten(0, losses.shape)[torch.arange(len(indices)), least.indices])
+            lowest.append(least.values)
+        return torch.cat(best), torch.cat(lowest)
+
+
+def patch_images(data: TrainData, unit: Unit, context: Context) -> Tensor:
+    """Return the mosaics of a unit, uint8 [N, C, S, S]; `context.prepared` comes from `Patches`.
+
+    The image of slot j has the patches ``j F^2 .. (j + 1) F^2 - 1`` of its class, row by row, whatever IPC is.
+    """
+    factor = patch_factor(data.info)
+    tiles, size = factor**2, data.info.resolution
+    rows = torch.tensor(unit.slots).unsqueeze(0) * tiles + torch.arange(tiles).unsqueeze(1)  # [F^2, slots]
+    images = []
+    for label in unit.classes:
+        own = (context.prepared["patch_label"] == label).nonzero().squeeze(1)[rows.flatten()]
+        pixels = data.read(context.prepared["patch_image"][own]).float() / 255
+        crops = crop_antialiased(pixels, context.prepared["patch_box"][own], size // factor)
+        images.append(to_uint8(mosaic(crops, len(unit.slots), factor, size)))
+    return torch.cat(images)
+
+
+def patch_factor(info: DatasetInfo) -> int:
+    """Return F for a dataset as RDED has it: 2 from 128 px on, 1 below."""
+    return 2 if info.resolution >= 128 else 1
