@@ -27,7 +27,7 @@ def batch(toy_data):
 def moved(before, after):
     """Return the length of the way between two networks, over all weights."""
     pairs = zip(before.parameters(), after.parameters(), strict=True)
-    return float(length(torch.cat([(b.double() - a.double()).flatten() for a, b in pairs])))
+    return float(length(torch.cat([(b.double() - a.double()).detach().flatten() for a, b in pairs])))
 
 
 def test_one_step_has_the_radius_and_more_steps_no_more(batch, toy_teacher):
