@@ -56,8 +56,8 @@ def build(root: str, suite: str) -> Report:
     ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured;
     ``evaluations.csv`` where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX;
     ``plots/`` as PNG and SVG, which are drawn again only where ``plots.json`` says that they are of other records;
-    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of
-    an earlier report in these three folders are removed.
+    ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
+    three folders are removed.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -68,7 +68,7 @@ def build(root: str, suite: str) -> Report:
     """
     stored = records.read(root, suite).with_cut_named()
     results, folder = results_of(stored), f"leaderboards/{suite}"
-    made_from = kept.source(stored)
+    made_from = kept.source(stored, results.files)
     plots, notes = kept.read(stored.folder, folder, made_from) or _plots(stored, results)
     pictures = _pictures(stored, folder)
     files = {**results.files, **plots, **{f"pictures/{picture.name}": png for picture, png in pictures}}

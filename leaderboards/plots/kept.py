@@ -20,10 +20,15 @@ CODE = Path(__file__).parents[1]
 Plots = tuple[dict[str, bytes], tuple[str, ...]]  # files by name, and the reasons why some plots are missing
 
 
-def source(stored: Stored) -> str:
-    """Return the checksum of all that plots are made from: the suite, its records, our code and the libraries."""
-    suite = [stored.suite, stored.version, stored.title, stored.pairs, repr(stored.columns), stored.cells]
-    digest = hashlib.sha256(json.dumps([suite, stored.nodes.records], sort_keys=True, default=str).encode())
+def source(stored: Stored, tables: Mapping[str, bytes]) -> str:
+    """Return the checksum of all that plots are made from.
+
+    These are the records with their training curves, the tables in the order of the suite, what the suite declares,
+    our code, and the libraries.
+    """
+    declared = [stored.suite, stored.title, stored.pairs, repr(stored.columns)]
+    parts = [declared, stored.nodes.records, _sums(tables)]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for name in LIBRARIES:
         digest.update(f"{name} {version(name)}".encode())
     for path in _code():
