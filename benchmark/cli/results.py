@@ -91,7 +91,7 @@ def publish(
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from leaderboards.publish import publication, readme
 
-    if not readme.PATH.is_file():
+    if not all(path.is_file() for path in readme.PATHS):
         raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
@@ -103,8 +103,8 @@ def publish(
         if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
             line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
-    text = readme.PATH.read_text(encoding="utf-8")
-    readme.PATH.write_text(readme.filled(text, publication.read_all()), encoding="utf-8")
+    for path in readme.PATHS:
+        path.write_text(readme.filled(path.read_text(encoding="utf-8"), publication.read_all()), encoding="utf-8")
 
 
 @results_app.command()
@@ -165,9 +165,10 @@ def _check() -> None:
     for suite, published in all_published.items():
         differing = publication.differing(suite, publication.files(published))
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
-    text = readme.PATH.read_text(encoding="utf-8")
-    if readme.filled(text, all_published) != text:
-        faults.append("README.md: its results differ from the published ones")
+    for path in readme.PATHS:
+        text = path.read_text(encoding="utf-8")
+        if readme.filled(text, all_published) != text:
+            faults.append(f"{path.name}: its results differ from the published ones")
     for fault in faults:
         out.print(fault, markup=False, highlight=False, soft_wrap=True)
     if faults:

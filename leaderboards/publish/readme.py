@@ -1,13 +1,15 @@
-"""The results in README.md, between markers of a suite.
+"""The results in README.md and RESULTS.md, between markers of a suite.
 
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
 student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
-images, from protocols that differ in nothing else. All other results stand in the folder of the publication.
+images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs. All
+other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +22,12 @@ from leaderboards.results import scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import CONTROL
-from leaderboards.results.text import accuracy_text, ipc_text, marks
+from leaderboards.results.text import accuracy_text, difference_text, ipc_text, marks
 from leaderboards.tables import layout, paper, typeset
 
-PATH = Path(__file__).resolve().parents[2] / "README.md"
-MARKERS = re.compile(r"(<!-- (results|labels): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+ROOT = Path(__file__).resolve().parents[2]
+PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
+MARKERS = re.compile(r"(<!-- (results|labels|pairs): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
@@ -43,13 +46,17 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
     Raises:
         BenchmarkError: there are markers of a suite without a publication.
     """
-    texts: dict[str, Callable[[Publication], str]] = {"results": results_text, "labels": labels_text}
+    texts: dict[str, Callable[[Publication], str]] = {
+        "results": results_text,
+        "labels": labels_text,
+        "pairs": pairs_text,
+    }
 
     def fill(markers: re.Match[str]) -> str:
         start, kind, suite, end = markers.groups()
         if suite not in published:
             remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
-            raise BenchmarkError(f"README.md has markers for {kind} of '{suite}', which has none published; {remedy}")
+            raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
         return f"{start}{texts[kind](published[suite])}{end}"
 
     return MARKERS.sub(fill, text)
@@ -87,6 +94,23 @@ def labels_text(publication: Publication) -> str:
             first = rows_of(chosen)[0]
             lines.append(f"{dataset}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
     return "".join(lines) or "Nothing is measured yet.\n"
+
+
+def pairs_text(publication: Publication) -> str:
+    """Return the differences of the pairs of a suite, with their corrected intervals and verdicts, as Markdown."""
+    lines = ["| method | against | cell | difference | interval | verdict |", "| :-- | :-- | :-- | --: | --: | :-- |"]
+    for pair, (axes, block) in itertools.product(publication.pairs, publication.results.report.blocks.items()):
+        if not set(pair) <= block.rows.keys():
+            continue
+        compared = block.compare(*pair, plan=False)
+        if compared.interval is None:
+            continue
+        dataset, ipc, protocol, student = axes
+        low, high = map(difference_text, compared.interval)
+        cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
+        entries = [*pair, cell, difference_text(compared.gap.value), f"{low} to {high}", compared.verdict]
+        lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _rows(board: pd.DataFrame) -> pd.DataFrame:
