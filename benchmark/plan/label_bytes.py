@@ -91,8 +91,10 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
         shared = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.base)
         if shared not in bytes_per_image:
             protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            parts = protocol and protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
-            bytes_per_image[shared] = parts and parts[0].bytes_per_image(config.classes)
+            bytes_per_image[shared] = None
+            if protocol is not None:
+                regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
+                bytes_per_image[shared] = regime.bytes_per_image(config.classes)
         each = bytes_per_image[shared]
         if each is None or not (method.uses_ipc or planned.nodes):
             continue
