@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 MANY = 1000  # classes
 # The bytes of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the
 # swaps of halves (2), or the random numbers of DSA (12). For each batch: the rectangle and share of CutMix (40), or the
-# name of the group of DSA (1). With cells: the index, the box of the cell (16), and the numbers of four groups (48).
-PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20, "cells": 72}
-PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1, "cells": 1}
+# name of the group of DSA (1).
+PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20}
+PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1}
 
 
 def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:
@@ -91,8 +91,10 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
         shared = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.base)
         if shared not in bytes_per_image:
             protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            labels = protocol and protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)[0]
-            bytes_per_image[shared] = labels.bytes_per_image(config.classes) if labels else None
+            bytes_per_image[shared] = None
+            if protocol is not None:
+                regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
+                bytes_per_image[shared] = regime.bytes_per_image(config.classes)
         each = bytes_per_image[shared]
         if each is None or not (method.uses_ipc or planned.nodes):
             continue
