@@ -1,7 +1,4 @@
-"""Draw the figures of RESULTS.md from the published records.
-
-    python docs/generate/figures.py    draw them into docs/figures
-"""
+"""Draw the figures of RESULTS.md from the published records into ``docs/figures``."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -376,6 +377,19 @@ class TestReadme:
             "digits, `random_real` at IPC 10: "
             "40.0 % with one soft label per image, 59.0 % with a soft label per view.\n"
         )
+
+    def test_pairs_have_their_differences_with_intervals_and_verdicts(self, run, place):
+        for seed, (best, other) in enumerate([(90.0, 50.0), (91.0, 51.5), (92.0, 51.0)]):
+            run.done(run.cell(method="wmdd", seed=seed, draw=seed), best)
+            run.done(run.cell(method="mmd", seed=seed, draw=seed), other)
+        found = replace(merged(None, run.publication()), pairs=(("mmd", "wmdd"), ("mmd", "absent")))
+        *_, line = readme.pairs_text(found).splitlines()
+        method, other, cell, difference, interval, verdict = [part.strip() for part in line.strip("|").split("|")]
+        assert (method, other, verdict) == ("mmd", "wmdd", "behind")
+        assert cell == "digits, IPC 10, standard, test\\_resnet"
+        assert difference == "\N{MINUS SIGN}40.2"
+        low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
+        assert low < -40.2 < high < 0
 
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"
