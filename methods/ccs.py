@@ -35,7 +35,7 @@ class CCS(Coreset):
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:
         """Return the indices [IPC] of the chosen images, stratum by stratum."""
         areas = records["margins"].double().sum(0)
-        kept = ranked(areas, generator, hardest=True)[: max(ipc, len(areas) - int(self.beta * len(areas)))]
+        kept = ranked(areas, generator, largest=True)[: max(ipc, len(areas) - int(self.beta * len(areas)))]
         stratum = strata_of(areas[kept], min(self.strata, ipc))
         sizes = torch.bincount(stratum, minlength=min(self.strata, ipc))
         chosen = []

@@ -69,10 +69,10 @@ class Ranked(Coreset):
 
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:
         """Return the indices [IPC] in the chosen order."""
-        return ranked(self.difficulty(records), generator, hardest=self.order == "hard_first")[:ipc]
+        return ranked(self.difficulty(records), generator, largest=self.order == "hard_first")[:ipc]
 
 
-def ranked(scores: Tensor, generator: torch.Generator, *, hardest: bool) -> Tensor:
+def ranked(scores: Tensor, generator: torch.Generator, *, largest: bool) -> Tensor:
     """Return the indices [n] of scores [n], the smallest first or the largest; equal scores in random order."""
     shuffled = torch.randperm(len(scores), generator=generator)
-    return shuffled[scores[shuffled].argsort(stable=True, descending=hardest)]
+    return shuffled[scores[shuffled].argsort(stable=True, descending=largest)]

@@ -96,13 +96,13 @@ class TestScores:
 class TestOrder:
     def test_scores_come_in_order_and_ties_at_random(self):
         scores = torch.tensor([2.0, 0.0, 1.0, 0.0, 1.0, 3.0])
-        orders = {tuple(ranked(scores, generator(seed), hardest=False).tolist()) for seed in range(40)}
+        orders = {tuple(ranked(scores, generator(seed), largest=False).tolist()) for seed in range(40)}
         assert orders == {(a, 4 - a, c, 6 - c, 0, 5) for a in (1, 3) for c in (2, 4)}
-        hardest = {tuple(ranked(scores, generator(seed), hardest=True).tolist()) for seed in range(40)}
+        hardest = {tuple(ranked(scores, generator(seed), largest=True).tolist()) for seed in range(40)}
         assert hardest == {(5, 0, c, 6 - c, a, 4 - a) for a in (1, 3) for c in (2, 4)}
 
     def test_among_equals_every_image_is_as_likely(self):
-        first = [int(ranked(torch.zeros(4), generator(seed), hardest=False)[0]) for seed in range(400)]
+        first = [int(ranked(torch.zeros(4), generator(seed), largest=False)[0]) for seed in range(400)]
         assert all(60 < first.count(i) < 140 for i in range(4))
 
 
