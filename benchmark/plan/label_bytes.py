@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 MANY = 1000  # classes
 # The bytes of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the
 # swaps of halves (2), or the random numbers of DSA (12). For each batch: the rectangle and share of CutMix (40), or the
-# name of the group of DSA (1).
-PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20}
-PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1}
+# name of the group of DSA (1). With cells: the index, the box of the cell (16), and the numbers of four groups (48).
+PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20, "cells": 72}
+PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1, "cells": 1}
 
 
 def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:

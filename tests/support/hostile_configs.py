@@ -65,7 +65,7 @@ def sound() -> dict[str, dict[str, Any]]:
         "protocol": read_yaml(CONFIGS / "protocols" / "standard.yaml"),
         "suite": {"version": 1, "title": "Mine", "blocks": [{**BLOCK, "draws": 1}]},
         "search": read_yaml(CONFIGS / "searches" / "digits.yaml"),
-        "recipes of a method": {"recipes": [{"dataset": "digits", "source": "mine", "set": {"iterations": 5}}]},
+        "recipes of a method": {"recipes": [{"dataset": "digits", "source": "mine", "set": {"batch_images": 5}}]},
     }
 
 
@@ -104,7 +104,7 @@ def fields() -> dict[str, dict[str, tuple[Field, ...]]]:
         },
         "search": {"whole": (("version",), ("ipc",), ("trials",), ("seeds",)), "text": (("dataset",), ("student",))},
         "recipes of a method": {
-            "whole": ((*first, "set", "iterations"),),
+            "whole": ((*first, "set", "batch_images"),),
             "number": ((*first, "set", "learning_rate"), (*first, "set", "regulariser_weight")),
             "text": ((*first, "dataset"), (*first, "source"), (*first, "set", "objective")),
         },

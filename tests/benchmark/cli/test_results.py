@@ -30,7 +30,7 @@ def command(folder: Path, *words: str) -> tuple[int, str, str]:
         patch.chdir(folder)
         patch.delenv("BENCHMARK_DATA", raising=False)
         patch.setattr(publication, "FOLDER", folder / "published")
-        patch.setattr(readme, "PATH", folder / "README.md")
+        patch.setattr(readme, "PATHS", (folder / "README.md",))
         patch.setattr(sys, "argv", ["benchmark", *words])
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
             try:

@@ -85,7 +85,7 @@ ENTRIES = [(name, key) for name in names("protocols") for key in load_protocol(n
 @pytest.mark.parametrize(("name", "key"), ENTRIES)
 def test_every_recipe_trains_a_student(name, key, context, tmp_path):
     method, _, dataset = key.partition("@")
-    own = load_protocol(name).for_method(MethodEntry(method=method), dataset)
+    own = load_protocol(name).for_method(MethodEntry(method=method, base=method.partition("+")[0]), dataset)
     short = own.model_copy(update={"schedule": {**own.schedule, "epochs": 2}})
     regime, evaluator = short.components(load_dataset(dataset or "digits"), full_data=False)
     images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
