@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Distiller, Precision, SyntheticSet, TeacherSpec, TrainData, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
-from benchmark.vision.dsa import Augmentation
+from benchmark.vision.dsa import Augmentation, Chain
 from benchmark.vision.models import features_and_logits
 from methods.parts.patches import mosaic
 from methods.parts.real import class_losses
@@ -97,14 +97,8 @@ class CIM(Distiller):
         """Return a, which takes normalised images [n, C, S, S]; every image has its own parameters."""
         generator = context.generator("view", unit.index, iteration)
         samples = torch.rand(3, n, 3, generator=generator)
-        parts = [Augmentation(g, u) for g, u in zip(("flip", "crop", "cutout"), samples, strict=True)]
-
-        def augment(images: Tensor) -> Tensor:
-            for part in parts if info.flip else parts[1:]:
-                images = part.apply(images)
-            return images
-
-        return augment
+        parts = tuple(Augmentation(g, u) for g, u in zip(("flip", "crop", "cutout"), samples, strict=True))
+        return Chain(parts if info.flip else parts[1:]).apply
 
     def loss(
         self, images: Tensor, real: Tensor, augment: Callable[[Tensor], Tensor], info: DatasetInfo, context: Context

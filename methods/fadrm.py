@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from benchmark.api import DatasetInfo, TeacherSpec
-from methods.parts.recover import resized
+from methods.parts.recover import NO_CLASS_STATISTICS, resized
 from methods.sre2l_pp import SRe2LPP
 
 
@@ -45,7 +45,7 @@ class FADRM(SRe2LPP):
         if self.sizes[-1] not in (None, info.resolution):
             return f"the last stage has {self.sizes[-1]} px, and images of {info.name} have {info.resolution}"
         if len(self.archs) > 1 and (self.regulariser == "pcbn" or self.start == "nearest_real"):
-            return "no per-class statistics of several teachers: regulariser pcbn and start nearest_real need them"
+            return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
 
     def begin_stage(self, images: Tensor, start: Tensor, iteration: int) -> Tensor | None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData, Unit
 from methods.parts.generalized import GeneralPenalty, GeneralStatistics
 from methods.parts.objective import Goal, Penalty
-from methods.parts.recover import Recovery
+from methods.parts.recover import NO_CLASS_STATISTICS, Recovery
 
 SIDE = 32  # pixels of the images from which the Gram matrix is computed
 
@@ -61,7 +61,7 @@ class GVBSM(Recovery):
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a hyperparameter needs per-class statistics."""
         if self.regulariser == "pcbn" or self.start == "nearest_real":
-            return "no per-class statistics of several teachers: regulariser pcbn and start nearest_real need them"
+            return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:

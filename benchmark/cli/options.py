@@ -162,6 +162,11 @@ def whole(word: str | int) -> int:
     return int(word)
 
 
+def suite_stem(suite: str) -> str:
+    """Return the name of a suite: for the path of a suite file, its stem."""
+    return Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+
+
 def selected(
     datasets: str, methods: str, ipc: str, students: str = "", protocols: str = "", seeds: int | None = None
 ) -> Selection:

@@ -27,6 +27,7 @@ from benchmark.cli.options import (
     Verbose,
     out,
     selected,
+    suite_stem,
     whole,
 )
 from benchmark.errors import BenchmarkError
@@ -119,7 +120,7 @@ def rescore(
 def _published(suite: str) -> Publication:
     from leaderboards.publish import publication
 
-    name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+    name = suite_stem(suite)
     published = publication.read(name) if name in publication.suites() else None
     if published is None:
         names = ", ".join(publication.suites()) or "none"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import sources
-from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words
+from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words, suite_stem
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, unknown
 
@@ -103,8 +103,9 @@ def publish(
         if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
             line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
+    all_published = publication.read_all()
     for path in readme.PATHS:
-        path.write_text(readme.filled(path.read_text(encoding="utf-8"), publication.read_all()), encoding="utf-8")
+        path.write_text(readme.filled(path.read_text(encoding="utf-8"), all_published), encoding="utf-8")
 
 
 @results_app.command()
@@ -220,7 +221,7 @@ def _suite_name(suite: str, runs: str) -> str:
     """Return the name of a suite in a store; for the path of a suite file, its stem."""
     from leaderboards.results import records
 
-    name = Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+    name = suite_stem(suite)
     if name not in names("suites") and name not in (stored := records.suites(runs)):
         raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
     return name

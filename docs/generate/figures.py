@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from leaderboards.plots.palette import BLUE, VERMILION
 from leaderboards.plots.style import images, plotting
 from leaderboards.publish import publication
+from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.roles import BOUND, CONTROL
 
 FOLDER = Path(__file__).resolve().parents[1] / "figures"
-PROTOCOLS = {"standard": ("o", "#0072b2"), "hard": ("D", "#d55e00")}  # name -> marker, colour
+PROTOCOLS = {"standard": ("o", BLUE), "hard": ("D", VERMILION)}  # name -> marker, colour
 
 
 def methods(suite: str, dataset: str) -> Figure:
@@ -23,7 +24,7 @@ def methods(suite: str, dataset: str) -> Figure:
     assert published, f"suite {suite} is not published"
     board = published.results.report.leaderboard
     board = board[(board["dataset"] == dataset) & board["top1_mean"].notna()]
-    ipcs = sorted(set(board["ipc"]) - {0})
+    ipcs = sorted(set(board["ipc"]) - {EVERY_IPC})
     rows = max(len(set(board.loc[board["ipc"] == ipc, "method"])) for ipc in ipcs)
     figure = Figure(figsize=(7, 1.2 + 0.21 * rows), layout="constrained")
     for axes, ipc in zip(figure.subplots(1, len(ipcs), squeeze=False)[0], ipcs, strict=True):
@@ -52,7 +53,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, bound: pd.DataFrame) -> None:
 
 def main() -> None:
     """Draw all figures."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
     with plotting():
         drawn = images(methods("every_method", "digits"))
     FOLDER.mkdir(exist_ok=True)

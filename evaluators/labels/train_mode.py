@@ -21,9 +21,8 @@ from torch import Tensor
 from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule
-from benchmark.vision.training import Stream, from_pixels
 from evaluators.parts.groups import split, with_batch_statistics
-from evaluators.parts.stored import half, mean_logits, write
+from evaluators.parts.stored import half, mean_logits, view_logits, write
 
 
 class TrainMode(LabelRegime):
@@ -54,12 +53,13 @@ class TrainMode(LabelRegime):
         return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)
 
     def _logits(self, images: SyntheticSet, info: DatasetInfo, context: Context) -> Iterator[Tensor]:
-        """Yield the labels of each batch of views of each epoch, [b, classes]."""
+        """Return the labels of each batch of views of each epoch, [b, classes]."""
         teachers = [with_batch_statistics(teacher) for teacher in context.teachers]
-        stream = Stream(self.schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
-        for step, batch in enumerate(stream, start=1):
-            yield torch.cat([mean_logits(teachers, group, context) for group in split(batch.images, self.groups)])
-            context.progress(step, len(stream))
+
+        def logits_of(views: Tensor) -> Tensor:
+            return torch.cat([mean_logits(teachers, group, context) for group in split(views, self.groups)])
+
+        return view_logits(images, self.schedule, info, context, logits_of)
 
     def bytes_per_image(self, classes: int) -> int:
         """Return the bytes of the labels of one image: two per class and epoch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,24 @@ def write(path: Path, chunks: Iterable[Array], *axes: int) -> Array:
     return mapped
 
 
-def view_logits(images: SyntheticSet, schedule: Schedule, info: DatasetInfo, context: Context) -> Iterator[Tensor]:
-    """Yield the mean logits of the teachers for each batch of views of each epoch, [b, classes]."""
+def view_logits(
+    images: SyntheticSet,
+    schedule: Schedule,
+    info: DatasetInfo,
+    context: Context,
+    logits_of: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[Tensor]:
+    """Yield the labels of each batch of views of each epoch, [b, classes].
+
+    Args:
+        images: the set.
+        schedule: determines the views, with the seed of the context.
+        info: the dataset.
+        context: gives device, seed and progress.
+        logits_of: returns the labels of normalised views [b, C, S, S]; None: the mean logits of the teachers.
+    """
+    logits_of = logits_of or (lambda views: mean_logits(context.teachers, views, context))
     stream = Stream(schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
     for step, batch in enumerate(stream, start=1):
-        yield mean_logits(context.teachers, batch.images, context)
+        yield logits_of(batch.images)
         context.progress(step, len(stream))

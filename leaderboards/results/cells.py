@@ -53,9 +53,7 @@ CELL_COLUMNS = [
 ]
 TIER = "tier"  # of a published cell; the column is there where a cell has one
 SUBMITTED, REPRODUCED = "submitted", "reproduced"  # run by its authors, with verified records; run again here since
-DIFFERENCE = (
-    "reproduced_difference"  # of a reproduced cell: top-1 when run again here minus that of its authors, points
-)
+DIFFERENCE = "reproduced_difference"  # of a reproduced cell: top-1 run again here minus submitted, in points
 OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
 MARKS = (OUTSIDE, TIER, DIFFERENCE)  # columns that are there where a cell has a value
 BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]

@@ -46,6 +46,7 @@ Start = Literal["noise", "random_real", "nearest_real", "medium_real", "patches"
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
 SNAPSHOT_BYTES = 2**28  # of all snapshots of a set, at most
+NO_CLASS_STATISTICS = "no per-class statistics of several teachers: regulariser pcbn and start nearest_real need them"
 NO_PATCHES = "start patches cannot be combined with per-class statistics, or with another preparation of the method"
 
 
