@@ -89,7 +89,7 @@ def publish(
     extra: Extra = None,
 ) -> None:
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
-    from leaderboards.publish import publication, readme
+    from leaderboards.publish import figures, publication, readme
 
     if not all(path.is_file() for path in readme.PATHS):
         raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
@@ -98,6 +98,7 @@ def publish(
     for name in [suite] if suite else publication.suites():
         published = _publication(name, runs, note, split_words(datasets))
         changed = publication.write(published.suite, publication.files(published))
+        changed += figures.write(published.results, publication.FOLDER / name / figures.FOLDER)
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
         if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
@@ -159,12 +160,14 @@ def export(
 
 def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
-    from leaderboards.publish import publication, readme, verify
+    from leaderboards.publish import figures, publication, readme, verify
 
     all_published = publication.read_all()
     faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
     for suite, published in all_published.items():
         differing = publication.differing(suite, publication.files(published))
+        outdated = figures.outdated(published.results, publication.FOLDER / suite / figures.FOLDER)
+        differing += [f"{figures.FOLDER}/{name}" for name in outdated]
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
     for path in readme.PATHS:
         text = path.read_text(encoding="utf-8")

@@ -58,15 +58,20 @@ def plotting() -> Iterator[None]:
         yield
 
 
-def images(figure: Figure) -> dict[str, bytes]:
-    """Return a figure as ``{"png": ..., "svg": ...}``; equal figures give equal bytes."""
+def images(figure: Figure, source: str | None = None) -> dict[str, bytes]:
+    """Return a figure as ``{"png": ..., "svg": ...}``; equal figures give equal bytes.
+
+    Args:
+        figure: the figure.
+        source: what it was drawn from; the SVG has it among its metadata.
+    """
     png, svg = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is computed once, for both formats
         figure.set_dpi(DPI)  # `savefig` would draw everything twice
         FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Source": source})
     return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 

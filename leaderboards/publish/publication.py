@@ -5,7 +5,7 @@
 * ``manifest.json``  the suite, notes, columns, pairs and cells, one cell per line, finished or not;
 * ``records.jsonl``  the records of all nodes that finished cells depend on, one per line, sorted by key, without
   training curves, each with a checksum of itself;
-* ``*.csv``, ``tables/`` and ``README.md``  made from these two files alone.
+* ``*.csv``, ``tables/``, ``figures/`` and ``README.md``  made from these two files alone.
 
 Datasets without a finished cell are left out.
 """
@@ -23,7 +23,7 @@ from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
 from benchmark.record import fault, sealed
 from leaderboards import report
-from leaderboards.publish import tiers
+from leaderboards.publish import figures, tiers
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records, versions
 from leaderboards.results.axes import CELL, axis_values
@@ -221,7 +221,7 @@ def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
 
 
 def files(publication: Publication) -> dict[str, bytes]:
-    """Return all files of a publication by name, made from its cells and records alone."""
+    """Return all files of a publication but its figures by name, made from its cells and records alone."""
     cells = publication.results.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has these
     made = {**publication.results.files, "cells.csv": leaderboard.to_csv(cells)}
     made = {name: data for name, data in made.items() if name not in LEFT_OUT}
@@ -234,12 +234,14 @@ def files(publication: Publication) -> dict[str, bytes]:
 
 
 def _page(publication: Publication, tables: Sequence[str]) -> bytes:
-    """Return a page of Markdown with all tables of a publication; code hosts show it beside the files."""
+    """Return a page of Markdown with all figures and tables; code hosts show it beside the files."""
     made_by = versions.text(publication.cells, publication.records)
     facts = (
         f"Suite `{publication.suite}`, version {publication.version}. {' '.join([made_by, *publication.notes])}".strip()
     )
-    return "\n".join([f"# {publication.title}\n", f"{facts}\n", *tables]).encode()
+    drawings = figures.names(publication.results.report.leaderboard).items()
+    shown = [f"![All methods on {dataset}]({figures.FOLDER}/{name})\n" for dataset, name in drawings]
+    return "\n".join([f"# {publication.title}\n", f"{facts}\n", *shown, *tables]).encode()
 
 
 def write(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
@@ -257,9 +259,13 @@ def write(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> 
 
 
 def differing(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
-    """Return the names of the files in a publication's folder that are changed, missing, or not part of it."""
+    """Return the names of the files in a publication's folder that are changed, missing, or not part of it.
+
+    For figures see `figures.outdated`.
+    """
     root = (folder or FOLDER) / suite
     paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+    paths = {name: path for name, path in paths.items() if not name.startswith(f"{figures.FOLDER}/")}
     return [name for name in sorted({*made, *paths}) if name not in paths or paths[name].read_bytes() != made.get(name)]
 
 

@@ -1,0 +1,78 @@
+"""All methods of a suite on one dataset: a row of dots per method, the control and the bound as lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from leaderboards.plots import palette, style
+from leaderboards.results.axes import EVERY_IPC
+from leaderboards.results.roles import BOUND, CONTROL
+from leaderboards.results.variants import ranked
+
+MARKERS = (
+    ("o", palette.BLUE),
+    ("D", palette.VERMILION),
+    ("s", palette.GREEN),
+    ("^", palette.PURPLE),
+    ("v", palette.ORANGE),
+    ("P", palette.SKY),
+)  # of protocols, in the order of the suite
+APART = 0.5  # of a row, between the dots of its first and last protocol
+
+
+def methods(leaderboard: pd.DataFrame) -> dict[str, Figure]:
+    """Return a figure per dataset, by its name: a panel per student and IPC, a row per method, a marker per protocol.
+
+    The most accurate method under the first protocol is on top. Bars are one standard deviation. Dotted lines are the
+    control under the protocol of their colour, the dashed line is the full training set.
+    """
+    figures = {}
+    measured = leaderboard[leaderboard["top1_mean"].notna()]
+    with style.plotting():
+        for dataset, rows in measured[measured["ipc"] != EVERY_IPC].groupby("dataset", sort=False):
+            bound = measured[(measured["dataset"] == dataset) & (measured["role"] == BOUND)]
+            figures[str(dataset)] = _figure(str(dataset), rows, bound)
+    return figures
+
+
+def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
+    panels = list(rows.groupby(["student", "ipc"], sort=False))[: style.PANELS]
+    left_out = "" if len(panels) == rows.groupby(["student", "ipc"]).ngroups else "; more in the tables"
+    longest = max(panel["method"].nunique() for _, panel in panels)
+    titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
+    protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
+    row = 0.1 + 0.04 * len(protocols)  # inches
+    figure, all_axes = style.panels(titles, 0.9 + row * longest, split=False)
+    for axes, ((student, _), panel) in zip(all_axes, panels, strict=True):
+        _panel(axes, panel, bound[bound["student"] == student], protocols)
+    handles = [
+        Line2D([], [], label=name, color=colour, marker=marker, linestyle="")
+        for name, (marker, colour) in protocols.items()
+    ]
+    style.legend(figure, list(protocols), handles)
+    style.note(figure, f"{dataset}: mean ± one standard deviation; dotted: the control; dashed: full data{left_out}")
+    return figure
+
+
+def _panel(axes: Axes, panel: pd.DataFrame, bound: pd.DataFrame, protocols: dict[Any, tuple[str, str]]) -> None:
+    first = panel[panel["protocol"] == panel["protocol"].iloc[0]]
+    names = [*dict.fromkeys([*ranked(first), *panel["method"]])][::-1]  # the last is on top
+    for number, (protocol, (marker, colour)) in enumerate(protocols.items()):
+        own = panel[panel["protocol"] == protocol].set_index("method").reindex(names)
+        shift = APART * (0.5 - (number + 0.5) / len(protocols))
+        heights = [position + shift for position in range(len(names))]
+        style.error_bars(axes, own["top1_mean"], heights, own["top1_std"], colour, horizontal=True)
+        axes.plot(own["top1_mean"], heights, linestyle="", marker=marker, color=colour, markersize=3.5)
+        for value in panel.loc[(panel["role"] == CONTROL) & (panel["protocol"] == protocol), "top1_mean"]:
+            axes.axvline(value, color=colour, linewidth=0.8, linestyle=":")
+    for value in bound["top1_mean"].head(1):
+        axes.axvline(value, color="0.3", linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlim(0, 101)
+    axes.set_xlabel("top-1 accuracy (%)")

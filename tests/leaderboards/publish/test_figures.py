@@ -1,0 +1,64 @@
+"""The figures of a publication: all methods are on them, and each names the leaderboard that it was drawn from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fake_store import FakeStore
+
+from leaderboards.plots import methods
+from leaderboards.publish import figures
+from leaderboards.report import results_of
+from leaderboards.results import records
+
+
+def results(root: str, top1: float):
+    store = FakeStore(root)
+    for method, accuracy in {"wmdd": top1, "random_real": 50.0}.items():
+        for protocol, ipc, seed in (("standard", 1, 0), ("standard", 1, 1), ("hard", 1, 0), ("standard", 10, 0)):
+            cell = store.cell(method=method, protocol=protocol, ipc=ipc, seed=seed)
+            store.done(cell, accuracy + seed + ipc)
+    store.write_manifest(title="Methods")
+    return results_of(records.read(root, "main"))
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    made = results(str(tmp_path / "runs"), 60.0)
+    assert figures.write(made, tmp_path / "figures") == ["methods_digits.svg"]
+    return made
+
+
+def test_a_figure_names_all_methods_and_protocols(drawn, tmp_path):
+    text = (tmp_path / "figures" / "methods_digits.svg").read_text()
+    words = set(re.findall(r">([^<>]+)</text>", text))
+    assert {"wmdd", "random_real", "standard", "hard"} <= words
+
+
+def test_a_figure_is_drawn_again_only_from_another_leaderboard(drawn, tmp_path):
+    folder = tmp_path / "figures"
+    assert figures.outdated(drawn, folder) == figures.write(drawn, folder) == []
+    other = results(str(tmp_path / "others"), 61.0)
+    assert figures.outdated(other, folder) == figures.write(other, folder) == ["methods_digits.svg"]
+    assert figures.outdated(other, folder) == []
+
+
+def test_a_figure_that_is_missing_or_does_not_belong_is_named(drawn, tmp_path):
+    folder = tmp_path / "figures"
+    (folder / "old.svg").write_text("")
+    assert figures.outdated(drawn, folder) == ["old.svg"]
+    (folder / "methods_digits.svg").unlink()
+    assert figures.outdated(drawn, folder) == ["methods_digits.svg", "old.svg"]
+    figures.write(drawn, folder)
+    assert [path.name for path in folder.iterdir()] == ["methods_digits.svg"]
+
+
+def test_panels_are_students_and_ipcs_with_the_best_method_on_top(tmp_path):
+    board = results(str(tmp_path / "runs"), 60.0).report.leaderboard
+    (figure,) = methods.methods(board).values()
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["random_real", "wmdd"]
+    dots = [line.get_xdata()[-1] for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert dots == [70.0]
