@@ -2,6 +2,7 @@
 # make reproduce    set up, then a published suite again (SUITE=main), cell by cell: inside its interval or not, and why
 # make test         set up, then the tests
 # make lint         ruff and mypy
+# make sanity       what must hold before a result is believed, into docs/sanity.md
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
 # make bench        what the benchmark adds to the bare work, as ratios
 # make gpu-check    digits, one cell of imagenette64 and the bench on a GPU, into gpu-check.md
@@ -15,7 +16,7 @@ OLDEST ?= .venv-oldest
 OLDEST_PYTHON ?= python3.11
 TESTS ?= tests
 
-.PHONY: run reproduce test lint docs chaos bench gpu-check test-oldest install clean
+.PHONY: run reproduce test lint docs sanity chaos bench gpu-check test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
@@ -25,6 +26,9 @@ reproduce: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+sanity: install
+	PYTHONPATH=.:tests/support $(BIN)/python tests/sanity/sanity.py
 
 chaos: install
 	PYTHONPATH=.:tests/support $(BIN)/python tests/chaos/chaos.py --seed 0 --seconds 600
