@@ -3,22 +3,24 @@
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
 student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
-images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs. All
-other results stand in the folder of the publication.
+images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
+``<!-- control: SUITE -->``: the difference of every method from the control. All other results stand in the folder of
+the publication.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
+from leaderboards.inference import verdicts
 from leaderboards.publish.publication import Publication
-from leaderboards.results import scores, variants, versions
+from leaderboards.results import axes, scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import CONTROL
@@ -27,7 +29,7 @@ from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
-MARKERS = re.compile(r"(<!-- (results|labels|pairs): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|labels|pairs|control): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
@@ -50,6 +52,7 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
         "results": results_text,
         "labels": labels_text,
         "pairs": pairs_text,
+        "control": control_text,
     }
 
     def fill(markers: re.Match[str]) -> str:
@@ -98,17 +101,33 @@ def labels_text(publication: Publication) -> str:
 
 def pairs_text(publication: Publication) -> str:
     """Return the differences of the pairs of a suite, with their corrected intervals and verdicts, as Markdown."""
+    blocks = publication.results.report.blocks
+    return _differences(
+        (*pair, cell, block) for pair, (cell, block) in itertools.product(publication.pairs, blocks.items())
+    )
+
+
+def control_text(publication: Publication) -> str:
+    """Return the differences of all methods that compete from the control, like `pairs_text`."""
+    blocks = publication.results.report.blocks
+    return _differences(
+        (name, block.control, cell, block)
+        for cell, block in blocks.items()
+        for name in block.competing
+        if block.control is not None and name != block.control
+    )
+
+
+def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -> str:
+    """Return a line for each pair of rows of a block that both have an accuracy, as Markdown."""
     lines = ["| method | against | cell | difference | interval | verdict |", "| :-- | :-- | :-- | --: | --: | :-- |"]
-    for pair, (axes, block) in itertools.product(publication.pairs, publication.results.report.blocks.items()):
-        if not set(pair) <= block.rows.keys():
+    for one, other, (dataset, ipc, protocol, student), block in pairs:
+        compared = block.compare(one, other, plan=False) if {one, other} <= block.rows.keys() else None
+        if compared is None or compared.interval is None:
             continue
-        compared = block.compare(*pair, plan=False)
-        if compared.interval is None:
-            continue
-        dataset, ipc, protocol, student = axes
         low, high = map(difference_text, compared.interval)
         cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
-        entries = [*pair, cell, difference_text(compared.gap.value), f"{low} to {high}", compared.verdict]
+        entries = [one, other, cell, difference_text(compared.gap.value), f"{low} to {high}", compared.verdict]
         lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
     return "\n".join(lines) + "\n"
 

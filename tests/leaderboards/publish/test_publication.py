@@ -427,3 +427,14 @@ class TestVersions:
     def test_one_version_is_said_once(self, run, place):
         publish(run)
         assert "Version 1 of the evaluation." in (place / "README.md").read_text()
+
+    def test_methods_are_compared_with_the_control(self, run, place):
+        for seed in range(3):
+            run.done(run.cell(method="wmdd", seed=seed, draw=seed), 90.0 + seed)
+            run.done(run.cell(method="random_real", seed=seed, draw=seed), 60.0 - seed)
+        _, _, *lines = readme.control_text(merged(None, run.publication())).splitlines()
+        parts = [[part.strip() for part in line.strip("|").split("|")] for line in lines]
+        verdicts = {(method, other): (difference, verdict) for method, other, _, difference, _, verdict in parts}
+        assert verdicts["wmdd", "random\\_real"] == ("+32.0", "ahead")
+        assert {other for _, other in verdicts} == {"random\\_real"}
+        assert "random\\_real" not in {method for method, _ in verdicts}
