@@ -17,21 +17,21 @@ GRID = tuple(step / 100 for step in range(1, 101))  # the temperatures that are 
 
 
 class Calibrated(Accuracy):
-    """`Accuracy` with ``KL(softmax(z_teacher / T_e) || softmax(z / tau_e))`` in epoch e, from 1.
+    """`Accuracy` with ``KL(softmax(z_teacher / T_e) || softmax(z / (tau_e T_e)))`` in epoch e, from 1.
 
     ``T_e = max(lowest, T d^floor(stages e / E))``, d = `decay`. ``tau_1 = 1``; each later tau is the one of 0.01, 0.02,
-    ..., 1 with the least divergence on the last batch of the epoch before, as the student saw it. With ``relative:
-    true`` the student's temperature is ``tau_e T_e``. Hard labels have temperature 1, and so has their student.
+    ..., 1 with the least divergence on the last batch of the epoch before, as the student saw it. Hard labels have
+    temperature 1, and so has their student.
 
     Paper: Soft Label Pruning and Quantization for Large-Scale Dataset Distillation, TPAMI 2026,
-    https://arxiv.org/abs/2604.18135. Its README calls tau a ratio to T_e; its code has tau alone, as the default here.
-    A stage has 30 epochs in its code, which trains for 300.
+    https://arxiv.org/abs/2604.18135. Its README calls tau a ratio to T_e, as here; in its code tau is the temperature
+    of the student (``relative: false``). A stage has 30 epochs in its code, which trains for 300.
     """
 
     decay: float = Field(0.7, gt=0, le=1)
     stages: int = Field(10, ge=1)  # of the teacher's temperature
     lowest: float = Field(2.0, gt=0)  # temperature of the teacher
-    relative: bool = False
+    relative: bool = True  # False: the student's temperature is tau_e, as in the code
 
     def teacher_temperature(self, epoch: int) -> float:
         """Return T of an epoch, from 0."""
