@@ -226,6 +226,10 @@ class LabelRegime(Component, ABC):
         """Return how many bytes the labels of one image take on disk; 0 where only its class is stored."""
         return 0
 
+    def bytes_of(self, images: int, classes: int) -> int:
+        """Return how many bytes the labels of a set take on disk, where these are not the same for every image."""
+        return images * self.bytes_per_image(classes)
+
 
 class Evaluator(Component, ABC):
     """A test of a labelled synthetic set that trains a student: its accuracy, say."""

@@ -161,19 +161,22 @@ class Labels:
 
     Attributes:
         kind: ``hard``: the targets of the set; ``soft``: one label per image; ``per_epoch``: one label per view of each
-            epoch (FKD), in the order of the views.
+            epoch (FKD), in the order of the views; ``pool``: one per view of the first batches, from which the student
+            draws its batches.
         logits: None for hard labels, and for labels that the teacher gives while the student trains. Else float16,
-            possibly memory-mapped: [N, classes] (soft) or [epochs, N, classes] (per epoch); where only the largest
-            logits are kept, structured values [epochs, N] (`evaluators.parts.top`). Where these are fewer epochs than
-            the student trains, they repeat.
+            possibly memory-mapped: [N, classes] (soft), [epochs, N, classes] (per epoch) or [views, classes] (pool);
+            where only the largest logits are kept, structured values without the last axis (`evaluators.parts.top`).
+            Where epochs are fewer than those that the student trains, they repeat.
         views: the fields of the schedule, from which the views are computed again; views are never stored.
         seed: of the views.
+        draws: how the student draws from a pool (`evaluators.parts.pool`); {} for the other kinds.
     """
 
-    kind: Literal["hard", "soft", "per_epoch"]
+    kind: Literal["hard", "soft", "per_epoch", "pool"]
     logits: np.ndarray[Any, np.dtype[Any]] | None = None
     views: Metadata = field(default_factory=dict)
     seed: int = 0
+    draws: Metadata = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -194,7 +197,7 @@ class Labels:
         """Write ``labels.json``, and ``logits.npy`` unless the file exists."""
         if self.logits is not None and not (folder / "logits.npy").exists():
             np.save(folder / "logits.npy", self.logits)
-        fields = {"kind": self.kind, "views": dict(self.views), "seed": self.seed}
+        fields = {"kind": self.kind, "views": dict(self.views), "seed": self.seed, "draws": dict(self.draws)}
         (folder / "labels.json").write_text(json.dumps(fields))
 
     @classmethod

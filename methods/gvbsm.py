@@ -72,6 +72,8 @@ class GVBSM(Recovery):
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
         """Return D, summed over the classes of the unit, as the loss of the images."""
+        if not self.spectrum_weight:
+            return Goal()
         classes = len(unit.classes)
         return Goal(view_loss=lambda view: self.spectrum_weight * spectrum_gap(view, classes, self.temperature))
 

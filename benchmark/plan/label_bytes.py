@@ -53,14 +53,24 @@ def label_bytes(
         with the same number of images per class. ``augmentation_state``: of the views that the labels belong to; 0 for
         labels that fit any view. ``teacher_if_online``: of the teachers, which could be stored in place of the labels.
     """
-    stored_epochs = len(labels.logits) if labels.kind == "per_epoch" and labels.logits is not None else 0
     return {
         "labels": labels.nbytes,
-        "labels_formula": images * regime.bytes_per_image(classes),
-        "labels_at_1000_classes": round(images * MANY / classes) * regime.bytes_per_image(MANY),
-        "augmentation_state": augmentation_state(Schedule.model_validate(labels.views), images, stored_epochs),
+        "labels_formula": regime.bytes_of(images, classes),
+        "labels_at_1000_classes": regime.bytes_of(round(images * MANY / classes), MANY),
+        "augmentation_state": _stored_state(labels, images),
         "teacher_if_online": sum(value.nbytes for teacher in teachers for value in teacher.state_dict().values()),
     }
+
+
+def _stored_state(labels: Labels, images: int) -> int:
+    """Return the bytes of the views that stored labels of a set of images belong to."""
+    schedule = Schedule.model_validate(labels.views)
+    if labels.logits is None or labels.kind not in ("per_epoch", "pool"):
+        return 0
+    if labels.kind == "per_epoch":
+        return augmentation_state(schedule, images, len(labels.logits))
+    batches: int = labels.draws["pool"]
+    return len(labels.logits) * PER_IMAGE[schedule.mix] + batches * PER_BATCH[schedule.mix]
 
 
 @dataclass(frozen=True)
@@ -83,24 +93,23 @@ def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
     """
     load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
     full_size = cache(lambda name: sum(datasets.info(load_dataset(name), data, quick=True).train_counts))
-    bytes_per_image: dict[tuple[object, ...], int | None] = {}  # by what all draws and seeds have in common
+    regimes: dict[tuple[object, ...], LabelRegime | None] = {}  # by what all draws and seeds have in common
     sizes: dict[tuple[object, ...], LabelSize] = {}
     for planned in _cells_with_labels(plan):
         cell = planned.cell
         config, method = load_dataset(cell.dataset), load_method(cell.base)
         shared = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.base)
-        if shared not in bytes_per_image:
+        if shared not in regimes:
             protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            bytes_per_image[shared] = None
-            if protocol is not None:
-                regime, _ = protocol.components(config, full_data=not method.uses_ipc, ipc=cell.ipc)
-                bytes_per_image[shared] = regime.bytes_per_image(config.classes)
-        each = bytes_per_image[shared]
-        if each is None or not (method.uses_ipc or planned.nodes):
+            full = not method.uses_ipc
+            parts = protocol.components(config, full_data=full, ipc=cell.ipc) if protocol else [None]
+            regimes[shared] = parts[0]
+        regime = regimes[shared]
+        if regime is None or not (method.uses_ipc or planned.nodes):
             continue
         images = cell.ipc * config.classes if method.uses_ipc else full_size(cell.dataset)
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
-        sizes[axes] = LabelSize(*axes[:3], images * each)
+        sizes[axes] = LabelSize(*axes[:3], regime.bytes_of(images, config.classes))
     return list(sizes.values())
 
 

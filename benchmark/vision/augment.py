@@ -133,6 +133,7 @@ class View:
         swaps: [b, 2] bool, whether the left and right and the upper and lower halves are swapped first; None: no swaps.
         siamese: an augmentation of DSA, or several, which replace all others; None: the others apply.
         cells: [b, 4] boxes that are cut out and resized before `siamese`; None: the whole images.
+        stored: number of the batch of stored labels that belongs to it, where batches are drawn from a pool.
     """
 
     indices: Tensor
@@ -144,6 +145,7 @@ class View:
     swaps: Tensor | None = None
     siamese: Augmentation | Chain | None = None
     cells: Tensor | None = None
+    stored: int | None = None
 
     def apply(self, images: Tensor) -> Tensor:
         """Return the images of the batch, [b, C, S, S] float, cropped, flipped and mixed; their size is the same."""

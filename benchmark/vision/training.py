@@ -203,7 +203,7 @@ def fit(
             optimizer.step()
             scheduler.step()
             sums[batch.epoch] += value.detach() * len(batch.images)  # on the device: the loop does not wait for it
-            ends_epoch = batch.rows.stop == stream.n
+            ends_epoch = step % stream.schedule.batches(stream.n) == 0
             scalars = {"loss": _finite(sums[batch.epoch] / stream.n, batch.epoch)} if ends_epoch else {}
             context.progress(step, len(stream), **scalars)
             if saved and ends_epoch and step < len(stream):

@@ -10,7 +10,7 @@ mean of z by about ``var(z) / 2T``.
 Papers: Xiao and He, Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS 2024,
 https://arxiv.org/abs/2410.15919 (LPLD, pruning); Soft Label Pruning and Quantization for Large-Scale Dataset
 Distillation, TPAMI 2026, https://arxiv.org/abs/2604.18135 (LPQLD, the largest logits). LPLD chooses at random what it
-stores and what the student trains on; here the stored epochs come in order, all equally often.
+stores and what the student trains on (label regime `pool`); here the stored epochs come in order, all equally often.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from benchmark.api import Column, Context, Evaluator, LabeledSet, Labels, Precision, TestData
 from benchmark.errors import BenchmarkError
@@ -24,6 +25,7 @@ from benchmark.vision.training import (
     from_pixels,
     make_optimizer,
 )
+from evaluators.parts.pool import Drawn, drawn_from
 from evaluators.parts.stored import mean_logits
 from evaluators.parts.top import unpack
 
@@ -74,10 +76,11 @@ class Accuracy(Evaluator):
             momentum=self.momentum,
         )
         loss = self.loss(train, test.info.classes, context)
+        tested = self.tested(student, optimizer)
         losses = fit(self.trained(student), stream, loss, optimizer, context, rate=self.rate)
         curve = np.linspace(0, len(losses) - 1, min(len(losses), CURVE_POINTS)).round().astype(int)
         return {
-            **accuracy(student, test, context),
+            **accuracy(tested, test, context),
             "train_loss": losses[-1],
             "curve_loss": [losses[epoch] for epoch in curve],
         }
@@ -97,6 +100,10 @@ class Accuracy(Evaluator):
         """Return the student as training calls it."""
         return student
 
+    def tested(self, student: nn.Module, optimizer: Optimizer) -> nn.Module:
+        """Return the network that is tested at the end, before training begins."""
+        return student
+
     def peak_rate(self, train: LabeledSet) -> float:
         """Return the peak learning rate."""
         return self.learning_rate
@@ -107,14 +114,14 @@ class Accuracy(Evaluator):
 
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
         """Return the loss function: the weighted divergence of the student's logits from the labels of a batch."""
-        soft = train.labels.kind != "hard"
-        temperature = self.temperature if soft else 1.0
-        factor = temperature**2 if self.t_squared else 1.0
         weight = weights(train, context.device)
-        targets = _targets(train, temperature, classes, context)
+        targets = targets_of(train, classes, context)
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
-            divergence = F.kl_div(F.log_softmax(logits / temperature, dim=1), targets(batch), reduction="none").sum(1)
+            temperature = 1.0 if is_hard(train.labels, batch) else self.temperature
+            factor = temperature**2 if self.t_squared else 1.0
+            target = targets(batch, temperature)
+            divergence = F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="none").sum(1)
             return factor * (weight(batch) * divergence).mean()
 
         return loss
@@ -131,7 +138,12 @@ class _Replayed(Schedule):
 
 
 def stored_views(schedule: Schedule, labels: Labels) -> Schedule:
-    """Return the schedule of the student; it repeats the stored epochs where labels of fewer epochs are stored."""
+    """Return the schedule of the student; it repeats the stored epochs where labels of fewer epochs are stored.
+
+    Where labels are a pool, it draws from the pool.
+    """
+    if labels.kind == "pool":
+        return Drawn(**dict(schedule), **labels.draws)
     if labels.kind != "per_epoch" or labels.logits is None:
         return schedule
     return _Replayed(**dict(schedule), stored=len(labels.logits))
@@ -149,30 +161,42 @@ def teacher_logits(train: LabeledSet, classes: int, context: Context) -> Callabl
     labels = train.labels
     if labels.logits is None:
         return lambda batch: mean_logits(context.teachers, batch.images, context)
-    epochs = len(labels.logits)
+    epochs, n = len(labels.logits), len(train.images)
+    drawn = drawn_from(labels) if labels.kind == "pool" else None
 
     def stored(batch: Batch) -> Tensor:
-        entries = labels.logits_at((batch.epoch % epochs, batch.rows))
+        if drawn is None or batch.view.stored is None:
+            entries = labels.logits_at((batch.epoch % epochs, batch.rows))
+        else:
+            entries = labels.logits_at(drawn.rows(batch.view.stored, n))
         logits = unpack(entries, classes) if entries.dtype.names else torch.from_numpy(entries)
         return logits.to(context.device, torch.float32)
 
     return stored
 
 
-def _targets(train: LabeledSet, temperature: float, classes: int, context: Context) -> Callable[[Batch], Tensor]:
-    """Return a function that gives the labels of a batch, probabilities [b, classes] on the device."""
+def is_hard(labels: Labels, batch: Batch) -> bool:
+    """Return whether the labels of a batch are the classes of its images, and no teacher's."""
+    return labels.kind == "hard" or (labels.kind == "pool" and batch.view.stored is None)
 
-    def hard(batch: Batch) -> Tensor:
-        own = train.images.targets[batch.view.indices].to(context.device)
-        return batch.view.mix(F.one_hot(own, classes).float() if own.dim() == 1 else own)
 
-    def soft(batch: Batch) -> Tensor:
-        own = torch.from_numpy(train.labels.logits_at(batch.view.indices.numpy())).to(context.device, torch.float32)
-        return batch.view.mix(F.softmax(own / temperature, dim=1))
+def targets_of(train: LabeledSet, classes: int, context: Context) -> Callable[[Batch, float], Tensor]:
+    """Return a function that gives the labels of a batch, probabilities [b, classes] on the device.
 
-    if train.labels.kind == "hard":
-        return hard
-    if train.labels.kind == "soft":
-        return soft
-    logits = teacher_logits(train, classes, context)
-    return lambda batch: F.softmax(logits(batch) / temperature, dim=1)
+    It takes the batch and the temperature of the teacher's labels; hard labels have none.
+    """
+    labels = train.labels
+    logits = teacher_logits(train, classes, context) if labels.kind in ("per_epoch", "pool") else None
+    smoothing: float = labels.draws.get("smoothing", 0.0)
+
+    def targets(batch: Batch, temperature: float) -> Tensor:
+        if is_hard(labels, batch):
+            own = train.images.targets[batch.view.indices].to(context.device)
+            mixed = batch.view.mix(F.one_hot(own, classes).float() if own.dim() == 1 else own)
+            return (1 - smoothing) * mixed + smoothing / classes if smoothing else mixed
+        if logits is not None:
+            return F.softmax(logits(batch) / temperature, dim=1)
+        stored = torch.from_numpy(labels.logits_at(batch.view.indices.numpy())).to(context.device, torch.float32)
+        return batch.view.mix(F.softmax(stored / temperature, dim=1))
+
+    return targets

@@ -5,7 +5,7 @@
 - `matching`: distribution matching with random networks (DM, DataDAM).
 - `gradients`: gradient matching with networks that learn from the synthetic images (DC, DSA).
 - `experts`, `unroll`: expert trajectories, and gradients through many training steps (MTT).
-- `statistics`, `generalized`, `selfsupervised`: preparations, which all IPC share.
+- `statistics`, `generalized`, `conditional`, `selfsupervised`: preparations, which all IPC share.
 - `transport`: Wasserstein barycenters of the features of a class.
 - `crops`, `jpeg`: crops of real images without aliasing, and compression of distilled images.
 - `real`, `units`, `scratch`: real images, units of whole classes, and files that survive an interruption.

@@ -27,13 +27,17 @@ def patch_moments(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
     A map whose size is no multiple of `side` is first resized (bilinear) to the next multiple.
     """
-    height, width = (-(-length // side) * side for length in x.shape[2:])
-    wide = x.float()
-    if (height, width) != tuple(x.shape[2:]):
-        wide = F.interpolate(wide, (height, width), mode="bilinear")
+    wide = in_patches(x, side)
     maps = torch.stack([wide.mean((0, 1)), wide.square().mean((0, 1))])  # [2, H, W]
     first, second = F.avg_pool2d(maps, side).flatten(1)
     return first, second - first.square()
+
+
+def in_patches(x: Tensor, side: int) -> Tensor:
+    """Return maps [N, C, H, W] in float32, resized (bilinear) so that height and width are multiples of `side`."""
+    height, width = (-(-length // side) * side for length in x.shape[2:])
+    wide = x.float()
+    return wide if (height, width) == tuple(x.shape[2:]) else F.interpolate(wide, (height, width), mode="bilinear")
 
 
 class LayerInputs(InputRecorder):
@@ -115,6 +119,10 @@ class GeneralPenalty(LayerInputs):
     ``s~ = s + sg(e - s)`` with the moving average ``e <- alpha e + (1 - alpha) s``, which starts at its value in the
     memory, or else at the first s: s~ has the value of e and the gradient of s. a_h is `first_layer_weight` for the
     first layer and 1 for the others.
+
+    Attributes:
+        class_target: the statistics s^c of the classes of the images, by the same names; {} where they are not needed.
+        class_share: b; each norm is ``(1 - b) |s*_h - s~_h| + b |s^c_h - s~_h|``. 0 unless a method sets it.
     """
 
     def __init__(
@@ -149,6 +157,8 @@ class GeneralPenalty(LayerInputs):
             for name in ("mean", "var")
         }
         self.weights = {next(iter(layers)): first_layer_weight for layers in self.layers if layers}
+        self.class_target: Mapping[str, Tensor] = {}
+        self.class_share = 0.0
 
     def begin(self, iteration: int) -> None:
         """Choose the convolutions that are left out of this iteration."""
@@ -168,7 +178,14 @@ class GeneralPenalty(LayerInputs):
         before = torch.cat([self.memory.get(name, own) for name, own in zip(names, now.split(sizes), strict=True)])
         average = torch.lerp(now, before, self.momentum)
         self.memory.update(zip(names, average.split(sizes), strict=True))
-        gaps = current + (average - now) - torch.cat([self.target[name] for name in names])
-        norms = torch.stack([torch.linalg.vector_norm(gap) for gap in gaps.split(sizes)])
+        matched = current + (average - now)
+        norms = _norms(matched - torch.cat([self.target[name] for name in names]), sizes)
+        if self.class_share:
+            own = _norms(matched - torch.cat([self.class_target[name] for name in names]), sizes)
+            norms = (1 - self.class_share) * norms + self.class_share * own
         weights = [self.weights.get(name.rpartition(".")[0], 1.0) for name in names]
         return (norms * norms.new_tensor(weights)).sum()
+
+
+def _norms(gaps: Tensor, sizes: Sequence[int]) -> Tensor:
+    return torch.stack([torch.linalg.vector_norm(gap) for gap in gaps.split(sizes)])

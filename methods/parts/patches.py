@@ -19,7 +19,7 @@ from methods.parts.real import middle_out
 def scored_crops(
     images: Tensor, boxes: Tensor, label: int, size: int, info: DatasetInfo, context: Context
 ) -> tuple[Tensor, Tensor]:
-    """Return crops of images, and the cross-entropy of each in the first teacher.
+    """Return crops of images, and the cross-entropy of the mean logits of the teachers for each.
 
     A crop is scored amid zeros (grey, since pixels are normalised) at the resolution that the teacher expects.
 
@@ -29,14 +29,15 @@ def scored_crops(
         label: the class.
         size: height and width of the crops, s.
         info: the dataset.
-        context: its first teacher scores.
+        context: its teachers score.
 
     Returns:
         Crops [n, k, C, s, s] in [0, 1] and losses [n, k].
     """
     n, k = len(images), len(boxes) // len(images)
     crops = crop_antialiased(images.float().repeat_interleave(k, 0) / 255, boxes, size)
-    logits = predict(context.teachers[0], pad(normalize(crops, info), info.resolution), context)
+    padded = pad(normalize(crops, info), info.resolution)
+    logits = torch.stack([predict(teacher, padded, context) for teacher in context.teachers]).mean(0)
     targets = torch.full((len(logits),), label, device=logits.device)
     losses = F.cross_entropy(logits, targets, reduction="none").view(n, k)
     return crops.view(n, k, *crops.shape[1:]), losses

@@ -18,11 +18,14 @@ from benchmark.vision.augment import Schedule, View
 from evaluators.labels.ensemble import Ensemble
 from evaluators.labels.hard import Hard
 from evaluators.labels.per_epoch import PerEpoch
+from evaluators.labels.phases import Phases
+from evaluators.labels.pool import Pool
 from evaluators.labels.pruned import Pruned
 from evaluators.labels.soft import Soft
 from evaluators.labels.train_mode import TrainMode
 
 __all__ = ["context"]
+LONG = CUTMIX.model_copy(update={"epochs": 20})
 REGIMES: dict[str, tuple[LabelRegime, int]] = {  # and the bytes of one image's labels, counted by hand
     "hard": (Hard(schedule=PLAIN), 0),
     "soft": (Soft(schedule=CUTMIX), 2 * 4),
@@ -33,6 +36,8 @@ REGIMES: dict[str, tuple[LabelRegime, int]] = {  # and the bytes of one image's 
     "pruned": (Pruned(schedule=CUTMIX, epochs=3), 3 * 2 * 4),
     "quantised": (Pruned(schedule=CUTMIX, top=3), 4 * (3 * 2 + 2 + 3 * 2)),
     "pruned and quantised": (Pruned(schedule=CUTMIX, epochs=1, top=1), 1 * (2 + 2 + 2)),
+    "pool": (Pool(schedule=LONG, share=0.5), 10 * 2 * 4),
+    "phases": (Phases(schedule=LONG, stored=3), 3 * 2 * 4),
     "more than all": (Pruned(schedule=CUTMIX, epochs=99, top=99), 4 * (4 * 2 + 2 + 4 * 2)),
 }
 
@@ -92,10 +97,24 @@ def test_only_labels_of_certain_views_need_them(context, tmp_path):
         folder.mkdir()
         labels = regime.label(toy_set(), INFO, context, folder)
         state = label_bytes(regime, labels, N, CLASSES, ())["augmentation_state"]
-        replayed = labels.kind == "per_epoch" and labels.logits is not None
+        replayed = labels.kind in ("per_epoch", "pool") and labels.logits is not None
         assert (state > 0) == replayed
         if replayed:
-            assert state == augmentation_state(CUTMIX, N, len(labels.logits))
+            epochs = len(labels.logits) if labels.kind == "per_epoch" else len(labels.logits) // N
+            assert state == augmentation_state(CUTMIX, N, epochs)
+
+
+@pytest.mark.parametrize(("classes", "each"), [(4, 2 * 4), (1000, 4 * 100)])
+def test_a_pool_can_end_within_an_epoch(classes, each, context, tmp_path):
+    """17 of 60 batches over 25 images: five epochs, and 9 + 8 images of the sixth."""
+    regime = Pool(schedule=LONG, share=0.29, top_share=0.1)
+    assert regime.bytes_of(25, classes) == (5 * 25 + 9 + 8) * each
+    if classes == CLASSES:
+        labels = regime.label(toy_set(25), INFO, context, tmp_path)
+        sizes = label_bytes(regime, labels, 25, CLASSES, ())
+        assert sizes["labels"] == sizes["labels_formula"] == regime.bytes_of(25, classes)
+        views = [view for epoch in range(6) for view in LONG.views(labels.seed, epoch, 25)][:17]
+        assert sizes["augmentation_state"] == sum(held(view) for view in views)
 
 
 def test_records_hold_them(tmp_path):
