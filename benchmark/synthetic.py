@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 
 Metadata = Mapping[str, Any]
+CLASSES = "classes"  # the name in extras of the classes of images whose soft labels were learned
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class SyntheticSet:
         images: [N, C, H, W]; uint8, or float32 where 0 is black and 1 is white but values may lie outside of [0, 1].
         targets: the class of each image, int64 [N], or its soft label, float32 [N, classes].
         weights: float32 [N], non-negative: the weight of each image in the student's loss. None: all equal.
-        extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them.
+        extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them. `CLASSES`,
+            int64 [N], says the class that an image was made for, where learned soft labels may say another one.
         metadata: further values that JSON can hold: a learned step size, losses.
 
     Raises:
@@ -69,8 +71,8 @@ class SyntheticSet:
 
     @property
     def classes(self) -> Tensor:
-        """The class of each image, int64 [N]; where targets are soft, the class with the largest probability."""
-        return self.targets if self.targets.dim() == 1 else self.targets.argmax(1)
+        """The class of each image, int64 [N]; of a soft target, that in extras, or else the likeliest one."""
+        return self.targets if self.targets.dim() == 1 else self.extras.get(CLASSES, self.targets.argmax(1))
 
     @property
     def images_bytes(self) -> int:
