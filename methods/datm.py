@@ -26,9 +26,9 @@ SURE = 0.9  # probability of the class in the first label of an image that no ex
 class DATM(FTD):
     """MTT's loss with labels ``softmax(y)``, where t ~ U{T-..U - 1} and ``U = min(T+, T0 + floor((T+ - T0) i / E))``.
 
-    i is the iteration: the set first matches early epochs of the experts, which teach easy patterns, and later ones too.
-    y are logits, learned with the images and alpha; the set holds softmax(y). Where the loss exceeds a threshold, an
-    iteration changes nothing. The experts are FTD's.
+    i is the iteration: the set matches early epochs of the experts first, which teach easy patterns, then later ones
+    too. y are logits, learned with the images and alpha; the set holds softmax(y). Where the loss exceeds a threshold,
+    an iteration changes nothing. The experts are FTD's.
 
     The images of class c start as random ones of those that the last weights of expert 0 classify right; where these
     are too few, as those that expert 1 does, and so on. y starts as the mean logits of the experts that are right.

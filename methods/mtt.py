@@ -122,7 +122,7 @@ class MTT(Distiller):
         return dataclasses.replace(result, metadata=metadata)
 
     def start(self, data: TrainData, unit: Unit, learner: Learner, context: Context) -> tuple[Tensor, ...]:
-        """Return the first images [N, C, S, S], normalised, and the first logits [N, classes] of labels that are learned."""
+        """Return the first images [N, C, S, S], normalised, and first logits [N, classes] if labels are learned."""
         chosen = data.read(random_indices(data, unit.classes, unit.slots, context))
         return (normalize(chosen.to(context.device), data.info),)
 
