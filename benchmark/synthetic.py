@@ -61,6 +61,9 @@ class SyntheticSet:
             raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
         if self.targets.dim() == 2 and not (self.targets.is_floating_point() and self.targets.shape[1]):
             raise ValueError(f"soft targets must be float32 [N, classes], not {_shape(self.targets)}")
+        made_for = self.extras.get(CLASSES)
+        if made_for is not None and not (made_for.shape == (len(self.images),) and made_for.dtype == torch.int64):
+            raise ValueError(f"extras {CLASSES!r} must be int64 [N], not {_shape(made_for)}")
         if self.weights is not None and not (
             self.weights.shape == (len(self.images),) and self.weights.is_floating_point()
         ):
@@ -79,6 +82,11 @@ class SyntheticSet:
         """Bytes that images and weights take in a file."""
         weights = 0 if self.weights is None else self.weights.nbytes
         return int(self.images.nbytes) + int(weights)
+
+    @property
+    def soft_bytes(self) -> int:
+        """Bytes of soft targets; 0 where targets are classes."""
+        return int(self.targets.nbytes) if self.targets.dim() == 2 else 0
 
     @property
     def sizes(self) -> dict[str, int]:
