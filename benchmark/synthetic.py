@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 
 Metadata = Mapping[str, Any]
+CLASSES = "classes"  # the name in extras of the classes of images whose soft labels were learned
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class SyntheticSet:
         images: [N, C, H, W]; uint8, or float32 where 0 is black and 1 is white but values may lie outside of [0, 1].
         targets: the class of each image, int64 [N], or its soft label, float32 [N, classes].
         weights: float32 [N], non-negative: the weight of each image in the student's loss. None: all equal.
-        extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them.
+        extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them. `CLASSES`,
+            int64 [N], says the class that an image was made for, where learned soft labels may say another one.
         metadata: further values that JSON can hold: a learned step size, losses.
 
     Raises:
@@ -59,6 +61,9 @@ class SyntheticSet:
             raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
         if self.targets.dim() == 2 and not (self.targets.is_floating_point() and self.targets.shape[1]):
             raise ValueError(f"soft targets must be float32 [N, classes], not {_shape(self.targets)}")
+        made_for = self.extras.get(CLASSES)
+        if made_for is not None and not (made_for.shape == (len(self.images),) and made_for.dtype == torch.int64):
+            raise ValueError(f"extras {CLASSES!r} must be int64 [N], not {_shape(made_for)}")
         if self.weights is not None and not (
             self.weights.shape == (len(self.images),) and self.weights.is_floating_point()
         ):
@@ -69,14 +74,19 @@ class SyntheticSet:
 
     @property
     def classes(self) -> Tensor:
-        """The class of each image, int64 [N]; where targets are soft, the class with the largest probability."""
-        return self.targets if self.targets.dim() == 1 else self.targets.argmax(1)
+        """The class of each image, int64 [N]; of a soft target, that in extras, or else the likeliest one."""
+        return self.targets if self.targets.dim() == 1 else self.extras.get(CLASSES, self.targets.argmax(1))
 
     @property
     def images_bytes(self) -> int:
         """Bytes that images and weights take in a file."""
         weights = 0 if self.weights is None else self.weights.nbytes
         return int(self.images.nbytes) + int(weights)
+
+    @property
+    def soft_bytes(self) -> int:
+        """Bytes of soft targets; 0 where targets are classes."""
+        return int(self.targets.nbytes) if self.targets.dim() == 2 else 0
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -16,12 +17,13 @@ from benchmark.api import Context, DatasetInfo, Distiller, Preparation, Syntheti
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import Augmentation, sample_augmentation
-from methods.parts.descent import descend
+from methods.parts.descent import Leaf, descend
 from methods.parts.experts import Experts, new_network
 from methods.parts.real import random_indices, too_few
-from methods.parts.unroll import recomputed, unrolled
+from methods.parts.unroll import detached, recomputed, unrolled
 
-MOST_CLASSES, MOST_PIXELS = 200, 128  # with more, experts do not fit on a disk and inner steps not into a GPU
+MOST_PIXELS = 128  # with more, experts do not fit on a disk and inner steps not into a GPU
+GRADIENTS = {"constant": recomputed, "unrolled": unrolled, "tesla": detached}
 
 
 class MTT(Distiller):
@@ -35,11 +37,12 @@ class MTT(Distiller):
 
     Differences from the authors' code: alpha = exp(rho) stays positive; the learning rate of rho is
     ``step_size_rate / alpha_0^2``, so that alpha first moves as in the code; no ZCA; the gradient keeps one inner step
-    in memory at a time (``memory: unrolled`` is the code's single graph, with equal results); the set is the last
-    iterate, not the best on the test set.
+    in memory at a time (``memory: unrolled`` is the code's single graph, with equal results; ``memory: tesla`` is an
+    approximation, see `tesla`); the set is the last iterate, not the best on the test set.
     """
 
     version: ClassVar[int] = 2
+    most_classes: ClassVar[int] = 200  # as for `MOST_PIXELS`
     paper: ClassVar[str] = (
         "Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, "
         "https://arxiv.org/abs/2203.11932"
@@ -54,7 +57,7 @@ class MTT(Distiller):
     step_size: float = Field(default=0.01, gt=0)  # alpha_0
     step_size_rate: float = Field(default=1e-5, ge=0)  # the authors' lr_lr
     batch_synthetic: int | None = Field(default=None, ge=1)  # of an inner step; None: all images
-    memory: Literal["constant", "unrolled"] = "constant"
+    memory: Literal["constant", "unrolled", "tesla"] = "constant"
     arch: str = "convnet_d3"
     experts: int = Field(default=100, ge=1)
     expert_epochs: int = Field(default=50, ge=1)
@@ -73,11 +76,11 @@ class MTT(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where the dataset is too large for experts, or where a class has fewer than IPC images."""
-        if info.classes > MOST_CLASSES or info.resolution > MOST_PIXELS:
+        if info.classes > self.most_classes or info.resolution > MOST_PIXELS:
             return (
                 f"trajectory matching is infeasible on {info.name} ({info.classes} classes at {info.resolution} px): "
                 f"its experts and the gradient through {self.inner_steps} training steps are affordable up to "
-                f"{MOST_CLASSES} classes and {MOST_PIXELS} px"
+                f"{self.most_classes} classes and {MOST_PIXELS} px"
             )
         return too_few(info, ipc)
 
@@ -93,39 +96,58 @@ class MTT(Distiller):
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the images and the learned step size; an interrupted run resumes from its last save."""
-        info, device = data.info, context.device
-        chosen = data.read(random_indices(data, unit.classes, unit.slots, context))
-        images = normalize(chosen.to(device), info).requires_grad_()
-        rho = torch.tensor(math.log(self.step_size), device=device, requires_grad=True)
+        info, device, name = data.info, context.device, f"{self.name()}-{unit.index}"
         learner = Learner(new_network(self.arch, info, seed=0).to(device), unit.labels.to(device))
-        gradients = recomputed if self.memory == "constant" else unrolled
+        rho = torch.tensor(math.log(self.step_size), device=device)
+        images, *labels = self.start(data, unit, learner, context)
+        learned = [tensor.requires_grad_() for tensor in (images, rho, *labels)]
+        leaves = self.leaves(learned)
 
-        def objective(iteration: int) -> tuple[Tensor, Sequence[Tensor]]:
+        def objective(iteration: int) -> tuple[Tensor, Sequence[Tensor] | None]:
             start, target = (weights.to(device) for weights in self._stretch(iteration, context))
             batches = self._batches(len(images), info, iteration, context)
 
             def step(index: int, weights: Tensor, learned: Sequence[Tensor]) -> Tensor:
                 return learner.step(weights, learned, batches[index])
 
-            return gradients(step, start, target, [images, rho], self.inner_steps)
+            loss, slopes = GRADIENTS[self.memory](step, start, target, learned, self.inner_steps)
+            return loss, self.directions(loss, slopes, leaves)
 
-        rates = [(images, self.learning_rate), (rho, self.step_size_rate / self.step_size**2)]
-        loss = descend(
-            objective, rates, context, iterations=self.iterations, momentum=self.momentum, name=f"mtt-{unit.index}"
-        )
+        loss = descend(objective, leaves, context, iterations=self.iterations, momentum=self.momentum, name=name)
         step_size = float(rho.detach().exp())
         if step_size == 0:
-            raise BenchmarkError(
-                f"mtt-{unit.index}: the step size vanished; lower step_size_rate (now {self.step_size_rate:g})"
-            )
-        pixels = denormalize(images.detach(), info).cpu().contiguous()
-        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss, "step_size": step_size})
+            raise BenchmarkError(f"{name}: the step size vanished; lower step_size_rate (now {self.step_size_rate:g})")
+        result = self.finished(leaves, unit, info)
+        metadata = {**({"loss": loss} if self.iterations else {}), "step_size": step_size, **result.metadata}
+        return dataclasses.replace(result, metadata=metadata)
+
+    def start(self, data: TrainData, unit: Unit, learner: Learner, context: Context) -> tuple[Tensor, ...]:
+        """Return the first images [N, C, S, S], normalised, and first logits [N, classes] if labels are learned."""
+        chosen = data.read(random_indices(data, unit.classes, unit.slots, context))
+        return (normalize(chosen.to(context.device), data.info),)
+
+    def leaves(self, learned: Sequence[Tensor]) -> list[Leaf]:
+        """Return what descends, and how fast: images and rho, and what a subclass adds."""
+        images, rho = learned[:2]
+        return [Leaf(images, self.learning_rate), Leaf(rho, self.step_size_rate / self.step_size**2)]
+
+    def directions(self, loss: Tensor, slopes: Sequence[Tensor], leaves: Sequence[Leaf]) -> Sequence[Tensor] | None:
+        """Return the direction that each leaf goes down, from the gradients of what is learned; None: no step."""
+        return slopes
+
+    def finished(self, leaves: Sequence[Leaf], unit: Unit, info: DatasetInfo) -> SyntheticSet:
+        """Return the set after the last iteration."""
+        return SyntheticSet(denormalize(leaves[0].tensor.detach(), info).cpu().contiguous(), unit.labels)
+
+    def starts(self, iteration: int) -> tuple[int, int]:
+        """Return between which epochs of an expert a stretch starts: the first, and the one after the last."""
+        return 0, self.start_epochs
 
     def _stretch(self, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return the weights [P] of a random expert at a random epoch t and at epoch t + M."""
         trajectories, generator = context.prepared["trajectories"], context.generator("stretch", iteration)
         expert = int(torch.randint(len(trajectories), (), generator=generator))
-        epoch = int(torch.randint(self.start_epochs, (), generator=generator))
+        epoch = int(torch.randint(*self.starts(iteration), (), generator=generator))
         return trajectories[expert, epoch], trajectories[expert, epoch + self.expert_span]
 
     def _batches(
@@ -145,7 +167,7 @@ class Learner:
 
     Attributes:
         network: the architecture.
-        labels: [N] int64, the classes of the images from which it learns.
+        labels: [N] int64, the classes of the images from which it learns; learned labels take their place.
     """
 
     def __init__(self, network: nn.Module, labels: Tensor) -> None:
@@ -161,14 +183,20 @@ class Learner:
 
         Args:
             weights: [P], requires grad.
-            learned: images [N, C, S, S], normalised, and rho, the log of the step size.
+            learned: images [N, C, S, S], normalised; rho, the log of the step size; where labels are learned, their
+                logits [N, classes].
             batch: indices [b] of the batch's images, and their augmentation.
         """
-        images, rho = learned
+        images, rho, *labels = learned
         rows, augmentation = batch[0].to(images.device), batch[1]
-        parts = zip(weights.split(self._sizes), self._shapes, strict=True)
-        state = dict(zip(self._names, (part.view(shape) for part, shape in parts), strict=True))
-        logits = functional_call(self.network, state, (augmentation.apply(images[rows]),))
-        loss = F.cross_entropy(logits, self.labels[rows])
+        targets = labels[0][rows].softmax(1) if labels else self.labels[rows]
+        loss = F.cross_entropy(self.logits(weights, augmentation.apply(images[rows])), targets)
         (gradient,) = torch.autograd.grad(loss, [weights], create_graph=images.requires_grad)
         return weights - rho.exp() * gradient
+
+    def logits(self, weights: Tensor, images: Tensor) -> Tensor:
+        """Return the logits [n, classes] of the network with weights [P] for normalised images [n, C, S, S]."""
+        parts = zip(weights.split(self._sizes), self._shapes, strict=True)
+        state = dict(zip(self._names, (part.view(shape) for part, shape in parts), strict=True))
+        logits: Tensor = functional_call(self.network, state, (images,))
+        return logits

@@ -22,6 +22,7 @@ from benchmark.plan.suite import MethodEntry, Selection, Suite
 from benchmark.run import provenance
 from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
+from benchmark.synthetic import CLASSES
 from benchmark.vision.datasets import DatasetConfig
 
 METHOD = "external"  # the file in ``methods/`` that stands for all external sets
@@ -73,7 +74,7 @@ def read(
     pixels, value_notes = to_pixels(loaded.images, info, value_range, str(path), normalisation)
     order = torch.argsort(loaded.classes, stable=True)
     weights = None if loaded.weights is None else loaded.weights[order]
-    extras = {name: loaded.extras[name][order] for name in (LABELS,) if name in loaded.extras}
+    extras = {name: loaded.extras[name][order] for name in (LABELS, CLASSES) if name in loaded.extras}
     images = SyntheticSet(pixels[order], loaded.targets[order], weights, extras)
     notes = (*class_notes, *loaded.metadata.get(NOTES, ()), *value_notes)
     return Artifact(path.name, images, checksum(images), notes)

@@ -37,7 +37,7 @@ def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:
 
 
 def label_bytes(
-    regime: LabelRegime, labels: Labels, images: int, classes: int, teachers: Sequence[nn.Module]
+    regime: LabelRegime, labels: Labels, images: int, classes: int, teachers: Sequence[nn.Module], soft: int = 0
 ) -> dict[str, int]:
     """Return the bytes of the labels of a set, for its record.
 
@@ -47,16 +47,19 @@ def label_bytes(
         images: number of images of the set.
         classes: number of classes of the dataset.
         teachers: the networks that gave the labels.
+        soft: bytes of the soft targets of the set, which are its labels under hard labels.
 
     Returns:
         ``labels``: on disk. ``labels_formula``: by formula. ``labels_at_1000_classes``: by formula, for 1,000 classes
         with the same number of images per class. ``augmentation_state``: of the views that the labels belong to; 0 for
         labels that fit any view. ``teacher_if_online``: of the teachers, which could be stored in place of the labels.
     """
+    own = soft if labels.kind == "hard" else 0
     return {
-        "labels": labels.nbytes,
-        "labels_formula": regime.bytes_of(images, classes),
-        "labels_at_1000_classes": regime.bytes_of(round(images * MANY / classes), MANY),
+        "labels": labels.nbytes + own,
+        "labels_formula": regime.bytes_of(images, classes) + own,
+        "labels_at_1000_classes": regime.bytes_of(round(images * MANY / classes), MANY)
+        + round(own * (MANY / classes) ** 2),
         "augmentation_state": _stored_state(labels, images),
         "teacher_if_online": sum(value.nbytes for teacher in teachers for value in teacher.state_dict().values()),
     }

@@ -124,7 +124,8 @@ class NodeRun:
         images, context = self.images(), self.context()
         labels = regime.label(images, self.info, context, folder)
         labels.save(folder)
-        self.bytes |= label_bytes(regime, labels, len(images), self.info.classes, context.teachers)
+        sizes = label_bytes(regime, labels, len(images), self.info.classes, context.teachers, images.soft_bytes)
+        self.bytes |= sizes
 
     def evaluate(self, _folder: Path) -> None:
         """Train a student on the labelled set and test it on the test split."""

@@ -34,7 +34,7 @@ recipes, from the protocol `native` and from the teacher of the dataset.
 
 The loss of every method and its gradient are held against the formulas in float64, at a relative distance of 1e-5
 (`tests/methods/test_recovery_formulas.py`, `test_fadrm.py`, `test_gvbsm.py`, `test_delt.py`, `test_dwa.py`,
-`test_cim.py`, `test_edc.py`, `test_mtt.py`, `parts/test_gradients.py`, `parts/test_matching.py`,
+`test_cim.py`, `test_edc.py`, `test_mtt.py`, `test_datm.py`, `parts/test_gradients.py`, `parts/test_matching.py`,
 `parts/test_statistics.py`). MTT's gradient passes many training steps: in float32 it is within 1e-3.
 
 What differs for all methods:

@@ -9,7 +9,10 @@ from benchmark.vision.augment import Schedule
 
 
 class Hard(LabelRegime):
-    """The targets of the synthetic set, unchanged; the label regime only fixes the views."""
+    """The targets of the synthetic set, unchanged; the label regime only fixes the views.
+
+    Targets are classes, but for sets that come with soft labels of their own (DATM learns some): these keep them.
+    """
 
     schedule: Schedule
 

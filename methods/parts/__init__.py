@@ -4,7 +4,7 @@
 - `recover`, `objective`, `recover_state`: the recovery loop of the SRe2L family, and the terms of its loss.
 - `matching`: distribution matching with random networks (DM, DataDAM).
 - `gradients`: gradient matching with networks that learn from the synthetic images (DC, DSA).
-- `experts`, `unroll`: expert trajectories, and gradients through many training steps (MTT).
+- `experts`, `flat_experts`, `unroll`: expert trajectories, and gradients through many training steps (MTT, FTD, DATM).
 - `statistics`, `generalized`, `conditional`, `selfsupervised`: preparations, which all IPC share.
 - `transport`: Wasserstein barycenters of the features of a class.
 - `crops`, `jpeg`: crops of real images without aliasing, and compression of distilled images.

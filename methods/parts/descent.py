@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,15 +15,24 @@ from benchmark.api import Context
 from benchmark.errors import BenchmarkError
 from benchmark.vision import scratch
 
-Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor]]]  # iteration -> loss, its gradients
+# iteration -> loss, and its gradients; None: this iteration changes nothing
+Objective: TypeAlias = Callable[[int], tuple[Tensor, Sequence[Tensor] | None]]
 
 REPORT_EVERY = 10  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
 
 
+class Leaf(NamedTuple):
+    """A tensor that changes, its learning rate and its momentum; None: the momentum of all others."""
+
+    tensor: Tensor
+    rate: float
+    momentum: float | None = None
+
+
 def descend(
     objective: Objective,
-    leaves: Sequence[tuple[Tensor, float]],
+    leaves: Sequence[Leaf | tuple[Tensor, float]],
     context: Context,
     *,
     iterations: int,
@@ -34,7 +43,8 @@ def descend(
     """Change tensors in place by SGD at constant learning rates; an interrupted run resumes from its last save.
 
     Args:
-        objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every leaf.
+        objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every leaf. Without
+            gradients, leaves and momenta stay as they are in this iteration.
         leaves: the tensors, each with its learning rate.
         context: gives the scratch folder and takes the progress.
         iterations: number of iterations.
@@ -48,15 +58,18 @@ def descend(
     Raises:
         BenchmarkError: the loss or a leaf is no longer finite.
     """
-    tensors = [leaf for leaf, _ in leaves]
-    optimizer = SGD([{"params": [leaf], "lr": rate} for leaf, rate in leaves], momentum=momentum)
+    groups = [Leaf(*leaf) for leaf in leaves]
+    tensors = [leaf.tensor for leaf in groups]
+    own = [momentum if leaf.momentum is None else leaf.momentum for leaf in groups]
+    optimizer = SGD([{"params": [t], "lr": rate, "momentum": m} for (t, rate, _), m in zip(groups, own, strict=True)])
     path = context.scratch / f"{name}.pt"
     first, loss = _resume(path, tensors, optimizer)
     for iteration in range(first, iterations):
         loss, gradients = objective(iteration)
-        for leaf, gradient in zip(tensors, gradients, strict=True):
-            leaf.grad = gradient
-        optimizer.step()
+        if gradients is not None:
+            for tensor, gradient in zip(tensors, gradients, strict=True):
+                tensor.grad = gradient
+            optimizer.step()
         done = iteration + 1
         reports = done % REPORT_EVERY == 0 or done == iterations
         if reports:

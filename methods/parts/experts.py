@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -55,22 +56,31 @@ class Experts(Preparation):
         """Return the weights of one expert, [epochs + 1, P]."""
         network = new_network(self.arch, data.info, seed_of(context.seed, "expert", expert)).to(context.device)
         optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate, momentum=self.momentum)
-        labels = data.labels.to(context.device)
+        weights, labels = list(network.parameters()), data.labels.to(context.device)
         snapshots = [flat_weights(network)]
         for epoch in range(self.epochs):
             generator = context.generator("expert", expert, epoch)
             for indices in torch.randperm(len(data), generator=generator).split(self.batch_size):
                 augmentation = sample_augmentation(len(indices), generator, flip=data.info.flip)
-                with context.autocast():
-                    logits = network(augmentation.apply(read(indices)))
-                loss = F.cross_entropy(logits.float(), labels[indices.to(context.device)])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                views, targets = augmentation.apply(read(indices)), labels[indices.to(context.device)]
+                slopes = self.slopes(weights, partial(_loss, network, views, targets, context))
+                for weight, slope in zip(weights, slopes, strict=True):
+                    weight.grad = slope
                 optimizer.step()
             snapshots.append(flat_weights(network))
             if not snapshots[-1].isfinite().all():
                 raise BenchmarkError(f"expert {expert} diverged in epoch {epoch + 1}; lower the experts' learning rate")
         return torch.stack(snapshots)
+
+    def slopes(self, weights: Sequence[Tensor], loss: Callable[[], Tensor]) -> Sequence[Tensor]:
+        """Return the direction that a step of SGD goes down: the gradient of the loss in the weights as they are."""
+        return torch.autograd.grad(loss(), weights)
+
+
+def _loss(network: nn.Module, views: Tensor, targets: Tensor, context: Context) -> Tensor:
+    with context.autocast():
+        logits = network(views)
+    return F.cross_entropy(logits.float(), targets)
 
 
 def new_network(arch: str, info: DatasetInfo, seed: int, norm: Literal["instance", "batch"] = "instance") -> nn.Module:

@@ -1,8 +1,9 @@
-"""Gradients through many steps of gradient descent: with one graph of all steps, or with the graph of one step."""
+"""Gradients through many steps of gradient descent: with one graph of all steps, with that of one step, or nearly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
@@ -45,17 +46,49 @@ def recomputed(
     learned tensor is the sum of ``u_{i+1} . dw_{i+1}/dlearned``. A further step needs memory for its weights (P floats)
     but not for its activations; every step is computed twice.
     """
-    frozen = [tensor.detach() for tensor in learned]
-    path = [start.detach()]
-    for index in range(steps):
-        path.append(step(index, path[-1].requires_grad_(), frozen).detach())
-    end = path.pop().requires_grad_()
-    loss = trajectory_loss(end, start, target)
-    (upstream,) = torch.autograd.grad(loss, [end])
+    path = [start.detach(), *_walk(step, start, learned, steps)]
+    loss, upstream = _at_the_end(path.pop(), start, target)
     totals = [torch.zeros_like(tensor) for tensor in learned]
     for index in reversed(range(steps)):
-        weights = path.pop()
+        weights = path.pop().requires_grad_()
         following = step(index, weights, learned)
         upstream, *parts = torch.autograd.grad(following, [weights, *learned], upstream)
         totals = [total + part for total, part in zip(totals, parts, strict=True)]
-    return loss.detach(), tuple(totals)
+    return loss, tuple(totals)
+
+
+def detached(
+    step: Step, start: Tensor, target: Tensor, learned: Sequence[Tensor], steps: int
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the loss of `unrolled`, and TESLA's gradients: those through every step, but not through the later ones.
+
+    The weights w_i before step i count as constants, so that ``w_N = w_0 - alpha sum_i g_i(learned; w_i)``. With
+    ``u = dL/dw_N``, the gradient of a learned tensor is the sum over all steps of ``u . dw_{i+1}/dlearned``. It is that
+    of `unrolled` for one step, and not for more. No step adds to the memory, not even its weights.
+    """
+    (end,) = deque(_walk(step, start, learned, steps), maxlen=1)
+    loss, upstream = _at_the_end(end, start, target)
+    totals = [torch.zeros_like(tensor) for tensor in learned]
+    weights = start.detach()
+    for index in range(steps):
+        following = step(index, weights.requires_grad_(), learned)
+        parts = torch.autograd.grad(following, learned, upstream)
+        totals = [total + part for total, part in zip(totals, parts, strict=True)]
+        weights = following.detach()
+    return loss, tuple(totals)
+
+
+def _walk(step: Step, start: Tensor, learned: Sequence[Tensor], steps: int) -> Iterator[Tensor]:
+    """Yield the weights [P] after every step, without a graph."""
+    frozen, weights = [tensor.detach() for tensor in learned], start.detach()
+    for index in range(steps):
+        weights = step(index, weights.requires_grad_(), frozen).detach()
+        yield weights
+
+
+def _at_the_end(end: Tensor, start: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the trajectory loss of the last weights, and its gradient in them, [P]."""
+    end = end.detach().requires_grad_()
+    loss = trajectory_loss(end, start, target)
+    (upstream,) = torch.autograd.grad(loss, [end])
+    return loss.detach(), upstream

@@ -34,6 +34,7 @@ FEW = {  # a few steps of work
     "pretrain_epochs": 1,
     "probe_epochs": 1,
     "scoring_epochs": 3,
+    "threshold": 10.0,  # of the loss: steps are taken above the usual one too
 }
 
 

@@ -22,6 +22,7 @@ from benchmark.formats.export import Normalisation
 from benchmark.plan.suite import load_suite
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
+from benchmark.synthetic import CLASSES
 from benchmark.vision.datasets import info as info_of
 from benchmark.vision.datasets import load_dataset
 from leaderboards.results import records
@@ -145,6 +146,19 @@ class TestForm:
             read(saved(tmp_path / "a.pt", pixels, labels), info)
         soft = labels.softmax(1)
         assert torch.equal(read(saved(tmp_path / "a.pt", pixels, soft), info).images.targets, soft)
+
+    def test_a_class_that_learned_labels_no_longer_say_is_kept(self, tmp_path, info, pixels):
+        soft = torch.eye(3)[LABELS.roll(1)] * 0.5 + 1 / 6
+        order = torch.tensor([5, 0, 3, 2, 1, 4])
+        SyntheticSet(pixels[order], soft[order], extras={CLASSES: LABELS[order]}).save(tmp_path / "a.safetensors")
+        external = read(tmp_path / "a.safetensors", info).images
+        assert torch.equal(external.classes, LABELS)
+        assert torch.equal(external.targets, soft[torch.tensor([0, 1, 3, 2, 5, 4])])
+
+    @pytest.mark.parametrize("wrong", [LABELS.float(), LABELS[:5], LABELS.view(3, 2)])
+    def test_such_classes_have_a_form(self, pixels, wrong):
+        with pytest.raises(ValueError, match=r"extras 'classes' must be int64 \[N\], not"):
+            SyntheticSet(pixels, torch.eye(3)[LABELS], extras={CLASSES: wrong})
 
     @pytest.mark.parametrize("weight", [-1.0, torch.nan, torch.inf, 0.0])
     def test_weights_are_weights(self, tmp_path, info, pixels, weight):

@@ -1,11 +1,13 @@
 """Bytes of labels: the formula equals the files on disk, and memory never holds all labels at once."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from engine import campaign, finish, plan
 from torch import nn
 from toy_student import CLASSES, CUTMIX, INFO, PLAIN, N, context, network, toy_set
@@ -54,6 +56,19 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
     if by_hand:
         header = np.load(path, mmap_mode="r").offset
         assert path.stat().st_size - header == N * by_hand
+
+
+def test_soft_targets_are_the_labels_under_hard_labels_only(context, tmp_path):
+    images = toy_set()
+    soft = dataclasses.replace(images, targets=torch.full((N, CLASSES), 1 / CLASSES))
+    assert (images.soft_bytes, soft.soft_bytes) == (0, N * CLASSES * 4)
+    for name, own in (("hard", True), ("soft", False)):
+        regime, by_hand = REGIMES[name]
+        labels = regime.label(soft, INFO, context, tmp_path)
+        sizes = label_bytes(regime, labels, N, CLASSES, (), soft.soft_bytes)
+        assert sizes["labels"] == sizes["labels_formula"] == N * (by_hand + own * CLASSES * 4)
+        many = (N // CLASSES) * 1000 * (regime.bytes_per_image(1000) + own * 1000 * 4)
+        assert sizes["labels_at_1000_classes"] == many
 
 
 def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_path):
