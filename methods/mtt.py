@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.optim import SGD
 
 from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
 from benchmark.errors import BenchmarkError
@@ -110,9 +111,8 @@ class MTT(Distiller):
             return gradients(step, start, target, [images, rho], self.inner_steps)
 
         rates = [(images, self.learning_rate), (rho, self.step_size_rate / self.step_size**2)]
-        loss = descend(
-            objective, rates, context, iterations=self.iterations, momentum=self.momentum, name=f"mtt-{unit.index}"
-        )
+        optimizer = SGD([{"params": [leaf], "lr": rate} for leaf, rate in rates], momentum=self.momentum)
+        loss = descend(objective, optimizer, context, iterations=self.iterations, name=f"mtt-{unit.index}")
         step_size = float(rho.detach().exp())
         if step_size == 0:
             raise BenchmarkError(

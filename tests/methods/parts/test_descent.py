@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.optim import SGD
 
 from benchmark.synthetic import SyntheticSet
 from methods.datadam import DataDAM
@@ -35,7 +36,8 @@ def test_steps_are_those_of_sgd_with_momentum(toy_context):
     def objective(iteration):
         return (near**2 + far**2).sum() / 2, [near.clone(), far.clone()]
 
-    loss = descend(objective, [(near, 0.1), (far, 0.2)], toy_context, iterations=2, momentum=0.5, name="toy")
+    optimizer = SGD([{"params": [near], "lr": 0.1}, {"params": [far], "lr": 0.2}], momentum=0.5)
+    loss = descend(objective, optimizer, toy_context, iterations=2, name="toy")
     assert near.item() == pytest.approx(0.9 - 0.1 * (0.5 * 1 + 0.9))
     assert far.item() == pytest.approx(0.8 - 0.2 * (0.5 * 1 + 0.8))
     assert loss == pytest.approx((0.9**2 + 0.8**2) / 2), "the loss of the last iteration, before its step"
