@@ -190,15 +190,20 @@ def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
 
 
 class Schedule(Frozen):
-    """Which views a set of images gets, and in which order; together with a seed it determines all of them."""
+    """Which views a set of images gets, and in which order; together with a seed it determines all of them.
+
+    Under ``dsa`` a batch has one augmentation of DSA, and under ``cells`` several, after three quarters of the mosaics
+    were replaced by one of their cells (CIM). Under ``dsa_of_cells`` (IDM) and ``cutmix_of_cells`` (NCFM) the four
+    cells of a mosaic are four images, with one augmentation of DSA, or with several and CutMix in half of the batches.
+    """
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    # swap: halves first; dsa: nothing but dsa; cells: cells of mosaics, then several of dsa (CIM); of_cells: the four
-    # cells of a mosaic take its place, then dsa (IDM), or several of dsa and half the time CutMix (NCFM)
-    mix: Mix = "cutmix"
+    mix: Mix = (
+        "cutmix"  # swap: halves first; dsa: only dsa; cells: cells or mosaics (CIM); of_cells: all cells (IDM, NCFM)
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
