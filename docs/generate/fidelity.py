@@ -121,8 +121,8 @@ def page() -> str:
         "`=` says that we know of no difference beside those above. Values of fields follow in the sections.\n",
         _table(head, rows),
         "There is no code to compare with for `mmd` (WMDD's authors publish its numbers, but no recipe), `m3d` (its",
-        "code could not be read), `kmeans_real` (ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but for",
-        "features that keep their length.",
+        "code could not be read), `kmeans_real` (ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but",
+        "for features that keep their length.",
         "`el2n`, `forgetting`, `aum` and `ccs` have no protocol `native`; their docstrings say how haizhongzheng/CCS",
         "differs.\n",
     ]
