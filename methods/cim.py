@@ -8,14 +8,13 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Distiller, Precision, SyntheticSet, TeacherSpec, TrainData, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation, Chain
 from benchmark.vision.models import features_and_logits
-from methods.parts.patches import mosaic
+from methods.parts.patches import enlarged_cells, mosaics_of
 from methods.parts.real import class_losses
 from methods.parts.units import whole_class_units
 
@@ -135,19 +134,6 @@ class CIM(Distiller):
         if not bool(loss.isfinite()):
             raise BenchmarkError(f"{self.name()}: the loss is {float(loss)}: lower learning_rate")
         return float(loss.detach())
-
-
-def mosaics_of(images: Tensor, n: int, factor: int) -> Tensor:
-    """Return n mosaics [n, C, S, S] of images [n k^2, C, S, S]: mosaic i holds images i, i + n, ..., row by row."""
-    size = images.shape[-1]
-    return mosaic(F.interpolate(images, size=size // factor, mode="nearest"), n, factor, size)
-
-
-def enlarged_cells(mosaics: Tensor, factor: int) -> Tensor:
-    """Return the cells of mosaics [n, C, S, S], each resized to S pixels: [n k^2, C, S, S], in order of rank."""
-    rows = mosaics.chunk(factor, 2)
-    cells = torch.cat([cell for row in rows for cell in row.chunk(factor, 3)])
-    return F.interpolate(cells, size=mosaics.shape[-1], mode="bilinear", align_corners=False)
 
 
 class _Reached(Exception):

@@ -17,7 +17,7 @@ from benchmark.api import Context, DatasetInfo, Distiller, Preparation, Syntheti
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import Augmentation, sample_augmentation
-from methods.parts.descent import Leaf, descend
+from methods.parts.descent import Leaf, descend, sgd
 from methods.parts.experts import Experts, new_network
 from methods.parts.real import random_indices, too_few
 from methods.parts.unroll import detached, recomputed, unrolled
@@ -113,7 +113,8 @@ class MTT(Distiller):
             loss, slopes = GRADIENTS[self.memory](step, start, target, learned, self.inner_steps)
             return loss, self.directions(loss, slopes, leaves)
 
-        loss = descend(objective, leaves, context, iterations=self.iterations, momentum=self.momentum, name=name)
+        optimizer = sgd(leaves, self.momentum)
+        loss = descend(objective, optimizer, context, iterations=self.iterations, name=name)
         step_size = float(rho.detach().exp())
         if step_size == 0:
             raise BenchmarkError(f"{name}: the step size vanished; lower step_size_rate (now {self.step_size_rate:g})")

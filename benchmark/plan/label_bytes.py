@@ -26,14 +26,24 @@ if TYPE_CHECKING:
 MANY = 1000  # classes
 # The bytes of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the
 # swaps of halves (2), or the random numbers of DSA (12). For each batch: the rectangle and share of CutMix (40), or the
-# name of the group of DSA (1). With cells: the index, the box of the cell (16), and the numbers of four groups (48).
-PER_IMAGE = {"none": 25, "cutmix": 33, "swap_cutmix": 35, "dsa": 20, "cells": 72}
-PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1, "cells": 1}
+# name of the group of DSA (1). With cells: the index, the box of the cell (16), the numbers of one group (12), of three
+# (36) or of four (48), and the partner; a rectangle in half of the batches, which count as if all had one.
+PER_IMAGE = {
+    "none": 25,
+    "cutmix": 33,
+    "swap_cutmix": 35,
+    "dsa": 20,
+    "cells": 72,
+    "dsa_of_cells": 36,
+    "cutmix_of_cells": 68,
+}
+PER_BATCH = {"none": 0, "cutmix": 40, "swap_cutmix": 40, "dsa": 1, "cells": 1, "dsa_of_cells": 1, "cutmix_of_cells": 41}
 
 
 def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:
     """Return the bytes of the crops, flips and mixes of some epochs. They are not stored: a seed gives them again."""
-    return epochs * (images * PER_IMAGE[schedule.mix] + schedule.batches(images) * PER_BATCH[schedule.mix])
+    views = schedule.shown(images)
+    return epochs * (views * PER_IMAGE[schedule.mix] + schedule.batches(images) * PER_BATCH[schedule.mix])
 
 
 def label_bytes(

@@ -21,8 +21,10 @@ from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
 from benchmark.vision.dsa import Augmentation, Chain, sample_augmentation, sample_chain
 
-Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells"]
+Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells", "dsa_of_cells", "cutmix_of_cells"]
 CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
+CELLS = 4  # of a mosaic; where they take its place, each of them is an image of its own
+CUTMIX_SHARE = 0.5  # how often a batch of cells is mixed, under mix cutmix_of_cells
 TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
 
 
@@ -131,7 +133,7 @@ class View:
         box: the rectangle (x0, y0, x1, y1), in fractions of the cropped image, that shows the partner; None: no mixing.
         share: the part of the area in which a mixed image shows its own pixels.
         swaps: [b, 2] bool, whether the left and right and the upper and lower halves are swapped first; None: no swaps.
-        siamese: an augmentation of DSA, or several, which replace all others; None: the others apply.
+        siamese: an augmentation of DSA, or several, in place of crops and flips; None: crops and flips apply.
         cells: [b, 4] boxes that are cut out and resized before `siamese`; None: the whole images.
         stored: number of the batch of stored labels that belongs to it, where batches are drawn from a pool.
     """
@@ -151,14 +153,15 @@ class View:
         """Return the images of the batch, [b, C, S, S] float, cropped, flipped and mixed; their size is the same."""
         if self.cells is not None:
             images = crop_resize(images, self.cells, torch.zeros(len(images), dtype=torch.bool), images.shape[-1])
-        if self.siamese is not None:
-            return self.siamese.apply(images)
         if self.swaps is not None:
             images = swap_halves(images, self.swaps)
-        crops = crop_resize(images, self.boxes, self.flips, images.shape[-1])
+        if self.siamese is None:
+            images = crop_resize(images, self.boxes, self.flips, images.shape[-1])
+        else:
+            images = self.siamese.apply(images)
         if self.box is None:
-            return crops
-        return torch.lerp(crops, crops[self.partner.to(crops.device)], _coverage(self.box, crops))
+            return images
+        return torch.lerp(images, images[self.partner.to(images.device)], _coverage(self.box, images))
 
     def mix(self, values: Tensor) -> Tensor:
         """Return values of the images, [b] or [b, K] float (targets, weights), mixed in the shares of the pixels."""
@@ -189,13 +192,20 @@ def _coverage(box: tuple[float, float, float, float], images: Tensor) -> Tensor:
 
 
 class Schedule(Frozen):
-    """Which views a set of images gets, and in which order; together with a seed it determines all of them."""
+    """Which views a set of images gets, and in which order; together with a seed it determines all of them.
+
+    Under ``dsa`` a batch has one augmentation of DSA, and under ``cells`` several, after three quarters of the mosaics
+    were replaced by one of their cells (CIM). Under ``dsa_of_cells`` (IDM) and ``cutmix_of_cells`` (NCFM) the four
+    cells of a mosaic are four images, with one augmentation of DSA, or with several and CutMix in half of the batches.
+    """
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    mix: Mix = "cutmix"  # swap: halves first; dsa: nothing but dsa; cells: cells of mosaics, then several of dsa (CIM)
+    mix: Mix = (
+        "cutmix"  # swap: halves first; dsa: only dsa; cells: cells or mosaics (CIM); of_cells: all cells (IDM, NCFM)
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:
@@ -203,29 +213,48 @@ class Schedule(Frozen):
             raise ValueError(f"crop_scale is (smallest, largest), 0 < smallest <= largest <= 1, not {self.crop_scale}")
         return self
 
+    def shown(self, n: int) -> int:
+        """Return the number of views of an epoch over n images: n, or 4 n where the cells of mosaics are the images."""
+        return n * CELLS if self.mix.endswith("_of_cells") else n
+
     def batches(self, n: int) -> int:
         """Return the number of batches of an epoch over n images."""
-        return math.ceil(n / self.batch_size)
+        return math.ceil(self.shown(n) / self.batch_size)
 
     def steps(self, n: int) -> int:
         """Return the number of optimiser steps over all epochs."""
         return self.epochs * self.batches(n)
 
     def views(self, seed: int, epoch: int, n: int) -> Iterator[View]:
-        """Yield the views of one epoch; together they contain each of n images once.
+        """Yield the views of one epoch; together they contain each of n images once, or each of its cells once.
 
         The images are shuffled and divided into batches of at most ``batch_size`` images, whose sizes differ by at most
         one: otherwise batch norm could get a single image at the end of an epoch.
         """
         generator = torch.Generator().manual_seed(seed_of(seed, "view", epoch))
-        for indices in torch.randperm(n, generator=generator).tensor_split(self.batches(n)):
-            yield self._view(indices, generator)
+        for positions in torch.randperm(self.shown(n), generator=generator).tensor_split(self.batches(n)):
+            if self.shown(n) == n:
+                yield self._view(positions, generator)
+            else:
+                yield self._view_of_cells(positions % n, positions // n, generator)
+
+    def _view_of_cells(self, indices: Tensor, numbers: Tensor, generator: torch.Generator) -> View:
+        """Return the view of some cells of mosaics, numbered row by row [b]."""
+        b = len(indices)
+        corner = torch.stack([numbers % 2, numbers // 2], 1) / 2
+        view = replace(_whole(indices), cells=torch.cat([corner, torch.full((b, 2), 0.5)], 1))
+        if self.mix == "dsa_of_cells":
+            return replace(view, siamese=sample_augmentation(b, generator, flip=self.flip))
+        view = replace(view, siamese=sample_chain(b, generator, flip=self.flip, cutout=False))
+        if torch.rand((), generator=generator) >= CUTMIX_SHARE:
+            return view
+        box = _cutmix_box(generator)
+        return replace(view, partner=torch.randperm(b, generator=generator), box=box, share=_share(box))
 
     def _view(self, indices: Tensor, generator: torch.Generator) -> View:
         b = len(indices)
         if self.mix in ("dsa", "cells"):
-            uncropped, unflipped = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1), torch.zeros(b, dtype=torch.bool)
-            whole = View(indices, uncropped, unflipped, torch.arange(b))
+            whole = _whole(indices)
             if self.mix == "dsa":
                 return replace(whole, siamese=sample_augmentation(b, generator, flip=self.flip))
             return replace(whole, cells=_cells(b, generator), siamese=sample_chain(b, generator, flip=self.flip))
@@ -235,9 +264,15 @@ class Schedule(Frozen):
             return View(indices, boxes, flips, torch.arange(b))
         partner = torch.randperm(b, generator=generator)
         box = _cutmix_box(generator)
-        share = 1 - (box[2] - box[0]) * (box[3] - box[1])
         swaps = torch.rand(b, 2, generator=generator) < 0.5 if self.mix == "swap_cutmix" else None
-        return View(indices, boxes, flips, partner, box, share, swaps)
+        return View(indices, boxes, flips, partner, box, _share(box), swaps)
+
+
+def _whole(indices: Tensor) -> View:
+    """Return the view of whole images, upright and unmixed."""
+    b = len(indices)
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(b, 1)
+    return View(indices, boxes, torch.zeros(b, dtype=torch.bool), torch.arange(b))
 
 
 def _cells(b: int, generator: torch.Generator) -> Tensor:
@@ -245,6 +280,11 @@ def _cells(b: int, generator: torch.Generator) -> Tensor:
     left, top, shown = torch.rand(3, b, generator=generator)
     boxes = torch.stack([(left < 0.5) / 2, (top < 0.5) / 2, torch.full((b,), 0.5), torch.full((b,), 0.5)], 1)
     return torch.where((shown < CELL_SHARE).unsqueeze(1), boxes, torch.tensor([0.0, 0.0, 1.0, 1.0]))
+
+
+def _share(box: tuple[float, float, float, float]) -> float:
+    """Return the part of the area outside a rectangle."""
+    return 1 - (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _cutmix_box(generator: torch.Generator) -> tuple[float, float, float, float]:

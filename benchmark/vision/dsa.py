@@ -53,6 +53,10 @@ class Chain:
 
     parts: tuple[Augmentation, ...]
 
+    def rows(self, index: Tensor) -> Chain:
+        """Return the augmentations with the random numbers at ``index`` [m]."""
+        return Chain(tuple(part.rows(index) for part in self.parts))
+
     def apply(self, images: Tensor) -> Tensor:
         """Return augmented normalised images [n, C, S, S]."""
         for part in self.parts:
@@ -60,16 +64,18 @@ class Chain:
         return images
 
 
-def sample_chain(n: int, generator: torch.Generator, *, flip: bool = True) -> Chain:
+def sample_chain(n: int, generator: torch.Generator, *, flip: bool = True, cutout: bool = True) -> Chain:
     """Sample what CIM's student sees: flip, colour, one of crop, scale and rotate for all images, and cutout.
 
     Args:
         n: number of images; each has its own random numbers.
         generator: a CPU generator.
         flip: whether images are mirrored.
+        cutout: whether squares are cut out; not for the student of NCFM.
     """
     moved = ("crop", "scale", "rotate")[int(torch.randint(3, (), generator=generator))]
-    groups = ("flip", "color", moved, "cutout") if flip else ("color", moved, "cutout")
+    used = {"flip": flip, "cutout": cutout}
+    groups = [group for group in ("flip", "color", moved, "cutout") if used.get(group, True)]
     return Chain(tuple(Augmentation(group, torch.rand(n, 3, generator=generator)) for group in groups))
 
 

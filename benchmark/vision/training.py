@@ -187,7 +187,7 @@ def fit(
     Raises:
         BenchmarkError: the loss is infinite or not a number.
     """
-    shape = rate or cosine
+    shape, shown = rate or cosine, stream.schedule.shown(stream.n)
     scheduler = LambdaLR(optimizer, lambda step: shape(step, len(stream)))
     sums = torch.zeros(stream.schedule.epochs, device=context.device)
     saved = Checkpoint(checkpoint, model, optimizer, scheduler, sums) if checkpoint else None
@@ -204,11 +204,11 @@ def fit(
             scheduler.step()
             sums[batch.epoch] += value.detach() * len(batch.images)  # on the device: the loop does not wait for it
             ends_epoch = step % stream.schedule.batches(stream.n) == 0
-            scalars = {"loss": _finite(sums[batch.epoch] / stream.n, batch.epoch)} if ends_epoch else {}
+            scalars = {"loss": _finite(sums[batch.epoch] / shown, batch.epoch)} if ends_epoch else {}
             context.progress(step, len(stream), **scalars)
             if saved and ends_epoch and step < len(stream):
                 saved.save(batch.epoch + 1)
-    return [total / stream.n for total in sums.tolist()]
+    return [total / shown for total in sums.tolist()]
 
 
 def _finite(loss: Tensor, epoch: int) -> float:

@@ -34,7 +34,8 @@ recipes, from the protocol `native` and from the teacher of the dataset.
 
 The loss of every method and its gradient are held against the formulas in float64, at a relative distance of 1e-5
 (`tests/methods/test_recovery_formulas.py`, `test_fadrm.py`, `test_gvbsm.py`, `test_delt.py`, `test_dwa.py`,
-`test_cim.py`, `test_edc.py`, `test_mtt.py`, `test_datm.py`, `parts/test_gradients.py`, `parts/test_matching.py`,
+`test_cim.py`, `test_edc.py`, `test_mtt.py`, `test_datm.py`, `test_idm.py`, `test_ncfm.py`,
+`parts/test_gradients.py`, `parts/test_matching.py`,
 `parts/test_statistics.py`). MTT's gradient passes many training steps: in float32 it is within 1e-3.
 
 What differs for all methods:
@@ -120,8 +121,9 @@ def page() -> str:
         "## Overview\n",
         "`=` says that we know of no difference beside those above. Values of fields follow in the sections.\n",
         _table(head, rows),
-        "There is no code to compare with for `mmd` (WMDD's authors publish its numbers, but no recipe), `kmeans_real`",
-        "(ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but for features that keep their length.",
+        "There is no code to compare with for `mmd` (WMDD's authors publish its numbers, but no recipe), `m3d` (its",
+        "code could not be read), `kmeans_real` (ours), `random_real`, `noise` and `full`. `herding` is iCaRL's, but",
+        "for features that keep their length.",
         "`el2n`, `forgetting`, `aum` and `ccs` have no protocol `native`; their docstrings say how haizhongzheng/CCS",
         "differs.\n",
     ]

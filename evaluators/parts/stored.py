@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, SyntheticSet
+from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule
 from benchmark.vision.training import Stream, from_pixels, predict
 
@@ -65,7 +66,14 @@ def view_logits(
         info: the dataset.
         context: gives device, seed and progress.
         logits_of: returns the labels of normalised views [b, C, S, S]; None: the mean logits of the teachers.
+
+    Raises:
+        BenchmarkError: the cells of mosaics take their place, so that an image has no single row of labels.
     """
+    if schedule.shown(len(images)) != len(images):
+        raise BenchmarkError(
+            f"schedule: mix: {schedule.mix}: labels of cells cannot be stored; choose hard or online ones"
+        )
     logits_of = logits_of or (lambda views: mean_logits(context.teachers, views, context))
     stream = Stream(schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
     for step, batch in enumerate(stream, start=1):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, LabeledSet
+from benchmark.api import Column, Context, LabeledSet, TestData
 from benchmark.errors import BenchmarkError
 from benchmark.vision.training import Batch, cosine
 from evaluators.students.accuracy import Accuracy, teacher_logits, weights
@@ -24,14 +24,30 @@ class Native(Accuracy):
       half for zeta = 2, as in RDED.
     - ``decay: step``, as in the pixel-matching papers: a tenth of the peak in the second half.
     - ``decay: fifths``, as in CIM: a fifth of the peak after two thirds of the steps, a 25th after five sixths.
-    - ``decay: halves``, as in EDC on CIFAR-10: a half, a quarter and an eighth of the peak from 80, 90 and 95 % on.
+    - ``decay: halves``, as in NCFM: half of the rate after each fifth of the steps.
+    - ``decay: late_halves``, as in EDC on CIFAR-10: half of the rate after 80, 90 and 95 % of the steps.
     """
+
+    columns: ClassVar[tuple[Column, ...]] = (
+        *Accuracy.columns,
+        Column(
+            "images_shown", "images shown", better="", digits=0
+        ),  # of an epoch; given where they are cells of mosaics
+    )
 
     divergence: Literal["kl", "mse"] = "kl"
     gamma: float = Field(0.0, ge=0)  # weight of the cross-entropy, for mse
-    decay: Literal["cosine", "step", "fifths", "halves"] = "cosine"
+    decay: Literal["cosine", "step", "fifths", "halves", "late_halves"] = "cosine"
     zeta: float = Field(1.0, ge=1)
     learned_rate: bool = False  # True: the peak is the step size in the metadata of the set (MTT)
+
+    def evaluate(
+        self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
+    ) -> dict[str, float | str | list[float]]:
+        """Train and test as `Accuracy`; where cells of mosaics are the images, return their number too."""
+        shown = self.schedule.shown(len(train.images))
+        numbers = {"images_shown": float(shown)} if shown != len(train.images) else {}
+        return {**super().evaluate(train, test, student, context), **numbers}
 
     def peak_rate(self, train: LabeledSet) -> float:
         """Return the peak learning rate, from the metadata of the set where `learned_rate` is True.
@@ -52,6 +68,8 @@ class Native(Accuracy):
         if self.decay == "fifths":
             return 0.2 ** ((3 * step >= 2 * total) + (6 * step >= 5 * total))
         if self.decay == "halves":
+            return 0.5 ** (5 * step // total)
+        if self.decay == "late_halves":
             return 0.5 ** sum(20 * step >= part * total for part in (16, 18, 19))
         return cosine(step, round(self.zeta * total))
 

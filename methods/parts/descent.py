@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
 from benchmark.api import Context
 from benchmark.errors import BenchmarkError
@@ -30,40 +30,53 @@ class Leaf(NamedTuple):
     momentum: float | None = None
 
 
+class Companion(Protocol):
+    """What changes along with the images and is saved with them, such as networks."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Go back to a state."""
+
+
+def sgd(leaves: Sequence[Leaf], momentum: float) -> SGD:
+    """Return SGD over leaves, a group for each."""
+    own = [momentum if leaf.momentum is None else leaf.momentum for leaf in leaves]
+    return SGD([{"params": [t], "lr": rate, "momentum": m} for (t, rate, _), m in zip(leaves, own, strict=True)])
+
+
 def descend(
     objective: Objective,
-    leaves: Sequence[Leaf | tuple[Tensor, float]],
+    optimizer: Optimizer,
     context: Context,
     *,
     iterations: int,
-    momentum: float,
     name: str,
     save_every: int | None = None,
+    companions: Sequence[Companion] = (),
 ) -> float:
-    """Change tensors in place by SGD at constant learning rates; an interrupted run resumes from its last save.
+    """Change the tensors of an optimiser in place; an interrupted run resumes from its last save.
 
     Args:
-        objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every leaf. Without
-            gradients, leaves and momenta stay as they are in this iteration.
-        leaves: the tensors, each with its learning rate.
+        objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every tensor. Without
+            gradients, tensors and momenta stay as they are in this iteration.
+        optimizer: of the tensors.
         context: gives the scratch folder and takes the progress.
         iterations: number of iterations.
-        momentum: of SGD.
         name: of the saved file and in error messages.
         save_every: number of iterations between two saves; None: `SAVE_EVERY`.
+        companions: what the objective changes beside the tensors.
 
     Returns:
-        The loss of the last iteration.
+        The loss of the last iteration; NaN without iterations.
 
     Raises:
-        BenchmarkError: the loss or a leaf is no longer finite.
+        BenchmarkError: the loss or a tensor is no longer finite.
     """
-    groups = [Leaf(*leaf) for leaf in leaves]
-    tensors = [leaf.tensor for leaf in groups]
-    own = [momentum if leaf.momentum is None else leaf.momentum for leaf in groups]
-    optimizer = SGD([{"params": [t], "lr": rate, "momentum": m} for (t, rate, _), m in zip(groups, own, strict=True)])
+    tensors = [leaf for group in optimizer.param_groups for leaf in group["params"]]
     path = context.scratch / f"{name}.pt"
-    first, loss = _resume(path, tensors, optimizer)
+    first, loss = _resume(path, tensors, [optimizer, *companions])
     for iteration in range(first, iterations):
         loss, gradients = objective(iteration)
         if gradients is not None:
@@ -75,7 +88,7 @@ def descend(
         if reports:
             _refuse_divergence(loss, tensors, name, done)
         if done % (save_every or SAVE_EVERY) == 0:
-            _save(path, tensors, optimizer, done, loss.detach())
+            _save(path, tensors, [optimizer, *companions], done, loss.detach())
         context.progress(done, iterations, **({"loss": loss.item()} if reports else {}))
     return loss.item()
 
@@ -87,18 +100,19 @@ def _refuse_divergence(loss: Tensor, tensors: Sequence[Tensor], name: str, done:
         )
 
 
-def _save(path: Path, tensors: Sequence[Tensor], optimizer: SGD, done: int, loss: Tensor) -> None:
-    leaves = [leaf.detach() for leaf in tensors]
-    scratch.save({"leaves": leaves, "optimizer": optimizer.state_dict(), "done": done, "loss": loss}, path)
+def _save(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion], done: int, loss: Tensor) -> None:
+    leaves, states = [leaf.detach() for leaf in tensors], [other.state_dict() for other in others]
+    scratch.save({"leaves": leaves, "states": states, "done": done, "loss": loss}, path)
 
 
-def _resume(path: Path, tensors: Sequence[Tensor], optimizer: SGD) -> tuple[int, Tensor]:
-    """Load the saved tensors and optimiser state; return the number of iterations done and the loss of the last."""
+def _resume(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion]) -> tuple[int, Tensor]:
+    """Load what was saved; return the number of iterations done and the loss of the last."""
     saved = scratch.load(path, tensors[0].device)
     if saved is None:
         return 0, tensors[0].new_full((), math.nan)
     with torch.no_grad():
         for leaf, value in zip(tensors, saved["leaves"], strict=True):
             leaf.copy_(value)
-    optimizer.load_state_dict(saved["optimizer"])
+    for other, state in zip(others, saved["states"], strict=True):
+        other.load_state_dict(state)
     return int(saved["done"]), saved["loss"]

@@ -84,10 +84,9 @@ class GradientMatching(Distiller):
         course = _Course(self, data, unit, context)
         loss = descend(
             course.objective,
-            [(course.images, self.learning_rate)],
+            torch.optim.SGD([course.images], lr=self.learning_rate, momentum=self.momentum),
             context,
             iterations=self.iterations * outer_steps,
-            momentum=self.momentum,
             name=f"{self.name()}-{unit.index}",
             save_every=max(1, SAVE_EVERY // outer_steps) * outer_steps,
         )

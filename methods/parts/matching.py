@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import SGD
 
 from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
 from benchmark.identity import seed_of
@@ -82,10 +83,9 @@ class Matching(Distiller):
 
         loss = descend(
             objective,
-            [(images, self.learning_rate)],
+            SGD([images], lr=self.learning_rate, momentum=self.momentum),
             context,
             iterations=self.iterations,
-            momentum=self.momentum,
             name=f"{self.name()}-{unit.index}",
         )
         pixels = denormalize(images.detach(), info).cpu().contiguous()

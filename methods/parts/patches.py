@@ -1,4 +1,4 @@
-"""Patches: crops of real images that a teacher has scored, joined to mosaics, as RDED makes them."""
+"""Patches and mosaics: crops of real images that a teacher has scored, as RDED joins them, and cells of mosaics."""
 
 from __future__ import annotations
 
@@ -55,6 +55,22 @@ def mosaic(crops: Tensor, n: int, factor: int, size: int) -> Tensor:
     tiles = crops.view(factor, factor, n, *crops.shape[1:])  # [row, column, n, C, s, s]
     whole = tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, crops.shape[1], factor * crops.shape[2], -1)
     return F.interpolate(whole, size=(size, size), mode="nearest")
+
+
+def mosaics_of(images: Tensor, n: int, factor: int, mode: str = "nearest") -> Tensor:
+    """Return n mosaics [n, C, S, S] of images [n k^2, C, S, S]: mosaic i holds images i, i + n, ..., row by row.
+
+    An image is resized to S / k pixels: ``nearest`` takes one pixel of k x k, ``area`` their mean.
+    """
+    size = images.shape[-1]
+    return mosaic(F.interpolate(images, size=size // factor, mode=mode), n, factor, size)
+
+
+def enlarged_cells(mosaics: Tensor, factor: int) -> Tensor:
+    """Return the cells of mosaics [n, C, S, S], each resized to S pixels: [n k^2, C, S, S], in order of rank."""
+    rows = mosaics.chunk(factor, 2)
+    cells = torch.cat([cell for row in rows for cell in row.chunk(factor, 3)])
+    return F.interpolate(cells, size=mosaics.shape[-1], mode="bilinear", align_corners=False)
 
 
 class Patches(Preparation):

@@ -9,7 +9,7 @@ from benchmark.plan import discovery
 from benchmark.plan.protocol import load_protocol
 
 FACTS = fidelity.load()
-WITHOUT_CODE = {"mmd", "random_real"}  # methods with a native protocol, but without a code of authors
+WITHOUT_CODE = {"mmd", "m3d", "random_real"}  # with a native protocol, but without a code of authors that we could read
 
 
 def test_the_page_is_current():

@@ -90,8 +90,9 @@ def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
 def held(view: View) -> int:
     """Return the bytes of the random numbers of a view."""
     if view.cells is not None:
-        samples = sum(part.samples.nbytes for part in view.siamese.parts)
-        return view.indices.nbytes + view.cells.nbytes + samples + 1  # which of three groups
+        samples = sum(part.samples.nbytes for part in getattr(view.siamese, "parts", [view.siamese]))
+        mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
+        return view.indices.nbytes + view.cells.nbytes + samples + mixed + 1  # which of some groups
     if view.siamese is not None:
         return view.indices.nbytes + view.siamese.samples.nbytes + 1  # which of six groups
     mixed = 0 if view.box is None else view.partner.nbytes + 8 * (len(view.box) + 1)
@@ -99,7 +100,16 @@ def held(view: View) -> int:
     return view.indices.nbytes + view.boxes.nbytes + view.flips.nbytes + mixed + swapped
 
 
-@pytest.mark.parametrize("mix", ["none", "cutmix", "swap_cutmix", "dsa", "cells"])
+def test_rectangles_of_cells_count_in_every_batch():
+    schedule = Schedule(epochs=9, batch_size=10, mix="cutmix_of_cells")
+    views = [view for epoch in range(3) for view in schedule.views(0, epoch, N)]
+    unmixed = [view for view in views if view.box is None]
+    partners = sum(8 * len(view.indices) + 40 for view in unmixed)
+    assert unmixed and len(unmixed) < len(views)
+    assert augmentation_state(schedule, N, 3) == sum(held(view) for view in views) + partners
+
+
+@pytest.mark.parametrize("mix", ["none", "cutmix", "swap_cutmix", "dsa", "cells", "dsa_of_cells"])
 def test_the_state_of_augmentation_is_what_views_hold(mix):
     schedule = Schedule(epochs=9, batch_size=10, mix=mix)
     views = [view for epoch in range(3) for view in schedule.views(0, epoch, N)]

@@ -244,6 +244,41 @@ def test_views_of_cells_are_those_of_their_seed_and_take_turns_in_one_group():
     assert [part.group for part in upright.siamese.parts] == [g for g in groups[0] if g != "flip"]
 
 
+@pytest.mark.parametrize("mix", ["dsa_of_cells", "cutmix_of_cells"])
+def test_an_epoch_of_cells_shows_every_cell_of_every_mosaic_once(mix):
+    """Mosaic m has the colours 4 m, 4 m + 1, 4 m + 2 and 4 m + 3, row by row."""
+    colours = torch.arange(24.0).view(6, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    mosaics = colours.expand(6, 3, 8, 8)
+    schedule, seen, mixed = Schedule(epochs=50, batch_size=10, mix=mix), [], []
+    assert (schedule.shown(6), schedule.batches(6), schedule.steps(6)) == (24, 3, 150)
+    for epoch in range(50):
+        shown = []
+        for view in schedule.views(0, epoch, 6):
+            cells = replace(view, siamese=None, box=None).apply(mosaics[view.indices])
+            assert torch.allclose(cells, cells.mean((1, 2, 3), keepdim=True))
+            shown += cells.mean((1, 2, 3)).round().int().tolist()
+            assert torch.equal(view.indices, cells.mean((1, 2, 3)).round().long() // 4)
+            mixed.append(view.box is not None)
+            seen.append(view)
+        assert sorted(shown) == list(range(24))
+    assert sum(mixed) == 0 if mix == "dsa_of_cells" else 0.35 < sum(mixed) / len(mixed) < 0.65
+
+
+def test_cells_are_mixed_after_they_are_augmented_and_their_labels_with_them():
+    schedule = Schedule(epochs=9, batch_size=24, mix="cutmix_of_cells")
+    view = next(view for epoch in range(9) for view in schedule.views(0, epoch, 6) if view.box is not None)
+    assert "cutout" not in [part.group for part in view.siamese.parts]
+    plain = replace(view, box=None).apply(images(6)[view.indices])
+    result, partners = view.apply(images(6)[view.indices]), plain[view.partner]
+    assert torch.allclose(((result - plain) * (result - partners)).abs().amin(), torch.tensor(0.0))
+    inside = (result == partners).all(1) & ~(result == plain).all(1)
+    assert inside.any()
+    x0, y0, x1, y1 = view.box
+    assert view.share == pytest.approx(1 - (x1 - x0) * (y1 - y0))
+    values = torch.arange(24.0)
+    assert torch.allclose(view.mix(values), view.share * values + (1 - view.share) * values[view.partner])
+
+
 def test_what_is_switched_off_does_not_happen():
     for view in Schedule(epochs=1, batch_size=5, flip=False, mix="none").views(0, 0, 50):
         assert not view.flips.any() and view.box is None and view.share == 1

@@ -63,5 +63,5 @@ def test_with_its_defaults_it_learns_as_native_does(context):
 
 
 def test_halves_fall_at_the_end():
-    rates = [Native(schedule=CUTMIX, decay="halves").rate(step, 20) for step in range(20)]
+    rates = [Native(schedule=CUTMIX, decay="late_halves").rate(step, 20) for step in range(20)]
     assert rates == [1.0] * 16 + [0.5] * 2 + [0.25] + [0.125]

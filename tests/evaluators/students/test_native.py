@@ -1,6 +1,7 @@
 """Recipes of papers: each hyperparameter changes only what its name says."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_a_step_falls_to_a_tenth_at_half_time():
 def test_fifths_fall_after_two_thirds_and_five_sixths():
     rates = [Native(schedule=ONE, decay="fifths").rate(step, 12) for step in range(12)]
     assert rates == pytest.approx([1.0] * 8 + [0.2] * 2 + [0.04] * 2)
+
+
+def test_halves_fall_after_each_fifth():
+    rates = [Native(schedule=ONE, decay="halves").rate(step, 10) for step in range(10)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625]
+
+
+@pytest.mark.parametrize("mix", ["dsa_of_cells", "cutmix_of_cells"])
+def test_an_epoch_of_cells_shows_four_for_each_mosaic_and_says_so(mix, context, monkeypatch):
+    monkeypatch.setattr("evaluators.students.accuracy.accuracy", lambda *given: {})
+    schedule, images = Schedule(epochs=2, batch_size=10, mix=mix), toy_set()
+    for shown, views in ((4 * N, schedule), (N, PLAIN)):
+        evaluator = Native(schedule=views)
+        data = LabeledSet(images, hard_labels(views, context))
+        numbers = evaluator.evaluate(data, SimpleNamespace(info=INFO), network(), context)
+        assert numbers.get("images_shown", N) == shown
+    assert len(numbers["curve_loss"]) == PLAIN.epochs
+    assert schedule.steps(N) == 2 * -(-4 * N // 10)
+
+
+def test_labels_of_cells_are_not_stored(context, tmp_path):
+    with pytest.raises(BenchmarkError, match="labels of cells cannot be stored"):
+        teacher_labels(Schedule(epochs=2, batch_size=10, mix="dsa_of_cells"), context, tmp_path)
 
 
 def test_the_learned_rate_is_that_of_the_set(context):

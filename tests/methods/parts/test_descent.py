@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.optim import SGD
 
 from benchmark.synthetic import SyntheticSet
 from methods.datadam import DataDAM
@@ -14,7 +15,7 @@ from methods.dm import DM
 from methods.dsa import DSA
 from methods.mtt import MTT
 from methods.parts import matching
-from methods.parts.descent import Leaf, descend
+from methods.parts.descent import Leaf, descend, sgd
 
 EXPERTS = {"inner_steps": 2, "start_epochs": 1, "expert_span": 1, "experts": 1, "expert_epochs": 1, "expert_batch": 12}
 METHODS = pytest.mark.parametrize(
@@ -35,7 +36,8 @@ def test_steps_are_those_of_sgd_with_momentum(toy_context):
     def objective(iteration):
         return (near**2 + far**2).sum() / 2, [near.clone(), far.clone()]
 
-    loss = descend(objective, [(near, 0.1), (far, 0.2)], toy_context, iterations=2, momentum=0.5, name="toy")
+    optimizer = SGD([{"params": [near], "lr": 0.1}, {"params": [far], "lr": 0.2}], momentum=0.5)
+    loss = descend(objective, optimizer, toy_context, iterations=2, name="toy")
     assert near.item() == pytest.approx(0.9 - 0.1 * (0.5 * 1 + 0.9))
     assert far.item() == pytest.approx(0.8 - 0.2 * (0.5 * 1 + 0.8))
     assert loss == pytest.approx((0.9**2 + 0.8**2) / 2), "the loss of the last iteration, before its step"
@@ -47,8 +49,8 @@ def test_a_leaf_can_have_its_own_momentum_and_an_iteration_can_change_nothing(to
     def objective(iteration):
         return torch.tensor(1.0), None if iteration == 1 else [torch.ones(1), torch.ones(1)]
 
-    leaves = [Leaf(own, 1.0, momentum=0.0), (other, 1.0)]
-    descend(objective, leaves, toy_context, iterations=3, momentum=0.5, name="toy")
+    optimizer = sgd([Leaf(own, 1.0, momentum=0.0), Leaf(other, 1.0)], momentum=0.5)
+    descend(objective, optimizer, toy_context, iterations=3, name="toy")
     assert own.item() == -2
     assert other.item() == pytest.approx(-(1 + 1.5)), "the momentum waits too"
 

@@ -1,0 +1,93 @@
+"""Sets of mosaics whose cells, enlarged, match the real images of their class: IDM, M3D, HDD and NCFM.
+
+They differ in the networks that see the images and in what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from benchmark.api import Context, DatasetInfo, Distiller, TrainData, Unit
+from benchmark.vision.dsa import Augmentation, Chain
+from methods.parts.matching import embedding
+from methods.parts.patches import enlarged_cells, mosaics_of
+from methods.parts.real import random_indices, too_few
+
+MOST_CLASSES = 200  # with more, an iteration passes too many images
+
+
+class CellMatching(Distiller):
+    """The k^2 enlarged cells of a mosaic take the place of one image, so that IPC mosaics train on k^2 IPC images.
+
+    The start is made of IPC k^2 random real images of a class, without replacement: image i of IPC is the k x k mosaic
+    of i, i + IPC, ..., each resized to S / k pixels (mean of k x k pixels). Before every use the mosaics are cut into
+    their cells, which are resized to S pixels, bilinearly, and differentiably.
+    """
+
+    iterations: int = Field(default=20_000, ge=0)  # 0: the mosaics as they are, the control of the method
+    batch_real: int = Field(default=256, ge=1)  # real images per class and iteration, at most
+    factor: int = Field(default=2, ge=1)  # k, cells along a side of a mosaic; 1: whole images
+    arch: str = "convnet_d3"
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where there are too many classes or too few images, or where cells have no whole pixels."""
+        if info.classes > MOST_CLASSES:
+            return (
+                f"{self.name()} is infeasible on {info.name} ({info.classes} classes): every iteration passes real and "
+                f"synthetic images of each class, which is affordable up to {MOST_CLASSES} classes"
+            )
+        if info.resolution % self.factor:
+            return f"{self.factor} cells do not tile {info.resolution} px: choose another factor"
+        reason = too_few(info, ipc * self.factor**2)
+        return f"{reason} x {self.factor}^2 cells need" if reason and self.factor > 1 else reason
+
+    def start(self, data: TrainData, unit: Unit, context: Context) -> Tensor:
+        """Return the mosaics of real images, [N, C, S, S] on the device, pixels on the scale [0, 1], class by class."""
+        tiles = tuple(range(unit.ipc * self.factor**2))
+        mosaics = []
+        for label in unit.classes:
+            real = data.read(random_indices(data, (label,), tiles, context)).float() / 255
+            mosaics.append(mosaics_of(real, unit.ipc, self.factor, "area"))
+        return torch.cat(mosaics).to(context.device)
+
+    def views(self, view: Augmentation | Chain, real: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Return real images and the cells of mosaics, normalised, under one augmentation with the same numbers."""
+        both = (real, enlarged_cells(own, self.factor))
+        first, second = (view.rows(torch.zeros(len(images), dtype=torch.int64)).apply(images) for images in both)
+        return first, second
+
+    def real_indices(self, data: TrainData, label: int, iteration: int, context: Context) -> Tensor:
+        """Return the indices of random real images of a class, without replacement."""
+        members = data.indices_of(label)
+        order = torch.randperm(len(members), generator=context.generator("real", iteration, label))
+        return members[order[: self.batch_real]]
+
+
+def class_by_class(images: Tensor, unit: Unit, loss: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses of all classes, and its gradient in the images, one class in memory at a time.
+
+    Args:
+        images: [N, C, S, S], class by class.
+        unit: its classes, each with all its images.
+        loss: returns a scalar for a class and its images [IPC, C, S, S]; other leaves gather their gradients.
+    """
+    total, gradients = images.new_zeros(()), []
+    for label, own in zip(unit.classes, images.detach().split(len(unit.slots)), strict=True):
+        own = own.clone().requires_grad_()
+        share = loss(label, own)
+        share.backward()
+        gradients.append(own.grad)
+        total += share.detach()
+    return total, torch.cat(gradients)
+
+
+def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the input of the classifier, float32 [n, D], and the logits, float32 [n, classes]."""
+    model: Any = network
+    maps = model.forward_features(images)
+    return embedding(model, maps), model.forward_head(maps).float()
