@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, DatasetInfo, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, SyntheticSet, TrainData, Unit
 from benchmark.plan.graph import Planner, PlanOptions
 from benchmark.run.provenance import device_name
 from benchmark.run.store import Store
@@ -32,6 +32,7 @@ from benchmark.vision.augment import Schedule, pixel_bounds
 from benchmark.vision.models import create_model
 from benchmark.vision.reading import decode
 from benchmark.vision.training import Stream, TeacherTraining, fit, from_pixels, make_optimizer, train_classifier
+from evaluators.parts.stored import view_logits
 from methods.parts.recover import Recovery
 from methods.parts.statistics import ClassStatistics
 from methods.sre2l import SRe2L
@@ -111,13 +112,14 @@ class Bench:
         device: of networks and images; on a CPU, seconds are those of the processor.
         size: of the work.
         folder: an empty folder.
+        precision: of our own passes; the bare ones are in float32.
     """
 
-    def __init__(self, device: torch.device, size: Size, folder: Path) -> None:
-        self.device, self.size, self.folder = device, size, folder
+    def __init__(self, device: torch.device, size: Size, folder: Path, precision: torch.dtype = torch.float32) -> None:
+        self.device, self.size, self.folder, self.precision = device, size, folder, precision
         self.data = Noise(size)
         self.teacher = self.network(seed=1).eval().requires_grad_(False)
-        self.context = Context(device, torch.float32, seed=0, scratch=folder, teachers=(self.teacher,))
+        self.context = Context(device, precision, seed=0, scratch=folder, teachers=(self.teacher,))
 
     def network(self, seed: int = 0) -> nn.Module:
         """Return a network with random weights on the device."""
@@ -133,6 +135,7 @@ class Bench:
         for method in (SRe2L, WMDD):
             recover = self.recovery(method, images)
             yield self.pair(f"{method.name()} iteration, {images} images", recover, self.bare_recovery(images))
+        yield self.pair(f"labels of views, batch {batch}", self.labels(batch), self.bare_forward(batch))
         files = self.jpegs()
         yield self.pair("JPEG of 500 x 375 to 224, one thread a core", self.reader(files), self.bare_reader(files))
         yield Row("plan of a cell", self.planning())
@@ -197,6 +200,38 @@ class Bench:
 
         return work
 
+    def labels(self, batch: int) -> Callable[[], int]:
+        """Return the labelling of the views of some epochs."""
+        epochs = max(1, self.size.steps * batch // self.size.images)
+        n = min(self.size.images, self.size.steps * batch) // batch * batch
+        schedule = Schedule(epochs=epochs, batch_size=batch, flip=True)
+        images = SyntheticSet(self.data.images[:n], self.data.labels[:n])
+
+        def work() -> int:
+            return sum(1 for _ in view_logits(images, schedule, self.data.info, self.context))
+
+        return work
+
+    def bare_forward(self, batch: int) -> Callable[[], int]:
+        """Return the forward pass of the teacher on one batch that lies ready."""
+        images = self.batch(batch)
+
+        @torch.no_grad()
+        def work() -> int:
+            for _ in range(self.size.steps):
+                self.teacher(images)
+            return self.size.steps
+
+        return work
+
+    def throughput(self) -> Iterator[tuple[str, float]]:
+        """Yield the kinds of `Work`, and how many images of it pass in a second, as the benchmark does it."""
+        batch = min(100, self.size.images)
+        kinds = {"train": self.student(batch), "recover": self.recovery(SRe2L, batch), "forward": self.labels(batch)}
+        for kind, work in kinds.items():
+            seconds = [self.seconds(work) for _ in range(self.size.turns + 1)][1:]
+            yield kind, batch / statistics.median(seconds)
+
     def batch(self, n: int) -> Tensor:
         """Return normalised images on the device."""
         read = from_pixels(self.data.images[:n], self.data.info, self.device)
@@ -206,7 +241,7 @@ class Bench:
         """Return the recovery of one unit, its goal (k-means, barycenters) included."""
         recover = method(iterations=self.size.steps, batch_images=images, start="noise")
         prepared = ClassStatistics().prepare(self.data, self.context)
-        context = Context(self.device, torch.float32, 0, self.folder, (self.teacher,), prepared)
+        context = Context(self.device, self.precision, 0, self.folder, (self.teacher,), prepared)
         ipc = images // CLASSES
         unit = Unit(index=0, ipc=ipc, classes=tuple(range(CLASSES)), slots=tuple(range(ipc)))
 

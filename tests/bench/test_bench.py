@@ -39,3 +39,23 @@ def test_the_check_says_that_there_is_no_gpu(tmp_path):
     assert done.returncode == 2
     assert "there is no GPU" in done.stdout
     assert not (tmp_path / "gpu-check.md").exists()
+
+
+@pytest.mark.slow
+def test_the_throughput_of_a_card_is_written_as_plan_reads_it(tmp_path):
+    lines = [
+        "import bench, gpu_check, pathlib, torch, yaml",
+        "types = {False: torch.float32, True: torch.bfloat16}",
+        "cpu, size, folder = torch.device('cpu'), bench.SIZES['toy'], pathlib.Path('scratch')",
+        "folder.mkdir()",
+        "benches = {mixed: bench.Bench(cpu, size, folder, type_) for mixed, type_ in types.items()}",
+        "pathlib.Path('mine.yaml').write_text(yaml.safe_dump(gpu_check.card(benches, 'mine')))",
+        "from benchmark.config_files import load_named",
+        "from benchmark.plan.cost import Card",
+        "card = load_named(Card, 'cards', 'mine.yaml')",
+        "assert {(row.work, row.mixed) for row in card.rows} == {",
+        "    (kind, mixed) for kind in ('train', 'recover', 'forward') for mixed in (False, True)}",
+        "assert all(row.measured and row.images_per_second[0] > 0 for row in card.rows)",
+    ]
+    done = python("-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n" + "\n".join(lines), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
