@@ -14,10 +14,10 @@ from benchmark.cli.options import out
 from benchmark.config_files import load_named
 from benchmark.plan.cost import Card, Costs, Span
 from benchmark.plan.graph import Plan, Planner, PlanOptions
+from benchmark.run.queue import TASK_SECONDS
 from benchmark.vision.datasets import load_dataset
 
 CARDS = 8
-TASK_SECONDS = 420.0  # of work in a task, where nodes share tasks
 
 
 def print_costs(plan: Plan, data: Path, card: str, todo: Collection[str], *, mixed: bool = False) -> None:

@@ -7,7 +7,9 @@ over the turns, so it can be compared between machines where the seconds cannot.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import os
 import statistics
 import sys
 import tempfile
@@ -15,18 +17,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from engine import BLOCK, suite
+from engine import BLOCK, campaign, finish, suite
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, SyntheticSet, TrainData, Unit
 from benchmark.plan.graph import Planner, PlanOptions
+from benchmark.run.cluster import MARK
 from benchmark.run.provenance import device_name
+from benchmark.run.runner import RayRunner
 from benchmark.run.store import Store
 from benchmark.vision.augment import Schedule, pixel_bounds
 from benchmark.vision.models import create_model
@@ -140,6 +145,8 @@ class Bench:
         yield self.pair("JPEG of 500 x 375 to 224, one thread a core", self.reader(files), self.bare_reader(files))
         yield Row("plan of a cell", self.planning())
         yield Row("state of a node of the store", self.states())
+        if self.device.type == "cpu":
+            yield from ray_rows(self.folder.parent, 2 if self.size is SIZES["toy"] else 12)
 
     def pair(self, name: str, ours: Callable[[], int], bare: Callable[[], int]) -> Row:
         """Return a row; each function works once and returns the steps that it took."""
@@ -315,6 +322,41 @@ class Bench:
         for key in keys[::2]:
             (self.folder / "runs" / key).mkdir(parents=True)
         return self.seconds(lambda: len(store.states(keys)))
+
+
+def ray_rows(folder: Path, cells: int) -> Iterator[Row]:
+    """Yield what Ray adds to small cells of digits, on a private cluster that has just started.
+
+    The first ratio is 1 over the parallel efficiency: wall time times cores over the seconds in nodes. The second is
+    Ray's own processor time (control store, raylet, agents, driver) over that of the nodes in one process.
+    """
+    if find_spec("ray") is None or not Path("/proc").is_dir():
+        return
+    block, runs = {"methods": ["random_real", "noise"], "protocols": ["hard"], "seeds": cells // 2}, {}
+    for name in ("serial", "ray"):
+        (folder / name).mkdir()
+        runs[name] = campaign(folder / name, block)
+    start = time.process_time()
+    finish(runs["serial"])
+    bare = time.process_time() - start
+    runner = RayRunner("local", "cpu")
+    start, begun = time.monotonic(), time.process_time()
+    seconds = sum(event.seconds for event in runs["ray"].run(runner))
+    wall, own = time.monotonic() - start, time.process_time() - begun + own_seconds()
+    cores, nodes = sum(machine.cpus for machine in runner.machines), len(runs["ray"].plan.nodes)
+    runner.close()
+    yield Row("Ray: a small node on all cores, with the start", wall / nodes, seconds / cores / nodes)
+    yield Row("Ray: its own processor time of a small node", own / nodes, bare / nodes)
+
+
+def own_seconds() -> float:
+    """Return the processor time of the processes of the private cluster, without the workers that run nodes."""
+    mark, ticks = f"{MARK}={os.environ[MARK]}".encode(), 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes() and b"ray::" not in (process / "cmdline").read_bytes():
+                ticks += sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def table(bench: Bench) -> Iterator[str]:
