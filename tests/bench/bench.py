@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
@@ -74,6 +74,17 @@ SIZES = {
 }
 
 
+GOALS = {  # by the start of a row's name
+    "student step": "1.20",
+    "sre2l iteration": "1.05",
+    "wmdd iteration": "1.05",
+    "JPEG": "2 ms: 16 cores feed 8,000 images/s",
+    "plan of a cell": "0.8 ms",
+    "state of a node": "0.03 ms",
+    "Ray: a small node": "1.15 in digits' main, where nodes are long",
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table: seconds (of a step, a cell, a file) here and bare; ``bare`` is None where there is none."""
@@ -85,7 +96,8 @@ class Row:
     def __str__(self) -> str:
         ratio = "" if self.bare is None else f"{self.seconds / self.bare:.2f}"
         bare = "" if self.bare is None else f"{1000 * self.bare:.3g}"
-        return f"| {self.name} | {1000 * self.seconds:.3g} | {bare} | {ratio} |"
+        goal = next((goal for start, goal in GOALS.items() if self.name.startswith(start)), "")
+        return f"| {self.name} | {1000 * self.seconds:.3g} | {bare} | {ratio} | {goal} |"
 
 
 class Noise(TrainData):
@@ -363,8 +375,8 @@ def table(bench: Bench) -> Iterator[str]:
     """Yield the lines of the table."""
     yield f"{device_name(bench.device.type)}, torch {torch.__version__}, {date.today()}, {bench.size.arch}."
     yield ""
-    yield "| work | ms here | ms bare | ratio |"
-    yield "| :-- | --: | --: | --: |"
+    yield "| work | ms here | ms bare | ratio | goal |"
+    yield "| :-- | --: | --: | --: | :-- |"
     yield from map(str, bench.rows())
 
 
@@ -377,13 +389,27 @@ def run(device: str, size: str = "") -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=SIZES, default="")
+    parser.add_argument("--write", type=Path, help="A page in which the table replaces the last one of this device.")
     options = parser.parse_args()
+    lines = []
     for line in run(options.device, options.size):
         print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        options.write.write_text(replaced(options.write.read_text(), options.device, lines))
+
+
+def replaced(page: str, device: str, lines: Iterable[str]) -> str:
+    """Return a page with other lines between ``<!-- bench DEVICE -->`` and ``<!-- /bench -->``."""
+    before, mark, rest = page.partition(f"<!-- bench {device} -->\n")
+    _, end, after = rest.partition("<!-- /bench -->")
+    if not end:
+        raise SystemExit(f"the page has no marks <!-- bench {device} --> and <!-- /bench -->")
+    return "\n".join([before + mark, *lines, "", end + after])
 
 
 if __name__ == "__main__":

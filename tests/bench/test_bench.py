@@ -31,7 +31,19 @@ def test_the_check_of_a_gpu_runs_on_a_cpu(tmp_path):
     assert "torch 2" in text
     for work in ("student step, batch 10", "teacher step, batch 100", "sre2l iteration", "wmdd iteration", "JPEG"):
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {work}")]
-        assert 0.2 < float(line.split("|")[-2]) < 20
+        assert 0.2 < float(line.split("|")[-3]) < 20
+
+
+def test_a_table_replaces_the_last_one_of_its_device():
+    lines = [
+        "import bench",
+        "page = 'a\\n<!-- bench cpu -->\\nold\\n<!-- /bench -->\\nb <!-- bench cuda -->\\nkept\\n<!-- /bench -->\\n'",
+        "new = bench.replaced(page, 'cpu', ['| new |'])",
+        "assert '| new |' in new and 'old' not in new and 'kept' in new, new",
+        "assert bench.replaced(new, 'cpu', ['| new |']) == new",
+    ]
+    done = python("-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n" + "\n".join(lines))
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_check_says_that_there_is_no_gpu(tmp_path):
