@@ -4,7 +4,7 @@
 # make lint         ruff and mypy
 # make sanity       what must hold before a result is believed, into docs/sanity.md
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
-# make bench        what the benchmark adds to the bare work, as ratios
+# make bench        what the benchmark adds to the bare work, as ratios, into docs/scale.md
 # make gpu-check    digits, one cell of imagenette64 and the bench on a GPU, into gpu-check.md
 # make docs         the documentation, into docs/_build/html; a warning is an error
 # make test-oldest  the tests with the lowest versions that pyproject.toml allows, in .venv-oldest
@@ -34,7 +34,7 @@ chaos: install
 	PYTHONPATH=.:tests/support $(BIN)/python tests/chaos/chaos.py --seed 0 --seconds 600
 
 bench: install
-	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/bench.py
+	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/bench.py --write docs/scale.md
 
 gpu-check: install
 	PYTHONPATH=.:tests/support $(BIN)/python tests/bench/gpu_check.py

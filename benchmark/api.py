@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from benchmark.data import DatasetInfo, Frozen, ImageData, TestData, TrainData
 from benchmark.identity import seed_of
 from benchmark.synthetic import LabeledSet, Labels, SyntheticSet
+from benchmark.work import Job, Pass, Work
 
 __all__ = [
     "Column",
@@ -37,6 +38,7 @@ __all__ = [
     "Evaluator",
     "Frozen",
     "ImageData",
+    "Job",
     "LabelRegime",
     "LabeledSet",
     "Labels",
@@ -49,6 +51,7 @@ __all__ = [
     "TestData",
     "TrainData",
     "Unit",
+    "Work",
 ]
 
 Role = Literal["method", "control", "floor", "bound"]
@@ -95,6 +98,13 @@ class Component(Frozen):
         """Return name, version and all hyperparameters, defaults included: the part of a key that the component is."""
         return {"name": self.name(), "version": self.version, "params": self.model_dump(mode="json")}
 
+    def work(self, job: Job) -> tuple[Work, ...] | None:
+        """Return the images that pass through networks; () for none, None where the component does not say.
+
+        From this, `python -m benchmark plan` tells the hours before anything runs.
+        """
+        return None
+
 
 class TeacherSpec(Frozen):
     """A network that is trained on the real training set, by the teacher recipe of the dataset."""
@@ -102,6 +112,10 @@ class TeacherSpec(Frozen):
     arch: str | None = None  # None: the dataset's teacher
     neutral: bool = False  # True: the dataset's neutral network, which no method uses by default (`arch` stays None)
     epochs: int | None = None  # None: as the recipe says
+
+    def work(self, kind: Pass, images: int) -> Work:
+        """Return the work of images that pass through the network."""
+        return Work(kind, images, "neutral" if self.neutral else self.arch or "")
 
 
 class Unit(Frozen):
@@ -221,6 +235,10 @@ class LabelRegime(Component, ABC):
     @abstractmethod
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Return the labels. Write arrays that are too large for memory as files in ``folder``."""
+
+    def online(self, job: Job) -> tuple[Work, ...] | None:
+        """Return the work of the networks that label while a student trains; () where labels are stored."""
+        return ()
 
     def bytes_per_image(self, classes: int) -> int:
         """Return how many bytes the labels of one image take on disk; 0 where only its class is stored."""

@@ -17,7 +17,7 @@ from benchmark.files import path_fault
 
 CONFIGS = sources.ROOT / "configs"
 
-SINGULAR = {"suites": "suite", "searches": "search"}
+SINGULAR = {"suites": "suite", "searches": "search", "cards": "card"}
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +133,10 @@ class SyntheticSet:
 
     @classmethod
     def merge(cls, parts: Sequence[SyntheticSet]) -> SyntheticSet:
-        """Return the units of a set joined into one, class by class; within a class in the order of the units."""
+        """Return the units of a set joined into one, class by class; within a class in the order of the units.
+
+        Pixels are copied once, from the mapped files to their place.
+        """
         if len(parts) == 1:
             return parts[0]
         order = torch.argsort(torch.cat([part.classes for part in parts]), stable=True)
@@ -140,12 +144,11 @@ class SyntheticSet:
         if weighted and len(weighted) != len(parts):
             raise ValueError("some units have weights and some have none")
         kept = [name for name in parts[0].extras if all(name in part.extras for part in parts)]
-        extras = {name: torch.cat([part.extras[name] for part in parts])[order] for name in kept}
         return cls(
-            torch.cat([part.images for part in parts])[order],
-            torch.cat([part.targets for part in parts])[order],
-            torch.cat(weighted)[order] if weighted else None,
-            extras,
+            _joined([part.images for part in parts], order),
+            _joined([part.targets for part in parts], order),
+            _joined(weighted, order) if weighted else None,
+            {name: _joined([part.extras[name] for part in parts], order) for name in kept},
             {"units": [dict(part.metadata) for part in parts]},
         )
 
@@ -224,6 +227,16 @@ class LabeledSet:
 
     images: SyntheticSet
     labels: Labels
+
+
+def _joined(parts: Sequence[Tensor], order: Tensor) -> Tensor:
+    """Return ``torch.cat(parts)[order]``, without the memory of the joined parts in their own order."""
+    kind = functools.reduce(torch.promote_types, (part.dtype for part in parts))
+    whole = torch.empty((len(order), *parts[0].shape[1:]), dtype=kind)
+    places = torch.argsort(order).split([len(part) for part in parts])
+    for part, rows in zip(parts, places, strict=True):
+        whole[rows] = part.to(kind)
+    return whole
 
 
 def _shape(tensor: Tensor) -> str:

@@ -9,7 +9,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Context, DatasetInfo, Distiller, Precision, SyntheticSet, TeacherSpec, TrainData, Unit
+from benchmark.api import (
+    Context,
+    DatasetInfo,
+    Distiller,
+    Job,
+    Precision,
+    SyntheticSet,
+    TeacherSpec,
+    TrainData,
+    Unit,
+    Work,
+)
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation, Chain
@@ -70,6 +81,13 @@ class CIM(Distiller):
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return one unit for each class."""
         return whole_class_units(info, ipc, 1)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the candidates, and in each iteration the real images and the cells. With `tap`, an upper bound."""
+        cells, arch = job.images * self.factor**2, self.teacher or ""
+        scored = job.members(max(self.candidates, job.ipc * self.factor**2))
+        forward = Work("forward", scored + self.iterations * cells, arch)
+        return forward, Work("recover", self.iterations * cells, arch)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the mosaics of the unit's class."""

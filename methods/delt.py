@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from benchmark.api import Context, Unit
+from benchmark.api import Context, Job, Unit, Work
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.objective import Goal, Regulariser
 from methods.parts.recover import Recovery, Start
@@ -45,6 +45,16 @@ class DELT(Recovery):
     start: Start = "medium_real"
     jitter: int = Field(default=0, ge=0)
     first_layer_weight: float = Field(default=10.0, ge=0)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the scores of the start, and in each iteration the images that take part."""
+        rounds = range(0, self.iterations, self.round_iterations)
+        joined = sum(
+            self.joined(job.ipc, first) * min(self.round_iterations, self.iterations - first) for first in rounds
+        )
+        scored = job.members() if self.start == "medium_real" else 0
+        recovered = len(job.classes) * joined
+        return Work("forward", scored, self.teacher or ""), Work("recover", recovered, self.teacher or "")
 
     def crop_range(self, iteration: int) -> tuple[float, float]:
         """Return the smallest and the largest area of the crop of an iteration."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, Job, SyntheticSet, TrainData, Unit, Work
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.objective import Goal, Regulariser
 from methods.parts.recover import Start
@@ -44,6 +44,10 @@ class DWA(SRe2L):
     variance_weight: float = Field(default=11.0, ge=0)  # r
     ascent_steps: int = Field(default=12, ge=0)  # K; 0: the teacher as it is
     ascent_radius: float = Field(default=0.015, ge=0)  # rho, the length of all steps together
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the steps of ascent and the iterations."""
+        return Work("train", self.ascent_steps * job.images, self.teacher or ""), *super().work(job)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the recovered images of the unit; an interrupted run resumes from its last save."""

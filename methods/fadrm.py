@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import DatasetInfo, TeacherSpec
+from benchmark.api import DatasetInfo, Job, TeacherSpec, Work
 from methods.parts.recover import NO_CLASS_STATISTICS, resized
 from methods.sre2l_pp import SRe2LPP
 
@@ -47,6 +48,19 @@ class FADRM(SRe2LPP):
         if len(self.archs) > 1 and (self.regulariser == "pcbn" or self.start == "nearest_real"):
             return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the iterations of all stages; the networks have about equal shares of each."""
+        stages, specs = len(self.sizes), self.teachers()
+        ends = [k * self.iterations // stages for k in range(stages + 1)]
+        return tuple(
+            replace(
+                spec.work("recover", len(range(first + (turn - first) % len(specs), last, len(specs))) * job.images),
+                side=side or 0,
+            )
+            for first, last, side in zip(ends, ends[1:], self.sizes, strict=False)
+            for turn, spec in enumerate(specs)
+        )
 
     def begin_stage(self, images: Tensor, start: Tensor, iteration: int) -> Tensor | None:
         """Return the mixed images of a stage that begins at an iteration, [N, C, s_k, s_k]; None where none begins."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, DatasetInfo, Distiller, Role, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, Role, SyntheticSet, TrainData, Unit, Work
 
 
 class Full(Distiller):
@@ -28,6 +28,10 @@ class Full(Distiller):
             f"all training images of {info.name} take {gigabytes:.0f} GB, more than "
             f"max_gigabytes = {self.max_gigabytes:g}; take the accuracy of its teacher as the bound"
         )
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return all training images, class by class."""

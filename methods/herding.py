@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
 from methods.parts.real import too_few
 from methods.parts.statistics import ClassStatistics
 
@@ -31,6 +31,10 @@ class Herding(Distiller):
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics, which hold the features."""
         return ClassStatistics()
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

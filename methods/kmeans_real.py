@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
 from methods.parts.real import nearest_indices, too_few
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import Weights, barycenter, start_positions
@@ -37,6 +37,10 @@ class KMeansReal(Distiller):
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics, which hold the features."""
         return ClassStatistics()
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

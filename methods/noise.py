@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, Distiller, Role, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, Distiller, Job, Role, SyntheticSet, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import denormalize
 
@@ -20,6 +20,10 @@ class Noise(Distiller):
 
     paper: ClassVar[str] = "noise images, the floor of the field"
     role: ClassVar[Role] = "floor"
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Sample the images of the unit."""

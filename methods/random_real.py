@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from benchmark.api import Context, DatasetInfo, Distiller, Role, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, Role, SyntheticSet, TrainData, Unit, Work
 from methods.parts.real import random_indices, too_few
 
 
@@ -21,6 +21,10 @@ class RandomReal(Distiller):
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has fewer than IPC images."""
         return too_few(info, ipc)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the images of the unit."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TeacherSpec, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import sample_boxes
 from methods.parts.jpeg import compressed
@@ -56,6 +56,10 @@ class RDED(Distiller):
             if self.factor > 1
             else f"the smallest class of {info.name} has {smallest} training images, fewer than IPC {ipc}"
         )
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the crops that are scored."""
+        return (Work("forward", self.crops * job.members(max(self.pool, job.ipc * self.factor**2))),)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the mosaics of the unit."""

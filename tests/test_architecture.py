@@ -27,9 +27,10 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "benchmark.synthetic": ("benchmark.errors",),
     "benchmark.data": (),
     "benchmark.locks": (),
-    "benchmark.api": ("benchmark.data", "benchmark.identity", "benchmark.synthetic"),
+    "benchmark.work": ("benchmark.data",),
+    "benchmark.api": ("benchmark.data", "benchmark.identity", "benchmark.synthetic", "benchmark.work"),
     "benchmark.vision": (*GROUND, "benchmark.config_files", "benchmark.files", "benchmark.locks"),
-    "benchmark.plan": (*GROUND, "benchmark.config_files", "benchmark.sources", "benchmark.vision"),
+    "benchmark.plan": (*GROUND, "benchmark.config_files", "benchmark.sources", "benchmark.vision", "benchmark.work"),
     "benchmark.run": (
         *GROUND,
         "benchmark.files",

@@ -19,6 +19,7 @@ from benchmark import __version__
 from benchmark.cli.data import data_app
 from benchmark.cli.evaluate import evaluate_app
 from benchmark.cli.options import (
+    CardOption,
     Data,
     Datasets,
     DeviceName,
@@ -27,6 +28,7 @@ from benchmark.cli.options import (
     InsecureOption,
     Ipc,
     Methods,
+    MixedOption,
     NoReport,
     PreflightOption,
     Protocols,
@@ -136,10 +138,15 @@ def plan(
     ray: PreflightOption = "",
     insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
+    card: CardOption = "",
+    mixed: MixedOption = False,
     extra: Extra = None,
 ) -> None:
-    """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes."""
-    from benchmark.cli import display
+    """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes.
+
+    With --datasets or --card also the hours of a graphics card, for datasets that are not on disk too.
+    """
+    from benchmark.cli import costs, display
     from benchmark.plan.label_bytes import planned_label_sizes
     from benchmark.run import campaign as campaigns
 
@@ -153,6 +160,8 @@ def plan(
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan, data):
         out.print(display.label_size_table(sizes))
+    if datasets or card or mixed:
+        costs.print_costs(campaign.plan, data, card or "H100", campaign.todo, mixed=mixed)
     display.print_corrupt(campaign, out)
     if runner:
         out.print(campaigns.preflight(campaign, runner))

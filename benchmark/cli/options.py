@@ -121,6 +121,18 @@ RayOption = Annotated[
         "HOST:PORT is the address of a cluster.",
     ),
 ]
+CardOption = Annotated[
+    str,
+    typer.Option(
+        "--card",
+        help="Tell the hours of this graphics card: a file of configs/cards, or the gpu-check.yaml of your own card.",
+        show_default=False,
+    ),
+]
+MixedOption = Annotated[
+    bool,
+    typer.Option("--mixed", help="Tell these hours as if networks computed in mixed precision, whatever recipes say."),
+]
 PreflightOption = Annotated[
     str,
     typer.Option(

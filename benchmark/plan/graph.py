@@ -39,12 +39,14 @@ class PlanOptions:
         device: where nodes would run.
         device_chosen: the user chose the device, so a recipe that needs a GPU is not skipped on the CPU.
         report: called with the files hashed and the files in total, where contents of a dataset have to be hashed.
+        nominal: plan datasets that are not on disk with the sizes in their files, to tell what they would cost.
     """
 
     data: Path
     device: Literal["cpu", "cuda"]
     device_chosen: bool = False
     report: datasets.Report = datasets.silent
+    nominal: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ class Planner:
         config = datasets.load_dataset(name)
         try:
             if missing := datasets.status(config, self.options.data):
+                if self.options.nominal and (nominal := datasets.nominal_info(config)):
+                    return config, nominal, None
                 raise BenchmarkError(missing)
             info = datasets.info(config, self.options.data, report=self.options.report)
         except BenchmarkError as error:  # not on disk, or damaged

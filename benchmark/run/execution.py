@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
         except BenchmarkError as second:
             line += "" if str(second) in line else f" (and {second})"
         return Outcome(key, "failed", line, isinstance(error, torch.OutOfMemoryError), time.perf_counter() - start)
+
+
+def execute_in_turn(nodes: Sequence[tuple[str, Mapping[str, Any], NodeOptions]]) -> Iterator[Outcome]:
+    """Compute nodes one after the other, and yield how each ended as soon as it has; see `execute`.
+
+    Each is committed on its own. So a death of this process loses the node that runs, and no other.
+    """
+    for node in nodes:
+        yield execute(*node)
+        if torch.cuda.is_initialized():
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _is_done(store: Store, key: str) -> bool:

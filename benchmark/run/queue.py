@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
+from statistics import fmean
 from typing import Literal
 
 from benchmark.identity import STAGES
@@ -17,6 +18,7 @@ from benchmark.run.options import NodeOptions, Outcome
 
 USUAL = {"teacher": 60.0, "prepare": 20.0, "distill": 60.0, "relabel": 5.0, "evaluate": 20.0, "measure": 5.0}  # seconds
 URGENT = 0.25  # of the time that all remaining work takes: a longer chain of nodes cannot wait
+TASK_SECONDS = 420.0  # of nodes that share a task, by what such nodes have taken
 RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
 
 
@@ -52,6 +54,7 @@ class Queue:
         for key, keys in parents.items():
             for parent in dict.fromkeys(keys):
                 self.children[parent].append(key)
+        self.ended = defaultdict[tuple[str, ...], list[float]](list)  # seconds of the nodes that are done, by group
         self.slots, self.seconds = slots, {key: node.seconds or USUAL[node.stage] for key, node in nodes.items()}
         self.remaining = sum(self.seconds.values())  # seconds of the nodes that have not ended
         self.chains: dict[str, float] = {}  # seconds of a node and of the longest chain of nodes that wait for it
@@ -59,14 +62,56 @@ class Queue:
             self.chains[key] = self.seconds[key] + max((self.chains[child] for child in self.children[key]), default=0)
         self.sorter = TopologicalSorter(parents)
         self.sorter.prepare()
-        self.heap: list[tuple[int, float, int, str]] = []  # (*rank, order of arrival, key)
+        # (*rank, order of arrival, key), of nodes that use a graphics card (True) and of others
+        self.heaps: dict[bool, list[tuple[int, float, int, str]]] = {True: [], False: []}
         self.arrivals = itertools.count()
         self.ranked_at = self.remaining
         self._push(self.sorter.get_ready())
 
-    def pop(self) -> Node | None:
-        """Return the next node to run, or None where every other node waits for a parent."""
-        return self.nodes[heapq.heappop(self.heap)[-1]] if self.heap else None
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a node can run now."""
+        return any(self.heaps.values())
+
+    def pop(self, *, cards: bool = True) -> Node | None:
+        """Return the next node to run, or None where every other node waits for a parent.
+
+        Args:
+            cards: False leaves out the nodes that use a graphics card.
+        """
+        heaps = [heap for on_card, heap in self.heaps.items() if heap and (cards or not on_card)]
+        return self.nodes[heapq.heappop(min(heaps))[-1]] if heaps else None
+
+    def company(self, node: Node, places: float) -> list[Node]:
+        """Pop the nodes that come next and may share a task with a node, which pays once for its process.
+
+        They have the node's stage, dataset, teachers and needs, and with it take `TASK_SECONDS` at most. A node of
+        which nothing is known shares no task, nor does one that is tried again: it may have ended its process.
+
+        Args:
+            node: the node that was popped last.
+            places: how many such tasks run at the same time; each gets its part of the nodes that can run now.
+        """
+        found, total, heap = list[Node](), self._expected(node), self.heaps[bool(node.needs.gpus)]
+        most = (len(heap) + 1) / places
+        while total and heap and len(found) + 1 < most and not self.retries[node.key]:
+            other = self.nodes[heap[0][-1]]
+            seconds = self._expected(other)
+            if not seconds or total + seconds > TASK_SECONDS or self.retries[other.key] or not _alike(node, other):
+                break
+            heapq.heappop(heap)
+            found.append(other)
+            total += seconds
+        return found
+
+    def give_back(self, nodes: Iterable[Node]) -> None:
+        """Put nodes back that were popped and have not started."""
+        self._push(node.key for node in nodes)
+
+    def _expected(self, node: Node) -> float:
+        """Return the seconds that a node may take: as similar nodes in this run, else as past records; 0: unknown."""
+        ended = self.ended[_group(node)]
+        return fmean(ended) if ended else node.seconds
 
     def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
         """Record how a node ended; yield its event and the events of the nodes that it blocks."""
@@ -82,6 +127,7 @@ class Queue:
             return
         self._subtract(self.seconds[node.key])
         if outcome.status == "done":
+            self.ended[_group(node)].append(outcome.seconds)
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
         else:
@@ -107,7 +153,8 @@ class Queue:
 
     def _push(self, keys: Iterable[str]) -> None:
         for key in keys:
-            heapq.heappush(self.heap, (*self._rank(key), next(self.arrivals), key))
+            on_card = bool(self.nodes[key].needs.gpus)
+            heapq.heappush(self.heaps[on_card], (*self._rank(key), next(self.arrivals), key))
 
     def _rank(self, key: str) -> tuple[int, float]:
         """Return what a node is sorted by; the smallest comes first."""
@@ -120,8 +167,9 @@ class Queue:
         self.remaining -= seconds
         if self.remaining < self.ranked_at / 2:
             self.ranked_at = self.remaining
-            self.heap = [(*self._rank(key), arrival, key) for _, _, arrival, key in self.heap]
-            heapq.heapify(self.heap)
+            for on_card, heap in self.heaps.items():
+                self.heaps[on_card] = [(*self._rank(key), arrival, key) for _, _, arrival, key in heap]
+                heapq.heapify(self.heaps[on_card])
 
     def _block(self, node: Node) -> Iterator[Event]:
         """Block every node that depends on a failed or blocked one."""
@@ -131,3 +179,20 @@ class Queue:
                 self._subtract(self.seconds[child])
                 yield Event(self.nodes[child], "blocked", f"waits for {node.stage} {node.title}")
                 yield from self._block(self.nodes[child])
+
+
+def _group(node: Node) -> tuple[str, ...]:
+    """Return what nodes of about equal length have in common."""
+    identity = node.identity
+    student, component = identity.get("student", {}).get("arch", ""), identity.get("component", {}).get("name", "")
+    return node.stage, identity["dataset"]["name"], component, str(identity.get("ipc", "")), student
+
+
+def _alike(one: Node, other: Node) -> bool:
+    """Return whether two nodes may share a task."""
+
+    def shared(node: Node) -> tuple[object, ...]:
+        teachers = node.identity["parents"].get("teachers", ())
+        return node.stage, node.needs, node.identity["dataset"]["name"], tuple(teachers)
+
+    return shared(one) == shared(other)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -18,7 +19,7 @@ from benchmark.plan.nodes import Needs, Node
 from benchmark.run import provenance, visibility
 from benchmark.run.claims import Watch
 from benchmark.run.cluster import Pulse, connect, guard, line_of, ports_of
-from benchmark.run.execution import execute
+from benchmark.run.execution import execute, execute_in_turn
 from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.queue import Event, Queue
 from benchmark.run.silence import Silence, end_process
@@ -75,9 +76,11 @@ class RayRunner:
         self.ray = connect(address, device, insecure=insecure)
         self.address, self.pulse = address, Pulse(address, ports_of(self.ray))
         self.machines = [machine_of(machine) for machine in self.ray.nodes() if machine["Alive"]]
-        # A process keeps its GPU memory until it ends, so it must end with its task; `options` takes no max_calls.
+        # A process keeps its GPU memory until it ends, so it must end with its task; `options` takes no max_calls. Its
+        # start takes seconds, so that nodes share a task, which gives their outcomes one after the other.
         self.cpu_task = self.ray.remote(num_cpus=1, max_retries=0)(execute)
-        self.gpu_task = self.ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(execute)
+        own = {"num_gpus": 1, "max_calls": 1, "num_returns": "streaming"}
+        self.gpu_task = self.ray.remote(num_cpus=1, max_retries=0, **own)(execute_in_turn)
 
     @property
     def has_gpu(self) -> bool:
@@ -110,27 +113,42 @@ class RayRunner:
         """
         needs = self.preflight(nodes, options)
         slots, store = sum(max(machine.cpus, 1) for machine in self.machines), Store(options.runs)
-        queue, running = Queue(nodes, slots), dict[Any, Node]()
+        queue, running = Queue(nodes, slots), dict[Any, deque[Node]]()  # by task: its nodes, that which runs first
         watch, silence, window = Watch(store), Silence(store, options.owner), 2 * slots
+        cards = sum(machine.gpus for machine in self.machines)
         while True:
-            while len(running) < window and (node := queue.pop()) is not None:
-                own = queue.options(node, needs[node.key], options)
-                running[self._submit(node, needs[node.key], own)] = node
+            # No more than one task waits for a card: nodes that wait here can share one.
+            while len(running) < window and (node := queue.pop(cards=_taken(running, needs) <= cards)) is not None:
+                own = needs[node.key]
+                together = [node, *(queue.company(node, cards / own.gpus) if own.gpus else ())]
+                task = self._submit(together, own, [queue.options(one, own, options) for one in together])
+                running[task] = deque(together)
                 yield Event(node, "started")
             yield from queue.look(watch)
             if not running:
-                if not queue.theirs and not queue.heap:
+                if not queue.theirs and not queue.is_waiting:
                     return
-                time.sleep(0 if queue.heap else POLL)
+                time.sleep(0 if queue.is_waiting else POLL)
                 continue
             ready, _ = self.ray.wait(list(running), num_returns=1, timeout=POLL if queue.theirs else 5.0)
             if not ready:
                 self.pulse.check()
-            for node, heartbeat in silence.look(running.values()):
+            for node, heartbeat in silence.look([together[0] for together in running.values() if together]):
                 self._end(node, heartbeat)
-            for reference in ready:
-                node = running.pop(reference)
-                yield from queue.finish(node, self._result(reference, node, store))
+            for task in ready:
+                yield from self._advance(task, running, queue, store)
+
+    def _advance(self, task: Any, running: dict[Any, deque[Node]], queue: Queue, store: Store) -> Iterator[Event]:
+        """Finish the node of a task that has ended; the task's other nodes follow, or wait again if it has died."""
+        together = running[task]
+        outcome, has_ended = self._result(task, together, store)
+        if outcome:
+            yield from queue.finish(together.popleft(), outcome)
+        if has_ended:
+            del running[task]
+            queue.give_back(together)
+        elif together:
+            yield Event(together[0], "started")
 
     def _check_visibility(self, options: NodeOptions) -> None:
         """Check that every machine of the cluster sees the store and the data of this process."""
@@ -151,8 +169,9 @@ class RayRunner:
 
         return NodeAffinitySchedulingStrategy(machine, soft=False)
 
-    def _submit(self, node: Node, needs: Needs, options: NodeOptions) -> Any:
-        task = self.gpu_task if needs.gpus else self.cpu_task
+    def _submit(self, together: Sequence[Node], needs: Needs, options: Sequence[NodeOptions]) -> Any:
+        """Start a task for nodes that run one after the other."""
+        node, task = together[0], self.gpu_task if needs.gpus else self.cpu_task
         resources: dict[str, Any] = {"num_cpus": needs.cpus}
         if needs.gpus:
             resources["num_gpus"] = needs.gpus
@@ -160,8 +179,10 @@ class RayRunner:
             resources["label_selector"] = {MODEL_LABEL: needs.gpu_model}
         if needs.memory_gb:
             resources["memory"] = int(needs.memory_gb * 2**30)
-        named = task.options(name=f"{node.stage} {node.title}", **resources)
-        return named.remote(node.key, dict(node.identity), options)
+        more = f" and {len(together) - 1} more" if len(together) > 1 else ""
+        named = task.options(name=f"{node.stage} {node.title}{more}", **resources)
+        jobs = [(one.key, dict(one.identity), own) for one, own in zip(together, options, strict=True)]
+        return named.remote(jobs) if needs.gpus else named.remote(*jobs[0])
 
     def _end(self, node: Node, heartbeat: Mapping[str, Any]) -> None:
         """End the worker of a node that is stopped; its node is then tried again, as after every death of a worker."""
@@ -173,20 +194,44 @@ class RayRunner:
                 self.ray.wait([task.options(scheduling_strategy=self._on(machine["NodeID"])).remote(pid)], timeout=30)
                 return
 
-    def _result(self, reference: Any, node: Node, store: Store) -> Outcome:
-        """Return how a node ended; what its worker could not record is recorded here."""
+    def _result(self, task: Any, together: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
+        """Return how the first node of a task ended, and whether the task has; None: it has no further node.
+
+        What its worker could not record is recorded here.
+        """
+        shared = not isinstance(task, self.ray.ObjectRef)
         try:
-            outcome: Outcome = self.ray.get(reference)
-            return outcome
-        except self.ray.exceptions.RayTaskError as error:  # `execute` raises nothing, so the worker could not start it
-            outcome = Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
-        except self.ray.exceptions.RayError as error:  # the worker or its machine died, or memory ran out
-            self.pulse.check()
-            outcome = Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
+            outcome: Outcome = self.ray.get(next(task) if shared else task)
+            return outcome, not shared
+        except StopIteration:
+            return None, True
+        except self.ray.exceptions.RayError as error:
+            if not together:
+                return None, True  # it has died after its last node
+            if shared and store.record(together[0].key):
+                return Outcome(together[0].key, "done"), True  # it has died before it could say so
+            outcome = self._failure(error, together[0])
         with contextlib.suppress(BenchmarkError):
-            failure = {"stage": node.stage, "message": outcome.message, "traceback": "", "when": provenance.now()}
-            store.fail(node.key, failure)
-        return outcome
+            failure = {
+                "stage": together[0].stage,
+                "message": outcome.message,
+                "traceback": "",
+                "when": provenance.now(),
+            }
+            store.fail(together[0].key, failure)
+        return outcome, True
+
+    def _failure(self, error: Any, node: Node) -> Outcome:
+        """Return how a node ended whose task raised an error."""
+        if isinstance(error, self.ray.exceptions.RayTaskError):  # `execute` raises nothing: it could not start
+            return Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
+        self.pulse.check()  # the worker or its machine died, or memory ran out
+        return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
+
+
+def _taken(running: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
+    """Return how many cards the tasks take that run, or wait for a card."""
+    return sum(needs[together[0].key].gpus for together in running.values() if together)
 
 
 def machine_of(machine: Mapping[str, Any]) -> Needs:

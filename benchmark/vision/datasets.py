@@ -103,6 +103,27 @@ def info(
     return _info(config, *_splits(config, root, part, quick=quick, report=report))
 
 
+def nominal_info(config: DatasetConfig) -> DatasetInfo | None:
+    """Return facts of a dataset that is not on disk, to plan with; None where its number of images is not known.
+
+    Classes have equal sizes, except for the smallest one. Neither names nor fingerprint are those of the real dataset.
+    """
+    if config.images is None:
+        return None
+    first = config.images.smallest_class or config.images.train // config.classes
+    size, more = divmod(config.images.train - first, config.classes - 1)
+    return DatasetInfo(
+        name=config.name,
+        class_names=tuple(map(str, range(config.classes))),
+        train_counts=(first, *(size + (label < more) for label in range(config.classes - 1))),
+        resolution=config.resolution,
+        mean=config.mean,
+        std=config.std,
+        flip=config.flip,
+        fingerprint="nominal",
+    )
+
+
 def open_train(
     config: DatasetConfig, root: Path, cache: Path, part: TrainPart = "full", report: Report = silent
 ) -> TrainData:

@@ -39,6 +39,14 @@ class Archive(Frozen):
     md5: str = Field(pattern="^[0-9a-f]{32}$")  # checksum of the archive
 
 
+class Images(Frozen):
+    """How many images a dataset has, to plan it before it is on disk."""
+
+    train: int = Field(ge=1)  # training images
+    test: int = Field(ge=1)  # test images
+    smallest_class: int | None = Field(None, ge=1)  # training images of the smallest class; empty: classes are equal
+
+
 class DatasetConfig(Frozen):
     """The description of a dataset in ``configs/datasets/NAME.yaml``."""
 
@@ -56,6 +64,7 @@ class DatasetConfig(Frozen):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]  # of pixels in [0, 1], per channel
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
+    images: Images | None = None  # how many it has, by its makers; files on disk are counted
     stem: Stem = Stem()  # the first layer of networks, which depends on the resolution
     teacher: TeacherTraining  # the network that gives features and labels, and its training
     neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from benchmark.api import Component
 from benchmark.plan import discovery
+from benchmark.plan.cost import Card
 from benchmark.plan.protocol import Protocol
 from benchmark.plan.search import Search
 from benchmark.plan.suite import Suite
@@ -41,6 +42,7 @@ class File:
 
 FILES = (
     File("datasets", "Datasets", DatasetConfig),
+    File("cards", "Graphics cards", Card),
     File("methods", "Recipes of a method", discovery.RecipeFile, (discovery.Recipe,)),
     File("protocols", "Protocols", Protocol, (Schedule,)),
     File("suites", "Suites", Suite),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, SyntheticSet
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, SyntheticSet, Work
 from benchmark.vision.augment import Schedule
 
 
@@ -15,6 +15,10 @@ class Hard(LabelRegime):
     """
 
     schedule: Schedule
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network."""
+        return ()
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Return labels that hold only the schedule and the seed of the student's views."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
 from benchmark.vision.augment import Schedule
 from evaluators.parts.stored import half, view_logits, write
 
@@ -29,6 +29,17 @@ class PerEpoch(LabelRegime):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
         return (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the views of all epochs, unless the student's training has them."""
+        return () if self.storage == "online" else self._views(job)
+
+    def online(self, job: Job) -> tuple[Work, ...]:
+        """Return the views of all epochs where labels are not stored."""
+        return self._views(job) if self.storage == "online" else ()
+
+    def _views(self, job: Job) -> tuple[Work, ...]:
+        return tuple(spec.work("forward", self.schedule.epochs * job.images) for spec in self.teachers())
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""

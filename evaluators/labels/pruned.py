@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
 from benchmark.vision.augment import Schedule
 from evaluators.parts.stored import half, view_logits, write
 from evaluators.parts.top import label_dtype, pack
@@ -40,6 +40,10 @@ class Pruned(LabelRegime):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
         return (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the views of the stored epochs."""
+        return tuple(spec.work("forward", self._stored * job.images) for spec in self.teachers())
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
 from benchmark.vision.augment import Schedule
 from benchmark.vision.training import from_pixels
 from evaluators.parts.stored import half, mean_logits, write
@@ -31,6 +31,10 @@ class Soft(LabelRegime):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
         return (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return one pass over the images."""
+        return tuple(spec.work("forward", job.images) for spec in self.teachers())
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` [N, classes] batch by batch, and return labels that map this file into memory."""

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule
 from evaluators.parts.groups import split, with_batch_statistics
@@ -36,6 +36,10 @@ class TrainMode(LabelRegime):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the K networks."""
         return tuple(TeacherSpec(arch=arch) for arch in self.archs) or (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the views of all epochs."""
+        return tuple(spec.work("forward", self.schedule.epochs * job.images) for spec in self.teachers())
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory.

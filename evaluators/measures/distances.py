@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Column, Context, DatasetInfo, Measure, Preparation, SyntheticSet, TeacherSpec, TrainData
+from benchmark.api import (
+    Column,
+    Context,
+    DatasetInfo,
+    Job,
+    Measure,
+    Preparation,
+    SyntheticSet,
+    TeacherSpec,
+    TrainData,
+    Work,
+)
 from evaluators.parts.features import (
     BATCH,
     EXTRACTORS,
@@ -86,6 +97,10 @@ class Distances(Measure):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the two networks in whose features distances are computed."""
         return tuple(EXTRACTORS.values())
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the images of the set and of the random sets, in both networks."""
+        return tuple(spec.work("forward", (1 + self.draws) * job.images) for spec in self.teachers())
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the features of the real sample."""

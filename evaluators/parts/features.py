@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData
+from benchmark.api import Context, DatasetInfo, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs, pooled
@@ -51,6 +51,10 @@ class RealFeatures(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the networks in which features are computed."""
         return tuple(EXTRACTORS.values())
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the sample of real images, in both networks."""
+        return tuple(spec.work("forward", job.members(self.images_per_class)) for spec in self.teachers())
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from benchmark.api import Column, Context, Evaluator, LabeledSet, Labels, Precision, TestData
+from benchmark.api import Column, Context, Evaluator, Job, LabeledSet, Labels, Precision, TestData, Work
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
@@ -56,6 +56,11 @@ class Accuracy(Evaluator):
     temperature: float = Field(20.0, gt=0)
     precision: Precision = "float32"  # of the student, and of a teacher that labels online
     t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
+
+    def work(self, job: Job) -> tuple[Work, ...] | None:
+        """Return the training of the student and its test."""
+        trained = self.schedule.epochs * job.images
+        return Work("train", trained, job.student), Work("forward", job.test_images, job.student)
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context

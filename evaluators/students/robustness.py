@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Column, Context, LabeledSet, TestData
+from benchmark.api import Column, Context, Job, LabeledSet, TestData
 from benchmark.identity import seed_of
 from evaluators.parts.corruptions import CORRUPTIONS
 from evaluators.students.accuracy import Accuracy
@@ -56,6 +56,9 @@ class Robustness(Accuracy):
     def missing(self) -> str | None:
         """Return how to install foolbox where it is not installed."""
         return INSTALL if importlib.util.find_spec("foolbox") is None else None
+
+    def work(self, job: Job) -> None:
+        """Say nothing: the attacks decide how many images pass the student."""
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context

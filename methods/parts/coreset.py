@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Distiller, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
 from methods.parts.real import too_few
 from methods.parts.scoring import RECORDS, ScoringRun
 
@@ -39,6 +39,10 @@ class Coreset(Distiller):
             weight_decay=self.scoring_decay,
             crop_scale=self.scoring_crops,
         )
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: the scoring run is shared."""
+        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

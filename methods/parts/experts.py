@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, DatasetInfo, Preparation, TrainData
+from benchmark.api import Context, DatasetInfo, Job, Preparation, TrainData, Work
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
 from benchmark.vision import scratch
@@ -35,6 +35,10 @@ class Experts(Preparation):
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the training of all experts."""
+        return (Work("train", self.experts * self.epochs * job.train_images, self.arch),)
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Train the experts one after the other."""

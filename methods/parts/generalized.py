@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import Schedule
 from benchmark.vision.moments import InputRecorder, Moments, pooled
 from benchmark.vision.training import Stream, from_data
@@ -87,6 +87,10 @@ class GeneralStatistics(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the networks, each trained by the teacher recipe of the dataset."""
         return tuple(TeacherSpec(arch=arch) for arch in self.archs)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return one pass over the training images for each network."""
+        return tuple(Work("forward", job.train_images, arch) for arch in self.archs)
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from benchmark.api import Context, DatasetInfo, Distiller, SyntheticSet, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TrainData, Unit, Work
 from benchmark.identity import seed_of
 from benchmark.vision.augment import denormalize
 from benchmark.vision.dsa import sample_augmentation
@@ -64,6 +64,11 @@ class Matching(Distiller):
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of as many whole classes as fit into `batch_images`, one at least."""
         return whole_class_units(info, ipc, self.batch_images)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the real images, which need no gradient, and the synthetic ones."""
+        real = self.iterations * job.members(self.batch_real)
+        return Work("forward", real, self.arch), Work("recover", self.iterations * job.images, self.arch)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the images of the unit; an interrupted run resumes from its last save."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Job, Preparation, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import normalize, sample_boxes
 from benchmark.vision.training import predict
@@ -91,6 +91,10 @@ class Patches(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the network that scores."""
         return (TeacherSpec(arch=self.teacher),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the crops that are scored."""
+        return (Work("forward", self.crops * job.members(self.pool), self.teacher or ""),)
 
     def too_few(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return None where there are crops for IPC mosaics per class, else how many there are."""

@@ -20,12 +20,14 @@ from benchmark.api import (
     Context,
     DatasetInfo,
     Distiller,
+    Job,
     Precision,
     Preparation,
     SyntheticSet,
     TeacherSpec,
     TrainData,
     Unit,
+    Work,
 )
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
@@ -39,7 +41,7 @@ from methods.parts.real import medium_indices, nearest_indices, random_indices, 
 from methods.parts.recover_state import RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import barycenter, start_positions
-from methods.parts.units import whole_class_units
+from methods.parts.units import whole_class_units, work_in_turns
 
 Start = Literal["noise", "random_real", "nearest_real", "medium_real", "patches"]  # patches: mosaics of crops
 
@@ -101,6 +103,10 @@ class Recovery(Distiller):
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of as many whole classes as fit into `batch_images`, one at least."""
         return whole_class_units(info, ipc, self.batch_images)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the iterations, and the scores of the start."""
+        return work_in_turns(self.teachers(), self.iterations, job, scored=self.start == "medium_real")
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:
         """Return the further losses of the unit; none by default."""
@@ -253,8 +259,7 @@ class Recovery(Distiller):
         extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
         iterations = self._snapshot_iterations(info, unit.ipc)
         metadata = {"losses": _numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
-        pixels = compressed(_pixels(state.images, info), self.jpeg)
-        return SyntheticSet(pixels, unit.labels, weights, extras, metadata)
+        return SyntheticSet(compressed(_pixels(state.images, info), self.jpeg), unit.labels, weights, extras, metadata)
 
 
 def resized(images: Tensor, size: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.identity import seed_of
 from benchmark.vision.training import Batch, TeacherTraining, train_classifier
 from methods.parts.experts import new_network
@@ -42,6 +42,10 @@ class ScoringRun(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher, of which only the architecture is used; none where `arch` names another."""
         return () if self.arch else (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the training."""
+        return (Work("train", self.epochs * job.train_images, self.arch or ""),)
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Train the network; an interrupted run resumes after the last finished epoch."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import (
@@ -51,6 +51,11 @@ class SelfSupervised(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher, of which only the architecture is used."""
         return (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return two views of each image in every epoch, then the training of the probe, and its test."""
+        n = job.train_images
+        return Work("train", 2 * self.epochs * n), Work("forward", (self.probe_epochs + 1) * n)
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return the state of the trained network."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import Context, Preparation, TeacherSpec, TrainData
+from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, features_and_logits
 from benchmark.vision.moments import BatchNormInputs, pooled
@@ -51,6 +51,10 @@ class ClassStatistics(Preparation):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the network in which the statistics are computed."""
         return (TeacherSpec(arch=self.teacher),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return one pass over the training images."""
+        return (Work("forward", job.train_images, self.teacher or ""),)
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:

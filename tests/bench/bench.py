@@ -7,31 +7,38 @@ over the turns, so it can be compared between machines where the seconds cannot.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from engine import BLOCK, suite
+from engine import BLOCK, campaign, finish, suite
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Context, DatasetInfo, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, SyntheticSet, TrainData, Unit
+from benchmark.errors import BenchmarkError
 from benchmark.plan.graph import Planner, PlanOptions
+from benchmark.run.cluster import MARK
 from benchmark.run.provenance import device_name
+from benchmark.run.runner import RayRunner
 from benchmark.run.store import Store
 from benchmark.vision.augment import Schedule, pixel_bounds
 from benchmark.vision.models import create_model
 from benchmark.vision.reading import decode
 from benchmark.vision.training import Stream, TeacherTraining, fit, from_pixels, make_optimizer, train_classifier
+from evaluators.parts.stored import view_logits
 from methods.parts.recover import Recovery
 from methods.parts.statistics import ClassStatistics
 from methods.sre2l import SRe2L
@@ -68,6 +75,17 @@ SIZES = {
 }
 
 
+GOALS = {  # by the start of a row's name
+    "student step": "1.20",
+    "sre2l iteration": "1.05",
+    "wmdd iteration": "1.05",
+    "JPEG": "2 ms: 16 cores feed 8,000 images/s",
+    "plan of a cell": "0.8 ms",
+    "state of a node": "0.03 ms",
+    "Ray: a small node": "1.15 in digits' main, where nodes are long",
+}
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table: seconds (of a step, a cell, a file) here and bare; ``bare`` is None where there is none."""
@@ -79,7 +97,8 @@ class Row:
     def __str__(self) -> str:
         ratio = "" if self.bare is None else f"{self.seconds / self.bare:.2f}"
         bare = "" if self.bare is None else f"{1000 * self.bare:.3g}"
-        return f"| {self.name} | {1000 * self.seconds:.3g} | {bare} | {ratio} |"
+        goal = next((goal for start, goal in GOALS.items() if self.name.startswith(start)), "")
+        return f"| {self.name} | {1000 * self.seconds:.3g} | {bare} | {ratio} | {goal} |"
 
 
 class Noise(TrainData):
@@ -111,13 +130,14 @@ class Bench:
         device: of networks and images; on a CPU, seconds are those of the processor.
         size: of the work.
         folder: an empty folder.
+        precision: of our own passes; the bare ones are in float32.
     """
 
-    def __init__(self, device: torch.device, size: Size, folder: Path) -> None:
-        self.device, self.size, self.folder = device, size, folder
+    def __init__(self, device: torch.device, size: Size, folder: Path, precision: torch.dtype = torch.float32) -> None:
+        self.device, self.size, self.folder, self.precision = device, size, folder, precision
         self.data = Noise(size)
         self.teacher = self.network(seed=1).eval().requires_grad_(False)
-        self.context = Context(device, torch.float32, seed=0, scratch=folder, teachers=(self.teacher,))
+        self.context = Context(device, precision, seed=0, scratch=folder, teachers=(self.teacher,))
 
     def network(self, seed: int = 0) -> nn.Module:
         """Return a network with random weights on the device."""
@@ -133,10 +153,13 @@ class Bench:
         for method in (SRe2L, WMDD):
             recover = self.recovery(method, images)
             yield self.pair(f"{method.name()} iteration, {images} images", recover, self.bare_recovery(images))
+        yield self.pair(f"labels of views, batch {batch}", self.labels(batch), self.bare_forward(batch))
         files = self.jpegs()
         yield self.pair("JPEG of 500 x 375 to 224, one thread a core", self.reader(files), self.bare_reader(files))
         yield Row("plan of a cell", self.planning())
         yield Row("state of a node of the store", self.states())
+        if self.device.type == "cpu":
+            yield from ray_rows(self.folder.parent, 2 if self.size is SIZES["toy"] else 12)
 
     def pair(self, name: str, ours: Callable[[], int], bare: Callable[[], int]) -> Row:
         """Return a row; each function works once and returns the steps that it took."""
@@ -197,6 +220,38 @@ class Bench:
 
         return work
 
+    def labels(self, batch: int) -> Callable[[], int]:
+        """Return the labelling of the views of some epochs."""
+        epochs = max(1, self.size.steps * batch // self.size.images)
+        n = min(self.size.images, self.size.steps * batch) // batch * batch
+        schedule = Schedule(epochs=epochs, batch_size=batch, flip=True)
+        images = SyntheticSet(self.data.images[:n], self.data.labels[:n])
+
+        def work() -> int:
+            return sum(1 for _ in view_logits(images, schedule, self.data.info, self.context))
+
+        return work
+
+    def bare_forward(self, batch: int) -> Callable[[], int]:
+        """Return the forward pass of the teacher on one batch that lies ready."""
+        images = self.batch(batch)
+
+        @torch.no_grad()
+        def work() -> int:
+            for _ in range(self.size.steps):
+                self.teacher(images)
+            return self.size.steps
+
+        return work
+
+    def throughput(self) -> Iterator[tuple[str, float]]:
+        """Yield the kinds of `Work`, and how many images of it pass in a second, as the benchmark does it."""
+        batch = min(100, self.size.images)
+        kinds = {"train": self.student(batch), "recover": self.recovery(SRe2L, batch), "forward": self.labels(batch)}
+        for kind, work in kinds.items():
+            seconds = [self.seconds(work) for _ in range(self.size.turns + 1)][1:]
+            yield kind, batch / statistics.median(seconds)
+
     def batch(self, n: int) -> Tensor:
         """Return normalised images on the device."""
         read = from_pixels(self.data.images[:n], self.data.info, self.device)
@@ -206,7 +261,7 @@ class Bench:
         """Return the recovery of one unit, its goal (k-means, barycenters) included."""
         recover = method(iterations=self.size.steps, batch_images=images, start="noise")
         prepared = ClassStatistics().prepare(self.data, self.context)
-        context = Context(self.device, torch.float32, 0, self.folder, (self.teacher,), prepared)
+        context = Context(self.device, self.precision, 0, self.folder, (self.teacher,), prepared)
         ipc = images // CLASSES
         unit = Unit(index=0, ipc=ipc, classes=tuple(range(CLASSES)), slots=tuple(range(ipc)))
 
@@ -282,12 +337,51 @@ class Bench:
         return self.seconds(lambda: len(store.states(keys)))
 
 
+def ray_rows(folder: Path, cells: int) -> Iterator[Row]:
+    """Yield what Ray adds to small cells of digits, on a private cluster that has just started.
+
+    The first ratio is 1 over the parallel efficiency: wall time times cores over the seconds in nodes. The second is
+    Ray's own processor time (control store, raylet, agents, driver) over that of the nodes in one process.
+    """
+    if find_spec("ray") is None or not Path("/proc").is_dir():
+        return
+    block, runs = {"methods": ["random_real", "noise"], "protocols": ["hard"], "seeds": cells // 2}, {}
+    for name in ("serial", "ray"):
+        (folder / name).mkdir()
+        runs[name] = campaign(folder / name, block)
+    start = time.process_time()
+    finish(runs["serial"])
+    bare = time.process_time() - start
+    try:
+        runner = RayRunner("local", "cpu")
+    except BenchmarkError as error:  # a busy machine
+        print(error, file=sys.stderr)
+        return
+    start, begun = time.monotonic(), time.process_time()
+    seconds = sum(event.seconds for event in runs["ray"].run(runner))
+    wall, own = time.monotonic() - start, time.process_time() - begun + own_seconds()
+    cores, nodes = sum(machine.cpus for machine in runner.machines), len(runs["ray"].plan.nodes)
+    runner.close()
+    yield Row("Ray: a small node on all cores, with the start", wall / nodes, seconds / cores / nodes)
+    yield Row("Ray: its own processor time of a small node", own / nodes, bare / nodes)
+
+
+def own_seconds() -> float:
+    """Return the processor time of the processes of the private cluster, without the workers that run nodes."""
+    mark, ticks = f"{MARK}={os.environ[MARK]}".encode(), 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes() and b"ray::" not in (process / "cmdline").read_bytes():
+                ticks += sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def table(bench: Bench) -> Iterator[str]:
     """Yield the lines of the table."""
     yield f"{device_name(bench.device.type)}, torch {torch.__version__}, {date.today()}, {bench.size.arch}."
     yield ""
-    yield "| work | ms here | ms bare | ratio |"
-    yield "| :-- | --: | --: | --: |"
+    yield "| work | ms here | ms bare | ratio | goal |"
+    yield "| :-- | --: | --: | --: | :-- |"
     yield from map(str, bench.rows())
 
 
@@ -300,13 +394,27 @@ def run(device: str, size: str = "") -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", choices=SIZES, default="")
+    parser.add_argument("--write", type=Path, help="A page in which the table replaces the last one of this device.")
     options = parser.parse_args()
+    lines = []
     for line in run(options.device, options.size):
         print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        options.write.write_text(replaced(options.write.read_text(), options.device, lines))
+
+
+def replaced(page: str, device: str, lines: Iterable[str]) -> str:
+    """Return a page with other lines between ``<!-- bench DEVICE -->`` and ``<!-- /bench -->``."""
+    before, mark, rest = page.partition(f"<!-- bench {device} -->\n")
+    _, end, after = rest.partition("<!-- /bench -->")
+    if not end:
+        raise SystemExit(f"the page has no marks <!-- bench {device} --> and <!-- /bench -->")
+    return "\n".join([before + mark, *lines, "", end + after])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,19 @@ import argparse
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import bench
 import torch
+import yaml
 
+from benchmark.config_files import load_named
+from benchmark.plan.cost import SIDE, Card
 from benchmark.run.provenance import commit, device_name, versions
 
 
@@ -40,6 +46,42 @@ def part(title: str, command: list[str]) -> tuple[bool, list[str]]:
     heading = f"## {title}: exit status {done.returncode}, {time.monotonic() - start:.0f} s"
     sound = done.returncode == 0 or "not on disk" in done.stderr
     return sound, ["", heading, "", "```", " ".join(command[1:]), *lines[-60:], "```"]
+
+
+def card(benches: dict[bool, bench.Bench], title: str) -> dict[str, Any]:
+    """Return the throughput of this card, in the form of ``configs/cards/NAME.yaml``.
+
+    Args:
+        benches: by whether they compute in mixed precision.
+        title: of the card.
+    """
+    source = f"make gpu-check, {date.today()}, commit {commit()}"
+    imports = "import torch, benchmark.run.execution; torch.zeros(1, device='{}')"
+    starts = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-c", imports.format(benches[False].device)], check=True)
+        starts.append(round(time.monotonic() - start, 2))
+    rows = [
+        {
+            "work": kind,
+            "mixed": mixed,
+            "images_per_second": [round(speed, 1)] * 2,
+            "measured": True,
+            "source": source,
+        }
+        for mixed, one in benches.items()
+        for kind, speed in one.throughput()
+    ]
+    others = load_named(Card, "cards", "H100")
+    return {
+        "title": title,
+        "start_seconds": [min(starts), max(starts)],
+        "start_source": f"{source}: the imports of a node and the first tensor, three times",
+        "rows": rows,
+        "relative": others.relative,
+        "relative_source": others.relative_source,
+    }
 
 
 def main() -> int:
@@ -71,6 +113,16 @@ def main() -> int:
     lines += ["", "## Bench", "", *bench.run(options.device, options.size)]
     options.out.write_text("\n".join(lines) + "\n")
     print(f"{options.out} is written; attach it to an issue")
+    size = bench.SIZES[options.size or options.device]
+    if (size.arch, size.resolution) == ("resnet18", SIDE):
+        with tempfile.TemporaryDirectory() as folder:
+            device = torch.device(options.device)
+            types = {False: torch.float32, True: torch.bfloat16}
+            benches = {mixed: bench.Bench(device, size, Path(folder), type_) for mixed, type_ in types.items()}
+            measured = card(benches, device_name(options.device))
+        path = options.out.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(measured, sort_keys=False))
+        print(f"{path} is written: python -m benchmark plan --suite main --datasets imagenet1k --card {path}")
     return 0 if sound else 1
 
 

@@ -31,7 +31,19 @@ def test_the_check_of_a_gpu_runs_on_a_cpu(tmp_path):
     assert "torch 2" in text
     for work in ("student step, batch 10", "teacher step, batch 100", "sre2l iteration", "wmdd iteration", "JPEG"):
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {work}")]
-        assert 0.2 < float(line.split("|")[-2]) < 20
+        assert 0.2 < float(line.split("|")[-3]) < 20
+
+
+def test_a_table_replaces_the_last_one_of_its_device():
+    lines = [
+        "import bench",
+        "page = 'a\\n<!-- bench cpu -->\\nold\\n<!-- /bench -->\\nb <!-- bench cuda -->\\nkept\\n<!-- /bench -->\\n'",
+        "new = bench.replaced(page, 'cpu', ['| new |'])",
+        "assert '| new |' in new and 'old' not in new and 'kept' in new, new",
+        "assert bench.replaced(new, 'cpu', ['| new |']) == new",
+    ]
+    done = python("-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n" + "\n".join(lines))
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_check_says_that_there_is_no_gpu(tmp_path):
@@ -39,3 +51,23 @@ def test_the_check_says_that_there_is_no_gpu(tmp_path):
     assert done.returncode == 2
     assert "there is no GPU" in done.stdout
     assert not (tmp_path / "gpu-check.md").exists()
+
+
+@pytest.mark.slow
+def test_the_throughput_of_a_card_is_written_as_plan_reads_it(tmp_path):
+    lines = [
+        "import bench, gpu_check, pathlib, torch, yaml",
+        "types = {False: torch.float32, True: torch.bfloat16}",
+        "cpu, size, folder = torch.device('cpu'), bench.SIZES['toy'], pathlib.Path('scratch')",
+        "folder.mkdir()",
+        "benches = {mixed: bench.Bench(cpu, size, folder, type_) for mixed, type_ in types.items()}",
+        "pathlib.Path('mine.yaml').write_text(yaml.safe_dump(gpu_check.card(benches, 'mine')))",
+        "from benchmark.config_files import load_named",
+        "from benchmark.plan.cost import Card",
+        "card = load_named(Card, 'cards', 'mine.yaml')",
+        "assert {(row.work, row.mixed) for row in card.rows} == {",
+        "    (kind, mixed) for kind in ('train', 'recover', 'forward') for mixed in (False, True)}",
+        "assert all(row.measured and row.images_per_second[0] > 0 for row in card.rows)",
+    ]
+    done = python("-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n" + "\n".join(lines), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmark.synthetic import TensorFile
+from benchmark.synthetic import SyntheticSet, TensorFile
 
 MEGABYTE = 2**20
 
@@ -49,3 +49,43 @@ def test_memory_holds_what_is_read_and_not_the_file(tmp_path: Path):
 def _resident() -> int:
     """Return the bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_joined_units_are_in_the_order_of_their_classes():
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        SyntheticSet(
+            torch.rand(6, 3, 4, 4, generator=generator),
+            torch.arange(3).repeat(2),
+            weights=torch.rand(6, generator=generator),
+            extras={"atoms": torch.rand(6, 2, generator=generator)},
+        )
+        for _ in range(3)
+    ]
+    whole = SyntheticSet.merge(parts)
+    order = torch.argsort(torch.cat([part.targets for part in parts]), stable=True)
+    assert torch.equal(whole.targets, torch.tensor([0] * 6 + [1] * 6 + [2] * 6))
+    assert torch.equal(whole.images, torch.cat([part.images for part in parts])[order])
+    assert torch.equal(whole.weights, torch.cat([part.weights for part in parts])[order])
+    assert torch.equal(whole.extras["atoms"], torch.cat([part.extras["atoms"] for part in parts])[order])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks the Linux kernel for resident memory")
+@pytest.mark.parametrize("megabytes", [16, 32, 64])
+def test_joining_units_takes_the_set_twice_once_of_it_mapped(tmp_path: Path, megabytes: int):
+    """The mapped half is a file's, which the system may drop; ImageNet-1K at IPC 100 has 15 GB and 15 GB mapped."""
+    paths = [tmp_path / f"{index}.safetensors" for index in range(16)]
+    count = megabytes * MEGABYTE // len(paths) // (3 * 64 * 64)
+    for index, path in enumerate(paths):
+        SyntheticSet(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), torch.full((count,), index)).save(path)
+    Path("/proc/self/clear_refs").write_text("5")  # measure a new peak
+    before = resident("VmRSS")
+    whole = SyntheticSet.merge([SyntheticSet.load(path) for path in paths])
+    peak, size = resident("VmHWM") - before, whole.images.nbytes
+    assert peak <= 2 * size + 6 * MEGABYTE
+
+
+def resident(name: str) -> int:
+    """Return a line of the kernel's facts about this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))

@@ -92,6 +92,9 @@ def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(comma
     assert ["imagenette", "2", "2"] in [line.split()[:3] for line in shown.splitlines()]
     sizes = [line.split()[2:4] for line in shown.splitlines() if line.split()[:2] == ["imagenette", "standard"]]
     assert sizes == [["600.0", "kB"]], "300 epochs of 100 images, 10 classes, 2 bytes"
+    (hours,) = [line.split()[1:5] for line in shown.splitlines() if line.split()[:1] == ["evaluate"]]
+    assert hours == ["2", "0.0", "accuracy", "(2)"], "the card's table has no row for this student"
+    assert "200 distilled images take 30.1 MB" in shown
     assert "Nothing to do here: every cell is skipped." in shown
     status, shown, errors = command("run", *which)
     assert (status, shown) == (2, "")

@@ -215,7 +215,14 @@ def work():
     return run
 
 runner.cpu_task = ray.remote(num_cpus=1, max_retries=0)(work())
-runner.gpu_task = ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=0)(work())
+def works():
+    one = work()
+    def run(jobs):
+        yield from (one(*job) for job in jobs)
+    return run
+
+own = {"num_gpus": 1, "max_calls": 1, "num_returns": "streaming"}
+runner.gpu_task = ray.remote(num_cpus=1, max_retries=0, **own)(works())
 shares = [0.5] * 8 + [1.0] * 2 + [2.0] + [0.25] * 4 + [0.0] * 3
 nodes = [Node(f"{i}", "distill", {"parents": {}, "dataset": {"name": "digits"}}, Needs(gpus=share), "t")
          for i, share in enumerate(shares)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from benchmark.plan.nodes import Needs, Node
 from benchmark.run import runner as running
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions, Outcome
-from benchmark.run.queue import RETRIES, Event, Queue
+from benchmark.run.queue import RETRIES, TASK_SECONDS, Event, Queue
 from benchmark.run.runner import RayRunner, SerialRunner, machine_of, needs_here
 from benchmark.run.store import Store
 
@@ -109,6 +110,54 @@ class TestQueue:
         assert Queue(graph(node("b", parents=("elsewhere",)))).pop().key == "b"
 
 
+class TestCompany:
+    """Nodes that share a task: enough for its time, alike, known, and never all of them."""
+
+    def of(self, queue: Queue, places: float = 1.0) -> list[str]:
+        return [found.key for found in queue.company(queue.pop(), places)]
+
+    def test_nodes_share_a_task_until_its_time_is_full(self):
+        queue = Queue(graph(*(node(f"u{i}", seconds=TASK_SECONDS / 4) for i in range(9))))
+        assert self.of(queue) == ["u1", "u2", "u3"]
+        assert queue.pop().key == "u4"
+
+    def test_each_place_gets_its_part(self):
+        queue = Queue(graph(*(node(f"u{i}", seconds=1.0) for i in range(8))))
+        assert self.of(queue, places=4) == ["u1"], "two of eight nodes for each of four places"
+
+    def test_a_node_of_which_nothing_is_known_runs_alone_until_one_like_it_has_ended(self):
+        queue = Queue(graph(*(node(f"u{i}") for i in range(9))))
+        first = queue.pop()
+        assert queue.company(first, 1) == []
+        list(queue.finish(first, Outcome("u0", "done", seconds=TASK_SECONDS / 3)))
+        assert self.of(queue) == ["u2", "u3"]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            node("b", "relabel", seconds=1.0),
+            node("b", needs=Needs(gpus=0.5), seconds=1.0),
+            replace(node("b", seconds=1.0), identity={"parents": {"teachers": ("t",)}, "dataset": {"name": "digits"}}),
+            replace(node("b", seconds=1.0), identity={"parents": {}, "dataset": {"name": "cifar10"}}),
+        ],
+    )
+    def test_only_nodes_of_one_stage_dataset_teacher_and_needs_share(self, other):
+        queue = Queue(graph(node("a", seconds=1.0), other))
+        assert self.of(queue, places=0.5) == []
+
+    def test_a_node_that_is_tried_again_runs_alone(self):
+        queue = Queue(graph(*(node(f"u{i}", seconds=1.0) for i in range(3))))
+        first = queue.pop()
+        list(queue.finish(first, Outcome("u0", "failed", transient=True)))
+        assert self.of(queue) == ["u2"], "u0 waits behind them, alone"
+
+    def test_nodes_that_did_not_start_wait_again(self):
+        queue = Queue(graph(*(node(f"u{i}", seconds=1.0) for i in range(3))))
+        queue.pop()
+        queue.give_back([queue.pop()])
+        assert {queue.pop().key, queue.pop().key} == {"u1", "u2"}
+
+
 class TestSerialRunner:
     @pytest.fixture(autouse=True)
     def _outcomes(self, monkeypatch):
@@ -177,6 +226,20 @@ def deadly():
     return run  # Ray pickles an inner function by value: workers cannot import this file
 
 
+def deadly_in_turn():
+    """Return a substitute for `execute_in_turn` in a worker, with `deadly` in place of `execute`."""
+    one = deadly()
+
+    def run(nodes):
+        import time
+
+        for each in nodes:
+            yield one(*each)
+            time.sleep(0.5)  # so that the outcome is on its way before the process dies
+
+    return run
+
+
 def stopping():
     """Return a substitute for `execute` in a worker: in its first attempt, it stops after its first heartbeat."""
 
@@ -239,17 +302,35 @@ class TestRayRunner:
         assert words(events) == ["a started", "a retried", "a started", "a done"]
         assert "WorkerCrashedError" in events[1].message
 
+    def test_a_death_in_a_task_of_several_nodes_loses_one_of_them(self, cluster, tmp_path, monkeypatch):
+        task = cluster.ray.remote(num_cpus=1, max_retries=0, max_calls=1, num_returns="streaming")(deadly_in_turn())
+        names: list[str] = []
+
+        def without_card(num_gpus: float, **resources: object) -> object:
+            names.append(str(resources["name"]))
+            return task.options(**resources)
+
+        monkeypatch.setattr(cluster, "gpu_task", SimpleNamespace(options=without_card))
+        monkeypatch.setattr(cluster, "machines", [Needs(1, 1.0)])
+        nodes = graph(*(node(name, needs=Needs(gpus=1.0), seconds=1.0) for name in ("a", "b", "dies once", "d", "e")))
+        events = list(cluster.run(nodes, NodeOptions(str(tmp_path / "runs"), str(tmp_path))))
+        statuses = words(events)
+        assert names[0] == "distill number a and 4 more"
+        assert [word for word in statuses if "retried" in word] == ["dies once retried"]
+        assert all(statuses.count(f"{name} done") == 1 for name in nodes)
+        assert statuses[:4] == ["a started", "a done", "b started", "b done"], "outcomes come one after the other"
+
     def test_what_takes_no_share_of_a_graphics_card_runs_on_the_cpu(self, cluster, monkeypatch):
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(report_device()))
         *_, done = cluster.run(graph(node("a")), NodeOptions("nowhere", "nowhere", "cuda"))
         assert (done.status, done.message) == ("done", "cpu")
 
-    def test_a_worker_that_lacks_the_code_fails_once_and_says_so(self, cluster, monkeypatch):
+    def test_a_worker_that_lacks_the_code_fails_once_and_says_so(self, cluster, monkeypatch, tmp_path):
         def lacking(*_args):
             raise ModuleNotFoundError("No module named 'benchmark'")
 
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(lacking))
-        *_, failed = cluster.run(graph(node("a")), NOWHERE)
+        *_, failed = cluster.run(graph(node("a")), NodeOptions(str(tmp_path / "runs"), str(tmp_path)))
         assert (failed.status, failed.message) == ("failed", "the worker cannot run it: No module named 'benchmark'")
 
     @pytest.mark.parametrize("needs", [Needs(gpus=1.0), Needs(memory_gb=1e6)])
