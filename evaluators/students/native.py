@@ -31,8 +31,8 @@ class Native(Accuracy):
     columns: ClassVar[tuple[Column, ...]] = (
         *Accuracy.columns,
         Column(
-            "images_shown", "images shown", better="", digits=0
-        ),  # of an epoch; given where they are cells of mosaics
+            "images_shown", "images of an epoch", better="", digits=0
+        ),  # four for a mosaic whose cells are the images
     )
 
     divergence: Literal["kl", "mse"] = "kl"
@@ -44,10 +44,9 @@ class Native(Accuracy):
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | str | list[float]]:
-        """Train and test as `Accuracy`; where cells of mosaics are the images, return their number too."""
-        shown = self.schedule.shown(len(train.images))
-        numbers = {"images_shown": float(shown)} if shown != len(train.images) else {}
-        return {**super().evaluate(train, test, student, context), **numbers}
+        """Train and test as `Accuracy`; return the number of images that an epoch shows, too."""
+        shown = float(self.schedule.shown(len(train.images)))
+        return {**super().evaluate(train, test, student, context), "images_shown": shown}
 
     def peak_rate(self, train: LabeledSet) -> float:
         """Return the peak learning rate, from the metadata of the set where `learned_rate` is True.

@@ -173,8 +173,9 @@ class Reference:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("method", "seed"), [(DC, 0), (DSA, 0), (DSA, 4), (DSA, 12)])
 def test_two_outer_steps_are_those_of_the_formula(method, seed, toy_data, toy_context, monkeypatch):
-    def capture(objective, leaves, *rest, **options):
-        ((images, rate),) = leaves
+    def capture(objective, optimizer, *rest, **options):
+        (group,) = optimizer.param_groups
+        (images,), rate = group["params"], group["lr"]
         first = objective(0)
         images.data = images - rate * first[1][0]
         raise Captured(first, objective(1))
