@@ -4,8 +4,9 @@
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
 student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
 images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
-``<!-- control: SUITE -->``: the difference of every method from the control. All other results stand in the folder of
-the publication.
+``<!-- control: SUITE -->``: the difference of every method from the control.
+``<!-- effects: SUITE -->``: main effects and interactions of a suite whose rows are named ``term+regulariser``. All
+other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pandas as pd
 
 from benchmark.errors import BenchmarkError
 from leaderboards.inference import verdicts
+from leaderboards.inference.contrasts import contrasts, factorial
 from leaderboards.publish.publication import Publication
 from leaderboards.results import axes, scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
@@ -29,8 +31,10 @@ from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
-MARKERS = re.compile(r"(<!-- (results|labels|pairs|control): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
+FACTORS = "ce", ("pcbn", "bn", "none")  # of an ablation: the feature term of reference, and the regularisers
+WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # of an effect
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
     scores.AUGMENTED: "one soft label per image",
@@ -53,6 +57,7 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
         "labels": labels_text,
         "pairs": pairs_text,
         "control": control_text,
+        "effects": effects_text,
     }
 
     def fill(markers: re.Match[str]) -> str:
@@ -116,6 +121,22 @@ def control_text(publication: Publication) -> str:
         for name in block.competing
         if block.control is not None and name != block.control
     )
+
+
+def effects_text(publication: Publication) -> str:
+    """Return the main effects and interactions of the rows of an ablation, as Markdown."""
+    lines = ["| effect | cell | points | interval | verdict |", "| :-- | :-- | --: | --: | :-- |"]
+    for (dataset, ipc, protocol, student), block in publication.results.report.blocks.items():
+        effects = factorial(block.rows, *FACTORS)
+        for name, found in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
+            low, high = map(difference_text, found.interval)
+            word = verdicts.verdict(found.interval, block.margin)
+            cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
+            value = difference_text(found.value)
+            lines.append(
+                f"| {name} | {cell} | {value} | {low} to {high} | {WORDS.get(word, word)} |".replace("_", "\\_")
+            )
+    return "\n".join(lines) + "\n"
 
 
 def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -> str:
