@@ -210,7 +210,8 @@ class Labels:
         """Write ``labels.json``, and ``logits.npy`` unless the file exists."""
         if self.logits is not None and not (folder / "logits.npy").exists():
             np.save(folder / "logits.npy", self.logits)
-        fields = {"kind": self.kind, "views": dict(self.views), "seed": self.seed, "draws": dict(self.draws)}
+        fields = {"kind": self.kind, "views": dict(self.views), "seed": self.seed}
+        fields |= {"draws": dict(self.draws)} if self.draws else {}
         (folder / "labels.json").write_text(json.dumps(fields))
 
     @classmethod

@@ -114,6 +114,8 @@ class DATM(FTD):
         rest = members[torch.randperm(len(members), generator=context.generator("choice", label))]
         found = rest[:0]
         for weights in _last(context):
+            if len(found) >= needed:
+                break
             wrong = []
             for chunk in rest.split(CHUNK):
                 right = torch.zeros(len(chunk), dtype=torch.bool)

@@ -36,8 +36,7 @@ class EDC(GVBSM):
     value, in the code at 0 (``averages_start: zero``), from where 75 iterations of 8 teachers never arrive; they begin
     again in each unit. Class means and variances of patches are not swapped. The mosaics are RDED's, of random images
     of the pool, while the code takes the 300 images that its networks know best. The flatness term, which all scripts
-    switch off, is left out. Its C10, C100 and Tiny ImageNet networks WRN-16-2 and ShuffleNetV2-0.5, and AlexNet on
-    ImageNet-1K, are not among ours. Pixels have 8 bits.
+    switch off, is left out. We lack its networks WRN-16-2, ShuffleNetV2-0.5 and AlexNet. Pixels have 8 bits.
     """
 
     version: ClassVar[int] = 1

@@ -31,7 +31,7 @@ class HDD(IDM):
     Differences from the authors' code: those of IDM.
     """
 
-    paper: ClassVar[str] = "Hyperbolic Dataset Distillation (HDD), NeurIPS 2025"
+    paper: ClassVar[str] = "Li et al.: Hyperbolic Dataset Distillation, NeurIPS 2025, https://arxiv.org/abs/2505.24623"
 
     map: Literal["proj", "exp"] = "proj"
     curvature: float = Field(default=1.0, gt=0)  # k; the curvature of the space is -1 / k

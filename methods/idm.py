@@ -14,7 +14,6 @@ from torch.optim import SGD
 from benchmark.api import Context, SyntheticSet, TrainData, Unit
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import sample_augmentation
-from benchmark.vision.training import from_data
 from methods.parts.cells import CellMatching, class_by_class, features_and_logits
 from methods.parts.descent import descend
 from methods.parts.queue import Growth, Learner, Queue
@@ -61,13 +60,13 @@ class IDM(CellMatching):
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Return the mosaics of all classes; an interrupted run resumes with its networks after its last save."""
         images = normalize(self.start(data, unit, context), data.info).requires_grad_()
-        queue, read = Queue(self.growth(), data, context), from_data(data, context.device)
+        queue = Queue(self.growth(), data, context)
 
         def objective(iteration: int) -> tuple[Tensor, Sequence[Tensor]]:
             learner = queue.drawn(iteration)
 
             def loss(label: int, own: Tensor) -> Tensor:
-                real = read(self.real_indices(data, label, iteration, context))
+                real = queue.read(self.real_indices(data, label, iteration, context))
                 view = sample_augmentation(1, context.generator("view", iteration, label), flip=data.info.flip)
                 return self.loss(learner, label, *self.views(view, real, own))
 

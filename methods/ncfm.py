@@ -40,10 +40,10 @@ class NCFM(CellMatching):
 
     A set of IPC mosaics trains on 4 IPC images in the paper: protocol ``native`` shows each cell as an image.
 
-    Differences from the authors' code: the start has random images, not the first of the dataset; one step for all
-    classes, as its code takes with one class per process (one AdamW that steps after every class moves the others too,
-    about sqrt(classes) times as far); no stale images; psi, which all its configurations switch off and which had no
-    effect until 2025-09, gives each frequency its own noise. Labels and networks are not curated.
+    Differences from the authors' code. The start has random images, not the first of the dataset. One step serves all
+    classes, as its code takes with one class per process; there, one AdamW that steps after every class moves the other
+    classes too, about sqrt(classes) times as far. No image is stale. psi gives each frequency its own noise; all its
+    configurations switch psi off, and it had no effect until 2025-09. Labels and networks are not curated.
     """
 
     paper: ClassVar[str] = (
@@ -107,7 +107,7 @@ class _Course:
         self.optimizer = AdamW([self.images], lr=method.learning_rate, weight_decay=method.weight_decay)
         self._plateau = ReduceLROnPlateau(self.optimizer, factor=0.5, patience=method.patience)
         network: Any = new_network(method.arch, data.info, seed=0).to(context.device)
-        self._network: nn.Module = network
+        self._network: nn.Module = network.eval()
         self._width: int = network.num_features
         learned = method.sampling == "learned"
         self.sampler = Sampler(self._width, method.ascent_rate, context) if learned else None
@@ -137,7 +137,9 @@ class _Course:
         leaf = frequencies.detach().requires_grad_(self.sampler is not None)
 
         def loss(label: int, own: Tensor) -> Tensor:
-            real, cells = self._views(label, own, iteration)
+            chain = self._chain(label, iteration)
+            real = self.read(self.method.real_indices(self.data, label, iteration, self.context))
+            real, cells = self.method.views(chain, real, normalize(own, self.data.info))
             with torch.no_grad():
                 target, _ = features_and_logits(network, real)
             features, _ = features_and_logits(network, cells)
@@ -154,19 +156,17 @@ class _Course:
         network = self._at(iteration, blend=False)
 
         def loss(label: int, own: Tensor) -> Tensor:
-            cells = self._views(label, own, iteration)[1]
+            cells = self.method.cells(self._chain(label, iteration), normalize(own, self.data.info))
             target = torch.full((len(cells),), label, device=cells.device)
             return F.cross_entropy(features_and_logits(network, cells)[1], target)
 
         return class_by_class(self.images, self.unit, loss)
 
-    def _views(self, label: int, own: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return real images and cells of a class, normalised, under one augmentation."""
-        real = self.read(self.method.real_indices(self.data, label, iteration, self.context))
+    def _chain(self, label: int, iteration: int) -> Chain:
+        """Return the augmentation of a class."""
         samples = torch.rand(3, 1, 3, generator=self.context.generator("view", iteration, label))
         parts = zip(("color", "crop", "cutout"), samples, strict=True)
-        chain = Chain(tuple(Augmentation(group, numbers) for group, numbers in parts))
-        return self.method.views(chain, real, normalize(own, self.data.info))
+        return Chain(tuple(Augmentation(group, numbers) for group, numbers in parts))
 
     def _at(self, iteration: int, *, blend: bool) -> nn.Module:
         """Return the trained network of the pair of an iteration, or one between the two networks of the pair."""
@@ -218,7 +218,7 @@ class Sampler:
 def characteristic_gap(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float = 0.5) -> Tensor:
     """Return ``mean_t sqrt(a A(t) + (1 - a) P(t))`` of features [n, D] and [m, D] at frequencies [F, D], see `NCFM`."""
     size, phase = amplitude_and_phase(real, synthetic, frequencies)
-    return (amplitude * size + (1 - amplitude) * phase.clamp_min(FLOOR)).sqrt().mean()
+    return (amplitude * size + (1 - amplitude) * phase.clamp_min(FLOOR)).clamp_min(FLOOR * FLOOR).sqrt().mean()
 
 
 def amplitude_and_phase(real: Tensor, synthetic: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,10 +56,14 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
 def execute_in_turn(nodes: Sequence[tuple[str, Mapping[str, Any], NodeOptions]]) -> Iterator[Outcome]:
     """Compute nodes one after the other, and yield how each ended as soon as it has; see `execute`.
 
-    Each is committed on its own. So a death of this process loses the node that runs, and no other.
+    Each is committed on its own. So a death of this process loses the node that runs, and no other. After a failure no
+    further node runs here: an error of the card may have left this process without it.
     """
     for node in nodes:
-        yield execute(*node)
+        outcome = execute(*node)
+        yield outcome
+        if outcome.status == "failed":
+            return
         if torch.cuda.is_initialized():
             gc.collect()
             torch.cuda.empty_cache()

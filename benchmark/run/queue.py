@@ -127,7 +127,7 @@ class Queue:
             return
         self._subtract(self.seconds[node.key])
         if outcome.status == "done":
-            self.ended[_group(node)].append(outcome.seconds)
+            self.ended[_group(node)] += [outcome.seconds] if outcome.seconds else []  # none: another process did it
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
         else:

@@ -208,17 +208,12 @@ class RayRunner:
         except self.ray.exceptions.RayError as error:
             if not together:
                 return None, True  # it has died after its last node
-            if shared and store.record(together[0].key):
+            if shared and store.state(together[0].key) == "done":
                 return Outcome(together[0].key, "done"), True  # it has died before it could say so
             outcome = self._failure(error, together[0])
         with contextlib.suppress(BenchmarkError):
-            failure = {
-                "stage": together[0].stage,
-                "message": outcome.message,
-                "traceback": "",
-                "when": provenance.now(),
-            }
-            store.fail(together[0].key, failure)
+            facts = {"stage": together[0].stage, "message": outcome.message}
+            store.fail(together[0].key, {**facts, "traceback": "", "when": provenance.now()})
         return outcome, True
 
     def _failure(self, error: Any, node: Node) -> Outcome:

@@ -187,9 +187,9 @@ def fit(
     Raises:
         BenchmarkError: the loss is infinite or not a number.
     """
-    shape, shown = rate or cosine, stream.schedule.shown(stream.n)
-    scheduler = LambdaLR(optimizer, lambda step: shape(step, len(stream)))
+    scheduler = LambdaLR(optimizer, lambda step: (rate or cosine)(step, len(stream)))
     sums = torch.zeros(stream.schedule.epochs, device=context.device)
+    views = [0] * stream.schedule.epochs  # of each epoch; batches that are drawn from a pool may have another size
     saved = Checkpoint(checkpoint, model, optimizer, scheduler, sums) if checkpoint else None
     model.train()
     with _seeded(context):
@@ -203,12 +203,13 @@ def fit(
             optimizer.step()
             scheduler.step()
             sums[batch.epoch] += value.detach() * len(batch.images)  # on the device: the loop does not wait for it
+            views[batch.epoch] += len(batch.images)
             ends_epoch = step % stream.schedule.batches(stream.n) == 0
-            scalars = {"loss": _finite(sums[batch.epoch] / shown, batch.epoch)} if ends_epoch else {}
+            scalars = {"loss": _finite(sums[batch.epoch] / views[batch.epoch], batch.epoch)} if ends_epoch else {}
             context.progress(step, len(stream), **scalars)
             if saved and ends_epoch and step < len(stream):
                 saved.save(batch.epoch + 1)
-    return [total / shown for total in sums.tolist()]
+    return [total / (n or stream.schedule.shown(stream.n)) for total, n in zip(sums.tolist(), views, strict=True)]
 
 
 def _finite(loss: Tensor, epoch: int) -> float:
@@ -234,9 +235,7 @@ def train_classifier(
     context: Context,
     watch: Callable[[Tensor, Batch], None] = lambda logits, batch: None,
 ) -> list[float]:
-    """Train a network in place on real images with crops and flips; return the mean loss of every epoch.
-
-    An interrupted training resumes after the last finished epoch.
+    """Train a network in place on real images with crops and flips, and resume where it was interrupted; see `fit`.
 
     Args:
         model: network on the device.
@@ -268,7 +267,7 @@ def train_classifier(
         return F.cross_entropy(logits, targets, label_smoothing=training.label_smoothing)
 
     stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
-    axes = [training.model_dump(mode="json"), data.info.model_dump(mode="json"), context.seed]
+    axes = [*(part.model_dump(mode="json") for part in (training, data.info)), context.seed]
     checkpoint = context.scratch / f"training-{digest(axes)[:12]}.pt"
     rate = partial(cosine, warmup=round(training.warmup_epochs * schedule.batches(len(data))))
     return fit(model, stream, loss, optimizer, context, rate=rate, checkpoint=checkpoint)

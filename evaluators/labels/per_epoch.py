@@ -39,7 +39,8 @@ class PerEpoch(LabelRegime):
         return self._views(job) if self.storage == "online" else ()
 
     def _views(self, job: Job) -> tuple[Work, ...]:
-        return tuple(spec.work("forward", self.schedule.epochs * job.images) for spec in self.teachers())
+        views = self.schedule.epochs * self.schedule.shown(job.images)
+        return tuple(spec.work("forward", views) for spec in self.teachers())
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""

@@ -5,9 +5,9 @@ those of the first n epochs, each once before one comes again, and each phase be
 fresh views, and the classes of the images as labels: mixed as the views are, and smoothed, ``(1 - a) y + a / C``. Their
 temperature is 1. Optimiser and learning rate go on through all phases.
 
-Paper: Cui et al., Hard Labels In! Rethinking the Role of Hard Labels in Mitigating Local Semantic Drift, PMLR 306, 2026
-(HALD). Differences from its code, https://github.com/Jiacheng8/HALD: logits are stored where it stores probabilities at
-temperature 20; no batch drops an image.
+Paper: Cui et al., Hard Labels In! Rethinking the Role of Hard Labels in Mitigating Local Semantic Drift, 2025,
+https://arxiv.org/abs/2512.15647 (HALD). Differences from its code, https://github.com/Jiacheng8/HALD: logits are stored
+where it stores probabilities at temperature 20; no batch drops an image.
 """
 
 from __future__ import annotations

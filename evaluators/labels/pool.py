@@ -1,9 +1,9 @@
 """A pool of labels: the teacher's logits for a part of all batches, from which the student draws (LPLD, LPQLD).
 
 A student of E epochs with B batches each takes ``E B`` steps. Labels of the first ``floor(share E B)`` batches are
-stored, ten at least; each batch of the student is one of them, with the views that its labels belong to. A published
-pruning ratio rho is ``1 - share``. With `top_share`, a label keeps only its largest logits and their classes; the
-softmax is over these, and the other classes have probability 0. LPLD draws with replacement, LPQLD without
+stored, ten batches at least. Each batch of the student is one of them, with the views that its labels belong to. A
+published pruning ratio rho is ``1 - share``. With `top_share`, a label keeps only its largest logits and their classes;
+the softmax is over these, and the other classes have probability 0. LPLD draws with replacement, LPQLD without
 (``reuse: epoch``).
 
 Papers: Xiao and He, Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS 2024,
@@ -29,9 +29,8 @@ class Pool(PooledLabels):
 
     share: float = Field(default=0.1, gt=0, le=1)  # of the batches that are stored, 1 - rho
     reuse: Reuse = "replacement"  # how batches are drawn: with replacement, or without it in an epoch or in a cycle
-    top_share: float | None = Field(
-        default=None, gt=0, le=1
-    )  # share of classes kept per label, ten at least; None: all
+    # share of the classes whose logits a label keeps, ten classes at least; None: all
+    top_share: float | None = Field(default=None, gt=0, le=1)
 
     def drawn(self, n: int) -> Drawn:
         """Return how a student of n images draws from the pool."""

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from pydantic import PrivateAttr
 
-from benchmark.api import Context, DatasetInfo, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
 from benchmark.identity import seed_of
 from benchmark.vision.augment import Schedule, View
 from evaluators.parts.stored import half, view_logits, write
@@ -92,6 +92,10 @@ class PooledLabels(LabelRegime):
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""
         return (TeacherSpec(),)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the views of the pool."""
+        return tuple(spec.work("forward", self.drawn(job.images).stored_views(job.images)) for spec in self.teachers())
 
     @abstractmethod
     def drawn(self, n: int) -> Drawn:

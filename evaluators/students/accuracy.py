@@ -59,7 +59,7 @@ class Accuracy(Evaluator):
 
     def work(self, job: Job) -> tuple[Work, ...] | None:
         """Return the training of the student and its test."""
-        trained = self.schedule.epochs * job.images
+        trained = self.schedule.epochs * self.schedule.shown(job.images)
         return Work("train", trained, job.student), Work("forward", job.test_images, job.student)
 
     def evaluate(

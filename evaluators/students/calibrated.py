@@ -20,7 +20,7 @@ class Calibrated(Accuracy):
     """`Accuracy` with ``KL(softmax(z_teacher / T_e) || softmax(z / (tau_e T_e)))`` in epoch e, from 1.
 
     ``T_e = max(lowest, T d^floor(stages e / E))``, d = `decay`. ``tau_1 = 1``; each later tau is the one of 0.01, 0.02,
-    ..., 1 with the least divergence on the last batch of the epoch before, as the student saw it. Hard labels have
+    ..., 1 with the least divergence on the last batch of the soft epoch before, as the student saw it. Hard labels have
     temperature 1, and so has their student.
 
     Paper: Soft Label Pruning and Quantization for Large-Scale Dataset Distillation, TPAMI 2026,

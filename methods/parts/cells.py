@@ -57,15 +57,21 @@ class CellMatching(Distiller):
 
     def views(self, view: Augmentation | Chain, real: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
         """Return real images and the cells of mosaics, normalised, under one augmentation with the same numbers."""
-        both = (real, enlarged_cells(own, self.factor))
-        first, second = (view.rows(torch.zeros(len(images), dtype=torch.int64)).apply(images) for images in both)
-        return first, second
+        return _augmented(view, real), self.cells(view, own)
+
+    def cells(self, view: Augmentation | Chain, own: Tensor) -> Tensor:
+        """Return the cells of mosaics, enlarged, under one augmentation with the same numbers for all."""
+        return _augmented(view, enlarged_cells(own, self.factor))
 
     def real_indices(self, data: TrainData, label: int, iteration: int, context: Context) -> Tensor:
         """Return the indices of random real images of a class, without replacement."""
         members = data.indices_of(label)
         order = torch.randperm(len(members), generator=context.generator("real", iteration, label))
         return members[order[: self.batch_real]]
+
+
+def _augmented(view: Augmentation | Chain, images: Tensor) -> Tensor:
+    return view.rows(torch.zeros(len(images), dtype=torch.int64)).apply(images)
 
 
 def class_by_class(images: Tensor, unit: Unit, loss: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Tensor]:

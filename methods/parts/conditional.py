@@ -56,10 +56,12 @@ class ConditionalStatistics(GeneralStatistics):
                 labels = data.labels[batch.view.indices].to(context.device)
                 for name, mean in inputs.seen.items():
                     if name.endswith("mean"):
-                        centre, spread = mean.double(), inputs.seen[name.removesuffix("mean") + "var"].double()
+                        centre, spread = mean.double(), inputs.seen[f"{name.removesuffix('mean')}var"].double()
                         values = torch.stack([centre, centre.square(), spread])  # [3, N, channels]
-                        empty = values.new_zeros(3, data.info.classes, values.shape[2])
-                        sums.setdefault(name.removesuffix("mean"), empty).index_add_(1, labels, values)
+                        stem = name.removesuffix("mean")
+                        if stem not in sums:
+                            sums[stem] = values.new_zeros(3, data.info.classes, values.shape[2])
+                        sums[stem].index_add_(1, labels, values)
                 context.progress(step, len(stream))
         counts = torch.bincount(data.labels, minlength=data.info.classes).to(context.device, torch.float64)
         return self._results(inputs, sums, counts.view(-1, 1))

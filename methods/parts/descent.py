@@ -85,7 +85,7 @@ def descend(
             optimizer.step()
         done = iteration + 1
         reports = done % REPORT_EVERY == 0 or done == iterations
-        if reports:
+        if reports and gradients is not None:
             _refuse_divergence(loss, tensors, name, done)
         if done % (save_every or SAVE_EVERY) == 0:
             _save(path, tensors, [optimizer, *companions], done, loss.detach())
@@ -108,7 +108,7 @@ def _save(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion], do
 def _resume(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion]) -> tuple[int, Tensor]:
     """Load what was saved; return the number of iterations done and the loss of the last."""
     saved = scratch.load(path, tensors[0].device)
-    if saved is None:
+    if saved is None or "states" not in saved:  # nothing is saved, or by an earlier version
         return 0, tensors[0].new_full((), math.nan)
     with torch.no_grad():
         for leaf, value in zip(tensors, saved["leaves"], strict=True):

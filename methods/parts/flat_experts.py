@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from benchmark.api import Job, Work
 from methods.parts.experts import Experts
 
 EPSILON = 1e-12
@@ -22,6 +23,10 @@ class FlatExperts(Experts):
     radius: float = Field(default=0.01, ge=0)  # rho
     flatness: float = Field(default=0.3, ge=0)  # alpha
 
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the training of all experts, with two gradients for a step."""
+        return 2 * super().work(job)
+
     def slopes(self, weights: Sequence[Tensor], loss: Callable[[], Tensor]) -> Sequence[Tensor]:
         """Return the direction that a step of SGD goes down; the weights are as before afterwards."""
         return flat_direction(weights, loss, self.radius, self.flatness)
@@ -30,7 +35,7 @@ class FlatExperts(Experts):
 def flat_direction(
     weights: Sequence[Tensor], loss: Callable[[], Tensor], radius: float, flatness: float
 ) -> list[Tensor]:
-    """Return ``g' - alpha g_perp``: down a loss that is high around the weights, and not down its sharpest side.
+    """Return ``g' - alpha g_perp``, which lowers the highest loss near the weights and leaves out what g' lacks of g.
 
     With the gradient g of the loss in all weights w, ``e = rho w^2 g / (| |w| g | + 1e-12)`` (element by element, as in
     adaptive SAM) leads to the highest loss around w. g' is the gradient at w + e, and

@@ -1,5 +1,6 @@
 """Labels and students: a student depends only on labels, weights and views, not on how these are stored."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_per_epoch_labels_survive_their_file(context, tmp_path):
     again = Labels.load(tmp_path)
     assert again.views == labels.views and np.array_equal(again.logits, labels.logits)
     assert Schedule.model_validate(again.views) == CUTMIX
+    assert set(json.loads((tmp_path / "labels.json").read_text())) == {"kind", "views", "seed"}, "as published records"
 
 
 def test_labels_that_store_nothing_take_no_bytes(context, tmp_path):

@@ -16,6 +16,7 @@ from engine import campaign, finish
 from benchmark.errors import BenchmarkError
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
+from benchmark.run import execution
 from benchmark.run import runner as running
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions, Outcome
@@ -238,6 +239,15 @@ def deadly_in_turn():
             time.sleep(0.5)  # so that the outcome is on its way before the process dies
 
     return run
+
+
+def test_nothing_runs_after_a_failure_in_the_same_process(monkeypatch):
+    def one(key, identity, options):
+        return Outcome(key, "failed" if key == "b" else "done")
+
+    monkeypatch.setattr(execution, "execute", one)
+    outcomes = execution.execute_in_turn([(key, {}, NOWHERE) for key in "abc"])
+    assert [(outcome.key, outcome.status) for outcome in outcomes] == [("a", "done"), ("b", "failed")]
 
 
 def stopping():

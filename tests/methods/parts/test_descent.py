@@ -10,6 +10,7 @@ import torch
 from torch.optim import SGD
 
 from benchmark.synthetic import SyntheticSet
+from benchmark.vision import scratch
 from methods.datadam import DataDAM
 from methods.dm import DM
 from methods.dsa import DSA
@@ -53,6 +54,31 @@ def test_a_leaf_can_have_its_own_momentum_and_an_iteration_can_change_nothing(to
     descend(objective, optimizer, toy_context, iterations=3, name="toy")
     assert own.item() == -2
     assert other.item() == pytest.approx(-(1 + 1.5)), "the momentum waits too"
+
+
+def test_an_iteration_that_changes_nothing_may_have_an_infinite_loss(toy_context):
+    own = torch.zeros(1)
+
+    def objective(iteration):
+        return torch.tensor(float("inf")), None
+
+    assert descend(objective, sgd([Leaf(own, 1.0)], momentum=0.0), toy_context, iterations=10, name="toy") == float(
+        "inf"
+    )
+    assert own.item() == 0
+
+
+def test_what_an_earlier_version_saved_is_not_resumed(toy_context):
+    own = torch.ones(1)
+    scratch.save({"leaves": [own], "optimizer": {}, "done": 3, "loss": own}, toy_context.scratch / "toy.pt")
+    seen = []
+
+    def objective(iteration):
+        seen.append(iteration)
+        return own.sum(), [torch.ones(1)]
+
+    descend(objective, sgd([Leaf(own, 0.1)], momentum=0.0), toy_context, iterations=4, name="toy")
+    assert seen == [0, 1, 2, 3]
 
 
 @METHODS
