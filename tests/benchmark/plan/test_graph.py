@@ -99,6 +99,7 @@ class TestManifest:
         assert plan({"protocols": ["robust", "native"]}).manifest()["columns"]["evaluate"].keys() == {
             "robustness",
             "native",
+            "averaged",
             "grouped",
         }
 
