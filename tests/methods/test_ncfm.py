@@ -11,6 +11,7 @@ from float64 import TIGHT, apart
 from fresh import fresh
 from torch.nn import functional as F
 
+from benchmark.vision.augment import normalize
 from methods.ncfm import NCFM, Sampler, _Course, amplitude_and_phase, characteristic_gap
 from methods.parts import descent
 from methods.parts.experts import flat_weights, new_network
@@ -181,7 +182,9 @@ def test_the_gradient_of_a_matching_step_is_that_of_its_loss(toy_data, context):
 
 def test_real_images_and_cells_share_colour_shift_and_cutout(toy_data, context):
     course = course_of(toy_data, context, batch_real=1)
-    first, second = course._views(1, course.images[1:2].detach(), 3)
+    chain, own = course._chain(1, 3), normalize(course.images[1:2].detach(), toy_data.info)
+    real = course.read(course.method.real_indices(toy_data, 1, 3, context))
+    first, second = course.method.views(chain, real, own)
     assert first.shape == (1, 3, 32, 32) and second.shape == (4, 3, 32, 32)
     hidden = (first == 0).all(1)
     assert 0 < hidden.float().mean() < 0.6
