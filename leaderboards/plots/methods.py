@@ -22,6 +22,7 @@ MARKERS = (
     ("v", palette.ORANGE),
     ("P", palette.SKY),
 )  # of protocols, in the order of the suite
+LEAST = 5  # rows of a panel, for its height
 APART = 0.5  # of a row, between the dots of its first and last protocol
 
 
@@ -47,7 +48,7 @@ def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
     protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
     row = 0.1 + 0.04 * len(protocols)  # inches
-    figure, all_axes = style.panels(titles, 0.9 + row * longest, split=False)
+    figure, all_axes = style.panels(titles, 0.9 + row * max(longest, LEAST), split=False)
     for axes, ((student, _), panel) in zip(all_axes, panels, strict=True):
         _panel(axes, panel, bound[bound["student"] == student], protocols)
     handles = [
