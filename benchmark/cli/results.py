@@ -98,7 +98,7 @@ def publish(
     for name in [suite] if suite else publication.suites():
         published = _publication(name, runs, note, split_words(datasets))
         changed = publication.write(published.suite, publication.files(published))
-        changed += figures.write(published.results, publication.FOLDER / name / figures.FOLDER)
+        changed += figures.write(published.results, publication.FOLDER / published.suite / figures.FOLDER)
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
         if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):

@@ -48,8 +48,7 @@ class Span:
 class Throughput(Frozen):
     """How many images pass through ResNet-18 at 224 px in a second."""
 
-    # `forward`; `recover`: forward, and backward to the pixels; `train`: forward, and backward to the weights
-    work: Pass
+    work: Pass  # `forward`; `recover`: forward and backward to the pixels; `train`: forward and backward to the weights
     mixed: bool = False  # True: bfloat16 or float16; False: float32, with TF32 in convolutions
     images_per_second: tuple[float, float]  # lowest and highest
     measured: bool = False  # True: by our own code on this card; False: derived from published numbers

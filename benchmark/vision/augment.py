@@ -203,8 +203,7 @@ class Schedule(Frozen):
     batch_size: int = Field(ge=1)
     crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
-    # swap: halves first; dsa: only dsa; cells: cells or mosaics (CIM); of_cells: all cells (IDM, NCFM)
-    mix: Mix = "cutmix"
+    mix: Mix = "cutmix"  # swap: halves first; dsa: only dsa; cells: cells or mosaics (CIM); of_cells: all cells (IDM)
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:

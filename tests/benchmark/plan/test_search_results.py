@@ -17,6 +17,9 @@ RESULTS = sorted((CONFIGS / "searches" / "results").glob("*.json"))
 OPEN = {  # recipes of ours whose values no search has chosen yet
     ("gvbsm", "digits"),
     ("scdd", "digits"),
+    ("edc", "digits"),
+    ("edc", "imagenette"),
+    ("edc", "imagenette64"),
     ("delt", "digits"),  # the search predates delt and dwa: they take what it chose for sre2l, whose loss they have
     ("dwa", "digits"),
     ("sre2l_pp", "digits"),  # takes the values that the search chose for sre2l, so that only the start differs
