@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def suite_file(folder: Path, *blocks: dict[str, Any], **changes: Any) -> str:
     """Write the same suite as ``tiny.yaml`` and return its path."""
     complete = [{**BLOCK, **block} for block in blocks or ({},)]
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"version": 1, "title": "Tiny", "blocks": complete, **changes}))
+    part = path.with_suffix(f".{os.getpid()}")  # several drivers write and read it at once
+    part.write_text(yaml.safe_dump({"version": 1, "title": "Tiny", "blocks": complete, **changes}))
+    part.replace(path)
     return str(path)
 
 
