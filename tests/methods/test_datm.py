@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, apart
-from fresh import fresh
+from fresh import fresh, interrupted
 from pydantic import ValidationError
 from torch import nn
 
@@ -392,15 +392,7 @@ class TestStart:
 def test_an_interrupted_run_ends_with_the_same_bytes(method, data, context, monkeypatch):
     monkeypatch.setattr(descent, "SAVE_EVERY", 2)
     whole = run(method, data, fresh(context))
-
-    def stop(step, total, scalars):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(method, data, dataclasses.replace(context, report=stop))
-    steps = []
-    resumed = run(method, data, dataclasses.replace(context, report=lambda step, *_: steps.append(step)))
+    resumed, steps = interrupted(lambda again: run(method, data, again), context, at=3)
     assert steps == [3, 4], "it went on after the last save"
     assert torch.equal(whole.images, resumed.images)
     assert torch.equal(whole.targets, resumed.targets)

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 from float64 import TIGHT, apart, cross_entropy, first_iteration, forward, length, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
@@ -130,11 +130,5 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, toy_context, monk
     monkeypatch.setattr("methods.parts.recover.SAVE_EVERY", 2)
     method, unit = DWA(iterations=5), DWA().units(toy_data.info, 2)[0]
     whole = method.distill(toy_data, unit, fresh(toy_context))
-
-    def stop(step, total, scalars):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        method.distill(toy_data, unit, dataclasses.replace(toy_context, report=stop))
-    assert torch.equal(method.distill(toy_data, unit, toy_context).images, whole.images)
+    resumed, _ = interrupted(lambda again: method.distill(toy_data, unit, again), toy_context, at=3)
+    assert torch.equal(resumed.images, whole.images)

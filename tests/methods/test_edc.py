@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, apart, cross_entropy, first_iteration, length, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch import nn
 from torch.nn import functional as F
 
@@ -274,17 +274,8 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypa
     method = EDC(archs=ARCHS, iterations=6)
     (unit,) = method.units(toy_data.info, 2)
     whole = method.distill(toy_data, unit, fresh(context))
-
-    class Stopped(Exception):
-        pass
-
-    def stop(step, total, scalars):
-        if step == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        method.distill(toy_data, unit, dataclasses.replace(context, report=stop))
-    assert torch.equal(whole.images, method.distill(toy_data, unit, context).images)
+    resumed, _ = interrupted(lambda again: method.distill(toy_data, unit, again), context, at=5)
+    assert torch.equal(whole.images, resumed.images)
 
 
 def test_what_it_cannot_do_is_said_in_words(toy_info):

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, apart, cross_entropy, first_iteration, forward, length, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch import nn
 
 from benchmark.vision.augment import normalize
@@ -141,27 +141,15 @@ def test_mixing_keeps_images_near_their_start(toy_data, context):
     assert far[0] < far[1] < far[2]
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("sizes", [(24, None), (32, 24, 24, None)], ids=["inside a stage", "between stages"])
 def test_a_run_that_was_interrupted_ends_with_the_same_bytes(sizes, toy_data, context, monkeypatch):
     monkeypatch.setattr(recover, "SAVE_EVERY", 4)
     method = FADRM(iterations=16, sizes=sizes, jitter=2, **ONE_UNIT)
     (unit,) = method.units(toy_data.info, 1)
     whole = method.distill(toy_data, unit, fresh(context))
-
-    def stop(step, total, scalars):
-        if step == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        method.distill(toy_data, unit, dataclasses.replace(context, report=stop))
-    begun = []
-    context = dataclasses.replace(context, report=lambda step, *_: begun.append(step))
-    assert torch.equal(method.distill(toy_data, unit, context).images, whole.images)
-    assert begun[0] == 5, "it went on after the last save"
+    resumed, steps = interrupted(lambda again: method.distill(toy_data, unit, again), context, at=5)
+    assert torch.equal(resumed.images, whole.images)
+    assert steps[0] == 5, "it went on after the last save"
 
 
 def test_teachers_take_turns_each_with_its_own_regulariser(toy_data, context, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from float64 import TIGHT, apart, cross_entropy, first_iteration, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch import nn
 from torch.nn import functional as F
 
@@ -267,20 +267,9 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypa
     method = GVBSM(archs=ARCHS, iterations=9)
     (unit,) = method.units(toy_data.info, 2)
     whole = method.distill(toy_data, unit, fresh(context))
-
-    class Stopped(Exception):
-        pass
-
-    def stop(step, total, scalars):
-        if step == 6:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        method.distill(toy_data, unit, dataclasses.replace(context, report=stop))
-    steps = []
-    again = method.distill(toy_data, unit, dataclasses.replace(context, report=lambda step, *_: steps.append(step)))
+    resumed, steps = interrupted(lambda again: method.distill(toy_data, unit, again), context, at=6)
     assert steps[0] == 5
-    assert torch.equal(whole.images, again.images)
+    assert torch.equal(whole.images, resumed.images)
 
 
 def test_teachers_take_turns(toy_data, context):

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, apart, cross_entropy, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch.nn import functional as F
 
 from benchmark.identity import seed_of
@@ -291,16 +291,8 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, toy_context, monk
     method = IDM(iterations=4, interval=2, networks=3, **CHEAP)
     (unit,) = method.units(toy_data.info, 1)
     whole = method.distill(toy_data, unit, fresh(toy_context))
-
-    def stop(step, total, scalars):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        method.distill(toy_data, unit, dataclasses.replace(toy_context, report=stop))
-    steps = []
-    resumed = dataclasses.replace(toy_context, report=lambda step, *_: steps.append(step))
-    assert torch.equal(method.distill(toy_data, unit, resumed).images, whole.images)
+    resumed, steps = interrupted(lambda again: method.distill(toy_data, unit, again), toy_context, at=3)
+    assert torch.equal(resumed.images, whole.images)
     assert steps == [3, 4]
 
 

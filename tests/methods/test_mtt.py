@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, Captured, apart, cross_entropy, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from pydantic import ValidationError
 from slow_dsa import FORMULAS
 from torch import nn
@@ -297,15 +297,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, context, monkeypa
     monkeypatch.setattr(descent, "SAVE_EVERY", 2)
     method = MTT(**SMALL, iterations=4, step_size_rate=1e-4)
     whole = run(method, toy_data, fresh(context))
-
-    def stop(step, total, scalars):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(method, toy_data, dataclasses.replace(context, report=stop))
-    steps = []
-    resumed = run(method, toy_data, dataclasses.replace(context, report=lambda step, *_: steps.append(step)))
+    resumed, steps = interrupted(lambda again: run(method, toy_data, again), context, at=3)
     assert steps == [3, 4], "it went on after the last save"
     assert torch.equal(whole.images, resumed.images)
     assert whole.metadata == resumed.metadata

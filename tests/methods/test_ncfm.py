@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from float64 import TIGHT, apart
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
@@ -227,14 +227,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(fields, toy_data, context, 
     method = NCFM(**({"iterations": 2} | CHEAP | fields))
     (unit,) = method.units(toy_data.info, 1)
     whole = method.distill(toy_data, unit, fresh(context))
-
-    def stop(step, total, scalars):
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        method.distill(toy_data, unit, dataclasses.replace(context, report=stop))
-    resumed = method.distill(toy_data, unit, context)
+    resumed, _ = interrupted(lambda again: method.distill(toy_data, unit, again), context, at=3)
     assert torch.equal(resumed.images, whole.images)
     assert resumed.metadata == whole.metadata
 

@@ -8,7 +8,7 @@ import itertools
 import pytest
 import torch
 from float64 import TIGHT, Captured, Smooth, apart, cross_entropy, length
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch import nn
 
 from benchmark.identity import seed_of
@@ -243,15 +243,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, toy_conte
     monkeypatch.setattr(gradients, "SAVE_EVERY", 5)  # steps, of which two make an iteration
     method = method(iterations=4, outer_steps=2, inner_epochs=1, batch_real=2)
     whole = run(method, toy_data, fresh(toy_context))
-
-    def stop(step, total, scalars):
-        if step == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(method, toy_data, dataclasses.replace(toy_context, report=stop))
-    steps = []
-    resumed = run(method, toy_data, dataclasses.replace(toy_context, report=lambda step, *_: steps.append(step)))
+    resumed, steps = interrupted(lambda again: run(method, toy_data, again), toy_context, at=5)
     assert steps == [5, 6, 7, 8], "it went on after a whole iteration"
     assert torch.equal(whole.images, resumed.images)
     assert whole.metadata == resumed.metadata

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from float64 import TIGHT, Captured, apart, smooth
-from fresh import fresh
+from fresh import fresh, interrupted
 from torch import nn
 
 from benchmark.errors import BenchmarkError
@@ -245,15 +245,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, toy_conte
     monkeypatch.setattr(descent, "SAVE_EVERY", 4)
     method = method(iterations=9)
     whole = run(method, toy_data, fresh(toy_context))
-
-    def stop(step, total, scalars):
-        if step == 7:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(method, toy_data, dataclasses.replace(toy_context, report=stop))
-    steps = []
-    resumed = run(method, toy_data, dataclasses.replace(toy_context, report=lambda step, *_: steps.append(step)))
+    resumed, steps = interrupted(lambda again: run(method, toy_data, again), toy_context, at=7)
     assert steps == [5, 6, 7, 8, 9], "it went on after the last save"
     assert torch.equal(whole.images, resumed.images)
     assert whole.metadata == resumed.metadata

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from fresh import fresh
+from fresh import fresh, interrupted
 from PIL import Image
 from torch.nn import functional as F
 
@@ -40,24 +40,12 @@ def recovered(method, data, context, ipc=2):
     return [method.distill(data, unit, context) for unit in method.units(data.info, ipc)]
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("method", [SRe2L, MMD, WMDD])
 def test_an_interrupted_run_ends_with_the_same_bytes(method, toy_data, context, monkeypatch):
     monkeypatch.setattr(recover, "SAVE_EVERY", 4)
     method = method(iterations=12)
     (whole,) = recovered(method, toy_data, fresh(context))
-
-    def stop(step, total, scalars):
-        if step == 7:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        recovered(method, toy_data, dataclasses.replace(context, report=stop))
-    steps = []
-    (resumed,) = recovered(method, toy_data, dataclasses.replace(context, report=lambda step, *_: steps.append(step)))
+    (resumed,), steps = interrupted(lambda again: recovered(method, toy_data, again), context, at=7)
     assert next(step for step in steps if step) == 5, "it went on after the last save"
     assert torch.equal(whole.images, resumed.images)
     assert torch.equal(whole.extras["snapshots"], resumed.extras["snapshots"])
