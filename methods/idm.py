@@ -14,7 +14,8 @@ from torch.optim import SGD
 from benchmark.api import Context, SyntheticSet, TrainData, Unit
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import sample_augmentation
-from methods.parts.cells import CellMatching, class_by_class, features_and_logits
+from benchmark.vision.models import features_and_logits
+from methods.parts.cells import CellMatching, class_by_class
 from methods.parts.descent import descend
 from methods.parts.queue import Growth, Learner, Queue
 

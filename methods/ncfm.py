@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
 from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation, Chain
+from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import from_data
-from methods.parts.cells import CellMatching, class_by_class, features_and_logits
+from methods.parts.cells import CellMatching, class_by_class
 from methods.parts.descent import descend
 from methods.parts.experts import new_network
 from methods.parts.pairs import Pairs, load_flat

@@ -6,17 +6,15 @@ They differ in the networks that see the images and in what is compared.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Distiller, TrainData, Unit
 from benchmark.vision.dsa import Augmentation, Chain
-from methods.parts.matching import embedding
 from methods.parts.patches import enlarged_cells, mosaics_of
-from methods.parts.real import random_indices, too_few
+from methods.parts.real import random_indices, random_members, too_few
 
 MOST_CLASSES = 200  # with more, an iteration passes too many images
 
@@ -65,9 +63,7 @@ class CellMatching(Distiller):
 
     def real_indices(self, data: TrainData, label: int, iteration: int, context: Context) -> Tensor:
         """Return the indices of random real images of a class, without replacement."""
-        members = data.indices_of(label)
-        order = torch.randperm(len(members), generator=context.generator("real", iteration, label))
-        return members[order[: self.batch_real]]
+        return random_members(data, label, self.batch_real, context.generator("real", iteration, label))
 
 
 def _augmented(view: Augmentation | Chain, images: Tensor) -> Tensor:
@@ -90,10 +86,3 @@ def class_by_class(images: Tensor, unit: Unit, loss: Callable[[int, Tensor], Ten
         gradients.append(own.grad)
         total += share.detach()
     return total, torch.cat(gradients)
-
-
-def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the input of the classifier, float32 [n, D], and the logits, float32 [n, classes]."""
-    model: Any = network
-    maps = model.forward_features(images)
-    return embedding(model, maps), model.forward_head(maps).float()

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, TrainData
-from benchmark.vision.augment import Schedule
 from benchmark.vision.moments import Moments, pooled
-from benchmark.vision.training import Stream, from_data
 from methods.parts.generalized import GeneralStatistics, LayerInputs, in_patches
 
 Spread = Literal["total", "within"]
@@ -44,25 +42,14 @@ class ConditionalStatistics(GeneralStatistics):
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return means and variances by name."""
-        schedule = Schedule(
-            epochs=1, batch_size=self.batch_size, crop_scale=self.crop_scale, flip=data.info.flip, mix="none"
-        )
-        stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
         inputs, sums = ImageMoments(context.teachers, self.patch), dict[str, Tensor]()
-        with inputs:
-            for step, batch in enumerate(stream, start=1):
-                for teacher in context.teachers:
-                    teacher(batch.images)
-                labels = data.labels[batch.view.indices].to(context.device)
-                for name, mean in inputs.seen.items():
-                    if name.endswith("mean"):
-                        centre, spread = mean.double(), inputs.seen[f"{name.removesuffix('mean')}var"].double()
-                        values = torch.stack([centre, centre.square(), spread])  # [3, N, channels]
-                        stem = name.removesuffix("mean")
-                        if stem not in sums:
-                            sums[stem] = values.new_zeros(3, data.info.classes, values.shape[2])
-                        sums[stem].index_add_(1, labels, values)
-                context.progress(step, len(stream))
+        for batch, moments in self._passed(inputs, data, context):
+            labels = data.labels[batch.view.indices].to(context.device)
+            for stem, mean, variance in moments:
+                values = torch.stack([mean, mean.square(), variance])  # [3, N, channels]
+                if stem not in sums:
+                    sums[stem] = values.new_zeros(3, data.info.classes, values.shape[2])
+                sums[stem].index_add_(1, labels, values)
         counts = torch.bincount(data.labels, minlength=data.info.classes).to(context.device, torch.float64)
         return self._results(inputs, sums, counts.view(-1, 1))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import Schedule
 from benchmark.vision.moments import InputRecorder, Moments, pooled
-from benchmark.vision.training import Stream, from_data
+from benchmark.vision.training import Batch, Stream, from_data
 from methods.parts.statistics import Accumulated
 
 
@@ -95,26 +95,35 @@ class GeneralStatistics(Preparation):
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return means and variances by name."""
-        schedule = Schedule(
-            epochs=1, batch_size=self.batch_size, crop_scale=self.crop_scale, flip=data.info.flip, mix="none"
-        )
-        stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
         inputs, totals = LayerInputs(context.teachers, self.patch), dict[str, Accumulated]()
         inputs.idle = {
             key for layers in inputs.layers for key, module in layers.items() if isinstance(module, nn.BatchNorm2d)
         }
+        for batch, moments in self._passed(inputs, data, context):
+            for stem, mean, variance in moments:
+                part = Accumulated(len(batch.images), mean, variance)
+                totals[stem] = totals[stem].merge(part) if stem in totals else part
+        means = {f"{stem}mean": total.mean.float() for stem, total in totals.items()}
+        return means | {f"{stem}var": total.variance.float() for stem, total in totals.items()}
+
+    def _passed(
+        self, inputs: LayerInputs, data: TrainData, context: Context
+    ) -> Iterator[tuple[Batch, Iterator[tuple[str, Tensor, Tensor]]]]:
+        """Pass the training images once through all networks; yield each batch with its statistics.
+
+        These are the start of a name, the mean and the variance, in float64.
+        """
+        schedule = Schedule(
+            epochs=1, batch_size=self.batch_size, crop_scale=self.crop_scale, flip=data.info.flip, mix="none"
+        )
+        stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
         with inputs:
             for step, batch in enumerate(stream, start=1):
                 for teacher in context.teachers:
                     teacher(batch.images)
-                for name, mean in inputs.seen.items():
-                    if name.endswith("mean"):
-                        variance = inputs.seen[name.removesuffix("mean") + "var"]
-                        part = Accumulated(len(batch.images), mean.double(), variance.double())
-                        totals[name] = totals[name].merge(part) if name in totals else part
+                seen, stems = inputs.seen, [name.removesuffix("mean") for name in inputs.seen if name.endswith("mean")]
+                yield batch, ((stem, seen[f"{stem}mean"].double(), seen[f"{stem}var"].double()) for stem in stems)
                 context.progress(step, len(stream))
-        means = {name: total.mean.float() for name, total in totals.items()}
-        return means | {name.removesuffix("mean") + "var": total.variance.float() for name, total in totals.items()}
 
 
 class GeneralPenalty(LayerInputs):

@@ -22,7 +22,7 @@ from benchmark.vision.models import batch_norms
 from benchmark.vision.training import from_data
 from methods.parts.descent import descend
 from methods.parts.experts import new_network
-from methods.parts.real import random_indices, too_few
+from methods.parts.real import random_indices, random_members, too_few
 
 EPSILON = 1e-6  # added to the product of two norms
 SCHEDULES = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # of the authors, by IPC
@@ -125,7 +125,8 @@ class _Course:
 
     def _match(self, label: int, synthetic: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the loss of one class, and its gradient in the synthetic images of the class, [IPC, C, S, S]."""
-        real = self.read(self._members(label, self.method.batch_real, self.context.generator("real", step, label)))
+        generator = self.context.generator("real", step, label)
+        real = self.read(random_members(self.data, label, self.method.batch_real, generator))
         synthetic = synthetic.requires_grad_()
         views = [real, synthetic]
         if self.method.siamese:
@@ -159,15 +160,10 @@ class _Course:
         if not norms:
             return
         generator = self.context.generator("settling", step)
-        members = [self._members(label, SETTLING, generator) for label in self.unit.classes]
+        members = [random_members(self.data, label, SETTLING, generator) for label in self.unit.classes]
         self.network.train()(self.read(torch.cat(members)))
         for norm in norms:
             norm.eval()
-
-    def _members(self, label: int, most: int, generator: torch.Generator) -> Tensor:
-        """Return the indices of random real images of a class, without replacement."""
-        members = self.data.indices_of(label)
-        return members[torch.randperm(len(members), generator=generator)[:most]]
 
     def _classes(self, step: int) -> Sequence[int]:
         """Return the classes of an outer step."""

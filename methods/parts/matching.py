@@ -22,7 +22,7 @@ from benchmark.vision.dsa import sample_augmentation
 from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import from_data
 from methods.parts.descent import descend
-from methods.parts.real import random_indices, too_few
+from methods.parts.real import random_indices, random_members, too_few
 from methods.parts.units import whole_class_units
 
 Features: TypeAlias = list[tuple[float, Tensor]]  # weight w_l and values [n, D_l] of each feature l
@@ -122,11 +122,10 @@ class Matching(Distiller):
 
     def _real_batch(self, data: TrainData, unit: Unit, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return the indices [n] of random real images, and their classes [n] as 0, 1, ... within the unit."""
-        chosen = []
-        for label in unit.classes:
-            members = data.indices_of(label)
-            order = torch.randperm(len(members), generator=context.generator("real", iteration, label))
-            chosen.append(members[order[: self.batch_real]])
+        chosen = [
+            random_members(data, label, self.batch_real, context.generator("real", iteration, label))
+            for label in unit.classes
+        ]
         sizes = torch.tensor([len(indices) for indices in chosen])
         return torch.cat(chosen), torch.arange(len(chosen)).repeat_interleave(sizes)
 

@@ -22,6 +22,12 @@ def too_few(info: DatasetInfo, ipc: int) -> str | None:
     return f"class '{name}' of {info.name} has {smallest} training images, fewer than IPC {ipc}"
 
 
+def random_members(data: TrainData, label: int, most: int, generator: torch.Generator) -> Tensor:
+    """Return the indices of `most` random images of a class, or of all where these are fewer, without replacement."""
+    members = data.indices_of(label)
+    return members[torch.randperm(len(members), generator=generator)[:most]]
+
+
 def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, ...], context: Context) -> Tensor:
     """Return indices [len(classes) * len(slots)] of random images, class by class, without replacement.
 
