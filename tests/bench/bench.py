@@ -195,10 +195,10 @@ class Bench:
 
     def training(self, batch: int) -> Callable[[], int]:
         """Return the training of a teacher on a dataset."""
-        training = TeacherTraining(arch=self.size.arch, epochs=1, batch_size=batch)
+        training, model = TeacherTraining(arch=self.size.arch, epochs=1, batch_size=batch), self.network()
 
         def work() -> int:
-            train_classifier(self.network(), self.data, training, self.context)
+            train_classifier(model, self.data, training, self.context)
             return -(-len(self.data.labels) // batch)
 
         return work
