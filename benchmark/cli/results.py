@@ -86,21 +86,30 @@ def publish(
     ] = "",
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: Datasets = "",
+    sets: Annotated[
+        bool, typer.Option("--sets", help="Publish the distilled sets of the run too.", show_default=False)
+    ] = False,
     extra: Extra = None,
 ) -> None:
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
+    from benchmark.files import Folder
     from leaderboards.publish import figures, publication, readme
+    from leaderboards.publish import sets as distilled
 
     if not all(path.is_file() for path in readme.PATHS):
         raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
+    if sets and not runs:
+        raise BenchmarkError("publish: --sets copies the sets of a run; add --runs")
     for name in [suite] if suite else publication.suites():
         published = _publication(name, runs, note, split_words(datasets))
         changed = publication.write(published.suite, publication.files(published))
         changed += figures.write(published.results, publication.FOLDER / published.suite / figures.FOLDER)
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
+        if sets:
+            out.print(f"{name}: {distilled.copy(published, Folder(runs))} files of distilled sets", markup=False)
         if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
             line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
@@ -160,7 +169,7 @@ def export(
 
 def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
-    from leaderboards.publish import figures, publication, readme, verify
+    from leaderboards.publish import figures, publication, readme, sets, verify
 
     all_published = publication.read_all()
     faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
@@ -169,6 +178,7 @@ def _check() -> None:
         outdated = figures.outdated(published.results, publication.FOLDER / suite / figures.FOLDER)
         differing += [f"{figures.FOLDER}/{name}" for name in outdated]
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
+        faults += [f"leaderboards/{name}: not what its record names" for name in sets.damaged(published)]
     for path in readme.PATHS:
         text = path.read_text(encoding="utf-8")
         if readme.filled(text, all_published) != text:
