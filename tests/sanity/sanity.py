@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,14 @@ def first_states() -> Iterator[Check]:
 
 
 def published() -> Iterator[Check]:
-    """Compare random real images and the full training set with papers, where both have the same setting."""
-    boards = [item.results.report.leaderboard for item in publication.read_all().values()]
+    """Compare random real images, the full training set and teachers with papers, where both have the same setting."""
+    suites = publication.read_all().values()
+    boards = [item.results.report.leaderboard for item in suites]
+    records = {key: record for item in suites for key, record in item.records.items() if record["stage"] == "teacher"}
+    networks = defaultdict[tuple[str, str], list[float]](list)
+    for record in records.values():
+        identity = record["identity"]
+        networks[identity["dataset"]["name"], identity["component"]["name"]].append(record["metrics"]["top1"])
     rows = [row for board in boards for row in rows_of(board[board["role"].isin([roles.CONTROL, roles.BOUND])])]
     for paper in references.load():
         if paper.method not in ("random_real", "full"):
@@ -90,7 +97,12 @@ def published() -> Iterator[Check]:
             gap = row["top1_mean"] - paper.top1
             text = f"{accuracy_text(row)} under {row['protocol']}: {difference_text(gap)}"
             yield Check(name, text, abs(gap) <= max(CLOSE, paper.std or 0))
-        if not same:
+        trained = networks[paper.dataset, paper.student] if paper.method == "full" else []
+        if trained:
+            gap = statistics.mean(trained) - paper.top1
+            text = f"{statistics.mean(trained):.1f}, teacher ({len(trained)}): {difference_text(gap)}"
+            yield Check(name, text, abs(gap) <= CLOSE)
+        if not same and not trained:
             yield Check(name, "not run", None)
 
 

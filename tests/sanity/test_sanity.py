@@ -33,3 +33,9 @@ def test_the_page_says_how_checks_ended():
         [sanity.Check("a", "1", True), sanity.Check("b", "2", False), sanity.Check("c", "not run", None)]
     )
     assert text.splitlines()[-3:] == ["| a | 1 | holds |", "| b | 2 | **does not hold** |", "| c | not run | open |"]
+
+
+def test_a_teacher_stands_beside_the_published_one():
+    (teacher,) = (check for check in sanity.published() if check.name.startswith("full, imagenette, IPC all, resnet18"))
+    assert "teacher" in teacher.measured
+    assert teacher.holds is (abs(float(teacher.measured.split(",")[0]) - 89.9) <= sanity.CLOSE)
