@@ -27,7 +27,7 @@ class DatasetInfo(Frozen):
     mean: tuple[float, ...]  # of pixels in [0, 1], per channel
     std: tuple[float, ...]
     flip: bool = True  # True: a mirrored image still shows its class
-    fingerprint: str  # hash of everything that decides which pixels `read` returns
+    fingerprint: str  # hash of everything that decides which pixels are read
 
     @property
     def classes(self) -> int:
@@ -61,6 +61,17 @@ class TrainData(ImageData):
     def indices_of(self, label: int) -> Tensor:
         """Return the indices (int64 [n]) of the training images of one class, in increasing order."""
         return self._by_class[label]
+
+    def read_whole(self, indices: Tensor) -> Tensor:
+        """Return whole images at indices [n], each squeezed into a square, uint8 [n, C, W, W]: random crops are theirs.
+
+        W may differ from the resolution. Data without whole images return what `read` returns.
+        """
+        return self.read(indices)
+
+    def aspects(self, indices: Tensor) -> Tensor | None:
+        """Return width / height [n] of the images of `read_whole` before they were squeezed; None: all are squares."""
+        return None
 
 
 class TestData(ImageData):

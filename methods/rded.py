@@ -10,9 +10,8 @@ from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import sample_boxes
 from methods.parts.jpeg import compressed
-from methods.parts.patches import mosaic, scored_crops
+from methods.parts.patches import mosaic, scored_crops, square_boxes
 
 
 class RDED(Distiller):
@@ -23,9 +22,9 @@ class RDED(Distiller):
     are normalised) to the S pixels that the teacher expects. Image i of IPC is the F x F mosaic of the crops with ranks
     i, i + IPC, i + 2 IPC, ..., row by row.
 
-    Differences from the authors' code: crops come from the stored square of S pixels, not from the whole image of the
-    file; 8-bit pixels instead of JPEG (``jpeg: 75``); where F does not divide S, the mosaic is resized (nearest pixel),
-    not each crop; the pool grows where IPC F^2 exceeds it.
+    Differences from the authors' code: crops are those of the whole image at 256 px (`whole` of the dataset), not at
+    the size of the file; 8-bit pixels instead of JPEG (``jpeg: 75``); where F does not divide S, the mosaic is resized
+    (nearest pixel), not each crop; the pool grows where IPC F^2 exceeds it.
     """
 
     version: ClassVar[int] = 2
@@ -80,18 +79,18 @@ class RDED(Distiller):
         pool = max(self.pool, ipc * self.factor**2)
         chosen = members[torch.randperm(len(members), generator=generator)[:pool]]
         batches = [
-            self._best_of(data.read(indices).to(context.device), label, data.info, generator, context)
+            self._best_of(data, indices, label, generator, context)
             for indices in chosen.split(max(1, self.batch_size // self.crops))
         ]
         crops, scores = zip(*batches, strict=True)
         return torch.cat(crops), torch.cat(scores)
 
     def _best_of(
-        self, images: Tensor, label: int, info: DatasetInfo, generator: torch.Generator, context: Context
+        self, data: TrainData, indices: Tensor, label: int, generator: torch.Generator, context: Context
     ) -> tuple[Tensor, Tensor]:
         """Return the best crop of every image of a batch and its cross-entropy, as `_best_crops` does."""
-        n, size = len(images), info.resolution // self.factor
-        boxes = sample_boxes(n * self.crops, generator, scale=self.crop_scale, ratio=(1.0, 1.0))
-        crops, scores = scored_crops(images, boxes, label, size, info, context)
+        boxes = square_boxes(data, indices, self.crops, self.crop_scale, generator)
+        images, size = data.read_whole(indices).to(context.device), data.info.resolution // self.factor
+        crops, scores = scored_crops(images, boxes, label, size, data.info, context)
         lowest, best = scores.min(1)
-        return crops[torch.arange(n, device=best.device), best], lowest
+        return crops[torch.arange(len(best), device=best.device), best], lowest

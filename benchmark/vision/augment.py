@@ -13,19 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.nn import functional as F
 
 from benchmark.api import DatasetInfo, Frozen
 from benchmark.identity import seed_of
+from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.dsa import Augmentation, Chain, sample_augmentation, sample_chain
 
 Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells", "dsa_of_cells", "cutmix_of_cells"]
 CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
 CELLS = 4  # of a mosaic; where they take its place, each of them is an image of its own
 CUTMIX_SHARE = 0.5  # how often a batch of cells is mixed, under mix cutmix_of_cells
-TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
 
 
 def normalize(images: Tensor, info: DatasetInfo) -> Tensor:
@@ -52,75 +51,6 @@ def _statistics(info: DatasetInfo, device: torch.device | str) -> tuple[Tensor, 
     return mean, std
 
 
-def sample_boxes(
-    n: int,
-    generator: torch.Generator,
-    *,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Tensor:
-    """Sample boxes like torchvision's RandomResizedCrop on a square image, without rounding to whole pixels.
-
-    The area is uniform in `scale` and the aspect ratio log-uniform in `ratio`. A box that does not fit is sampled
-    again; after ten samples that do not fit, the largest central box is taken.
-
-    Args:
-        n: number of boxes.
-        generator: a CPU generator.
-        scale: smallest and largest area, as parts of the image.
-        ratio: smallest and largest width / height.
-
-    Returns:
-        [n, 4] float32 (x0, y0, w, h) as fractions of the image.
-    """
-    area, shape, left, top = torch.rand(4, TRIES, n, generator=generator)
-    area = scale[0] + area * (scale[1] - scale[0])
-    root = torch.exp((math.log(ratio[0]) + shape * math.log(ratio[1] / ratio[0])) / 2)
-    width, height = area.sqrt() * root, area.sqrt() / root  # [TRIES, n]
-    square = min(max(1.0, ratio[0]), ratio[1])
-    width, height = _append(width, min(1.0, square)), _append(height, min(1.0, 1 / square))
-    left, top = _append(left, 0.5), _append(top, 0.5)
-    boxes = torch.stack([left * (1 - width), top * (1 - height), width, height], dim=-1)  # [TRIES + 1, n, 4]
-    first = ((width <= 1) & (height <= 1)).int().argmax(0)
-    return boxes[first, torch.arange(n)]
-
-
-def _append(samples: Tensor, value: float) -> Tensor:
-    """Return samples [TRIES, n] with one more row, filled with ``value``."""
-    return torch.cat([samples, samples.new_full((1, samples.shape[1]), value)])
-
-
-def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
-    """Cut a box out of every image and resize it to ``size`` x ``size``, bilinearly and differentiably.
-
-    Where the edges of a box lie between pixels, the result is that of torchvision's ``resized_crop(antialias=False)``:
-    outside the box, the pixels at its edge are repeated.
-
-    Args:
-        images: [n, C, H, W] float.
-        boxes: [n, 4] or [1, 4] (x0, y0, w, h) as fractions of the image.
-        flips: [n] or [1] bool, whether to mirror the crop.
-        size: height and width of the result.
-
-    Returns:
-        [n, C, size, size].
-    """
-    height, width = images.shape[-2:]
-    x0, y0, w, h = boxes.to(images.device, torch.float32).unsqueeze(-1).unbind(1)  # [n, 1] each
-    steps = (torch.arange(size, device=images.device) + 0.5) / size
-    mirrored = torch.where(flips.to(images.device).unsqueeze(-1), steps.flip(0), steps)
-    xs = torch.clamp(x0 + w * mirrored, x0 + 0.5 / width, x0 + w - 0.5 / width)  # [n, size], fractions of the image
-    ys = torch.clamp(y0 + h * steps, y0 + 0.5 / height, y0 + h - 0.5 / height)
-    grid = torch.stack(
-        [
-            xs.unsqueeze(1).expand(len(images), size, size),
-            ys.unsqueeze(2).expand(len(images), size, size),
-        ],
-        dim=-1,
-    )
-    return F.grid_sample(images, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
-
-
 @dataclass(frozen=True, eq=False)
 class View:
     """The augmentation of one batch of images.
@@ -136,6 +66,7 @@ class View:
         siamese: an augmentation of DSA, or several, in place of crops and flips; None: crops and flips apply.
         cells: [b, 4] boxes that are cut out and resized before `siamese`; None: the whole images.
         stored: number of the batch of stored labels that belongs to it, where batches are drawn from a pool.
+        size: height and width of the crops, in pixels; None: those of the images.
     """
 
     indices: Tensor
@@ -148,15 +79,16 @@ class View:
     siamese: Augmentation | Chain | None = None
     cells: Tensor | None = None
     stored: int | None = None
+    size: int | None = None
 
     def apply(self, images: Tensor) -> Tensor:
-        """Return the images of the batch, [b, C, S, S] float, cropped, flipped and mixed; their size is the same."""
+        """Return the images of the batch, [b, C, S, S] float, cropped to `size`, flipped and mixed."""
         if self.cells is not None:
             images = crop_resize(images, self.cells, torch.zeros(len(images), dtype=torch.bool), images.shape[-1])
         if self.swaps is not None:
             images = swap_halves(images, self.swaps)
         if self.siamese is None:
-            images = crop_resize(images, self.boxes, self.flips, images.shape[-1])
+            images = crop_resize(images, self.boxes, self.flips, self.size or images.shape[-1])
         else:
             images = self.siamese.apply(images)
         if self.box is None:
@@ -256,7 +188,7 @@ class Schedule(Frozen):
             if self.mix == "dsa":
                 return replace(whole, siamese=sample_augmentation(b, generator, flip=self.flip))
             return replace(whole, cells=_cells(b, generator), siamese=sample_chain(b, generator, flip=self.flip))
-        boxes = sample_boxes(b, generator, scale=self.crop_scale)
+        boxes = self._boxes(indices, generator)
         flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
         if self.mix == "none":
             return View(indices, boxes, flips, torch.arange(b))
@@ -264,6 +196,24 @@ class Schedule(Frozen):
         box = _cutmix_box(generator)
         swaps = torch.rand(b, 2, generator=generator) < 0.5 if self.mix == "swap_cutmix" else None
         return View(indices, boxes, flips, partner, box, _share(box), swaps)
+
+    def _boxes(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        return sample_boxes(len(indices), generator, scale=self.crop_scale)
+
+
+class WholeSchedule(Schedule):
+    """A schedule of images of many shapes that were squeezed into squares: its crops are those of the images before."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    aspects: Tensor  # [n] width / height of the images before they were squeezed
+    size: int = Field(ge=1)  # height and width of the crops, in pixels
+
+    def _view(self, indices: Tensor, generator: torch.Generator) -> View:
+        return replace(super()._view(indices, generator), size=self.size)
+
+    def _boxes(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        return sample_boxes(len(indices), generator, scale=self.crop_scale, aspects=self.aspects[indices])
 
 
 def _whole(indices: Tensor) -> View:

@@ -34,8 +34,8 @@ Sums: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]]
 class Mapped:
     """Pixels in a memory-mapped file."""
 
-    def __init__(self, path: Path, split: Split, resize: int, resolution: int, report: Report) -> None:
-        """Map the file; one that is absent or damaged is written first.
+    def __init__(self, path: Path, split: Split, resize: int | None, resolution: int, report: Report) -> None:
+        """Map the file; one that is absent or damaged is written first. `reading.decode` explains the arguments.
 
         Raises:
             BenchmarkError: an image cannot be read, or the disk has no room for the file.

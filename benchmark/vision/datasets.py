@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -53,6 +53,30 @@ class _Images(ImageData):
 
 class _Train(_Images, TrainData):
     pass
+
+
+class _WholeTrain(_Train):
+    """A training split with whole images; they and their aspects are opened when somebody first asks for them."""
+
+    def __init__(
+        self, squares: _Train, open_whole: Callable[[], Callable[[Tensor], Tensor]], find_aspects: Callable[[], Tensor]
+    ) -> None:
+        super().__init__(squares.info, squares.labels, squares.read)
+        self._open_whole, self._find_aspects = open_whole, find_aspects
+
+    @cached_property
+    def _whole(self) -> Callable[[Tensor], Tensor]:
+        return self._open_whole()
+
+    @cached_property
+    def _aspects(self) -> Tensor:
+        return self._find_aspects()
+
+    def read_whole(self, indices: Tensor) -> Tensor:
+        return self._whole(indices)
+
+    def aspects(self, indices: Tensor) -> Tensor:
+        return self._aspects[indices.cpu()]
 
 
 class _Test(_Images, TestData):
@@ -141,7 +165,13 @@ def open_train(
         BenchmarkError: an image cannot be read, the layout is wrong, or the disk has no room for the cache.
     """
     train, test = _splits(config, root, part, quick=True, report=report)
-    return _Train(_info(config, train, test), train.labels, _pixels(config, train, cache, report))
+    size = config.resize, config.resolution
+    squares = _Train(_info(config, train, test), train.labels, _pixels(config, train, size, cache, report))
+    if config.whole is None:
+        return squares
+    store = cache / f"{config.name}-{train.fingerprint()[:16]}.aspects"
+    open_whole = partial(_pixels, config, train, (None, config.whole), cache, report)
+    return _WholeTrain(squares, open_whole, partial(reading.aspects, train, store, report))
 
 
 def open_test(
@@ -152,7 +182,8 @@ def open_test(
     The arguments and errors are the same as for `open_train`.
     """
     train, test = _splits(config, root, part, quick=True, report=report)
-    return _Test(_info(config, train, test), test.labels, _pixels(config, test, cache, report))
+    size = config.resize, config.resolution
+    return _Test(_info(config, train, test), test.labels, _pixels(config, test, size, cache, report))
 
 
 def fetch(config: DatasetConfig, root: Path, report: Report = silent) -> None:
@@ -244,6 +275,7 @@ def _some(classes: Sequence[str]) -> str:
 
 def _info(config: DatasetConfig, train: Split, test: Split) -> DatasetInfo:
     preprocessing = config.model_dump(include={"resize", "resolution", "mean", "std", "flip"})
+    preprocessing |= {"whole": config.whole} if config.whole else {}
     splits = {"train": train.fingerprint(), "test": test.fingerprint()}
     return DatasetInfo(
         name=config.name,
@@ -257,8 +289,11 @@ def _info(config: DatasetConfig, train: Split, test: Split) -> DatasetInfo:
     )
 
 
-def _pixels(config: DatasetConfig, split: Split, cache: Path, report: Report) -> Callable[[Tensor], Tensor]:
+def _pixels(
+    config: DatasetConfig, split: Split, size: tuple[int | None, int], cache: Path, report: Report
+) -> Callable[[Tensor], Tensor]:
+    """Return a function that reads pixels; ``size`` has the two sizes of `reading.decode`."""
     if config.streaming:
-        return reading.Streamed(split, config.resize, config.resolution)
-    key = digest([reading.VERSION, config.resize, config.resolution, split.fingerprint()])[:16]
-    return Mapped(cache / f"{config.name}-{key}.npy", split, config.resize, config.resolution, report)
+        return reading.Streamed(split, *size)
+    key = digest([reading.VERSION, *size, split.fingerprint()])[:16]
+    return Mapped(cache / f"{config.name}-{key}.npy", split, *size, report)

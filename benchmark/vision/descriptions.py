@@ -60,6 +60,7 @@ class DatasetConfig(Frozen):
     class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
+    whole: int | None = Field(None, ge=1)  # side, in pixels, of whole training images for crops; empty: of the squares
     mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]  # of pixels in [0, 1], per channel
     flip: bool = True  # a mirrored image still shows its class

@@ -1,7 +1,8 @@
 """Decode the images of a split to uint8 pixels [N, 3, S, S].
 
 All images are decoded in the same way: open, convert to RGB, scale the short side (bicubic, antialiased), crop the
-centre. A small dataset is decoded once, into a memory-mapped file; a large one is decoded at every read.
+centre. For random crops, an image is squeezed into a square as a whole. A small dataset is decoded once, into a
+memory-mapped file; a large one is decoded at every read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError
+from benchmark.files import write_atomically
 from benchmark.vision.layouts import Pixels, Split
-from benchmark.vision.listing import DIGEST
+from benchmark.vision.listing import DIGEST, Report
 
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
@@ -32,14 +35,14 @@ THREADS = min(16, os.cpu_count() or 1)  # Pillow releases the interpreter lock w
 
 
 def decode(
-    items: Sequence[str | Pixels], resize: int, resolution: int, digests: bytes = b""
+    items: Sequence[str | Pixels], resize: int | None, resolution: int, digests: bytes = b""
 ) -> tuple[Pixels, list[str]]:
     """Decode images in threads.
 
     Args:
         items: paths or pixels, see `Split`.
-        resize: length of the short side after scaling, in pixels.
-        resolution: side S of the central square that is kept.
+        resize: length of the short side after scaling, in pixels; None: the whole image is squeezed into a square.
+        resolution: side S of the square, which is the central one where the image is not squeezed.
         digests: what the contents of the files must hash to, see `Split`; b"": anything.
 
     Returns:
@@ -80,7 +83,7 @@ class Streamed:
     """Pixels that are decoded at every read."""
 
     split: Split
-    resize: int
+    resize: int | None
     resolution: int
 
     def __call__(self, indices: Tensor) -> Tensor:
@@ -89,6 +92,47 @@ class Streamed:
         pixels, faults = decode(some.items, self.resize, self.resolution, some.digests)
         raise_if_unreadable(faults)
         return torch.from_numpy(pixels)
+
+
+def aspects(split: Split, store: Path, report: Report) -> Tensor:
+    """Return width / height of all images of a split, float32 [N], from their headers.
+
+    Args:
+        split: the images.
+        store: a file that keeps the result for equal splits. One that is damaged is written again; one that cannot be
+            written is done without.
+        report: called with the images done and the images in total.
+
+    Raises:
+        BenchmarkError: an image cannot be read.
+    """
+    with suppress(OSError):
+        content = store.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
+            return torch.from_numpy(np.frombuffer(content[DIGEST:], "<f4").copy())
+    found, faults = list[float](), list[str]()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(split.items), CHUNK):
+            for aspect, fault in pool.map(_aspect, split.items[start : start + CHUNK]):
+                found.append(aspect)
+                faults += [fault] if fault else []
+            report(len(found), len(split.items))
+    raise_if_unreadable(faults)
+    data = np.array(found, "<f4").tobytes()
+    with suppress(OSError):
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(store) as temporary:
+            temporary.write_bytes(hashlib.sha256(data).digest() + data)
+    return torch.tensor(found)
+
+
+def _aspect(item: str | Pixels) -> tuple[float, str]:
+    """Return width / height of an image, and "FILE: REASON" if its header cannot be read."""
+    try:
+        with Image.open(item) if isinstance(item, str) else Image.fromarray(item) as image:
+            return image.width / image.height, ""
+    except BROKEN as error:
+        return 1.0, f"{item}: {str(error) or type(error).__name__}"
 
 
 def make_room(folder: Path, needed: int) -> None:
@@ -116,13 +160,19 @@ def _content(item: str | Pixels, digest: bytes) -> io.BytesIO | Pixels:
     return io.BytesIO(data)
 
 
-def _square(item: io.BytesIO | Pixels, resize: int, resolution: int) -> Pixels:
-    """Return the central square of an image, uint8 [S, S, 3]."""
+def _square(item: io.BytesIO | Pixels, resize: int | None, resolution: int) -> Pixels:
+    """Return the central square of an image, or the whole image squeezed into a square: uint8 [S, S, 3]."""
+    enough = 2 * (resize or resolution)
     with Image.open(item) if isinstance(item, io.BytesIO) else Image.fromarray(item) as image:
         # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but at least at twice the size that is needed.
-        image.draft("RGB", (2 * resize, 2 * resize))
+        image.draft("RGB", (enough, enough))
         rgb = image.convert("RGB")
-    side = min(rgb.size) * resolution / resize  # of the square, in pixels of the image before it is scaled
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    box = (left, top, left + side, top + side)
+    box = _central(rgb, resize, resolution) if resize else None
     return np.asarray(rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box))
+
+
+def _central(image: Image.Image, resize: int, resolution: int) -> tuple[float, float, float, float]:
+    """Return the corners (x0, y0, x1, y1) of the central square, in pixels of the image before it is scaled."""
+    side = min(image.size) * resolution / resize
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    return left, top, left + side, top + side

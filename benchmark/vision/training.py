@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +27,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from benchmark.api import Context, DatasetInfo, Frozen, ImageData, Precision, TrainData
 from benchmark.errors import BenchmarkError
 from benchmark.identity import digest
-from benchmark.vision.augment import Schedule, View, normalize
+from benchmark.vision.augment import Schedule, View, WholeSchedule, normalize
 from benchmark.vision.checkpoint import Checkpoint
 
 T = TypeVar("T")
 R = TypeVar("R")
 OptimizerName = Literal["sgd", "adamw"]
+Read: TypeAlias = Callable[[Tensor], Tensor]  # from indices to images
 
 RESIDENT_BYTES = 2 << 30  # larger training sets are not kept on the device; they are read batch by batch
 TEST_BATCH = 256
@@ -89,7 +90,7 @@ class Stream:
     schedule: Schedule
     seed: int
     n: int
-    read: Callable[[Tensor], Tensor]
+    read: Read
     first: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -107,17 +108,28 @@ class Stream:
         return self.schedule.steps(self.n)
 
 
-def from_pixels(pixels: Tensor, info: DatasetInfo, device: torch.device) -> Callable[[Tensor], Tensor]:
+def from_pixels(pixels: Tensor, info: DatasetInfo, device: torch.device) -> Read:
     """Return a function that returns normalised images by index; the pixels [N, C, H, W] are kept on the device."""
     resident = pixels.to(device)
     return lambda indices: normalize(resident[indices.to(device)], info)
 
 
-def from_data(data: ImageData, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return a function that returns a dataset's normalised images by index; a large dataset is read in batches."""
-    if len(data) * data.info.channels * data.info.resolution**2 <= RESIDENT_BYTES:
-        return from_pixels(data.read(torch.arange(len(data))), data.info, device)
-    return lambda indices: normalize(data.read(indices).to(device), data.info)
+def from_data(data: ImageData, device: torch.device, read: Read | None = None) -> Read:
+    """Return a function that returns a dataset's normalised images by index; a large dataset is read in batches.
+
+    ``read`` takes the place of `ImageData.read`: that of whole images, say.
+    """
+    pixels_of = read or data.read
+    if len(data) * math.prod(pixels_of(torch.arange(0)).shape[1:]) <= RESIDENT_BYTES:
+        return from_pixels(pixels_of(torch.arange(len(data))), data.info, device)
+    return lambda indices: normalize(pixels_of(indices).to(device), data.info)
+
+
+def crops_of(data: TrainData, schedule: Schedule, seed: int, device: torch.device) -> Stream:
+    """Return a stream of random crops of training images: of whole ones, where the data has them."""
+    if (aspects := data.aspects(torch.arange(len(data)))) is not None:
+        schedule = WholeSchedule(**schedule.model_dump(), aspects=aspects, size=data.info.resolution)
+    return Stream(schedule, seed, len(data), from_data(data, device, data.read_whole))
 
 
 def read_ahead(read: Callable[[T], R], requests: Iterable[T]) -> Iterator[R]:
@@ -235,7 +247,7 @@ def train_classifier(
     context: Context,
     watch: Callable[[Tensor, Batch], None] = lambda logits, batch: None,
 ) -> list[float]:
-    """Train a network in place on real images with crops and flips, and resume where it was interrupted; see `fit`.
+    """Train a network in place on crops of real images, mirrored or not; resume where it was interrupted; see `fit`.
 
     Args:
         model: network on the device.
@@ -244,29 +256,18 @@ def train_classifier(
         context: gives device, precision, seed and progress.
         watch: called before each step, with the logits [b, classes] without gradient and the batch.
     """
-    schedule = Schedule(
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        crop_scale=training.crop_scale,
-        flip=training.flip and data.info.flip,
-        mix="none",
-    )
+    views = training.model_dump(include={"epochs", "batch_size", "crop_scale"})
+    schedule = Schedule(**views, flip=training.flip and data.info.flip, mix="none")
     labels = data.labels.to(context.device)
-    optimizer = make_optimizer(
-        model,
-        training.optimizer,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
-    )
+    options = training.model_dump(include={"learning_rate", "weight_decay", "momentum", "nesterov"})
+    optimizer = make_optimizer(model, training.optimizer, **options)
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         targets = labels[batch.view.indices.to(context.device)]
         watch(logits.detach(), batch)
         return F.cross_entropy(logits, targets, label_smoothing=training.label_smoothing)
 
-    stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
+    stream = crops_of(data, schedule, context.seed, context.device)
     axes = [*(part.model_dump(mode="json") for part in (training, data.info)), context.seed]
     checkpoint = context.scratch / f"training-{digest(axes)[:12]}.pt"
     rate = partial(cosine, warmup=round(training.warmup_epochs * schedule.batches(len(data))))

@@ -42,7 +42,8 @@ What differs for all methods:
 
 - Random numbers come from named generators, so a run can be repeated. The codes use global ones, or the clock.
 - Training images are read as squares: the short side is scaled (bicubic), the centre is cut out. At 224 px the short
-  side is 256 px. Teachers and RDED crop these squares; the codes crop the whole image of the file.
+  side is 256 px. Random crops of real images (teachers, RDED, statistics of G-VBSM) are crops of the whole image, as in
+  the codes, but the image is first scaled to 256 x 256 px; the codes crop the file at its own size.
 - Networks that torchvision has start as its own do (`tests/benchmark/vision/test_models.py`).
 - Boxes of crops and of CutMix need not end at whole pixels; their distribution is the same.
 - An epoch is divided into batches of equal size; the codes have a smaller last batch.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.vision.augment import Schedule
 from benchmark.vision.moments import InputRecorder, Moments, pooled
-from benchmark.vision.training import Batch, Stream, from_data
+from benchmark.vision.training import Batch, crops_of
 from methods.parts.statistics import Accumulated
 
 
@@ -116,7 +116,7 @@ class GeneralStatistics(Preparation):
         schedule = Schedule(
             epochs=1, batch_size=self.batch_size, crop_scale=self.crop_scale, flip=data.info.flip, mix="none"
         )
-        stream = Stream(schedule, context.seed, len(data), from_data(data, context.device))
+        stream = crops_of(data, schedule, context.seed, context.device)
         with inputs:
             for step, batch in enumerate(stream, start=1):
                 for teacher in context.teachers:

@@ -10,10 +10,19 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Job, Preparation, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import normalize, sample_boxes
+from benchmark.vision.augment import normalize
+from benchmark.vision.boxes import sample_boxes
 from benchmark.vision.training import predict
 from methods.parts.crops import crop_antialiased
 from methods.parts.real import middle_out
+
+
+def square_boxes(
+    data: TrainData, indices: Tensor, k: int, scale: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Return k random boxes in each of the whole images at indices [n], [n * k, 4]: squares in pixels of the file."""
+    aspects = data.aspects(indices.repeat_interleave(k))
+    return sample_boxes(k * len(indices), generator, scale=scale, ratio=(1.0, 1.0), aspects=aspects)
 
 
 def scored_crops(
@@ -24,7 +33,7 @@ def scored_crops(
     A crop is scored amid zeros (grey, since pixels are normalised) at the resolution that the teacher expects.
 
     Args:
-        images: [n, C, S, S] uint8, on the device, all of one class.
+        images: [n, C, W, W] uint8, on the device, all of one class.
         boxes: [n * k, 4], k for each image, as fractions of the image.
         label: the class.
         size: height and width of the crops, s.
@@ -74,7 +83,7 @@ def enlarged_cells(mosaics: Tensor, factor: int) -> Tensor:
 
 
 class Patches(Preparation):
-    """For each class, one crop of each of `pool` images, from those of medium difficulty outwards.
+    """For each class, one crop of each of `pool` whole images, from those of medium difficulty outwards.
 
     The crop of an image is the one with the least ``CE(f(pad(r)), y)`` of `crops` random square crops r, f the teacher.
     The crops of a class are sorted from the hardest to the easiest. With n crops and ``m = ceil(n / 2)`` the order is
@@ -125,8 +134,8 @@ class Patches(Preparation):
         best: list[Tensor] = []
         lowest: list[Tensor] = []
         for indices in chosen.split(max(1, self.batch_size // self.crops)):
-            boxes = sample_boxes(len(indices) * self.crops, generator, scale=self.crop_scale, ratio=(1.0, 1.0))
-            images, size = data.read(indices).to(context.device), data.info.resolution // self.factor
+            boxes = square_boxes(data, indices, self.crops, self.crop_scale, generator)
+            images, size = data.read_whole(indices).to(context.device), data.info.resolution // self.factor
             _, losses = scored_crops(images, boxes, label, size, data.info, context)
             least = losses.cpu().min(1)
             best.append(boxes.unflatten(0, losses.shape)[torch.arange(len(indices)), least.indices])
@@ -145,7 +154,7 @@ def patch_images(data: TrainData, unit: Unit, context: Context) -> Tensor:
     images = []
     for label in unit.classes:
         own = (context.prepared["patch_label"] == label).nonzero().squeeze(1)[rows.flatten()]
-        pixels = data.read(context.prepared["patch_image"][own]).float() / 255
+        pixels = data.read_whole(context.prepared["patch_image"][own]).float() / 255
         crops = crop_antialiased(pixels, context.prepared["patch_box"][own], size // factor)
         images.append(to_uint8(mosaic(crops, len(unit.slots), factor, size)))
     return torch.cat(images)

@@ -31,7 +31,8 @@ from benchmark.api import (
 )
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import crop_resize, denormalize, normalize, pixel_bounds, sample_boxes
+from benchmark.vision.augment import denormalize, normalize, pixel_bounds
+from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.jpeg import compressed
@@ -221,9 +222,7 @@ class Recovery(Distiller):
                 f"{self.name()}: the teacher has no BatchNorm layer whose statistics could be matched: "
                 "choose another teacher, or regulariser: none"
             )
-        turns = [
-            self.batch_norm_penalty(inputs, goal, unit, context) if inputs.layers else None for inputs in recorders
-        ]
+        turns = [self.batch_norm_penalty(part, goal, unit, context) if part.layers else None for part in recorders]
         return InTurn(turns, context.device)
 
     def batch_norm_penalty(self, inputs: BatchNormInputs, goal: Goal, unit: Unit, context: Context) -> Regulariser:

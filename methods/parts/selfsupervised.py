@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
-from benchmark.vision.augment import Schedule, crop_resize, sample_boxes
+from benchmark.vision.augment import Schedule
+from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import (
     Batch,
-    Stream,
     TeacherTraining,
     accuracy,
+    crops_of,
     fit,
-    from_data,
     make_optimizer,
     train_classifier,
 )
@@ -85,18 +85,19 @@ class SelfSupervised(Preparation):
             flip=data.info.flip,
             mix="none",
         )
-        read = from_data(data, context.device)
+        stream = crops_of(data, schedule, context.seed, context.device)
 
         def loss(first: Tensor, batch: Batch) -> Tensor:
-            boxes = sample_boxes(len(first), generator, scale=self.crop_scale)
+            indices = batch.view.indices
+            boxes = sample_boxes(len(first), generator, scale=self.crop_scale, aspects=data.aspects(indices))
             mirrored = torch.rand(len(first), generator=generator) < flips
-            other = crop_resize(read(batch.view.indices), boxes, mirrored, data.info.resolution)
+            other = crop_resize(stream.read(indices), boxes, mirrored, data.info.resolution)
             with context.autocast():
                 second = model(other.contiguous(memory_format=torch.channels_last))
             return contrast(first, second.float(), self.temperature)
 
         optimizer = make_optimizer(model, "adamw", learning_rate=self.learning_rate, weight_decay=1e-4)
-        fit(model, Stream(schedule, context.seed, len(data), read), loss, optimizer, context)
+        fit(model, stream, loss, optimizer, context)
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
 from methods.parts.jpeg import compressed
-from methods.parts.patches import mosaic, pad
+from methods.parts.patches import mosaic, pad, square_boxes
 from methods.rded import RDED
 
 
@@ -120,3 +120,20 @@ def test_jpeg_compresses_the_mosaics(toy_data, toy_context):
     assert RDED().jpeg == 0
     assert torch.equal(packed.images, compressed(plain.images, 75))
     assert not torch.equal(packed.images, plain.images)
+
+
+def test_crops_are_squares_of_whole_images(toy_data, toy_context, monkeypatch):
+    """An image of 64 x 32 px has its red third on the right: a square crop of it fits into the squeezed third."""
+    pixels = torch.full((len(toy_data.labels), 3, 48, 48), 60, dtype=torch.uint8)
+    pixels[:, 0, :, 32:] = 255
+    pixels[:, 1:, :, 32:] = 0
+    monkeypatch.setattr(toy_data, "read", None)
+    monkeypatch.setattr(toy_data, "read_whole", lambda indices: pixels[indices], raising=False)
+    monkeypatch.setattr(toy_data, "aspects", lambda indices: torch.full((len(indices),), 2.0), raising=False)
+    boxes = square_boxes(toy_data, torch.arange(5), 4, (0.08, 1.0), torch.Generator().manual_seed(0))
+    assert boxes.shape == (20, 4)
+    torch.testing.assert_close(2 * boxes[:, 2], boxes[:, 3])
+    context = dataclasses.replace(toy_context, teachers=(Redness(),))
+    images = distill(RDED(factor=1, crops=60, crop_scale=(0.1, 0.2)), toy_data, context, 1).images
+    assert images.shape == (3, 3, 32, 32)
+    assert (images[0, 0] > 250).all() and (images[0, 1] < 5).all(), "the surest crop of red lies in the third"

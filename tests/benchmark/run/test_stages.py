@@ -14,11 +14,12 @@ import torch
 from engine import plan
 from safetensors.torch import load_file
 from torch import nn
+from toy_folder import lay_down, toy
 
 from benchmark.errors import BenchmarkError
 from benchmark.identity import key_of
 from benchmark.plan.discovery import load_preparation
-from benchmark.plan.graph import Plan
+from benchmark.plan.graph import Plan, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.run import heartbeat, stages
 from benchmark.run.execution import execute
@@ -131,6 +132,27 @@ def test_scalars_of_a_preparation_go_into_its_record(options, monkeypatch, quick
     store = Store(options.runs)
     assert store.record(node.key)["metrics"] == {"train_top1": 52.5}
     assert load_file(store.folder(node.key) / stages.TENSORS).keys() == {"mean"}
+
+
+def test_a_teacher_trains_on_crops_of_whole_images(options, tmp_path, monkeypatch):
+    root = lay_down(tmp_path / "data")
+
+    def teacher(**changes):
+        recipe = {"arch": "convnet_d3", "epochs": 1, "batch_size": 20}
+        config = toy(name="imagenette64", teacher=recipe, **changes)
+        monkeypatch.setattr(datasets, "load_dataset", lambda name: config)
+        block = {"datasets": ["imagenette64"], "protocols": ["standard"], "students": ["convnet_d3"]}
+        return node_of(plan(block, options=PlanOptions(root, "cpu")), "teacher")
+
+    squares, whole = teacher(), teacher(whole=24)
+    assert squares.key != whole.key
+    assert {**squares.identity, "dataset": None} == {**whole.identity, "dataset": None}
+    assert run(whole, options) == DONE
+    teacher()
+    assert run(squares, options) == DONE
+    store = Store(options.runs)
+    weights = [load_file(store.folder(node.key) / stages.MODEL) for node in (squares, whole)]
+    assert any(not torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
 def test_a_teacher_is_judged_and_read_back_as_it_was(options, quick_digits):

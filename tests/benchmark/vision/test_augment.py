@@ -15,13 +15,13 @@ from benchmark.api import DatasetInfo
 from benchmark.vision.augment import (
     Schedule,
     View,
-    crop_resize,
+    WholeSchedule,
     denormalize,
     normalize,
     pixel_bounds,
-    sample_boxes,
     swap_halves,
 )
+from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.dsa import GROUPS
 
 INFO = DatasetInfo(
@@ -96,6 +96,59 @@ def test_boxes_follow_the_distribution_of_torchvision(scale):
     for part in range(4):
         assert ks_2samp(boxes[:, part], theirs[:, part]).pvalue > 0.01
     assert ks_2samp(boxes[:, 2] * boxes[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("ratio", [(3 / 4, 4 / 3), (1.0, 1.0)])
+@pytest.mark.parametrize("aspect", [0.6, 1.5, 3.0])
+def test_boxes_of_a_squeezed_image_are_those_of_the_image(aspect, ratio):
+    n, height = 2000, 10_000
+    width = round(aspect * height)
+    aspects = torch.full((n,), aspect)
+    boxes = sample_boxes(n, torch.Generator().manual_seed(0), ratio=ratio, aspects=aspects).double().numpy()
+    image = torch.empty(1).expand(1, height, width)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [RandomResizedCrop.get_params(image, [0.08, 1.0], list(ratio)) for _ in range(n)]
+    theirs = np.array([(left / width, top / height, w / width, h / height) for top, left, h, w in drawn])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6).all()
+    shapes = boxes[:, 2] / boxes[:, 3] * aspect
+    assert shapes.min() > ratio[0] - 1e-3 and shapes.max() < ratio[1] + 1e-3, "in pixels of the image"
+    for part in range(4):
+        assert ks_2samp(boxes[:, part].round(3), theirs[:, part].round(3)).pvalue > 0.01
+    assert boxes[:, 2:].prod(1).mean() == pytest.approx(theirs[:, 2:].prod(1).mean(), abs=0.02)
+
+
+def test_the_largest_central_box_has_the_shape_nearest_to_the_image():
+    boxes = sample_boxes(3, torch.Generator().manual_seed(0), scale=(1.0, 1.0), aspects=torch.tensor([4.0, 0.25, 1.25]))
+    wide, high = [1 / 3, 0.0, 1 / 3, 1.0], [0.0, 1 / 3, 1.0, 1 / 3]
+    torch.testing.assert_close(boxes[:2], torch.tensor([wide, high]))
+    with torch.random.fork_rng():
+        for aspect, (_, _, w, h) in zip((4.0, 0.25), boxes.tolist(), strict=False):
+            image = torch.empty(1).expand(1, 1200, round(1200 * aspect))
+            *_, theirs_h, theirs_w = RandomResizedCrop.get_params(image, [1.0, 1.0], [3 / 4, 4 / 3])
+            assert (theirs_h, theirs_w) == (round(1200 * h), round(1200 * aspect * w))
+
+
+def test_boxes_of_squares_are_what_they_were():
+    """Published results hold these numbers."""
+    old = [[0.12010751664638519, 0.22134777903556824, 0.7717870473861694, 0.6952125430107117]]
+    old += [[0.0001143844347097911, 0.14923648536205292, 0.999530553817749, 0.787133514881134]]
+    boxes = sample_boxes(2, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(boxes, torch.tensor(old), rtol=1e-6, atol=1e-7)
+    assert torch.equal(boxes, sample_boxes(2, torch.Generator().manual_seed(0), aspects=torch.ones(2)))
+
+
+def test_views_of_whole_images_have_the_boxes_of_their_own_images():
+    options = {"epochs": 1, "batch_size": 3, "mix": "none"}
+    aspects = torch.tensor([4.0, 0.25, 1.0, 4.0, 0.25, 1.0])
+    views = list(WholeSchedule(**options, aspects=aspects, size=5).views(0, 0, 6))
+    plain = list(Schedule(**options).views(0, 0, 6))
+    assert [v.indices.tolist() for v in views] == [v.indices.tolist() for v in plain]
+    shapes = torch.cat([v.boxes[:, 2] / v.boxes[:, 3] * aspects[v.indices] for v in views])
+    assert (shapes > 0.749).all() and (shapes < 1.334).all()
+    squares, same = (torch.cat([v.boxes[aspects[v.indices] == 1] for v in some]) for some in (views, plain))
+    assert torch.equal(squares, same), "images of other shapes change nothing for a square one"
+    assert views[0].apply(images(3)).shape == (3, 3, 5, 5) and plain[0].apply(images(3)).shape == (3, 3, 16, 16)
 
 
 def test_a_box_that_never_fits_becomes_the_largest_central_one():

@@ -117,6 +117,18 @@ def test_damage_is_found_while_the_cache_is_in_use(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+def test_damaged_whole_images_are_mended(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = open_train(toy(whole=20), root, tmp_path / "cache")
+    (squares,) = (tmp_path / "cache").iterdir()
+    first, before = train.read_whole(torch.arange(60)), squares.read_bytes()
+    (path,) = (path for path in (tmp_path / "cache").iterdir() if path != squares)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000] + bytes(1500) + whole[4500:])
+    again = open_train(toy(whole=20), root, tmp_path / "cache").read_whole(torch.arange(60))
+    assert torch.equal(again, first) and path.read_bytes() == whole and squares.read_bytes() == before
+    assert len(caplog.records) == 1 and "was damaged" in caplog.text
+
+
 def test_a_disk_that_keeps_nothing_is_named(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = open_train(toy(), root, tmp_path / "cache")
     monkeypatch.setattr(caching.Mapped, "_sound", lambda *_: False)

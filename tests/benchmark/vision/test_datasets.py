@@ -126,11 +126,12 @@ def test_labels_belong_to_their_images(root: Path, tmp_path: Path) -> None:
 def test_a_fingerprint_names_all_that_decides_the_pixels(root: Path) -> None:
     first = info(toy(), root).fingerprint
     changed = [toy(resize=30), toy(resolution=12), toy(mean=(0.5, 0.5, 0.5)), toy(std=(1, 1, 1)), toy(flip=False)]
+    changed += [toy(whole=20), toy(whole=24)]
     views = [info(config, root).fingerprint for config in changed] + [info(toy(), root, "holdout").fingerprint]
     write_image(root / "toy/val/cat/new.png", 199)
     grown = info(toy(), root).fingerprint
     write_image(root / "toy/train/ant/train00.png", 1, size=(80, 80))
-    assert len({first, *views, grown, info(toy(), root).fingerprint}) == 9
+    assert len({first, *views, grown, info(toy(), root).fingerprint}) == 11
     assert info(toy(title="other", streaming=True), root).fingerprint == info(toy(), root).fingerprint
 
 

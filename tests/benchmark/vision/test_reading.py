@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from toy_folder import CLASSES, all_images, lay_down, toy, write_image
 
 from benchmark.errors import BenchmarkError
 from benchmark.vision import reading
+from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.datasets import (
     check,
     open_train,
@@ -34,6 +37,85 @@ def test_a_square_is_what_torchvision_crops(tmp_path: Path) -> None:
     theirs = np.asarray(v2.CenterCrop(24)(scale(Image.fromarray(smooth)))).transpose(2, 0, 1)
     assert not faults
     assert np.abs(ours[0].astype(int) - theirs).max() <= 2
+
+
+def test_a_crop_of_a_squeezed_image_is_a_crop_of_the_image(tmp_path: Path) -> None:
+    from torchvision.transforms import v2
+
+    x, y = np.meshgrid(np.linspace(0, 3, 180), np.linspace(0, 2, 120))
+    smooth = (128 + 100 * np.stack([np.sin(x), np.cos(y), np.sin(x + y)], -1)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.png")
+    squeezed, faults = reading.decode([str(tmp_path / "a.png")], None, 64)
+    assert not faults and squeezed.shape == (1, 3, 64, 64)
+    boxes = sample_boxes(8, torch.Generator().manual_seed(0), aspects=torch.full((8,), 1.5))
+    pixels = torch.from_numpy(squeezed).float().expand(8, -1, -1, -1)
+    ours = crop_resize(pixels, boxes, torch.zeros(8, dtype=torch.bool), 32)
+    for crop, box in zip(ours, boxes.tolist(), strict=True):
+        left, top, w, h = (round(side * part) for side, part in zip((180, 120, 180, 120), box, strict=True))
+        image = torch.from_numpy(smooth).permute(2, 0, 1).float()
+        theirs = v2.functional.resized_crop(image, top, left, h, w, [32, 32], antialias=True)
+        assert (crop - theirs).abs().max() < 4 and (crop - theirs).abs().mean() < 1.5
+
+
+def of_shapes(root: Path) -> Path:
+    """Give every training image of the toy dataset a shape of its own, and return the data directory."""
+    for label, name in enumerate(CLASSES):
+        for i in range(20):
+            write_image(root / f"toy/train/{name}/train{i:02d}.png", 60 * label + i, size=(20 + i, 30 + 10 * label))
+    return root
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_whole_images_and_their_aspects_are_in_the_order_of_the_labels(
+    root: Path, tmp_path: Path, streaming: bool
+) -> None:
+    train = open_train(toy(whole=20, streaming=streaming), of_shapes(root), tmp_path / "cache")
+    expected = torch.tensor([(20 + i) / (30 + 10 * label) for label in range(3) for i in range(20)])
+    some = torch.tensor([41, 3, 3, 17])
+    assert torch.equal(train.aspects(some), expected[some])
+    assert train.read_whole(some).shape == (4, 3, 20, 20) and train.read(some).shape == (4, 3, 16, 16)
+    whole = train.read_whole(torch.arange(60))
+    assert torch.equal(whole[some], train.read_whole(some))
+    brightness = whole.float().mean((1, 2, 3)) - 9.5
+    assert (brightness - 60 * train.labels - torch.arange(20).repeat(3)).abs().max() < 2
+    held = open_train(toy(whole=20, streaming=streaming), root, tmp_path / "cache", "holdout")
+    assert set(held.aspects(torch.arange(len(held))).tolist()) < set(expected.tolist())
+
+
+def test_without_whole_images_the_squares_are_read(root: Path, tmp_path: Path) -> None:
+    train = open_train(toy(), root, tmp_path / "cache")
+    assert train.aspects(torch.arange(3)) is None
+    assert torch.equal(train.read_whole(torch.arange(3)), train.read(torch.arange(3)))
+
+
+def test_whole_images_are_opened_when_they_are_asked_for(root: Path, tmp_path: Path) -> None:
+    train, cache = open_train(toy(whole=20), root, tmp_path / "cache"), tmp_path / "cache"
+    assert [path.suffix for path in cache.iterdir()] == [".npy"]
+    train.aspects(torch.arange(1))
+    train.read_whole(torch.arange(1))
+    assert sorted(path.suffix for path in cache.iterdir()) == [".aspects", ".npy", ".npy"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:-1] + b"?"])
+def test_damaged_aspects_are_read_again(root: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    def aspects() -> torch.Tensor | None:
+        return open_train(toy(whole=20), root, tmp_path / "cache").aspects(torch.arange(60))
+
+    first = aspects()
+    (path,) = (tmp_path / "cache").glob("*.aspects")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert torch.equal(aspects(), first) and path.read_bytes() == whole
+    write_image(root / "toy/train/ant/other.png", 0, size=(50, 25))
+    assert torch.equal(aspects()[:2], torch.tensor([2.0, 4 / 3])), "another list of files"
+
+
+def test_a_header_that_cannot_be_read_is_named(root: Path, tmp_path: Path) -> None:
+    (root / "toy/train/ant/text.png").write_text("no image")
+    train = open_train(toy(whole=20, streaming=True), root, tmp_path / "cache")
+    with pytest.raises(BenchmarkError, match=r"text\.png"):
+        train.aspects(torch.arange(1))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:

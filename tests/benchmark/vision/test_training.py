@@ -117,6 +117,35 @@ def test_images_read_batch_by_batch_train_as_resident_ones_do(monkeypatch):
     assert (data.reads == 2).all()
 
 
+class WholeColours(TrainColours):
+    """Colours whose whole images are larger than the squares, which nobody reads."""
+
+    def read(self, indices: Tensor) -> Tensor:
+        raise AssertionError("crops come from whole images")
+
+    def read_whole(self, indices: Tensor) -> Tensor:
+        return super().read(indices).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    def aspects(self, indices: Tensor) -> Tensor:
+        return torch.where(indices % 2 == 0, 1.5, 0.5)
+
+
+def test_networks_train_on_crops_of_whole_images_at_the_resolution(monkeypatch):
+    data, seen = WholeColours(), []
+    schedule = Schedule(epochs=1, batch_size=50, mix="none")
+    for batch in training.crops_of(data, schedule, 1, CONTEXT.device):
+        assert batch.images.shape[1:] == (3, INFO.resolution, INFO.resolution)
+        seen.append(batch.view.boxes[:, 2] / batch.view.boxes[:, 3] * data.aspects(batch.view.indices))
+    assert torch.cat(seen).min() > 0.749 and torch.cat(seen).max() < 1.334
+    resident, streamed = student(), student()
+    train_classifier(resident, data, TRAINING, CONTEXT)
+    assert accuracy(resident, TestColours(seed=1), CONTEXT)["top1"] > 95
+    monkeypatch.setattr(training, "RESIDENT_BYTES", 2 * 120 * 3 * 64)  # holds the squares, but not the whole images
+    data.reads.zero_()
+    train_classifier(streamed, data, TRAINING, CONTEXT)
+    assert same_weights(resident, streamed) and (data.reads == TRAINING.epochs).all()
+
+
 def test_bfloat16_learns_with_float32_weights():
     model = student()
     context = Context(torch.device("cpu"), torch.bfloat16, 3, CONTEXT.scratch)

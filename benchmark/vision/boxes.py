@@ -1,0 +1,84 @@
+"""Boxes in images, as fractions of their width and height: sampled, and cut out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TRIES = 10  # torchvision's RandomResizedCrop samples so many boxes; if none fits, it takes the largest central one
+
+
+def sample_boxes(
+    n: int,
+    generator: torch.Generator,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    aspects: Tensor | None = None,
+) -> Tensor:
+    """Sample boxes like torchvision's RandomResizedCrop, without rounding to whole pixels.
+
+    The area is uniform in `scale` and the width / height of the box log-uniform in `ratio`. A box that does not fit is
+    sampled again; after ten samples that do not fit, the largest central box is taken whose shape is nearest to that of
+    the image.
+
+    Args:
+        n: number of boxes.
+        generator: a CPU generator.
+        scale: smallest and largest area, as parts of the image.
+        ratio: smallest and largest width / height of a box, in pixels of the image.
+        aspects: [n] width / height of the images; None: all are squares.
+
+    Returns:
+        [n, 4] float32 (x0, y0, w, h) as fractions of the image.
+    """
+    aspects = torch.ones(n) if aspects is None else aspects
+    area, shape, left, top = torch.rand(4, TRIES, n, generator=generator)
+    area = scale[0] + area * (scale[1] - scale[0])
+    root = torch.exp((math.log(ratio[0]) + shape * math.log(ratio[1] / ratio[0])) / 2) / aspects.sqrt()
+    largest = aspects.clamp(*ratio) / aspects  # its width / height, in fractions of the image
+    width = _append(area.sqrt() * root, largest.clamp(max=1))  # [TRIES + 1, n]
+    height = _append(area.sqrt() / root, (1 / largest).clamp(max=1))
+    left, top = (_append(part, torch.full((n,), 0.5)) for part in (left, top))
+    boxes = torch.stack([left * (1 - width), top * (1 - height), width, height], dim=-1)  # [TRIES + 1, n, 4]
+    first = ((width <= 1) & (height <= 1)).int().argmax(0)
+    return boxes[first, torch.arange(n)]
+
+
+def _append(samples: Tensor, last: Tensor) -> Tensor:
+    """Return samples [TRIES, n] with one more row [n]."""
+    return torch.cat([samples, last.unsqueeze(0)])
+
+
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
+    """Cut a box out of every image and resize it to ``size`` x ``size``, bilinearly and differentiably.
+
+    Where the edges of a box lie between pixels, the result is that of torchvision's ``resized_crop(antialias=False)``:
+    outside the box, the pixels at its edge are repeated.
+
+    Args:
+        images: [n, C, H, W] float.
+        boxes: [n, 4] or [1, 4] (x0, y0, w, h) as fractions of the image.
+        flips: [n] or [1] bool, whether to mirror the crop.
+        size: height and width of the result.
+
+    Returns:
+        [n, C, size, size].
+    """
+    height, width = images.shape[-2:]
+    x0, y0, w, h = boxes.to(images.device, torch.float32).unsqueeze(-1).unbind(1)  # [n, 1] each
+    steps = (torch.arange(size, device=images.device) + 0.5) / size
+    mirrored = torch.where(flips.to(images.device).unsqueeze(-1), steps.flip(0), steps)
+    xs = torch.clamp(x0 + w * mirrored, x0 + 0.5 / width, x0 + w - 0.5 / width)  # [n, size], fractions of the image
+    ys = torch.clamp(y0 + h * steps, y0 + 0.5 / height, y0 + h - 0.5 / height)
+    grid = torch.stack(
+        [
+            xs.unsqueeze(1).expand(len(images), size, size),
+            ys.unsqueeze(2).expand(len(images), size, size),
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(images, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
