@@ -158,7 +158,7 @@ def _run_and_compare(
 
 
 def _table(found: Reproduction) -> Table:
-    """Return a line per cell: the published number, its interval, the number here, the verdict, and what differs."""
+    """Return a line per cell that ran: the published number, its interval, the number here, the verdict, and why."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -170,14 +170,14 @@ def _table(found: Reproduction) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("cell", "published", "interval", "here", "difference", "verdict", "why"):
         table.add_column(name, justify="left" if name in ("cell", "verdict", "why") else "right")
-    for row in rows_of(found.table):
+    for row in rows_of(found.table[found.table["verdict"] != NOT_RUN]):
         name = f"{row['dataset']}/{ipc_text(row['ipc'])} {row['method']} {row['protocol']} {row['student']}"
-        here = ("", "") if row["verdict"] == NOT_RUN else (f"{row['again']:.1f}", difference_text(row["difference"]))
         table.add_row(
             Text(f"{name} seed {row['seed']}"),
             f"{row['published']:.1f}",
             f"{row['low']:.1f} to {row['high']:.1f}",
-            *here,
+            f"{row['again']:.1f}",
+            difference_text(row["difference"]),
             row["verdict"],
             Text(row["why"]),
             style="bold" if row["verdict"] == OUTSIDE else "",
@@ -186,6 +186,11 @@ def _table(found: Reproduction) -> Table:
 
 
 def _lines(found: Reproduction) -> Iterable[str]:
+    from leaderboards.publish.reproduction import NOT_RUN
+
+    missing = found.table[found.table["verdict"] == NOT_RUN]
+    for (dataset, why), cells in missing.groupby(["dataset", "why"]):
+        yield f"Not run: {len(cells)} cells of {dataset}: {why}"
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.most_common())
     yield f"{len(found.table)} published cells: {counts}."
     measured = found.table["difference"].dropna()

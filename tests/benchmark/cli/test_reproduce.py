@@ -122,9 +122,10 @@ def test_a_store_that_holds_the_published_run_reproduces_nothing(command, suite)
 
 def test_a_cell_that_cannot_run_here_has_its_reason(command, suite, tmp_path):
     changed = suite_file(tmp_path, {**BLOCK, "methods": ["noise"]})
-    status, _ = command("reproduce", "-s", changed, *RUN)
+    status, shown = command("reproduce", "-s", changed, *RUN)
     found = table("reproduced").set_index("method")
     assert status == 0
+    assert "Not run: 2 cells of digits: the suite has no such cell today" in shown
     assert list(found.loc["random_real", "verdict"]) == ["not run"] * 2
     assert set(found.loc["random_real", "why"]) == {"the suite has no such cell today"}
     assert list(found.loc["noise", "verdict"]) == ["the same"] * 2
