@@ -118,7 +118,7 @@ class Planner:
         self.options = options
         self.nodes: dict[str, Node] = {}
         self.memo: dict[object, Any] = {}
-        self.listed = set[object]()  # where the files of datasets lie that have been looked at
+        self.listed = set[Path | None]()  # the folders of datasets whose files have been looked at
         self.dataset, self.protocol = cache(self._dataset), cache(load_protocol)
 
     def plan(self, suite: Suite, required_datasets: Collection[str] = ()) -> Plan:
@@ -208,7 +208,7 @@ class Planner:
                 if self.options.nominal and (nominal := datasets.nominal_info(config)):
                     return config, nominal, None
                 raise BenchmarkError(missing)
-            where = config.folder, config.unpacked
+            where = datasets.location(config, self.options.data)
             quick = where in self.listed  # by another dataset with the same files
             info = datasets.info(config, self.options.data, quick=quick, report=self.options.report)
             self.listed.add(where)
