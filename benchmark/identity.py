@@ -29,14 +29,18 @@ def canonical(value: Any) -> str:
         return value.text
     if isinstance(value, str):
         return encode_basestring_ascii(value)
+    if value is None or isinstance(value, int | float):  # asked before Mapping, which takes long to say no
+        return _number(value)
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(canonical, value)) + "]"
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"keys of an identity are strings, not {key!r}")
-        return "{" + ",".join(f"{encode_basestring_ascii(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(canonical, value)) + "]"
-    return _number(value)
+        return (
+            "{" + ",".join([f"{encode_basestring_ascii(key)}:{canonical(value[key])}" for key in sorted(value)]) + "}"
+        )
+    raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
 
 class Shared(dict[str, Any]):
@@ -48,17 +52,15 @@ class Shared(dict[str, Any]):
         return canonical(dict(self))
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     """Return the JSON text of a number, a truth value or None."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} has no identity")
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return "null" if value is None else "true" if value else "false"
     if isinstance(value, int):
         return int.__repr__(value)
-    raise TypeError(f"{type(value).__name__} has no canonical JSON")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no identity")
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
 
 
 def key_of(identity: Mapping[str, Any]) -> str:

@@ -158,7 +158,7 @@ def plan(
             suite, selection, options, has_gpu=has_gpu, need_data=False, report=report_files
         )
     out.print(display.plan_table(campaign.plan, campaign.todo))
-    if sizes := planned_label_sizes(campaign.plan, data):
+    if sizes := planned_label_sizes(campaign.plan):
         out.print(display.label_size_table(sizes))
     if datasets or card or mixed:
         costs.print_costs(campaign.plan, data, card or "H100", campaign.todo, mixed=mixed)

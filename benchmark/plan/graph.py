@@ -64,11 +64,16 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite, and the nodes of the cells that are not skipped, parents first."""
+    """All cells of a suite, and the nodes of the cells that are not skipped, parents first.
+
+    Attributes:
+        infos: facts about the datasets that are on disk, by name.
+    """
 
     suite: Suite
     cells: tuple[PlannedCell, ...]
     nodes: Mapping[str, Node]
+    infos: Mapping[str, DatasetInfo]
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
@@ -113,6 +118,7 @@ class Planner:
         self.options = options
         self.nodes: dict[str, Node] = {}
         self.memo: dict[object, Any] = {}
+        self.listed = set[Path | None]()  # the folders of datasets whose files have been looked at
         self.dataset, self.protocol = cache(self._dataset), cache(load_protocol)
 
     def plan(self, suite: Suite, required_datasets: Collection[str] = ()) -> Plan:
@@ -142,7 +148,8 @@ class Planner:
         own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
         needed = ancestors(own_keys, lambda key: self.nodes[key].parents)
         nodes = sorted((self.nodes[key] for key in self.nodes if key in needed), key=_stage_number)
-        return Plan(suite, tuple(cells), {node.key: node for node in nodes})
+        infos = {name: info for name in {each.cell.dataset: None for each in cells} if (info := self.dataset(name)[1])}
+        return Plan(suite, tuple(cells), {node.key: node for node in nodes}, infos)
 
     def _missing(self, required_datasets: Collection[str]) -> list[str]:
         """Return a fault for every required dataset that is not on disk, or is damaged."""
@@ -185,10 +192,11 @@ class Planner:
         self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
     ) -> tuple[LabelRegime, Evaluator] | None:
         """Return label regime and evaluator of a cell, or None where its protocol has no recipe for its method."""
-        axes = ("protocol", cell.protocol, cell.dataset, cell.ipc, cell.method, cell.base, full_data)
+        protocol = self.protocol(cell.protocol)
+        axes = ("protocol", cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full_data)
         if axes not in self.memo:
-            protocol = self.protocol(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = protocol and protocol.components(config, full_data=full_data, ipc=cell.ipc)
+            tried = protocol.for_method(cell, cell.dataset, cell.ipc)
+            self.memo[axes] = tried and tried.components(config, full_data=full_data, ipc=cell.ipc)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components
 
@@ -200,7 +208,10 @@ class Planner:
                 if self.options.nominal and (nominal := datasets.nominal_info(config)):
                     return config, nominal, None
                 raise BenchmarkError(missing)
-            info = datasets.info(config, self.options.data, report=self.options.report)
+            where = datasets.location(config, self.options.data)
+            quick = where in self.listed  # by another dataset with the same files
+            info = datasets.info(config, self.options.data, quick=quick, report=self.options.report)
+            self.listed.add(where)
         except BenchmarkError as error:  # not on disk, or damaged
             return config, None, str(error)
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -96,31 +95,28 @@ class LabelSize:
     bytes: int
 
 
-def planned_label_sizes(plan: Plan, data: Path) -> list[LabelSize]:
+def planned_label_sizes(plan: Plan) -> list[LabelSize]:
     """Return, by formula, the bytes of the labels of every set of a plan, also for datasets that are not on disk.
 
     Args:
         plan: the plan. Cells that are excluded or not supported are left out, and so are full training sets that are
             not on disk.
-        data: the data directory.
     """
     load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
-    full_size = cache(lambda name: sum(datasets.info(load_dataset(name), data, quick=True).train_counts))
-    regimes: dict[tuple[object, ...], LabelRegime | None] = {}  # by what all draws and seeds have in common
+    regimes: dict[tuple[object, ...], LabelRegime | None] = {}  # by what all methods without a deviation have in common
     sizes: dict[tuple[object, ...], LabelSize] = {}
     for planned in _cells_with_labels(plan):
         cell = planned.cell
         config, method = load_dataset(cell.dataset), load_method(cell.base)
-        shared = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.base)
+        protocol, full = load_protocol_once(cell.protocol), not method.uses_ipc
+        shared = (cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full)
         if shared not in regimes:
-            protocol = load_protocol_once(cell.protocol).for_method(cell, cell.dataset, cell.ipc)
-            full = not method.uses_ipc
-            parts = protocol.components(config, full_data=full, ipc=cell.ipc) if protocol else [None]
-            regimes[shared] = parts[0]
+            own = protocol.for_method(cell, cell.dataset, cell.ipc)
+            regimes[shared] = own.components(config, full_data=full, ipc=cell.ipc)[0] if own else None
         regime = regimes[shared]
-        if regime is None or not (method.uses_ipc or planned.nodes):
+        if regime is None or (full and not planned.nodes):
             continue
-        images = cell.ipc * config.classes if method.uses_ipc else full_size(cell.dataset)
+        images = sum(plan.infos[cell.dataset].train_counts) if full else cell.ipc * config.classes
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
         sizes[axes] = LabelSize(*axes[:3], regime.bytes_of(images, config.classes))
     return list(sizes.values())

@@ -91,7 +91,10 @@ class CellNodes:
         """
         distill_teachers = self._teachers(method.teachers())
         preparation, preparation_teachers = self._preparation(method)
-        images = self._units(method, {"teachers": distill_teachers, "prepared": preparation})
+        images = self._once(
+            ("distill", self.cell.dataset, self.cell.ipc, self.cell.draw, self.cell.teacher, id(method)),
+            lambda: self._units(method, identity.Shared(teachers=distill_teachers, prepared=preparation)),
+        )
         label_teachers = self._teachers(regime.teachers())
         labels = self._labels(regime, {"images": images, "teachers": label_teachers})
         parents = {"images": images, "teachers": label_teachers, "labels": labels}

@@ -62,12 +62,17 @@ class Protocol(Frozen):
         return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in parts})
 
     def deviation(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Deviation | None:
-        """Return the deviation of a method on a dataset at an IPC, or None.
+        """Return the deviation of a method on a dataset at an IPC, or None."""
+        name = self.named(method, dataset)
+        return self.methods[name].at(ipc) if name else None
+
+    def named(self, method: MethodEntry | Cell, dataset: str = "") -> str:
+        """Return the name in `methods` of the deviation of a method on a dataset; "" for none.
 
         Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, METHOD, BASE.
         """
         names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
-        return next((self.methods[name].at(ipc) for name in names if name in self.methods), None)
+        return next((name for name in names if name in self.methods), "")
 
     def components(self, config: DatasetConfig, *, full_data: bool, ipc: int = 0) -> tuple[LabelRegime, Evaluator]:
         """Return the label regime and the evaluator for a dataset.

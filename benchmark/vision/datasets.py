@@ -90,11 +90,18 @@ def status(config: DatasetConfig, root: Path) -> str | None:
         config: the dataset.
         root: the data directory.
     """
-    if config.source == "digits" or _location(config, root):
+    if config.source == "digits" or location(config, root):
         return None
     if config.fetch:
         return f"not on disk: python -m benchmark data fetch {config.name} --data {root}"
     return f"not on disk: {config.by_hand.replace('DATA', str(root))}"
+
+
+def location(config: DatasetConfig, root: Path) -> Path | None:
+    """Return the folder that holds a dataset, which two datasets may share; None where it is not on disk."""
+    home = root / config.folder
+    folders = [home, *(home / name for name in config.unpacked), *(root / name for name in config.unpacked)]
+    return next((folder for folder in folders if layouts.is_dataset(folder)), None)
 
 
 def cache_folder(root: Path) -> Path:
@@ -230,19 +237,12 @@ def check(config: DatasetConfig, root: Path, report: Report = silent) -> Check:
     return Check(train.counts(), test.counts(), tuple(unreadable))
 
 
-def _location(config: DatasetConfig, root: Path) -> Path | None:
-    """Return the first folder that holds the dataset."""
-    home = root / config.folder
-    folders = [home, *(home / name for name in config.unpacked), *(root / name for name in config.unpacked)]
-    return next((folder for folder in folders if layouts.is_dataset(folder)), None)
-
-
 def _splits(config: DatasetConfig, root: Path, part: TrainPart, *, quick: bool, report: Report) -> tuple[Split, Split]:
     """Return the training and the test images of a part, not decoded."""
     if config.source == "digits":
         train, test = layouts.list_digits()
     else:
-        folder = _location(config, root)
+        folder = location(config, root)
         if folder is None:
             raise DataMissing(f"dataset '{config.name}' is {status(config, root)}")
         list_split = partial(layouts.list_split, folder, store=cache_folder(root), quick=quick, report=report)

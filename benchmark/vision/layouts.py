@@ -23,7 +23,7 @@ CIFAR = {  # the folders that torchvision unpacks CIFAR to: its class there, and
     "cifar-10-batches-py": ("CIFAR10", "data_batch_1"),
     "cifar-100-python": ("CIFAR100", "train"),
 }
-IGNORED = {".txt", ".csv", ".db", ".ini"}  # files that are no images, some of them written by file managers
+IGNORED = (".txt", ".csv", ".db", ".ini")  # files that are no images, some of them written by file managers
 HELD_OUT = 0.1  # share of a class that `hold_out` leaves out of training
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -97,7 +97,8 @@ def list_split(
     name = hashlib.sha256(os.path.relpath(folder, store).encode()).hexdigest()[:12]
     path = store / f"{folder.name}-{split}-{name}.files"
     files = up_to_date(folder, lambda: _Scan(folder).split(split), path, quick=quick, report=report)
-    items = [os.path.join(folder, path) for path in files.paths]  # noqa: PTH118, for a million of files
+    start = os.path.join(folder, "")  # noqa: PTH118
+    items = [start + path for path in files.paths]
     return Split(files.classes, torch.from_numpy(files.labels), items, files.digests)
 
 
@@ -158,7 +159,7 @@ class _Scan:
         for entry in self._entries(folder):
             if entry.is_dir():
                 yield from self._images(Path(entry.path))
-            elif Path(entry.name).suffix.lower() not in IGNORED and (entry.is_file() or entry.is_symlink()):
+            elif not entry.name.lower().endswith(IGNORED) and (entry.is_file() or entry.is_symlink()):
                 yield entry
 
     def _listing(self, by_class: Mapping[str, Iterator[os.DirEntry[str]] | list[os.DirEntry[str]]]) -> Listing:

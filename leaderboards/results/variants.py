@@ -15,7 +15,6 @@ from collections.abc import Iterable
 import pandas as pd
 
 from leaderboards.results.axes import BLOCK, STUDENT
-from leaderboards.results.records import rows_of
 from leaderboards.results.roles import CONTROL
 
 SERIES = 3  # different values, at least, that make a series
@@ -28,10 +27,10 @@ def series(leaderboard: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     The base itself, as its recipe makes it, belongs to the series with the value of its recipe.
     """
     members = defaultdict[tuple[str, str], dict[int, float]](dict)  # row -> value
-    for index, row in zip(leaderboard.index, rows_of(leaderboard), strict=True):
-        if changed := _changed_number(row["overrides"]):
+    for index, base, overrides in leaderboard[["base", "overrides"]].itertuples(name=None):
+        if changed := _changed_number(overrides):
             name, value = changed
-            members[row["base"], name][index] = value
+            members[base, name][index] = value
     by_name = {}
     for (base, name), values in members.items():
         unchanged = leaderboard[(leaderboard["base"] == base) & (leaderboard["overrides"] == "")]

@@ -149,7 +149,7 @@ def _columns(kind: str, measured: pd.DataFrame) -> tuple[Column, ...]:
     competing = measured[measured["ipc"] != EVERY_IPC]
     alone = measured[~measured["dataset"].isin(competing["dataset"])]
     rows = competing if kind == NETWORKS and len(competing) else pd.concat([competing, alone])
-    columns = dict.fromkeys(_heading(kind, row) for row in rows_of(rows))
+    columns = dict.fromkeys(_heading(kind, row) for row in rows_of(rows[["dataset", "ipc", "student"]]))
     groups = list(dict.fromkeys(group for group, _ in columns))
     return tuple(sorted(columns, key=lambda column: groups.index(column[0])))
 

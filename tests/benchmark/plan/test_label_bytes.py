@@ -161,7 +161,7 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
         "protocols": ["standard"],
         "seeds": 2,
     }
-    sets = planned_label_sizes(plan(block), Path("nowhere"))
+    sets = planned_label_sizes(plan(block))
     assert sets == [LabelSize("imagenet1k", "standard", 50, 300 * 50_000 * 1000 * 2)] * 2
     assert sets[0].bytes / 2**30 == pytest.approx(27.94, abs=0.01)
 
@@ -169,7 +169,7 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
 def test_a_plan_counts_every_set_once():
     block = {"ipc": [1, 2], "methods": ["random_real", "full"], "protocols": ["standard", "native"], "seeds": 2}
     planned = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
-    sets = planned_label_sizes(planned, Path("nowhere"))
+    sets = planned_label_sizes(planned)
     assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
 
 

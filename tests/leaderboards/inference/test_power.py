@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from leaderboards.inference.power import POWER, Needed, needed, power
+from leaderboards.inference import power as power_module
+from leaderboards.inference.power import MOST, POWER, Needed, needed, power
 from leaderboards.inference.simultaneous import control_critical, range_critical
 from leaderboards.inference.variance_model import Gap
 
@@ -47,6 +48,16 @@ def test_what_no_number_of_seeds_shows_is_none():
     assert needed(observed(1e-6), family, 1e-4) == Needed(None, "ahead")
     images = Gap(1.5, units=3, unit_variance=2.0, image_variance=1.0, freedom=20)
     assert needed(images, family, 1.0).units is None  # more test images are needed
+
+
+@pytest.mark.parametrize("gap", [0.4, 0.9, 2.0, 5.0])
+@pytest.mark.parametrize("margin", [None, 1.0])
+def test_the_search_needs_few_critical_values_and_finds_what_all_of_them_give(gap, margin):
+    asked = []
+    found = power_module._fewest(observed(gap), lambda freedom: (asked.append(freedom), family(freedom))[1], margin)
+    enough = (units for units in range(4, MOST + 1) if power(observed(gap), units, family, margin) >= POWER)
+    assert found == next(enough, None)
+    assert len(asked) <= 6
 
 
 def test_more_comparisons_need_more_seeds():
