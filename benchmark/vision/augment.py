@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
@@ -47,8 +48,13 @@ def pixel_bounds(info: DatasetInfo, device: torch.device | str) -> tuple[Tensor,
 
 
 def _statistics(info: DatasetInfo, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (info.mean, info.std))
-    return mean, std
+    return _per_channel(info.mean, device), _per_channel(info.std, device)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device | str) -> Tensor:
+    """Return values as [1, C, 1, 1]; kept, since a graphics card waits for every copy from the processor."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
