@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-IGNORED = shutil.ignore_patterns("__pycache__", "published")
+IGNORED = shutil.ignore_patterns("__pycache__", "published", "sets")
 THEIRS = '"""The user\'s own package."""\n\nMINE = True\n'
 USE = """
 import methods, evaluators  # the user's: this folder comes first
@@ -39,7 +39,7 @@ print("both")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of the wheel, laid as ``pyproject.toml`` says."""
     site = tmp_path_factory.mktemp("site")
-    assert WHEEL["exclude"] == ["leaderboards/published"]
+    assert WHEEL["exclude"] == ["leaderboards/published", "leaderboards/sets"]
     for package in WHEEL["packages"]:
         shutil.copytree(ROOT / package, site / package, ignore=IGNORED)
     for source, target in WHEEL["force-include"].items():
