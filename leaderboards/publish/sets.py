@@ -24,7 +24,7 @@ def copy(published: Publication, store: Folder, folder: Path = FOLDER) -> int:
         store: holds the sets; those that it lacks stay as they are.
         folder: holds the sets of all suites; sets of cells that are no longer published are removed.
     """
-    sums = _checksums(published)
+    sums = checksums(published)
     copied = {name: data for name in sums if (data := store.read_file(name)) is not None}
     for name, data in copied.items():
         path = folder / published.suite / name
@@ -39,12 +39,12 @@ def copy(published: Publication, store: Folder, folder: Path = FOLDER) -> int:
 
 def damaged(published: Publication, folder: Path = FOLDER) -> list[str]:
     """Return the names of the files of a suite's sets that no record names, or that are not what it names."""
-    sums, root = _checksums(published), folder / published.suite
+    sums, root = checksums(published), folder / published.suite
     paths = {str(path.relative_to(folder.parent)): path for path in sorted(root.rglob("*")) if path.is_file()}
     return [name for name, path in paths.items() if sums.get(str(path.relative_to(root))) != checksum(path)]
 
 
-def _checksums(published: Publication) -> dict[str, str]:
+def checksums(published: Publication) -> dict[str, str]:
     """Return the SHA-256 of the files of all sets, by KEY/NAME."""
     keys = dict.fromkeys(key for cell in published.cells for key in keys_of(cell, "distill"))
     records = {key: published.records[key] for key in keys if key in published.records}

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, write_atomically
 from leaderboards.publish.publication import Publication, files
-from leaderboards.results.records import keys_of
+from leaderboards.publish.sets import checksums
 
 STEPS = """# Submission to suite {suite}
 
@@ -43,8 +43,7 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
     contents["SUBMISSION.md"] = STEPS.format(**counts).encode()
-    sets = dict.fromkeys(key for cell in publication.cells for key in keys_of(cell, "distill"))
-    names = [f"{key}/{name}" for key in sets if key in publication.records for name in _files(publication, key)]
+    names = list(checksums(publication))
     try:
         with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in contents.items():
@@ -57,7 +56,3 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
     return [*contents, *(f"sets/{name}" for name in names)]
-
-
-def _files(publication: Publication, key: str) -> list[str]:
-    return list(publication.records[key].get("files", {}))
