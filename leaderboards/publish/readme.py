@@ -2,7 +2,7 @@
 
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
-student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
+student of every dataset, or of one: ``<!-- results: SUITE DATASET -->``. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
 images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
 ``<!-- control: SUITE -->``: the difference of every method from the control.
 ``<!-- effects: SUITE -->``: main effects and interactions of a suite whose rows are named ``term+regulariser``. All
@@ -31,7 +31,7 @@ from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
-MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects): (\S+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 FACTORS = "ce", ("pcbn", "bn", "none")  # of an ablation: the feature term of reference, and the regularisers
 WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # of an effect
@@ -61,26 +61,33 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
     }
 
     def fill(markers: re.Match[str]) -> str:
-        start, kind, suite, end = markers.groups()
+        start, kind, suite, dataset, end = markers.groups()
         if suite not in published:
             remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
             raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
-        return f"{start}{texts[kind](published[suite])}{end}"
+        text = results_text(published[suite], dataset) if dataset else texts[kind](published[suite])
+        return f"{start}{text}{end}"
 
     return MARKERS.sub(fill, text)
 
 
-def results_text(publication: Publication) -> str:
-    """Return the results of a suite as Markdown: one table, the devices, the notes, and where all other results are."""
-    report = publication.results.report
-    rows = _rows(variants.contestants(report.leaderboard))
+def results_text(publication: Publication, dataset: str = "") -> str:
+    """Return the results of a suite as Markdown: one table, the devices, the notes, and where all other results are.
+
+    Args:
+        publication: of the suite.
+        dataset: the only one that the table shows, without the notes of the suite; "" stands for all.
+    """
+    board = variants.contestants(publication.results.report.leaderboard)
+    rows = _rows(board[board["dataset"] == dataset] if dataset else board)
     if rows.empty:
         return "Nothing is measured yet.\n"
     text = typeset.to_markdown(layout.to_sheet(_table(rows, publication))).decode()
     devices = sorted({device for device in rows["device"] if device})
     facts = f"Measured on {', '.join(devices)}. " if devices else ""
-    facts += f"{versions.text(publication.cells, publication.records)} "
-    notes = "".join(f"{note} " for note in publication.notes)
+    cells = [cell for cell in publication.cells if dataset in ("", cell["dataset"])]
+    facts += f"{versions.text(cells, publication.records)} "
+    notes = "" if dataset else "".join(f"{note} " for note in publication.notes)
     path = f"leaderboards/published/{publication.suite}"
     return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{path}]({path}).\n"
 
