@@ -12,44 +12,42 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
-from leaderboards.inference.intervals import LEVEL, Mean
+from leaderboards.inference.intervals import Mean
 from leaderboards.inference.variance_model import Gap
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two differences and its 95 % interval; infinite where the denominator may be 0."""
+    """A ratio of two differences and its interval; infinite where the denominator may be 0."""
 
     value: float
     low: float
     high: float
 
 
-def fieller(part: Gap, way: Gap, rest: Gap) -> Ratio | None:
+def fieller(part: Gap, way: Gap, rest: Gap, critical: float) -> Ratio | None:
     """Return ``part / way`` with Fieller's interval, or None where an error is not known.
 
     All ratios r with ``(part - r way)^2 <= t^2 var(part - r way)``; ``cov(part, way)`` follows from
-    ``var(part - way) = var(part) + var(way) - 2 cov(part, way)``. The degrees of freedom are the fewest of the three.
+    ``var(part - way) = var(part) + var(way) - 2 cov(part, way)``.
 
     Args:
         part: row - control.
         way: bound - control.
         rest: row - bound, which is part - way.
+        critical: t, half an interval of a difference over its error.
     """
     if part.error is None or way.error is None or rest.error is None:
         return None
     variances = part.error**2, way.error**2
     limit = part.error * way.error
     together = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
-    t = float(stdtrit(min(part.freedom, way.freedom, rest.freedom), (1 + LEVEL) / 2))
-    square = way.value**2 - t**2 * variances[1]
+    square = way.value**2 - critical**2 * variances[1]
     ratio = part.value / way.value if way.value else math.nan
     if square <= 0:
         return Ratio(ratio, -math.inf, math.inf)
-    middle = part.value * way.value - t**2 * together
-    root = math.sqrt(max(middle**2 - square * (part.value**2 - t**2 * variances[0]), 0.0))
+    middle = part.value * way.value - critical**2 * together
+    root = math.sqrt(max(middle**2 - square * (part.value**2 - critical**2 * variances[0]), 0.0))
     return Ratio(ratio, (middle - root) / square, (middle + root) / square)
 
 

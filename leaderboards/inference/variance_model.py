@@ -5,8 +5,12 @@ A *block* is one dataset, IPC, protocol and student. Every rule and threshold of
 **Units.** A row has one accuracy per cell: (draw, seed) or (draw, seed, teacher). Cells that share what varies most
 slowly are not independent, so they are averaged first. A unit is a teacher where the block has several teachers, else
 a draw where it has several draws, else a seed. Where draw i meets seed i and teacher i, units are cells. Intervals
-then cover teachers, draws, seeds and labels together. What is varied less slowly than the unit is covered only where
-it is drawn anew in every unit; a block with one teacher says nothing about other teachers.
+then cover teachers, draws, seeds and labels together. A block with one teacher says nothing about other teachers.
+
+**Crossed axes.** Where units share draws or seeds (every teacher meets seed 0), the mean of a row has errors that no
+variance between units shows. Then every such axis has a model of its own, whose units are the values of that axis, and
+the variances of the mean are added. Interactions are counted once per axis, so intervals are too long rather than too
+short.
 
 **Spread.** Row i, unit j: ``y_ij = mu_i + g_i (b_j + e_ij)``, with ``g_i = 1`` (the same spread in points) or
 ``g_i = 100 p_i (1 - p_i)``, ``p_i = mu_i / 100`` kept `EDGE` away from 0 and 1 (the same spread in log odds; Wedderburn
@@ -23,6 +27,8 @@ freedom. Out of the pool stay
 * rows with one unit, which tell nothing, and rows whose units are all equal, which scatter less than the test set can
   resolve. The latter use the pool's variance;
 * copies: rows with the same number in every unit count once.
+
+Rows with the same test images right in every cell are the same images (`same`): their difference is 0, without error.
 
 **When spreads differ.** If Bartlett's test rejects equal spreads at `SPREADS_DIFFER`, no variance is pooled: every row
 has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
@@ -46,8 +52,8 @@ of single predictions from being counted twice, for the unit variance holds it a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
@@ -66,7 +72,8 @@ Matrix = NDArray[np.float64]
 SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
 EDGE = 0.005  # a mean closer to 0 or 1 scatters as one here
 NOT_POOLED = ("floor", "bound")  # roles
-SLOWEST_FIRST = ((2, "teacher"), (0, "draw"), (1, "seed"))  # axes of a cell
+TEACHER, DRAW, SEED = 2, 0, 1  # axes of a cell
+SLOWEST_FIRST = (TEACHER, DRAW, SEED)
 SHAPES = ("log odds", "points")
 
 
@@ -77,7 +84,8 @@ class Gap:
     Attributes:
         value: in points; NaN without a shared cell.
         units: how many units the shared cells make.
-        unit_variance: of the difference of one unit, in squared points; None with fewer than two units.
+        unit_variance: of the difference of one unit, in squared points; None with fewer than two units. Where axes are
+            crossed, it stands for all of them.
         image_variance: what the choice of test images adds to the mean, in squared points.
         freedom: degrees of freedom of the error.
     """
@@ -102,20 +110,24 @@ class VarianceModel:
         rows: method -> its cells, in percent; at least one cell each.
         roles: method -> method, control, floor or bound; a method that is not named is a method.
         correct: method -> cell -> bits [N]: which test images were right, for some rows or all.
+        share: whether rows may share a variance.
+        unit_axis: the axis of a cell whose values are the units; None stands for the slowest that varies.
     """
 
     rows: Mapping[str, Cells]
     roles: Mapping[str, str]
     correct: Correct
+    share: bool = True
+    unit_axis: int | None = None
 
     @cached_property
-    def axis(self) -> tuple[int, str]:
-        """The axis of a cell whose values are the units, and its name."""
+    def axis(self) -> int:
+        """The axis of a cell whose values are the units."""
+        if self.unit_axis is not None:
+            return self.unit_axis
         cells = {cell for row in self.rows.values() for cell in row}
-        for axis, name in SLOWEST_FIRST:
-            if len({cell[axis] for cell in cells if len(cell) > axis}) > 1:
-                return axis, name
-        return SLOWEST_FIRST[-1]
+        varied = (axis for axis in SLOWEST_FIRST if len({cell[axis] for cell in cells if len(cell) > axis}) > 1)
+        return next(varied, SEED)
 
     @cached_property
     def units(self) -> dict[str, dict[int, float]]:
@@ -146,7 +158,7 @@ class VarianceModel:
     @cached_property
     def pooled(self) -> bool:
         """Whether rows share a variance."""
-        return self.pool is not None and self.pool.equal >= SPREADS_DIFFER
+        return self.share and self.pool is not None and self.pool.equal >= SPREADS_DIFFER
 
     @cached_property
     def spreads(self) -> dict[str, Estimate | None]:
@@ -164,14 +176,40 @@ class VarianceModel:
         shared = sorted(self.rows[one].keys() & self.rows[other].keys())
         units = self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
         value = fmean(units.values()) if units else math.nan
-        spread = self._spread_of_difference(one, other)
+        spread = self._error_of_difference(one, other, shared)
         if len(units) < 2 or spread is None:
             return Gap(value, len(units))
+        if self.same(one, other):
+            return Gap(0.0, len(units), 0.0, freedom=math.inf)
+        crossed = [model._error_of_difference(one, other, shared) for model in self._crossed(shared)]
+        spread = combined(spread, *filter(None, crossed))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
         signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in shared if all(cell in b for b in bits)}
         images = self._image_variance(signed, len(units))
-        total = combined(Estimate(spread.variance / len(units), spread.freedom), Estimate(images, math.inf))
-        return Gap(value, len(units), spread.variance, images, total.freedom)
+        total = combined(spread, Estimate(images, math.inf))
+        return Gap(value, len(units), spread.variance * len(units), images, total.freedom)
+
+    def same(self, one: str, other: str) -> bool:
+        """Return whether two rows have the same test images right in every cell: they are the same images."""
+        bits = self.correct.get(one, {}), self.correct.get(other, {})
+        cells = self.rows[one].keys() | self.rows[other].keys()
+        return all(all(cell in row for row in bits) and np.array_equal(bits[0][cell], bits[1][cell]) for cell in cells)
+
+    def _crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
+        """Return the models of the other axes of which some cells have several values, shared by several units."""
+        found = []
+        for axis, model in self._models.items():
+            pairs = {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis}
+            values = {value for value, _ in pairs}
+            if 1 < len(values) < len(pairs):
+                found.append(model)
+        return found
+
+    @cached_property
+    def _models(self) -> dict[int, VarianceModel]:
+        """Axis -> the model whose units are its values, for the axes that are not the own one."""
+        others = [axis for axis in SLOWEST_FIRST if axis != self.axis and self.unit_axis is None]
+        return {axis: replace(self, unit_axis=axis) for axis in others}
 
     @cached_property
     def _own(self) -> dict[str, Estimate | None]:
@@ -185,7 +223,7 @@ class VarianceModel:
 
     def _spread(self, name: str) -> Estimate | None:
         own = self._own[name]
-        if own is None or self.pool is None:
+        if own is None or self.pool is None or not self.share:
             return own
         limited = self.roles.get(name) in NOT_POOLED
         shared = self.pools["log odds"] if limited else self.pool
@@ -195,6 +233,11 @@ class VarianceModel:
         if limited or self.pooled:
             return Estimate(square * shared.within.variance, shared.within.freedom)
         return Estimate(max(own.variance, square * shared.median), own.freedom)
+
+    def _error_of_difference(self, one: str, other: str, shared: Iterable[Cell]) -> Estimate | None:
+        """Return the variance of a mean difference without test images; None with fewer than two units."""
+        units, spread = len({cell[self.axis] for cell in shared}), self._spread_of_difference(one, other)
+        return None if spread is None or units < 2 else Estimate(spread.variance / units, spread.freedom)
 
     def _spread_of_difference(self, one: str, other: str) -> Estimate | None:
         first, second = self.spreads[one], self.spreads[other]
@@ -208,21 +251,27 @@ class VarianceModel:
         return Estimate(first.variance + second.variance, self.pool.within.freedom)  # one estimate, not two
 
     def _mean(self, name: str) -> Mean:
-        value, units, spread = fmean(self.units[name].values()), len(self.units[name]), self.spreads[name]
-        if spread is None:
+        value, error = fmean(self.units[name].values()), self._error_of_mean(name)
+        if error is None:
             return Mean(value)
-        if self.pool is not None and self._from_pool(name):
+        crossed = [model._error_of_mean(name) for model in self._crossed(self.rows[name])]
+        bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
+        images = Estimate(self._image_variance(bits, len(self.units[name])), math.inf)
+        total = combined(error, *filter(None, crossed), images)
+        return Mean(value, math.sqrt(total.variance), total.freedom)
+
+    def _error_of_mean(self, name: str) -> Estimate | None:
+        """Return the variance of the mean of a row without test images; None with fewer than two units."""
+        units, spread = len(self.units[name]), self.spreads[name]
+        if spread is not None and self.pool is not None and self._from_pool(name):
             square = self._scale(name, self.pool.shape) ** 2
             spread = self.pool.estimate(square, square)
-        bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
-        images = Estimate(self._image_variance(bits, units), math.inf)
-        total = combined(Estimate(spread.variance / units, spread.freedom), images)
-        return Mean(value, math.sqrt(total.variance), total.freedom)
+        return None if spread is None else Estimate(spread.variance / units, spread.freedom)
 
     def _by_unit(self, cells: Cells) -> dict[int, float]:
         grouped: dict[int, list[float]] = {}
         for cell, value in cells.items():
-            grouped.setdefault(cell[self.axis[0]], []).append(value)
+            grouped.setdefault(cell[self.axis], []).append(value)
         return {unit: fmean(values) for unit, values in sorted(grouped.items())}
 
     def _from_pool(self, name: str) -> bool:
@@ -244,7 +293,7 @@ class VarianceModel:
         """
         grouped: dict[int, list[Matrix]] = {}
         for cell, values in signed.items():
-            grouped.setdefault(cell[self.axis[0]], []).append(values)
+            grouped.setdefault(cell[self.axis], []).append(values)
         if len(grouped) < max(units, 2):
             return 0.0
         grid = 100 * np.stack([np.mean(values, axis=0) for values in grouped.values()])  # [n, N]

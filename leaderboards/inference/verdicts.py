@@ -10,34 +10,37 @@
 **Variance** comes from `variance_model`. Differences are taken over the cells that both rows have.
 
 **One interval for a pair.** Every pair of rows has one interval, which serves the comparisons with the control, those
-with the best, the pairs of a suite, and ranks, so no two tables disagree. The pairs form two families:
+with the best, the pairs of a suite, and ranks, so no two tables of a block disagree. The same cells can be decided in a
+small block and not in a large one. The pairs form two families:
 
 * pairs with the control (random real images): Dunnett's critical value at error `CONTROL_ERROR`. The bound (full data)
   is compared with the control too, and counts;
 * all other pairs of competing rows: the Tukey-Kramer critical value, of the studentised range, at error `OTHERS_ERROR`.
 
-By Bonferroni, a block has any wrong interval with probability at most ``CONTROL_ERROR + OTHERS_ERROR`` = 6 %; with ten
-equal methods it is about 5.5 %. Most of it goes to the control, for that is the question of a benchmark, and a gap of
-two standard deviations is then found in 31 % of cases with three seeds and 61 % with five. Against the best it is found
-in 8 % and 28 %. That is the price of a best that is chosen from the data: among equal rows, best - worst is the range
-itself. Hsu's intervals for the best (1984) are shorter, but exclude only that a row is the *unique* best, and so call
-some of ten equal rows worse than the best in 30 % of blocks.
+A row whose images are those of another row (`VarianceModel.same`) is counted once, and tied with it. By Bonferroni, a
+block has any wrong interval with probability at most ``CONTROL_ERROR + OTHERS_ERROR`` = 6 %; with ten equal methods it
+is about 5.5 %. Most of it goes to the control, for that is the question of a benchmark, and a gap of two standard
+deviations is then found in 31 % of cases with three seeds and 61 % with five. Against the best it is found in 8 % and
+28 %. That is the price of a best that is chosen from the data: among equal rows, best - worst is the range itself.
+Hsu's intervals for the best (1984) are shorter, but exclude only that a row is the *unique* best, and so call some of
+ten equal rows worse than the best in 30 % of blocks.
 
 A pair has its own degrees of freedom where rows share no variance, as in the procedures of Games and Howell (1976) and
-of Dunnett's C and T3 (1980).
+of Dunnett's C and T3 (1980). `Block.rests_on_pool` says which verdicts need the variance that rows share.
 
 **Ranks.** The rank of a row lies between 1 + the number of rows that are ahead of it, and the number of rows minus
 those that are behind it (Al Mohamad, Goeman and van Zwet 2022; for ties: the set of ranks that the true order allows).
 All rank intervals of a block cover together with at least 94 %, each with more than 95 %.
 
 **Part recovered.** ``(row - control) / (bound - control)`` with Fieller's interval (1954), from the variances of both
-differences and of ``row - bound``, which give their covariance. It is refused unless the bound is ahead of the control.
+differences and of ``row - bound``, which give their covariance, with the critical value of the comparisons with the
+control. It is refused unless the bound is ahead of the control.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -107,17 +110,19 @@ class Block:
         correct: method -> cell -> bits [N]: which test images were right. Where both rows of a pair have them, the
             interval covers the choice of test images too.
         margin: of equivalence, in points.
+        share: whether rows may share a variance.
     """
 
     rows: Mapping[str, Cells]
     roles: Mapping[str, str]
     correct: Correct
     margin: float = MARGIN
+    share: bool = True
 
     @cached_property
     def model(self) -> VarianceModel:
         """The variance model of the block."""
-        return VarianceModel(self.rows, self.roles, self.correct)
+        return VarianceModel(self.rows, self.roles, self.correct, self.share)
 
     @cached_property
     def control(self) -> str | None:
@@ -154,6 +159,15 @@ class Block:
             return found
         seeds = needed(found.gap, lambda freedom: self._critical(one, other, freedom), self.margin)
         return replace(found, seeds=seeds)
+
+    def rests_on_pool(self, one: str, other: str) -> bool:
+        """Return whether a row is ahead or behind, and would not be if each row had only its own variance (Welch)."""
+        found = self.compare(one, other, plan=False).verdict
+        return found in (AHEAD, BEHIND) and self._unpooled.compare(one, other, plan=False).verdict != found
+
+    @cached_property
+    def _unpooled(self) -> Block:
+        return replace(self, share=False)
 
     @cached_property
     def ranks(self) -> dict[str, tuple[int, int, int]]:
@@ -194,7 +208,9 @@ class Block:
         way = self.model.difference(self.bound, self.control)
         if name == self.control:
             return Ratio(0.0, 0.0, 0.0)
-        return fieller(self.model.difference(name, self.control), way, self.model.difference(name, self.bound))
+        part, rest = self.model.difference(name, self.control), self.model.difference(name, self.bound)
+        freedom = min(gap.freedom for gap in (part, way, rest))
+        return fieller(part, way, rest, self._critical(name, self.control, freedom))
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], Comparison]:
@@ -213,21 +229,30 @@ class Block:
 
     def _critical(self, one: str, other: str, freedom: float) -> float:
         if self.control is None:
-            return range_critical(max(len(self.competing), 2), freedom, ALONE_ERROR)
+            return range_critical(max(len(self._different(self.competing)), 2), freedom, ALONE_ERROR)
         if self.control in (one, other):
             comparisons, correlation = self._compared_with_control
             return control_critical(comparisons, correlation, freedom, CONTROL_ERROR)
-        return range_critical(max(len(self.competing) - 1, 2), freedom, OTHERS_ERROR)
+        return range_critical(max(len(self._different(self.competing)) - 1, 2), freedom, OTHERS_ERROR)
+
+    def _different(self, names: Iterable[str]) -> list[str]:
+        """Return the first of all rows that are the same images, and all other rows."""
+        found: list[str] = []
+        for name in names:
+            if not any(self.model.same(name, other) for other in found):
+                found.append(name)
+        return found
 
     @cached_property
     def _compared_with_control(self) -> tuple[int, float]:
         """How many rows are compared with the control, and the mean correlation of the differences."""
         variances = {}
-        for name in self.rows:
+        assert self.control is not None
+        for name in self._different([self.control, *self.rows]):
             spread = self.model.spreads[name]
             if spread is not None:
                 variances[name] = spread.variance / len(self.model.units[name])
-        common = variances.pop(self.control or "")
+        common = variances.pop(self.control)
         loads = [math.sqrt(common / (common + own)) if common + own else 0.0 for own in variances.values()]
         count = len(loads)
         pairs = count * (count - 1)

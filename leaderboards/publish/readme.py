@@ -2,11 +2,11 @@
 
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
-student of every dataset, or of one: ``<!-- results: SUITE DATASET -->``. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
-images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
-``<!-- control: SUITE -->``: the difference of every method from the control.
-``<!-- effects: SUITE -->``: main effects and interactions of a suite whose rows are named ``term+regulariser``. All
-other results stand in the folder of the publication.
+student of every dataset, or of one: ``<!-- results: SUITE DATASET -->``. ``<!-- labels: SUITE -->`` to ``<!-- /labels
+-->``: what labels alone are worth to random real images, from protocols that differ in nothing else. ``<!-- pairs:
+SUITE -->``: the differences of the suite's pairs. ``<!-- control: SUITE -->``: the difference of every method from the
+control. ``<!-- effects: SUITE -->``: main effects and interactions of a suite whose rows are named
+``term+regulariser``. All other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
-MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MARKERS = re.compile(
+    r"(<!-- (results|labels|pairs|control|effects): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
+)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 FACTORS = "ce", ("pcbn", "bn", "none")  # of an ablation: the feature term of reference, and the regularisers
+POOLED = "\N{DAGGER}"  # beside a verdict that rests on the pooled variance
 WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # of an effect
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
@@ -155,8 +158,12 @@ def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -
             continue
         low, high = map(difference_text, compared.interval)
         cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
-        entries = [one, other, cell, difference_text(compared.gap.value), f"{low} to {high}", compared.verdict]
+        verdict = f"{compared.verdict} {POOLED if block.rests_on_pool(one, other) else ''}".strip()
+        entries = [one, other, cell, difference_text(compared.gap.value), f"{low} to {high}", verdict]
         lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
+    if any(POOLED in line for line in lines):
+        note = "needs the variance that the rows of a block share; the two rows alone do not give it (Welch)."
+        lines += ["", f"{POOLED} {note}"]
     return "\n".join(lines) + "\n"
 
 

@@ -7,11 +7,12 @@ numbers of levels outside of B. The largest subset is the residual. A negative s
 Where the grid is not complete, complete slices of it are used: a third teacher that has met one draw only tells the
 variance of teachers at that draw. Such a variance includes the interaction with what is held fixed.
 
-**What a verdict needs.** The mean over D draws, S seeds and T teachers, all crossed, has the variance
-``v = sum_A var_A / prod_{a in A} n_a``; where draw i meets seed i and teacher i, it is ``sum_A var_A / n``. A gap of
-`GAP` points to a row of equal variance is found with probability `power.POWER` if ``(c + z) sqrt(2 v) <= GAP``, with
-Dunnett's critical value c for the methods of the block (error `verdicts.CONTROL_ERROR`, many degrees of freedom) and
-the quantile z of the power. Test images are left out, because no repetition changes them.
+**What a verdict needs.** The mean over D draws, S seeds and T teachers, all crossed, has the variance ``v = sum_A var_A
+/ prod_{a in A} n_a``; where draw i meets seed i and teacher i, it is ``sum_A var_A / n``. A gap of `GAP` points to a
+row of equal variance is found with probability `power.POWER` if ``(c + z) sqrt(2 v + w) <= GAP``, with Dunnett's
+critical value c for the methods of the block (error `verdicts.CONTROL_ERROR`, many degrees of freedom), the quantile z
+of the power, and the variance w that the choice of test images adds to the difference from the control. No repetition
+makes w smaller. So the numbers are given twice: without w, and (``paired_needed_images``) with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,7 @@ MOST = 50  # levels of an axis that are tried
 RESIDUAL = "residual"
 EFFECTS = ("draw", "seed", "teacher", "draw_seed", "draw_teacher", "seed_teacher", RESIDUAL)
 COUNTS = [f"{axis}s" for axis in AXES]
-NEEDED = ["paired_needed", *(f"{name}_needed" for name in COUNTS)]
+NEEDED = ["paired_needed", "paired_needed_images", *(f"{name}_needed" for name in COUNTS)]
 COLUMNS = ["suite", *BLOCK, "method", *COUNTS, *(f"{effect}_variance" for effect in EFFECTS), *NEEDED, "reason"]
 NOT_CROSSED = "several draws have to meet the same seeds: set draws: 2 and seeds: 2, or more, in the suite's block"
 Cells = Mapping[tuple[int, ...], float]  # (draw, seed, teacher) -> top-1 accuracy in percent
@@ -94,7 +96,7 @@ def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd
             counts = {f"{axis}s": len({cell[i] for cell in cells}) for i, axis in enumerate(AXES)}
             parts = components(cells)
             values = {f"{effect}_variance": value for effect, value in parts.by_effect.items()} if parts else {}
-            needed = _needed(parts, len(block.rows) - 1) if parts else {}
+            needed = _needed(parts, len(block.rows) - 1, _image_variance(name, block)) if parts else {}
             reason = "" if parts else NOT_CROSSED
             axes = dict(zip(BLOCK, key, strict=True))
             rows.append({"suite": suite, **axes, "method": name, **counts, **values, **needed, "reason": reason})
@@ -103,12 +105,29 @@ def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd
     return frame.astype(types)
 
 
-def _needed(parts: Components, comparisons: int) -> dict[str, int | None]:
-    """Return how many draws, seeds and teachers find a gap of `GAP` points: paired, and crossed with fewest cells."""
+def _image_variance(name: str, block: verdicts.Block) -> float | None:
+    """Return what the test images add to the variance of a difference from the control (of the control: on average)."""
+    others = [other for other in block.competing if other != block.control] if name == block.control else [name]
+    if block.control is None or not others or not all(block.correct.get(row) for row in (*others, block.control)):
+        return None
+    return fmean(block.model.difference(other, block.control).image_variance for other in others)
+
+
+def _needed(parts: Components, comparisons: int, images: float | None) -> dict[str, int | None]:
+    """Return how many draws, seeds and teachers find a gap of `GAP` points: paired, and crossed with fewest cells.
+
+    Args:
+        parts: of the row.
+        comparisons: with the control.
+        images: variance that test images add to a difference, in squared points; None where it is not known.
+    """
     critical = control_critical(max(comparisons, 1), 0.5, math.inf, verdicts.CONTROL_ERROR)
-    largest = (GAP / (critical + float(ndtri(POWER)))) ** 2 / 2  # variance of a mean
+    of_difference = (GAP / (critical + float(ndtri(POWER)))) ** 2  # the largest variance
+    largest = of_difference / 2  # of a mean
     total = sum(parts.by_effect.values())
     found: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
+    if images is not None and images < of_difference:
+        found["paired_needed_images"] = max(2, math.ceil(2 * total / (of_difference - images)))
     best: tuple[int, ...] | None = None
     for levels in itertools.product(range(1, MOST + 1), repeat=len(parts.axes) - 1):
         known = dict(zip(parts.axes[1:], levels, strict=True))

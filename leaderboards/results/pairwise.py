@@ -18,7 +18,7 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, rows_by_role
 from leaderboards.results.test_images import Bits
 
-COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units"]
+COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units", "rests_on_pool"]
 T = TypeVar("T")
 UNITS = ["draw", "seed", "teacher"]  # what tells the cells of a row apart
 Blocks = Mapping[axes.Block, verdicts.Block]
@@ -56,7 +56,8 @@ def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[
 def table(suite: str, compared: Blocks) -> pd.DataFrame:
     """Return `COLUMNS`: a row for every two methods of a block, the more accurate one first, in percent points.
 
-    ``ci_low`` and ``ci_high`` are corrected for the number of comparisons. ``units`` counts the draws (or seeds, where
+    ``ci_low`` and ``ci_high`` are corrected for the number of comparisons. ``rests_on_pool``: the verdict needs the
+    variance that rows of the block share (`verdicts.Block.rests_on_pool`). ``units`` counts the draws (or seeds, where
     there is one draw) that both methods have. The bound is compared with the control only.
     """
     rows = []
@@ -67,7 +68,8 @@ def table(suite: str, compared: Blocks) -> pd.DataFrame:
                 continue
             found = block.compare(one, other, plan=False)
             low, high = found.interval or (None, None)
-            rows.append((suite, *axes_of, one, other, found.gap.value, low, high, found.verdict, found.gap.units))
+            judged = found.verdict, found.gap.units, block.rests_on_pool(one, other)
+            rows.append((suite, *axes_of, one, other, found.gap.value, low, high, *judged))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
 
 

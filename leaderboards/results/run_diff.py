@@ -23,8 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.inference import intervals
 from leaderboards.inference.intervals import Mean
+from leaderboards.inference.variance_model import VarianceModel
 from leaderboards.results.axes import CELL, ROW, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 
@@ -141,7 +141,8 @@ def _pooled(rows: Sequence[Mapping[Pair, tuple[Record, float]]]) -> Mean:
 
 
 def _gap(cells: Mapping[Pair, Cell], noise: Mean) -> Mean:
-    paired = intervals.mean({pair: cell.b - cell.a for pair, cell in cells.items()})
+    model = VarianceModel({"": {pair: cell.b - cell.a for pair, cell in cells.items()}}, {}, {})
+    paired = model.means[""]
     return paired if paired.error is not None else Mean(paired.value, noise.error, noise.freedom)
 
 

@@ -24,10 +24,11 @@ from leaderboards.results.text import missing_text
 DRAWS = 3  # of the control, at least
 FLOATS = ["ci_low", "ci_high", "recovered", "recovered_low", "recovered_high"]
 INTEGERS = ["rank", "rank_low", "rank_high", "seeds_needed_control", "seeds_needed_best"]
+TEXTS = ["verdict_control", "verdict_best", "covers", "rests_on_pool"]
 COLUMNS = [
     *(*FLOATS, "rank", "rank_low", "rank_high"),
     *("verdict_control", "seeds_needed_control", "verdict_best", "seeds_needed_best", "refused"),
-    "covers",
+    *("covers", "rests_on_pool"),
 ]
 Rows = Mapping[tuple[axes.Block, str], Mapping[str, Any]]  # the row of the leaderboard that has a role in a block
 
@@ -37,10 +38,10 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
 
     Accuracies are in percent, ``recovered`` is a fraction, ranks are those of the means in a block. ``verdict_control``
     and ``verdict_best`` are ``ahead``, ``behind``, ``tied``, ``not known`` or ``no verdict``, and empty for the control
-    and the best themselves; ``seeds_needed_*`` says how many seeds would tell, and is empty where the verdict is known
-    or `power.MOST` seeds do not suffice. ``covers`` says what the interval of a row covers: draws, seeds, teachers and
-    test images. A method whose set is the same at every IPC, such as `full`, has an interval
-    only.
+    and the best themselves; ``rests_on_pool`` is "yes" where the verdict against the control needs the variance that
+    rows share (`verdicts.Block.rests_on_pool`); ``seeds_needed_*`` says how many seeds would tell, and is empty where
+    the verdict is known or `power.MOST` seeds do not suffice. ``covers`` says what the interval of a row covers: draws,
+    seeds, teachers and test images. A method whose set is the same at every IPC, such as `full`, has an interval only.
 
     Args:
         board: as `leaderboard.leaderboard` returns it.
@@ -58,7 +59,7 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
             found["covers"] = covered(row["method"], blocks[key], row["teachers"])
         standings.append(found)
     added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
-    texts = {name: added[name].astype(object).fillna("") for name in ("verdict_control", "verdict_best", "covers")}
+    texts = {name: added[name].astype(object).fillna("") for name in TEXTS}
     types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
     return pd.concat([board, added.astype(types).assign(**texts)], axis=1)
 
@@ -79,6 +80,8 @@ def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -
             found = block.compare(name, other)
             standing[f"verdict_{against}"] = found.verdict
             standing[f"seeds_needed_{against}"] = found.seeds.units if found.seeds else None
+    if control not in (None, name) and block.rests_on_pool(name, control):
+        standing["rests_on_pool"] = "yes"
     if block.best is None:
         standing["verdict_best"] = verdicts.NO_VERDICT
     if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,13 +18,11 @@ WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skippe
 SIGNS = {TIED: "≈", NOT_KNOWN: "?", AHEAD: "▲"}
 DIGITS = 2  # to which two means are compared before one of them is called better
 
-
-MARKS_LEGEND = (
-    "≈ tied with the best (equivalence shown within 1 point), "
-    "? not known from these seeds, ▲ ahead of the row with the best mean over the cells that both have; all other rows "
-    "are behind the best, corrected for the number of comparisons. "
-    "A number without ± is one seed and has no verdict; n/N: n of N cells are done."
-)
+LEGEND = {
+    TIED: "tied with the best (equivalence shown within 1 point)",
+    NOT_KNOWN: "not known from these seeds",
+    AHEAD: "ahead of the row with the best mean, over the cells that both have",
+}
 
 
 class Mark(NamedTuple):
@@ -63,6 +61,29 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
     return found
 
 
+def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tuple(SIGNS.values())) -> str:
+    """Return what the signs and texts beside accuracies mean, for those that stand in a table.
+
+    Args:
+        rows: of a leaderboard.
+        signs: `Mark.sign` of the rows.
+    """
+    signed = [f"{SIGNS[verdict]} {words}" for verdict, words in LEGEND.items() if SIGNS[verdict] in signs]
+    measured = [row for row in rows if not pd.isna(row["top1_mean"])]
+    known = [row for row in measured if not pd.isna(row["top1_std"])]
+    sentences = []
+    if len(known) > 1:
+        named = dict.fromkeys(row["method"] for row in measured if row["ipc"] == EVERY_IPC or row["cut"])
+        unsaid = f" (not said of {', '.join(named)})" if named else ""
+        signed.append(f"no sign: behind the best, corrected for the number of comparisons{unsaid}")
+        sentences.append(f"Beside a number: {', '.join(signed)}")
+    if len(known) < len(measured):
+        sentences.append("A number without ± is one seed and has no verdict")
+    if any(row["status"] == "partial" for row in rows):
+        sentences.append("n/N: n of N cells are done")
+    return "".join(f"{sentence}. " for sentence in sentences).strip()
+
+
 def mean_text(mean: float, deviation: float | None = None, plus_minus: str = "±") -> str:
     """Return ``62.1 ± 0.4``, or ``62.1`` where the deviation is unknown (None or not a number)."""
     return f"{mean:.1f}{_spread(deviation, plus_minus)}"
@@ -82,16 +103,24 @@ def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
     Args:
         rows: of a leaderboard with standings.
     """
-    methods: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}  # what is covered -> method -> protocols
+    protocols: dict[str, set[str]] = {}
     for row in rows:
         if row.get("covers"):
-            methods.setdefault(row["covers"], []).append(row["method"])
-    if not methods:
+            found.setdefault(row["covers"], {}).setdefault(row["method"], []).append(row["protocol"])
+            protocols.setdefault(row["method"], set()).add(row["protocol"])
+    if not found:
         return ""
-    usual = max(methods, key=lambda covers: len(methods[covers]))
-    others = [f"of {', '.join(dict.fromkeys(methods[covers]))}: {covers}" for covers in methods if covers != usual]
+    usual = max(found, key=lambda covers: len(found[covers]))
+    others = []
+    for covers, methods in found.items():
+        names = [
+            name if set(under) == protocols[name] else f"{name} ({', '.join(dict.fromkeys(under))})"
+            for name, under in methods.items()
+        ]
+        others += [f"of {', '.join(names)}: {covers}"] if covers != usual else []
     alone = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
-    return f"Intervals cover {'; '.join([usual, *others])}.{alone}"
+    return f"Verdicts cover {'; '.join([usual, *others])}.{alone}"
 
 
 def cut_text(rows: Iterable[Mapping[str, Any]]) -> str:

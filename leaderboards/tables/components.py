@@ -16,10 +16,12 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.text import ipc_text
 from leaderboards.tables.sheet import Cell, Line, Sheet
 
+MINUS = "\N{MINUS SIGN}"
 LEGEND = (
     "Standard deviations in percent points; rest: what no other column explains. "
     f"Needed for a verdict on a gap of {GAP:g} point with probability {POWER:.0%}, corrected for the rows of a block. "
-    "Paired: cells where draw i meets seed i and teacher i. Crossed: the fewest cells, as draws x seeds x teachers; "
+    "Paired: cells where draw i meets seed i and teacher i; in brackets with the error of the test images, "
+    f"{MINUS} where no number suffices. Crossed (without that error): the fewest cells, as draws x seeds x teachers; "
     f"empty where {MOST} of each do not suffice."
 )
 
@@ -49,4 +51,6 @@ def _line(row: dict[str, Any], effects: list[str]) -> Line:
     variances = [row[f"{name}_variance"] for name in effects]
     deviations = ["" if pd.isna(value) else f"{sqrt(value):.1f}" for value in variances]
     counts = [row[f"{name}_needed"] for name in COUNTS if not pd.isna(row[f"{name}_needed"])]
-    return Line(row["method"], tuple(map(Cell, [*deviations, str(row["paired_needed"]), " x ".join(map(str, counts))])))
+    with_images = row["paired_needed_images"]
+    paired = f"{row['paired_needed']} ({MINUS if pd.isna(with_images) else with_images})"
+    return Line(row["method"], tuple(map(Cell, [*deviations, paired, " x ".join(map(str, counts))])))

@@ -10,12 +10,12 @@ import pandas as pd
 from leaderboards.results.axes import ROW
 from leaderboards.results.references import Reference
 from leaderboards.results.text import (
-    MARKS_LEGEND,
     accuracy_text,
     covers_text,
     cut_text,
     difference_text,
     ipc_text,
+    marks_legend,
     missing_text,
 )
 from leaderboards.tables.paper import Entry, Table
@@ -25,15 +25,16 @@ CSV_COLUMNS = [
     *(*ROW, "status", "reason", "top1_mean", "top1_std", "seeds", "teachers", "rank", "verdict_best"),
     *("published_top1", "published_std", "difference", "source"),
 ]
-LEGEND = f"Mean ± standard deviation over seeds. Bold: the best; underlined: the second. {MARKS_LEGEND}"
+LEGEND = "Mean ± standard deviation over seeds. Bold: the best; underlined: the second."
 Origin = tuple[str, str]  # the source of a published number and its protocol
 
 
 def to_sheet(table: Table) -> Sheet:
     """Return a table as text: a line per method, below it a line per publication, then the differences of pairs."""
     origins = _origins(table)
-    legend = [LEGEND]
-    measured = [entry.row for entries in table.entries.values() for entry in entries.values()]
+    entries = [entry for entries in table.entries.values() for entry in entries.values()]
+    measured = [entry.row for entry in entries]
+    legend = [f"{LEGEND} {marks_legend(measured, {entry.mark.sign for entry in entries})}".strip()]
     legend += [text for text in (covers_text(measured), cut_text(measured)) if text]
     legend += ["Differences over matched draws and seeds: ± one standard error."] if table.differences else []
     legend += ["Published: the number, and in brackets our number minus the published one."] if origins else []

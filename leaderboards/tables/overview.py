@@ -24,13 +24,13 @@ from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
-    MARKS_LEGEND,
     Mark,
     accuracy_text,
     covers_text,
     cut_text,
     ipc_text,
     marks,
+    marks_legend,
     rank_text,
     recovered_text,
 )
@@ -66,7 +66,7 @@ LEGEND = {
     "amortised": f"Amortised: the time for one of {SETS} sets that share what was needed.",
     "transport cost ↓": "Transport cost: from the barycenter to the real features of its class.",
 }
-MARKS = f"Bold: the best; underlined: the second. {MARKS_LEGEND} ↑: higher is better; ↓: lower is better."
+MARKS = "Bold: the best; underlined: the second. ↑: higher is better; ↓: lower is better."
 LABELS = "bytes of labels"  # the line with the bytes of the labels of a set, or of the teacher that labels online
 FLOOR = "real images"  # the line with the values that random real images reach
 
@@ -148,6 +148,7 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
     below = [name for name in (LABELS, FLOOR) if any(name in cells for _, cells in columns)]
     lines = [*sorted(methods, key=lambda method: method in last), *below]
     headings = [heading for heading, _ in columns]
+    signs = {cell.mark.sign for _, cells in columns for cell in cells.values()}
     floor = [f'Line "{FLOOR}": the same for as many random real images.'] if FLOOR in below else []
     return Sheet(
         f"overview_{dataset}_ipc{ipc}_{student}",
@@ -158,7 +159,7 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
             for name in lines
         ),
         (
-            MARKS,
+            f"{MARKS} {marks_legend(rows, signs)}".strip(),
             *(text for text in (covers_text(main), cut_text(main)) if text),
             *(text for heading, text in LEGEND.items() if heading in headings),
             *floor,

@@ -20,12 +20,12 @@ from leaderboards.results.leaderboard import Report, absent
 from leaderboards.results.records import CUT, rows_of
 from leaderboards.results.repeats import repeats_text, without_repeats
 from leaderboards.results.text import (
-    MARKS_LEGEND,
     Mark,
     accuracy_text,
     covers_text,
     ipc_text,
     marks,
+    marks_legend,
     mean_text,
     missing_text,
     rank_text,
@@ -57,7 +57,7 @@ LEAST_IMPORTANT = (
 )
 SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only a line below the headings
 NOTE = (
-    f"Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {MARKS_LEGEND} "
+    "Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {} "
     "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
     "Costs are means per cell; needed: networks and preparations that the control does not need. "
     "leaderboard.csv names the sources of published numbers."
@@ -85,7 +85,7 @@ class Board:
         if remarks := repeats_text(rows):
             yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
-            yield Text(NOTE, style="dim")
+            yield Text(NOTE.format(marks_legend(rows_of(rows))), style="dim")
         for title, lines in absent(self.rows, self.report.suite):
             yield _section(title, lines)
         if self.report.notes:

@@ -33,8 +33,8 @@ def gap(value: float, variance: float, freedom: float = 30) -> Gap:
 
 def test_fieller_is_the_delta_method_where_the_way_is_long():
     # independent means: row 5 +- 1, control 0 +- 1, bound 1000 +- 1
-    found = fieller(gap(5, 2), gap(1000, 2), gap(-995, 2))
     t = stats.t.ppf(0.975, 30)
+    found = fieller(gap(5, 2), gap(1000, 2), gap(-995, 2), t)
     error = math.sqrt(2 + 2 * 0.005**2 - 2 * 0.005) / 1000  # var(part) + r^2 var(way) - 2 r cov, cov = var(control) = 1
     assert found.value == pytest.approx(0.005)
     assert found.low == pytest.approx(0.005 - t * error, abs=1e-5)
@@ -42,9 +42,9 @@ def test_fieller_is_the_delta_method_where_the_way_is_long():
 
 
 def test_fieller_says_nothing_where_the_way_may_be_none():
-    found = fieller(gap(1, 2), gap(2, 2), gap(-1, 2))
+    found = fieller(gap(1, 2), gap(2, 2), gap(-1, 2), 2.0)
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert fieller(gap(1, 2), Gap(2, 1), gap(-1, 2)) is None
+    assert fieller(gap(1, 2), Gap(2, 1), gap(-1, 2), 2.0) is None
 
 
 def test_fieller_covers():
@@ -53,7 +53,7 @@ def test_fieller_covers():
         control, row, full = np.array([60.0, 65.0, 70.0]) + generator.normal(size=3)
         scale = generator.chisquare(20) / 20
         sides = [gap(value, 2 * scale, 20) for value in (row - control, full - control, row - full)]
-        found = fieller(*sides)
+        found = fieller(*sides, stats.t.ppf(0.975, 20))
         hits.append(found.low <= 0.5 <= found.high)
     assert 0.94 <= np.mean(hits) <= 0.97  # a little more: the set of all ratios always holds the true one
 

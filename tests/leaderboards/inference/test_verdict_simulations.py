@@ -6,10 +6,14 @@ standard error of a rate below its distance to the bound.
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
+import numpy as np
 import pytest
 from verdict_simulations import Rates, Setting, old_rule, settings, simulate
+
+from leaderboards.inference.verdicts import AHEAD, BEHIND, Block
 
 
 @cache
@@ -62,3 +66,26 @@ def test_what_the_model_does_not_hold_for_breaks_the_rate_no_further_than_stated
 def test_rows_whose_true_gap_is_the_margin_are_seldom_called_tied(deviation):
     truth = Setting([60.0 + i for i in range(6)], [deviation] * 6, seeds=5)
     assert simulate(truth, 200).tied <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("draw", "seed", "teacher", "rest"), [(0.52, 0.44, 0.70, 1.56), (0.34, 0.26, 0.59, 0.46), (1.0, 0.3, 0.3, 0.3)]
+)
+def test_crossed_draws_seeds_and_teachers_are_covered(draw, seed, teacher, rest):
+    generator, wrong, covered = np.random.default_rng(0), [], []
+    cells = list(itertools.product(range(3), repeat=3))  # as in suite `variance`, whose components these are
+    for _ in range(200):
+        rows = {}
+        for name in ("control", "one", "other"):
+            effects = [size * generator.standard_normal(3) for size in (draw, seed, teacher)]
+            own = {cell: rest * generator.standard_normal() for cell in cells}
+            rows[name] = {
+                cell: 90 + own[cell] + sum(e[i] for e, i in zip(effects, cell, strict=True)) for cell in cells
+            }
+        block = Block(rows, {"control": "control"}, {})
+        found = {block.compare(name, "control", plan=False).verdict for name in ("one", "other")}
+        wrong.append(bool(found & {AHEAD, BEHIND}))
+        covered += [low <= 90 <= high for low, high in (mean.interval for mean in block.model.means.values())]
+    assert np.mean(wrong) <= 0.07
+    assert np.mean(covered) >= 0.93

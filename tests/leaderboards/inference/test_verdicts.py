@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from leaderboards.inference.simultaneous import control_critical, range_critical
-from leaderboards.inference.variance_model import VarianceModel
+from leaderboards.inference.variance_model import DRAW, SEED, TEACHER, VarianceModel
 from leaderboards.inference.variance_pool import equal_spreads
 from leaderboards.inference.verdicts import (
     AHEAD,
@@ -26,6 +26,7 @@ from leaderboards.inference.verdicts import (
 )
 
 PUBLISHED = Path(__file__).parents[3] / "leaderboards" / "published"
+ROLES_OF_THREE = {"control": "control"}
 ROLES = {"random_real": "control", "noise": "floor", "full": "bound"}
 
 
@@ -183,10 +184,51 @@ def test_units_are_teachers_then_draws_then_seeds():
     def model(cells):
         return VarianceModel({"a": dict.fromkeys(cells, 50.0)}, {}, {})
 
-    assert model([(0, 0), (0, 1)]).axis == (1, "seed")
-    assert model([(0, 0), (1, 1)]).axis == (0, "draw")
-    assert model([(0, 0, 0), (1, 1, 0)]).axis == (0, "draw")
-    assert model([(0, 0, 0), (1, 1, 1)]).axis == (2, "teacher")
+    assert model([(0, 0), (0, 1)]).axis == SEED
+    assert model([(0, 0), (1, 1)]).axis == DRAW
+    assert model([(0, 0, 0), (1, 1, 0)]).axis == DRAW
+    assert model([(0, 0, 0), (1, 1, 1)]).axis == TEACHER
+
+
+def test_axes_that_units_share_make_errors_longer_and_those_that_they_do_not_share_change_nothing():
+    accuracy = {(draw, seed): 50.0 + 4 * draw + seed for draw in range(3) for seed in range(3)}
+    crossed = VarianceModel({"a": accuracy}, {}, {}).means["a"]
+    assert crossed.error == pytest.approx(math.sqrt(16 / 3 + 1 / 3))  # draws 4 apart, seeds 1 apart
+    assert crossed.freedom == pytest.approx((16 + 1) ** 2 / (16**2 / 2 + 1 / 2))
+    matched = {(i, i, i): 50.0 + i for i in range(3)}
+    assert VarianceModel({"a": matched}, {}, {}).means["a"].error == pytest.approx(stats.sem([50, 51, 52]))
+    bound = {(0, i, i): 90.0 + i for i in range(3)}  # full data: draw 0 under every teacher
+    assert VarianceModel({"a": bound}, {}, {}).means["a"].error == pytest.approx(stats.sem([90, 91, 92]))
+
+
+def test_rows_of_the_same_images_are_tied_and_counted_once():
+    generator = np.random.default_rng(0)
+    bits = {name: {(i, i): generator.random(200) < 0.8 for i in range(3)} for name in ("control", "one", "other")}
+    rows = {name: {cell: 100 * right.mean() for cell, right in row.items()} for name, row in bits.items()}
+    alone, copied = Block(rows, ROLES_OF_THREE, bits), {**bits, "copy": bits["one"]}
+    block = Block({**rows, "copy": rows["one"]}, ROLES_OF_THREE, copied)
+    assert block.compare("copy", "one").interval == (0.0, 0.0)
+    assert block.compare("copy", "one").verdict == TIED
+    assert block.compare("one", "other").interval == pytest.approx(alone.compare("one", "other").interval)
+    assert block.compare("one", "control").interval == pytest.approx(alone.compare("one", "control").interval)
+    copied["copy"] = {cell: ~right[::-1] for cell, right in bits["one"].items()}
+    assert block.model.same("one", "one")
+    assert not Block(block.rows, ROLES_OF_THREE, copied).model.same("copy", "one")
+
+
+def test_a_verdict_says_whether_it_rests_on_the_variance_that_rows_share():
+    judged = block(
+        {"control": "control"},
+        control=[49.0, 50.0, 51.0],
+        near=[49.3, 50.2, 51.1],
+        wide=[41.0, 43.5, 46.0],
+        far=[20.0, 20.6, 21.2],
+    )
+    assert judged.model.pooled
+    assert judged.compare("wide", "control").verdict == judged.compare("far", "control").verdict == BEHIND
+    assert judged.rests_on_pool("wide", "control")
+    assert not judged.rests_on_pool("far", "control")
+    assert not judged.rests_on_pool("near", "control")  # not known
 
 
 def test_cells_of_one_teacher_are_averaged_and_only_teachers_count():

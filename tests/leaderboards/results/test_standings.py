@@ -121,6 +121,7 @@ def test_new_columns_come_last(store):
     assert header[len(LEADERBOARD_COLUMNS) :] == [
         *("ci_low", "ci_high", "recovered", "recovered_low", "recovered_high", "rank", "rank_low", "rank_high"),
         *("verdict_control", "seeds_needed_control", "verdict_best", "seeds_needed_best", "refused", "covers"),
+        "rests_on_pool",
         *("needed_seconds", "amortised_seconds"),
     ]
 

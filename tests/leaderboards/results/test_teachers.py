@@ -13,7 +13,7 @@ from leaderboards import report
 from leaderboards.publish.agreement import leaks
 from leaderboards.results import records
 from leaderboards.results.test_images import bits_by_key, correct_images
-from leaderboards.results.text import covers_text, marks
+from leaderboards.results.text import covers_text, marks, marks_legend
 from leaderboards.tables import layout
 
 IMAGES = 500
@@ -56,8 +56,8 @@ def with_bits(store: FakeStore, cell: dict, level: float, generator: np.random.G
 @pytest.mark.parametrize(
     ("teachers", "sentence"),
     [
-        (1, "Intervals cover draws, seeds, one teacher. Another teacher may change numbers by more than that."),
-        (3, "Intervals cover draws, seeds, 3 teachers."),
+        (1, "Verdicts cover draws, seeds, one teacher. Another teacher may change numbers by more than that."),
+        (3, "Verdicts cover draws, seeds, 3 teachers."),
     ],
 )
 def test_tables_and_page_say_how_many_teachers_intervals_cover(store, teachers, sentence):
@@ -75,7 +75,7 @@ def test_rows_that_cover_less_are_named(store):
     fill(store, 2, levels=[("random_real", 50.0)])
     board = summary(store).leaderboard
     assert covers_text(board.to_dict("records")) == (
-        "Intervals cover draws, seeds, 3 teachers; of random_real: draws, seeds, 2 teachers."
+        "Verdicts cover draws, seeds, 3 teachers; of random_real: draws, seeds, 2 teachers."
     )
 
 
@@ -145,3 +145,16 @@ def test_a_partial_row_that_is_ahead_of_the_best_mean_is_marked(store):
     signs = {row["method"]: mark.sign for row, mark in zip(rows, marks(rows, built.blocks), strict=True)}
     assert built.leaderboard.iloc[0]["method"] == "mmd"
     assert signs["wmdd"] == "▲"
+
+
+def test_the_legend_explains_the_signs_of_the_table_and_no_other():
+    row = {"method": "wmdd", "ipc": 10, "top1_mean": 50.0, "top1_std": 1.0, "status": "ok", "cut": ""}
+    full, single = {**row, "method": "full", "ipc": 0}, {**row, "top1_std": None, "status": "partial"}
+    assert marks_legend([row, {**row, "method": "mmd"}], {"?", ""}) == (
+        "Beside a number: ? not known from these seeds, "
+        "no sign: behind the best, corrected for the number of comparisons."
+    )
+    assert "(not said of full)" in marks_legend([row, row, full], {""})
+    assert marks_legend([single], {""}) == (
+        "A number without ± is one seed and has no verdict. n/N: n of N cells are done."
+    )

@@ -1,4 +1,4 @@
-"""What the cells of a row allow one to say: intervals that cover, components that add up."""
+"""What the cells of a row alone allow one to say: intervals that cover."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from leaderboards.inference.intervals import components, crossed, mean
+from leaderboards.inference.intervals import Mean
+from leaderboards.inference.variance_model import Cells, VarianceModel
 
 accuracies = st.lists(st.floats(0, 100).map(lambda value: round(value, 2)), min_size=2, max_size=6)
+
+
+def mean(cells: Cells) -> Mean:
+    return VarianceModel({"row": cells}, {}, {}).means["row"]
 
 
 def paired(values) -> dict[tuple[int, int], float]:
@@ -48,7 +53,7 @@ def test_seeds_of_a_single_draw_are_the_units_and_so_are_draws_of_a_single_seed(
 
 
 def test_cells_of_one_draw_are_averaged_before_draws_are_compared():
-    cells = {(0, 0): 50.0, (0, 1): 52.0, (1, 0): 60.0}
+    cells = {(0, 0): 50.0, (0, 1): 52.0, (1, 2): 60.0}
     assert mean(cells).error == pytest.approx(stats.sem([51.0, 60.0]))
     assert mean(cells).freedom == 1
 
@@ -61,37 +66,3 @@ def test_intervals_of_crossed_rows_cover_the_truth_about_as_often_as_they_say():
         low, high = mean(grid(50 + noise)).interval
         hits.append(low <= 50 <= high)
     assert 0.92 <= np.mean(hits) <= 1.0
-
-
-# Variance components
-
-
-def test_components_of_a_grid_without_residual_are_those_of_its_rows_and_columns():
-    rows, columns = np.array([0.0, 3.0, 7.0]), np.array([0.0, 1.0])
-    parts = components(50 + rows[:, None] + columns)
-    assert parts.residual == pytest.approx(0)
-    assert parts.draw == pytest.approx(rows.var(ddof=1))
-    assert parts.seed == pytest.approx(columns.var(ddof=1))
-
-
-def test_components_are_unbiased():
-    random = np.random.default_rng(1)
-    found = []
-    for _ in range(2000):
-        noise = 3 * random.normal(size=(5, 1)) + 2 * random.normal(size=(1, 4)) + random.normal(size=(5, 4))
-        parts = components(noise)
-        found.append((parts.draw, parts.seed, parts.residual))
-    assert np.mean(found, 0) == pytest.approx([9, 4, 1], rel=0.1)
-
-
-@given(st.lists(st.lists(st.floats(0, 100), min_size=3, max_size=3), min_size=2, max_size=5))
-def test_no_component_is_negative(values):
-    parts = components(np.array(values))
-    assert min(parts.draw, parts.seed, parts.residual) >= 0
-
-
-def test_only_complete_grids_are_crossed():
-    assert crossed(grid([[1, 2], [3, 4]])).tolist() == [[1, 2], [3, 4]]
-    assert crossed(paired([1, 2, 3])) is None
-    assert crossed({(0, 0): 1.0, (0, 1): 2.0}) is None
-    assert crossed({**grid([[1, 2], [3, 4]]), (2, 0): 5.0}) is None
