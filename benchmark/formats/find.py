@@ -102,6 +102,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
 
 def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     component, provenance = records[0]["identity"]["component"], records[0]["provenance"]
+    device = records[0]["cost"].get("device")  # not known of a set that was made elsewhere
     return {
         "dataset": cell["dataset"],
         "images per class": str(cell["ipc"]),
@@ -109,6 +110,6 @@ def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dic
         "draw": str(cell["draw"]),
         "hyperparameters": f"`{canonical(component['params'])}`",
         "keys": ", ".join(record["key"] for record in records),
-        "code": f"version {component['version']}, commit {provenance['commit']}",
-        "made with": f"torch {provenance['versions']['torch']} on {records[0]['cost']['device']}",
+        "code": f"version {component['version']}, commit {provenance.get('commit', 'unknown')}",
+        "made with": f"torch {provenance['versions']['torch']} on {device}" if device else "unknown",
     }
