@@ -75,6 +75,8 @@ def read(
     order = torch.argsort(loaded.classes, stable=True)
     weights = None if loaded.weights is None else loaded.weights[order]
     extras = {name: loaded.extras[name][order] for name in (LABELS, CLASSES) if name in loaded.extras}
+    if loaded.targets.dim() == 1 or torch.equal(loaded.classes, loaded.targets.argmax(1)):
+        extras.pop(CLASSES, None)  # the targets say them; not every format writes them then
     images = SyntheticSet(pixels[order], loaded.targets[order], weights, extras)
     notes = (*class_notes, *loaded.metadata.get(NOTES, ()), *value_notes)
     return Artifact(path.name, images, checksum(images), notes)

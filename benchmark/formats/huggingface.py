@@ -22,7 +22,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file, decode, stack
 from benchmark.formats.tensors import as_targets
-from benchmark.synthetic import SyntheticSet, to_uint8
+from benchmark.synthetic import CLASSES, SyntheticSet, to_uint8
 
 FILE = "data/train-00000-of-00001.parquet"
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -65,7 +65,7 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
         class_names: the classes of the dataset. If the files name their classes, the names are matched.
 
     Returns:
-        The set, with RGB images.
+        The set, with RGB images. Where there are soft labels, the classes under ``label`` are an extra of the set.
 
     Raises:
         BenchmarkError: the columns or classes differ, or the images have several sizes.
@@ -83,9 +83,10 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
         if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(order)):
             raise ValueError(f"labels from {int(labels.min())} to {int(labels.max())}, for {len(order)} classes")
         weights = torch.tensor(rows["weight"]) if "weight" in rows else None
+        classes = order[labels]
         if "soft_label" not in rows:
-            return SyntheticSet(images, order[labels], weights)
-        return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights)
+            return SyntheticSet(images, classes, weights)
+        return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights, {CLASSES: classes})
     except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         expected = "images of one size in the column 'image' and classes in the column 'label'"
         raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({one_line(error)[:200]})") from error

@@ -139,11 +139,12 @@ def _read_unit(
 def _add_images(
     tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
-    targets, classes = tensors["targets"][:], tensors.get("extra.classes")
-    made_for = classes[:] if classes is not None else targets.argmax(1) if targets.ndim == 2 else targets
+    labels = tensors["targets"][:]
+    if labels.ndim == 2:  # soft labels; where they were learned, an extra says the class of an image
+        labels = tensors["extra.classes"][:] if "extra.classes" in tensors else labels.argmax(1)
     frames = tensors.get("extra.snapshots")
     for label in wanted:
-        for index in np.flatnonzero(made_for == label)[: IMAGES - len(rows[label])].tolist():
+        for index in np.flatnonzero(labels == label)[: IMAGES - len(rows[label])].tolist():
             if frames is not None and label not in snapshots:
                 snapshots[label] = _pixels(frames[index : index + 1])[0]
             rows[label].append(_pixels(tensors["images"][index : index + 1])[0])

@@ -191,12 +191,25 @@ class TestForm:
         folders, _ = artifact._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
         assert list(folders) == [str(i) for i in range(12)]
 
-    def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels):
-        images = SyntheticSet((pixels * 255).round().byte(), LABELS)
+    @pytest.mark.parametrize(
+        ("targets", "extras"),
+        [
+            (LABELS, {}),
+            (torch.eye(3)[LABELS], {}),
+            (torch.eye(3)[LABELS], {CLASSES: LABELS}),
+            (torch.eye(3)[LABELS * 0], {CLASSES: LABELS}),
+        ],
+        ids=["classes", "soft labels", "soft labels and classes", "learned labels"],
+    )
+    def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels, targets, extras):
+        images = SyntheticSet((pixels * 255).round().byte(), targets, extras=extras)
         images.save(tmp_path / "a.safetensors")
-        for form, name in (("imagefolder", "folder"), ("dcbench", "file.pt")):
+        files = {"dcbench": "file.pt", "huggingface": "table"} | (
+            {} if targets.dim() == 2 else {"imagefolder": "folder"}
+        )
+        for form, name in files.items():
             export.export(images, info, form, tmp_path / name, "", {})
-        checksums = {read(tmp_path / name, info).checksum for name in ("a.safetensors", "folder", "file.pt")}
+        checksums = {read(tmp_path / name, info).checksum for name in ("a.safetensors", *files.values())}
         assert len(checksums) == 1
         images.images[0, 0, 0, 0] += 1
         assert artifact.checksum(images) not in checksums
