@@ -60,7 +60,7 @@ MAY_IMPORT = {  # room -> what its files may import, itself apart
     "leaderboards.inference": (),
     "leaderboards.results": ("benchmark.errors", "benchmark.files", "benchmark.record", "leaderboards.inference"),
     "leaderboards.tables": ("benchmark.errors", "benchmark.files", "leaderboards.inference", "leaderboards.results"),
-    "leaderboards.plots": ("benchmark.errors", "benchmark.files", "benchmark.sources", "leaderboards.results"),
+    "leaderboards.plots": ("benchmark.errors", "benchmark.files", "leaderboards.results"),
     "leaderboards.page": (
         "benchmark.files",
         "leaderboards.inference",

@@ -209,7 +209,7 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
 
     Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
-    are kept, and so are the keys of cells whose dataset is not on disk any more. An earlier manifest of another version
+    are kept, and so are the keys of cells, and the names of classes, whose dataset is not on disk any more. An earlier manifest of another version
     of the suite, and cells in an older format (with ``label``), are ignored.
     """
     manifests = [plan.manifest() for plan in plans]
@@ -220,9 +220,11 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
         known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
         cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
     columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
+    class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
         **manifests[0],
         "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
+        "class_names": _union(class_names),
         "cells": [*cells.values(), *kept.values()],
     }
 

@@ -48,6 +48,7 @@ class Stored:
         nodes: of the cells.
         pairs: the methods that the suite compares two by two.
         columns: what its evaluators and measures declare.
+        class_names: of the datasets that were on disk, by dataset, in the order of the labels.
     """
 
     folder: Folder
@@ -58,6 +59,7 @@ class Stored:
     nodes: Nodes
     pairs: tuple[tuple[str, str], ...] = ()
     columns: Columns = field(default_factory=dict)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def records(self, cell: Record, stage: str) -> list[Record]:
         """Return the records of a cell's nodes of a stage; [] where one is missing, because sums need all of them."""
@@ -92,11 +94,12 @@ def read(root: str, suite: str) -> Stored:
     try:
         columns = parse_columns(manifest.get("columns", {}))
         pairs = tuple((str(one), str(other)) for one, other in manifest.get("pairs", ()))
+        class_names = {name: tuple(map(str, names)) for name, names in manifest.get("class_names", {}).items()}
         version, title = int(manifest["version"]), str(manifest.get("title") or suite)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder, suite) from error
     cells = tuple(manifest["cells"])
-    return Stored(folder, suite, version, title, cells, _nodes(folder, cells), pairs, columns)
+    return Stored(folder, suite, version, title, cells, _nodes(folder, cells), pairs, columns, class_names)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

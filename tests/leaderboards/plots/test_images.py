@@ -111,7 +111,13 @@ def test_the_report_keeps_only_the_sheets_of_its_sets(store):
     assert sheet.read_bytes() == before[1]
 
 
-def test_class_names_come_from_the_dataset_file():
-    assert images.class_names("imagenette64")[:2] == ("tench", "English springer")
-    assert images.class_names("digits") == ()
-    assert images.class_names("nowhere") == ()
+def test_rows_are_named_by_the_manifest_and_new_names_paint_a_new_sheet(store, monkeypatch):
+    shown = []
+    monkeypatch.setattr(images, "_grid", lambda rows, names: shown.append(names) or Image.new("RGB", (1, 1)))
+    saved(store, store.cell(ipc=1), [unit(classes=(0, 2), slots=[0])])
+    sheets = []
+    for names in ({}, {"digits": ["zero", "one", "two"]}):
+        store.write_manifest(class_names=names)
+        sheets += [picture.name for picture, _ in images.paint(records.read(store.root, "main"), ())]
+    assert shown == [["0", "2"], ["zero", "two"]]
+    assert len(set(sheets)) == 2
