@@ -75,8 +75,8 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
     try:
         table = pa.concat_tables([parquet.read_table(path) for path in paths])
         rows = table.to_pydict()
-        if absent := next((row for row, label in enumerate(rows["label"]) if label is None), None):
-            raise ValueError(f"row {absent} has no label")
+        if None in rows["label"]:
+            raise ValueError(f"row {rows['label'].index(None)} has no label")
         encoded = enumerate(rows["image"])
         images = stack([decode(item["bytes"], f"{paths[0]}: row {row}") for row, item in encoded], str(paths[0]))
         order, labels = _order(paths[0], _names(table), class_names), as_targets(rows["label"])

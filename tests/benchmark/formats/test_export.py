@@ -193,6 +193,16 @@ class TestFilesOfOthers:
         parquet.write_table(parquet.read_table(path).replace_schema_metadata({}), path)
         assert same(export.read_images(path, self.names), distilled())
 
+    @pytest.mark.parametrize("row", [0, 5])
+    def test_a_row_without_a_label(self, tmp_path, toy_info, row):
+        huggingface.write(distilled(), toy_info, tmp_path / "set", "title", {})
+        table = parquet.read_table(tmp_path / "set" / huggingface.FILE)
+        labels = pa.array([None if i == row else 0 for i in range(6)], pa.int64())
+        place = table.column_names.index("label")
+        parquet.write_table(table.set_column(place, "label", labels), tmp_path / "set.parquet")
+        with pytest.raises(BenchmarkError, match=f"row {row} has no label"):
+            export.read_images(tmp_path / "set.parquet", self.names)
+
     def test_other_columns(self, tmp_path):
         parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "set.parquet")
         with pytest.raises(BenchmarkError, match="not a table with images of one size in the column 'image'"):
