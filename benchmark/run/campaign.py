@@ -209,8 +209,8 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
 
     Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
-    are kept, and so are the keys of cells, and the names of classes, whose dataset is not on disk any more. An earlier manifest of another version
-    of the suite, and cells in an older format (with ``label``), are ignored.
+    are kept, and so are the keys of cells, and the names of classes, of datasets that are not on disk any more. An
+    earlier manifest of another version of the suite, and cells in an older format (with ``label``), are ignored.
     """
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]

@@ -1,7 +1,7 @@
 """Contact sheets of distilled sets, and strips that show their images from iteration to iteration, as PNG.
 
 A sheet has a row per class, the same classes for every method, and up to ten images of each class. Its name contains a
-hash of the keys of its nodes and of the names of classes, so a sheet that exists is up to date and is not painted again.
+hash of the keys of its nodes and of the names of its classes: a sheet that exists is up to date, and not painted again.
 """
 
 from __future__ import annotations

@@ -152,6 +152,7 @@ def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
 
 
 def names_machine(text: str) -> bool:
-    """Whether a text contains a path or the name of this host."""
+    """Whether a text contains a path or the name of this host, as a word of its own."""
     host = socket.gethostname()
-    return bool(PATHS.search(text)) or (len(host) > 3 and host != "localhost" and host in text)
+    is_name = len(host) > 3 and host != "localhost"
+    return bool(PATHS.search(text) or (is_name and re.search(rf"(?<!\w){re.escape(host)}(?!\w)", text)))
