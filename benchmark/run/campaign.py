@@ -18,7 +18,7 @@ from benchmark.identity import ancestors, canonical
 from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
-from benchmark.record import cell_fault, is_altered, sealed
+from benchmark.record import cell_fault, is_altered, manifest_name, sealed
 from benchmark.run.options import NodeOptions
 from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
@@ -113,9 +113,11 @@ class Campaign:
 
     def write_manifest(self) -> None:
         """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
-        name = f"leaderboards/{self.plan.suite.name}/manifest.json"
         plans = [self.full_plan, self.plan]
-        self.store.update_json(name, lambda earlier: sealed(merged(plans, {} if is_altered(earlier) else earlier)))
+        self.store.update_json(
+            manifest_name(self.plan.suite.name),
+            lambda earlier: sealed(merged(plans, {} if is_altered(earlier) else earlier)),
+        )
 
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
