@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, TypeGuard
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder, parse_object, path_fault
@@ -145,15 +146,17 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100  # false for NaN
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a value of JSON is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def _has_form(record: Mapping[str, Any]) -> bool:
     """Return whether the fields that code reads without asking have the types that it expects."""
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
         return False
-    if not all(_is_share(record["metrics"][name]) for name in ACCURACIES & record.get("metrics", {}).keys()):
+    metrics = record.get("metrics", {})
+    if not all(is_number(metrics[name]) and 0 <= metrics[name] <= 100 for name in ACCURACIES & metrics.keys()):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):

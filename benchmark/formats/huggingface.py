@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 import yaml
-from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file, decode, stack
 from benchmark.formats.tensors import as_targets
-from benchmark.synthetic import CLASSES, SyntheticSet, to_uint8
+from benchmark.synthetic import CLASSES, SyntheticSet, as_image, to_uint8
 
 FILE = "data/train-00000-of-00001.parquet"
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -108,8 +107,8 @@ def _order(path: Path, file_classes: Sequence[str], class_names: Sequence[str]) 
 
 def _png(pixels: Tensor) -> bytes:
     """Return an image uint8 [C, H, W] as PNG."""
-    array, buffer = pixels.permute(1, 2, 0).numpy(), io.BytesIO()
-    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(buffer, "PNG")
+    buffer = io.BytesIO()
+    as_image(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

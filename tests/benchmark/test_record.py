@@ -12,7 +12,7 @@ from fake_store import FakeStore
 
 from benchmark.errors import BenchmarkError
 from benchmark.formats import find
-from benchmark.record import CHANGED, DAMAGED, SEAL, fault, manifest_name, parse_record, sealed
+from benchmark.record import CHANGED, DAMAGED, SEAL, fault, is_number, manifest_name, parse_record, sealed
 from leaderboards.results import records
 
 KEY = "0" * 32
@@ -84,6 +84,11 @@ def test_random_bytes_are_no_record():
     assert parse_record(None, KEY) is None
     for size in range(200):
         assert parse_record(source.randbytes(size), KEY) is None
+
+
+def test_numbers_are_finite():
+    assert all(map(is_number, (0, -1.5, 10**400)))
+    assert not any(map(is_number, (True, "1", None, [1], math.nan, math.inf, -math.inf)))
 
 
 @pytest.mark.parametrize(
