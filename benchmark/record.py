@@ -1,4 +1,4 @@
-"""What is read from a store and may be damaged: records, which carry a checksum of themselves, and cells of manifests.
+"""What is read from a store and may be damaged: records and manifests, which carry a checksum of themselves.
 
 The checksum is of values, not of bytes: a record that is indented anew is the same record. Records that were written
 before there were checksums have none; of these, only the form is checked.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, TypeGuard
 
-from benchmark.files import parse_object, path_fault
+from benchmark.errors import BenchmarkError, unknown
+from benchmark.files import Folder, parse_object, path_fault
 
 RECORD = "record.json"
 SEAL = "sha256"  # the field with the checksum of all other fields
@@ -20,6 +22,8 @@ CHANGED = "was changed after it was written; run again"
 DAMAGED = "is damaged; run again"
 OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
 ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
+NAMES, NUMBERS = ("dataset", "method", "protocol", "student"), ("ipc", "teacher", "draw", "seed")  # axes of a cell
+CELL_FIELDS = (*NAMES, *NUMBERS, "base", "overrides", "role")  # of every cell of a manifest
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
     "base": (str,),
     "overrides": (dict,),
@@ -57,14 +61,65 @@ def is_altered(sealed: Mapping[str, Any]) -> bool:
     return SEAL in sealed and sealed[SEAL] != _digest({name: value for name, value in sealed.items() if name != SEAL})
 
 
+def manifest_name(suite: str) -> str:
+    """Return the name of the file below a store that lists the cells of a suite."""
+    return f"leaderboards/{suite}/manifest.json"
+
+
+def suites(root: str) -> list[str]:
+    """Return the suites that have a manifest in a store."""
+    folder = Folder(root)
+    manifests = folder.read(manifest_name(suite) for suite in folder.folders("leaderboards"))
+    return [name.split("/")[1] for name in manifests]
+
+
+def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
+    """Return the manifest of a suite in a store; its cells are sound.
+
+    Raises:
+        BenchmarkError: there is none, or it is damaged or of an earlier version of the benchmark.
+    """
+    address = folder.address(manifest_name(suite))
+    data = folder.read_file(manifest_name(suite))
+    if data is None:
+        others = suites(folder.root)
+        hint = f" ({unknown('suite', suite, others)})" if others else ""
+        raise BenchmarkError(
+            f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
+            f"run `python -m benchmark run --suite {suite}` first"
+        )
+    manifest = parse_object(data)
+    if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
+        raise damaged_manifest(folder, suite)
+    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+        raise BenchmarkError(f"{address}: a cell is malformed: {wrong}; the next run removes it")
+    if lacking := lacking_field(manifest["cells"]):
+        raise BenchmarkError(
+            f"{address} was written by an earlier version of the benchmark (its cells have no '{lacking}'): "
+            f"run `python -m benchmark run --suite {suite}` again; finished nodes are not computed again"
+        )
+    return manifest
+
+
+def damaged_manifest(folder: Folder, suite: str) -> BenchmarkError:
+    """Return the error for a manifest that is not what was written."""
+    name = folder.address(manifest_name(suite))
+    return BenchmarkError(f"{name} is damaged: run `python -m benchmark run --suite {suite}` again")
+
+
+def lacking_field(cells: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return a field that a cell of a manifest should have and has not, or None where nothing is missing."""
+    return next((name for cell in cells for name in CELL_FIELDS if name not in cell), None)
+
+
 def cell_fault(cell: object) -> str:
     """Return what is wrong with a cell of a manifest, "" where it is sound; names and keys become parts of paths."""
     if not isinstance(cell, dict):
         return f"{cell!r:.80} is no cell"
-    for axis in ("dataset", "method", "protocol", "student"):
+    for axis in NAMES:
         if wrong := path_fault(cell.get(axis)):
             return f"{axis}: {wrong}"
-    for axis in ("ipc", "teacher", "draw", "seed"):
+    for axis in NUMBERS:
         if not _is_whole(cell.get(axis)):
             return f"{axis}: {cell.get(axis)!r} is no number"
     return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
@@ -91,15 +146,17 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100  # false for NaN
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a value of JSON is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def _has_form(record: Mapping[str, Any]) -> bool:
     """Return whether the fields that code reads without asking have the types that it expects."""
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
         return False
-    if not all(_is_share(record["metrics"][name]) for name in ACCURACIES & record.get("metrics", {}).keys()):
+    metrics = record.get("metrics", {})
+    if not all(is_number(metrics[name]) and 0 <= metrics[name] <= 100 for name in ACCURACIES & metrics.keys()):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):

@@ -101,9 +101,9 @@ class SyntheticSet:
         if self.images.dtype != torch.uint8:
             return None
         total = 0 if self.weights is None else int(self.weights.nbytes)
-        for image in self.images.cpu().permute(0, 2, 3, 1).numpy():
+        for pixels in self.images:
             file = io.BytesIO()
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png", optimize=True)
+            as_image(pixels).save(file, "png", optimize=True)
             total += file.tell()
         return total
 
@@ -155,17 +155,22 @@ class SyntheticSet:
     def export_folder(self, folder: Path, class_names: Sequence[str]) -> None:
         """Write each image as ``folder/CLASS/NNNNN.png``; float32 images are rounded to 8 bits."""
         counts = dict.fromkeys(range(len(class_names)), 0)
-        pixels = to_uint8(self.images).permute(0, 2, 3, 1).numpy()
-        for image, label in zip(pixels, self.classes.tolist(), strict=True):
+        for pixels, label in zip(to_uint8(self.images), self.classes.tolist(), strict=True):
             target = folder / class_names[label] / f"{counts[label]:05d}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(target)
+            as_image(pixels).save(target)
             counts[label] += 1
 
 
 def to_uint8(images: Tensor) -> Tensor:
     """Return float images in [0, 1] as uint8, rounded to the nearest value; return uint8 images unchanged."""
     return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def as_image(pixels: Tensor) -> Image.Image:
+    """Return uint8 pixels [C, H, W] with one or three channels as a grey or an RGB image."""
+    array = pixels.cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,8 @@ from leaderboards.tables import networks as needed_networks
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
-__all__ = ["Report", "available", "build", "render", "summarise", "text"]
+__all__ = ["Report", "build", "render", "summarise", "text"]
 FOLDERS = ("tables", "plots", "pictures")  # of a report; all files in them are its own
-
-
-def available(root: str) -> list[str]:
-    """Return the suites that have been run into a store."""
-    return records.suites(root)
 
 
 def summarise(root: str, suite: str) -> Report:

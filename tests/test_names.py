@@ -8,7 +8,7 @@ from fake_store import FakeStore
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.suite import load_suite
-from leaderboards import report
+from leaderboards.results import records
 
 
 @pytest.mark.parametrize("name", ["../../../escaped", "a/b", "..", ""])
@@ -52,4 +52,4 @@ def test_a_store_with_brackets_in_its_name_has_a_report(tmp_path):
     store = FakeStore(str(tmp_path / "run[1]"))
     store.done(store.cell(), 60.0)
     assert store.build().cells["top1"].tolist() == [60.0]
-    assert report.available(store.root) == ["main"]
+    assert records.suites(store.root) == ["main"]

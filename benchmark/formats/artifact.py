@@ -75,6 +75,8 @@ def read(
     order = torch.argsort(loaded.classes, stable=True)
     weights = None if loaded.weights is None else loaded.weights[order]
     extras = {name: loaded.extras[name][order] for name in (LABELS, CLASSES) if name in loaded.extras}
+    if loaded.targets.dim() == 1 or torch.equal(loaded.classes, loaded.targets.argmax(1)):
+        extras.pop(CLASSES, None)  # the targets say them; not every format writes them then
     images = SyntheticSet(pixels[order], loaded.targets[order], weights, extras)
     notes = (*class_notes, *loaded.metadata.get(NOTES, ()), *value_notes)
     return Artifact(path.name, images, checksum(images), notes)
@@ -106,7 +108,7 @@ def selection(entry: MethodEntry, dataset: str, ipc: int, **axes: Any) -> Select
 def store_artifact(campaign: Campaign, artifact: Artifact) -> Campaign:
     """Write an external set into the store as the distilled set of its cells; return the campaign with it done.
 
-    Its record has no seconds: how long it took to distill is not known.
+    Its record has no seconds and no device: how it was distilled is not known.
 
     Raises:
         BenchmarkError: every cell is skipped, or the store cannot be written.
@@ -116,17 +118,17 @@ def store_artifact(campaign: Campaign, artifact: Artifact) -> Campaign:
         raise BenchmarkError(f"{artifact.name}: nothing can be evaluated: {reasons[0]}")
     keys = {key for key, node in campaign.todo.items() if node.stage == "distill"}
     for key in keys:
+        started, identity = provenance.now(), campaign.plan.nodes[key].identity
         if key in campaign.corrupt:
             campaign.store.discard(key)
         with campaign.store.writing(key) as folder:
             artifact.images.save(folder / IMAGES)
-            now = provenance.now()
             record = {
                 "stage": "distill",
-                "identity": campaign.plan.nodes[key].identity,
+                "identity": identity,
                 "metrics": {"images": len(artifact.images), "artifact": artifact.name, "notes": list(artifact.notes)},
                 "cost": {"bytes": {"images": artifact.images.images_bytes}},
-                "provenance": {"started": now, "finished": now, "versions": provenance.versions()},
+                "provenance": provenance.facts(started, identity),
             }
             campaign.store.commit(key, folder, record)
     return replace(campaign, done=campaign.done | keys, corrupt=campaign.corrupt - keys)

@@ -18,7 +18,7 @@ from benchmark.formats import huggingface, pt
 from benchmark.formats.files import check_file, read_folder
 from benchmark.formats.pt import Normalisation
 from benchmark.formats.tensors import read_arrays
-from benchmark.synthetic import SyntheticSet
+from benchmark.synthetic import CLASSES, SyntheticSet
 
 __all__ = ["FORMATS", "Normalisation", "export", "read_images"]
 FORMATS = ("imagefolder", "dcbench", "huggingface")
@@ -39,7 +39,7 @@ def export(
         facts: further lines of the card.
 
     Returns:
-        Phrases that say what the format cannot hold; [] if `read_images` returns an equal set.
+        Phrases that say what the format cannot hold; [] if `read_images` returns an equal set. Metadata are not kept.
 
     Raises:
         BenchmarkError: there is no such format, or the destination exists.
@@ -117,10 +117,11 @@ def _check_labels(path: Path, images: SyntheticSet, classes: int) -> None:
 
 def _lost(images: SyntheticSet, form: str) -> list[str]:
     """Return phrases that say which parts of a set a format cannot hold."""
-    folder = form == "imagefolder"
+    folder, extras = form == "imagefolder", sorted(images.extras.keys() - {CLASSES})
     is_lost = {
         "pixels that are not 8-bit (they are rounded)": images.images.dtype != torch.uint8 and form != "dcbench",
         "weights of images": folder and images.weights is not None,
-        "soft labels (the likeliest class is kept)": folder and images.targets.dim() == 2,
+        "soft labels (the class of an image is kept)": folder and images.targets.dim() == 2,
+        f"further tensors of the set ({', '.join(extras)})": bool(extras),
     }
     return [part for part, lost in is_lost.items() if lost]

@@ -11,7 +11,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import canonical
 from benchmark.plan.discovery import load_method
-from benchmark.record import cell_fault
+from benchmark.record import read_manifest
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
@@ -77,20 +77,17 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
         query: which set.
 
     Raises:
-        BenchmarkError: the suite has no such set, or it is not distilled yet.
+        BenchmarkError: the suite has not been run into the store, or has no such set, or it is not distilled yet.
     """
     store = Store(runs)
-    cells = (store.read_json(f"leaderboards/{suite}/manifest.json") or {}).get("cells")
-    if not isinstance(cells, list) or (wrong := next(filter(None, map(cell_fault, cells)), "")):
-        reason = wrong if isinstance(cells, list) else "it has no list of cells"
-        raise BenchmarkError(f"{runs}/leaderboards/{suite}/manifest.json: {reason}; run the suite again")
+    cells = read_manifest(store.files, suite)["cells"]
     axes = {"dataset": query.dataset, "ipc": query.ipc, "method": query.method, "draw": query.draw}
     for axis, value in axes.items():
         values = [str(cell[axis]) for cell in cells]
         if str(value) not in values:
             raise BenchmarkError(f"{unknown(axis, str(value), values)} (in suite {suite} of {runs})")
         cells = [cell for cell in cells if cell[axis] == value]
-    keys: list[str] = next((cell["nodes"]["distill"] for cell in cells if cell["nodes"].get("distill")), [])
+    keys: list[str] = next(filter(None, ((cell.get("nodes") or {}).get("distill") for cell in cells)), [])
     records = [record for key in keys if (record := store.record(key))]
     if not records or len(records) != len(keys):
         raise BenchmarkError(
@@ -102,6 +99,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
 
 def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     component, provenance = records[0]["identity"]["component"], records[0]["provenance"]
+    device = records[0]["cost"].get("device")  # not known of a set that was made elsewhere
     return {
         "dataset": cell["dataset"],
         "images per class": str(cell["ipc"]),
@@ -109,6 +107,6 @@ def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dic
         "draw": str(cell["draw"]),
         "hyperparameters": f"`{canonical(component['params'])}`",
         "keys": ", ".join(record["key"] for record in records),
-        "code": f"version {component['version']}, commit {provenance['commit']}",
-        "made with": f"torch {provenance['versions']['torch']} on {records[0]['cost']['device']}",
+        "code": f"version {component['version']}, commit {provenance.get('commit', 'unknown')}",
+        "made with": f"torch {provenance['versions']['torch']} on {device}" if device else "unknown",
     }

@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 import yaml
-from PIL import Image
 from pyarrow import parquet
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file, decode, stack
 from benchmark.formats.tensors import as_targets
-from benchmark.synthetic import SyntheticSet, to_uint8
+from benchmark.synthetic import CLASSES, SyntheticSet, as_image, to_uint8
 
 FILE = "data/train-00000-of-00001.parquet"
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -65,7 +64,7 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
         class_names: the classes of the dataset. If the files name their classes, the names are matched.
 
     Returns:
-        The set, with RGB images.
+        The set, with RGB images. Where there are soft labels, the classes under ``label`` are an extra of the set.
 
     Raises:
         BenchmarkError: the columns or classes differ, or the images have several sizes.
@@ -75,17 +74,18 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
     try:
         table = pa.concat_tables([parquet.read_table(path) for path in paths])
         rows = table.to_pydict()
-        if absent := next((row for row, label in enumerate(rows["label"]) if label is None), None):
-            raise ValueError(f"row {absent} has no label")
+        if None in rows["label"]:
+            raise ValueError(f"row {rows['label'].index(None)} has no label")
         encoded = enumerate(rows["image"])
         images = stack([decode(item["bytes"], f"{paths[0]}: row {row}") for row, item in encoded], str(paths[0]))
         order, labels = _order(paths[0], _names(table), class_names), as_targets(rows["label"])
         if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(order)):
             raise ValueError(f"labels from {int(labels.min())} to {int(labels.max())}, for {len(order)} classes")
         weights = torch.tensor(rows["weight"]) if "weight" in rows else None
+        classes = order[labels]
         if "soft_label" not in rows:
-            return SyntheticSet(images, order[labels], weights)
-        return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights)
+            return SyntheticSet(images, classes, weights)
+        return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights, {CLASSES: classes})
     except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         expected = "images of one size in the column 'image' and classes in the column 'label'"
         raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({one_line(error)[:200]})") from error
@@ -107,8 +107,8 @@ def _order(path: Path, file_classes: Sequence[str], class_names: Sequence[str]) 
 
 def _png(pixels: Tensor) -> bytes:
     """Return an image uint8 [C, H, W] as PNG."""
-    array, buffer = pixels.permute(1, 2, 0).numpy(), io.BytesIO()
-    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(buffer, "PNG")
+    buffer = io.BytesIO()
+    as_image(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -1,9 +1,10 @@
 """Distilled sets as one ``.pt`` file, in the layout of DC, DSA and DM, which DC-BENCH reads.
 
-``{"data": [[images, labels]], "mean": ..., "std": ..., "pixels": "uint8" or "float32", "class_names": ...}``. The
-images are normalised, ready for a network: ``(pixels - mean) / std`` of pixels in [0, 1], with the mean and deviation
-of the dataset. DD-Ranking takes the same two tensors: ``torch.load(FILE)["data"][0]``. The files of DC and DSA also
-hold accuracies as NumPy numbers, under ``accs_all_exps``; they are not used.
+``{"data": [[images, labels]], "mean": ..., "std": ..., "pixels": "uint8" or "float32", "class_names": ...}``, with
+``"weights"`` and ``"classes"`` where a set has them. The images are normalised, ready for a network, by the mean and
+deviation of the dataset: ``(pixels - mean) / std`` of pixels in [0, 1]. DD-Ranking takes the same two tensors:
+``torch.load(FILE)["data"][0]``. The files of DC and DSA also hold accuracies as NumPy numbers, under
+``accs_all_exps``; they are not used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
 from benchmark.formats.tensors import NOTES, as_images, as_targets
-from benchmark.synthetic import SyntheticSet, to_uint8
+from benchmark.synthetic import CLASSES, SyntheticSet, to_uint8
 
 MARGIN = 0.01  # images whose values leave [0, 1] by more are normalised
 NUMBERS = "?bhilqBHILQefd"  # the kinds of NumPy numbers that a file may hold beside tensors
@@ -70,7 +71,8 @@ def write(images: SyntheticSet, info: DatasetInfo, path: Path) -> None:
         "pixels": str(images.images.dtype).removeprefix("torch."),
         "class_names": list(info.class_names),
     }
-    torch.save(content | ({} if images.weights is None else {"weights": images.weights}), path)
+    content |= {} if images.weights is None else {"weights": images.weights}
+    torch.save(content | ({CLASSES: images.extras[CLASSES]} if CLASSES in images.extras else {}), path)
 
 
 def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet:
@@ -99,7 +101,8 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
         else:
             pixels = _pixels(path, images, normalisation)
         pixels = to_uint8(pixels) if facts.get("pixels") == "uint8" else pixels
-        return SyntheticSet(pixels, targets, facts.get("weights"), metadata={NOTES: notes})
+        extras = {CLASSES: facts[CLASSES]} if facts.keys() >= {"pixels", CLASSES} else {}  # in files of `write`
+        return SyntheticSet(pixels, targets, facts.get("weights"), extras, {NOTES: notes})
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise BenchmarkError(f"{path}: not images [N, C, H, W] with labels [N] ({one_line(error)[:200]})") from error
 

@@ -96,6 +96,7 @@ class Plan:
             "title": self.suite.title,
             "columns": self.columns(),
             "pairs": [list(pair) for pair in self.suite.pairs],
+            "class_names": {name: list(info.class_names) for name, info in self.infos.items()},
             "cells": cells,
         }
 

@@ -18,7 +18,7 @@ from benchmark.identity import ancestors, canonical
 from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
-from benchmark.record import cell_fault, is_altered, sealed
+from benchmark.record import cell_fault, is_altered, manifest_name, sealed
 from benchmark.run.options import NodeOptions
 from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
@@ -113,9 +113,11 @@ class Campaign:
 
     def write_manifest(self) -> None:
         """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
-        name = f"leaderboards/{self.plan.suite.name}/manifest.json"
         plans = [self.full_plan, self.plan]
-        self.store.update_json(name, lambda earlier: sealed(merged(plans, {} if is_altered(earlier) else earlier)))
+        self.store.update_json(
+            manifest_name(self.plan.suite.name),
+            lambda earlier: sealed(merged(plans, {} if is_altered(earlier) else earlier)),
+        )
 
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
@@ -209,8 +211,8 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
 
     Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
-    are kept, and so are the keys of cells whose dataset is not on disk any more. An earlier manifest of another version
-    of the suite, and cells in an older format (with ``label``), are ignored.
+    are kept, and so are the keys of cells, and the names of classes, of datasets that are not on disk any more. An
+    earlier manifest of another version of the suite, and cells in an older format (with ``label``), are ignored.
     """
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]
@@ -220,9 +222,11 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
         known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
         cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
     columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
+    class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
         **manifests[0],
         "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
+        "class_names": _union(class_names),
         "cells": [*cells.values(), *kept.values()],
     }
 

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
 import random
 import shutil
@@ -25,7 +24,7 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, checksum, parse_object, sync, tagged
 from benchmark.locks import locked
-from benchmark.record import RECORD, fault, parse_record, sealed
+from benchmark.record import RECORD, fault, is_number, parse_record, sealed
 from benchmark.run import copies
 
 ERROR = "error.json"
@@ -286,14 +285,10 @@ class Store:
 def parse_heartbeat(data: bytes | None) -> dict[str, Any] | None:
     """Return the heartbeat in the bytes of a file, or None where it is malformed."""
     beat = parse_object(data) or {}
-    numbers = all(_is_number(beat.get(name)) for name in ("step", "total", "when"))
+    numbers = all(is_number(beat.get(name)) for name in ("step", "total", "when"))
     sound = numbers and isinstance(beat.get("host", ""), str) and isinstance(beat.get("pid", 0), int)
     return beat if sound else None
 
 
 def _text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=1, sort_keys=True) + "\n"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -65,7 +65,7 @@ class Accuracy(Evaluator):
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | str | list[float]]:
-        """Train the student on the labelled set, then read the test split once; return also losses by epoch.
+        """Train the student on the labelled set, then read the test split once; return also losses and the steps.
 
         Raises:
             BenchmarkError: the labels belong to another schedule.
@@ -86,6 +86,7 @@ class Accuracy(Evaluator):
         curve = np.linspace(0, len(losses) - 1, min(len(losses), CURVE_POINTS)).round().astype(int)
         return {
             **accuracy(tested, test, context),
+            "student_steps": len(stream),  # of the optimiser
             "train_loss": losses[-1],
             "curve_loss": [losses[epoch] for epoch in curve],
         }

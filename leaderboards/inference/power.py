@@ -51,20 +51,20 @@ def _fewest(gap: Gap, critical: Critical, margin: float | None) -> int | None:
     """
     low, high = gap.units, MOST
     largest, smallest = critical(gap.freedom), critical(_freedom(gap, high))
-    if _power(gap, high, smallest, margin) < POWER:
+    if power(gap, high, smallest, margin) < POWER:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        enough = _power(gap, middle, largest, margin) >= POWER
-        if not enough and _power(gap, middle, smallest, margin) >= POWER:
+        enough = power(gap, middle, largest, margin) >= POWER
+        if not enough and power(gap, middle, smallest, margin) >= POWER:
             own = critical(_freedom(gap, middle))
-            enough = _power(gap, middle, own, margin) >= POWER
+            enough = power(gap, middle, own, margin) >= POWER
             largest, smallest = (largest, own) if enough else (own, smallest)
         low, high = (low, middle) if enough else (middle, high)
     return high
 
 
-def power(gap: Gap, units: int, critical: Critical, margin: float | None = None) -> float:
+def power(gap: Gap, units: int, critical: float, margin: float | None = None) -> float:
     """Return the probability of a verdict with another number of units, the true gap being the observed one.
 
     With the standard error ``e(units)``, its estimate ``s e`` and ``s^2 ~ chi2(freedom) / freedom``: ahead or behind
@@ -74,19 +74,9 @@ def power(gap: Gap, units: int, critical: Critical, margin: float | None = None)
     Args:
         gap: what was observed, with its variances.
         units: per row.
-        critical: of the family of comparisons.
+        critical: value of the family of comparisons, with these degrees of freedom.
         margin: of equivalence; None asks for ahead or behind.
     """
-    return _power(gap, units, critical(_freedom(gap, units)), margin)
-
-
-def _freedom(gap: Gap, units: int) -> float:
-    """Return the degrees of freedom with another number of units."""
-    return gap.freedom * (units - 1) / (gap.units - 1)
-
-
-def _power(gap: Gap, units: int, critical: float, margin: float | None) -> float:
-    """Return the power where the critical value is known."""
     assert gap.unit_variance is not None
     error = math.sqrt(gap.unit_variance / units + gap.image_variance)
     if error == 0:
@@ -97,3 +87,8 @@ def _power(gap: Gap, units: int, critical: float, margin: float | None) -> float
         return float(weights @ (ndtr(shift - reach) + ndtr(-shift - reach)))
     room = margin / error - reach
     return float(weights @ (ndtr(room - shift) - ndtr(-room - shift)).clip(0))
+
+
+def _freedom(gap: Gap, units: int) -> float:
+    """Return the degrees of freedom with another number of units."""
+    return gap.freedom * (units - 1) / (gap.units - 1)

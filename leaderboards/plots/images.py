@@ -1,7 +1,7 @@
 """Contact sheets of distilled sets, and strips that show their images from iteration to iteration, as PNG.
 
 A sheet has a row per class, the same classes for every method, and up to ten images of each class. Its name contains a
-hash of the keys of its nodes, so a sheet that exists is up to date and is not painted again.
+hash of the keys of its nodes and of the names of its classes: a sheet that exists is up to date, and not painted again.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from safetensors import safe_open
 from safetensors.numpy import load
 
-from benchmark import sources
 from benchmark.files import Folder, file_name
 from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 from leaderboards.results.text import ipc_text
 
-CONFIGS = sources.ROOT / "configs" / "datasets"
-VERSION = 1  # raise it when sheets change
+VERSION = 2  # raise it when sheets change
 CLASSES, IMAGES = 10, 10  # rows and columns of a sheet, at most
 SMALLEST, LARGEST = 32, 96  # pixels of a side of an image on a sheet
 REMOTE = 64_000_000  # bytes; a larger set is not downloaded from a bucket
@@ -64,7 +60,8 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
     """
     for cell in _sets(stored):
         records = stored.records(cell, "distill")
-        identity = [VERSION, *keys_of(cell, "distill")]
+        names = stored.class_names.get(cell["dataset"], ())
+        identity = [VERSION, *keys_of(cell, "distill"), *names]
         end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
         start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
         axes = (cell["dataset"], cell["ipc"], cell["method"])
@@ -73,19 +70,9 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
         if existing:  # a strip is always painted together with its sheet
             yield from ((picture, None) for picture in existing)
         elif chosen := _choose(stored.folder, records):
-            names = class_names(cell["dataset"])
             yield pictures[0], encoded(_sheet(chosen, names))
             if chosen.snapshots:
                 yield pictures[1], encoded(_strip(chosen, names))
-
-
-@cache
-def class_names(dataset: str) -> tuple[str, ...]:
-    """Return the names of the classes from the dataset's YAML file, () where it has none."""
-    paths = (folder / f"{dataset}.yaml" for folder in (CONFIGS, *sources.subfolders("configs/datasets")))
-    path = next((path for path in paths if path.exists()), None)
-    names = yaml.safe_load(path.read_text(encoding="utf-8")).get("class_names") if path else None
-    return tuple(names.values()) if isinstance(names, dict) else tuple(names or ())
 
 
 def thumbnail(png: bytes, quality: int = 80) -> bytes:
@@ -139,8 +126,9 @@ def _read_unit(
 def _add_images(
     tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
-    targets = tensors["targets"][:]
-    labels = targets if targets.ndim == 1 else targets.argmax(1)
+    labels = tensors["targets"][:]
+    if labels.ndim == 2:  # soft labels; where they were learned, an extra says the class of an image
+        labels = tensors["extra.classes"][:] if "extra.classes" in tensors else labels.argmax(1)
     frames = tensors.get("extra.snapshots")
     for label in wanted:
         for index in np.flatnonzero(labels == label)[: IMAGES - len(rows[label])].tolist():

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.files import Folder, file_name
-from leaderboards.plots.images import FONT, GAP, Picture, class_name, class_names, encoded, tile_of, tile_size
+from leaderboards.plots.images import FONT, GAP, Picture, class_name, encoded, tile_of, tile_size
 from leaderboards.results.measures import measured
 from leaderboards.results.records import Stored
 from leaderboards.results.text import ipc_text
 
-VERSION = 1  # raise it when pictures change
+VERSION = 2  # raise it when pictures change
 FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # the arrays of a picture, beside the record of the measure
 TILE = 64  # pixels per side of an image, at least
 COLUMN_GAP, LINE = 14, 18  # pixels: between groups of columns; per line of text
@@ -37,7 +37,8 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
         if (axes, measure) in seen:
             continue
         seen.add((axes, measure))
-        end = hashlib.sha256(repr([VERSION, key]).encode()).hexdigest()[:8]
+        names = stored.class_names.get(cell["dataset"], ())
+        end = hashlib.sha256(repr([VERSION, key, *names]).encode()).hexdigest()[:8]
         start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
         for kind, file in FILES.items():
             picture = Picture(f"{start}_{kind}_{end}.png", *axes, kind)
@@ -45,7 +46,7 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
                 yield picture, None
             elif arrays := _read(stored.folder, f"{key}/{file}"):
                 make = neighbours if kind == "neighbours" else _map
-                yield picture, make(arrays, axes[2], class_names(axes[0]))
+                yield picture, make(arrays, axes[2], names)
 
 
 def neighbours(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:

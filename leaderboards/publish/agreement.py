@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from benchmark.record import is_number
 from leaderboards.results.axes import METHOD, ROW, axis_values
 from leaderboards.results.records import Record, keys_of
 from leaderboards.results.test_images import FIELD
@@ -90,7 +91,7 @@ class Spread:
         groups = defaultdict[object, list[float]](list)
         for key, other in self.records.items():
             same = other["stage"] == record["stage"] and other["identity"].get("dataset", {}).get("name") == dataset
-            if same and _is_number(other["metrics"].get(name)):
+            if same and is_number(other["metrics"].get(name)):
                 groups[self.rows.get(key, key)].append(float(other["metrics"][name]))
         freedom = sum(len(values) - 1 for values in groups.values())
         images = (
@@ -109,10 +110,6 @@ class Spread:
 
 def _is_accuracy(name: str) -> bool:
     return name.endswith(ACCURACIES)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def smallest_test_split(accuracies: Sequence[float]) -> int:
@@ -152,6 +149,7 @@ def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
 
 
 def names_machine(text: str) -> bool:
-    """Whether a text contains a path or the name of this host."""
+    """Whether a text contains a path or the name of this host, as a word of its own."""
     host = socket.gethostname()
-    return bool(PATHS.search(text)) or (len(host) > 3 and host != "localhost" and host in text)
+    is_name = len(host) > 3 and host != "localhost"
+    return bool(PATHS.search(text) or (is_name and re.search(rf"(?<!\w){re.escape(host)}(?!\w)", text)))

@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
-from benchmark.record import fault, sealed
+from benchmark.record import fault, lacking_field, sealed
 from leaderboards import report
 from leaderboards.publish import figures, tiers
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
@@ -104,7 +104,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         lines = (root / RECORDS).read_text(encoding="utf-8").splitlines()
         by_key = {record["key"]: record for record in map(json.loads, lines)}
-        if lacking := records.lacking_field(manifest["cells"]):
+        if lacking := lacking_field(manifest["cells"]):
             raise BenchmarkError(
                 f"{root / MANIFEST} was written by an earlier version of the benchmark (its cells have no "
                 f"'{lacking}'): run suite '{suite}' again, remove {root} and publish the run"

@@ -186,11 +186,15 @@ def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
 
 
 def _steps(evaluated: list[Record], distilled: list[Record]) -> int | None:
-    """Return the optimiser steps of a student: epochs times batches; None where they are not recorded."""
-    schedule = (
-        evaluated[0].get("identity", {}).get("component", {}).get("params", {}).get("schedule", {}) if evaluated else {}
-    )
-    images = sum(record.get("metrics", {}).get("images", 0) for record in distilled)
+    """Return the optimiser steps of a student; None where they are not known."""
+    if not evaluated:
+        return None
+    metrics = evaluated[0].get("metrics", {})
+    if "student_steps" in metrics:
+        return int(metrics["student_steps"])
+    # older records have none: epochs times batches
+    schedule = evaluated[0].get("identity", {}).get("component", {}).get("params", {}).get("schedule", {})
+    images = metrics.get("images_shown") or sum(record.get("metrics", {}).get("images", 0) for record in distilled)
     if not images or not {"epochs", "batch_size"} <= schedule.keys():
         return None
     return int(schedule["epochs"]) * math.ceil(images / schedule["batch_size"])

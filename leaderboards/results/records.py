@@ -12,15 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import Folder, parse_object
-from benchmark.record import cell_fault, fault, is_altered
-from leaderboards.results.axes import CELL
+from benchmark.record import damaged_manifest, fault, read_manifest
+from benchmark.record import suites as suites
 from leaderboards.results.columns import Columns, parse_columns
 
 STAGES = ("teacher", "prepare", "distill", "relabel", "evaluate")
 SHARED = ("teacher", "prepare")
-MANIFEST_FIELDS = (*CELL, "base", "overrides", "role")  # of every cell of a manifest
 CUT = " (cut)"  # behind the name of a method whose recipe has less than those that it is compared with
 NO_MESSAGE = "the error has no message"
 
@@ -48,6 +46,7 @@ class Stored:
         nodes: of the cells.
         pairs: the methods that the suite compares two by two.
         columns: what its evaluators and measures declare.
+        class_names: of the datasets that were on disk, by dataset, in the order of the labels.
     """
 
     folder: Folder
@@ -58,6 +57,7 @@ class Stored:
     nodes: Nodes
     pairs: tuple[tuple[str, str], ...] = ()
     columns: Columns = field(default_factory=dict)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def records(self, cell: Record, stage: str) -> list[Record]:
         """Return the records of a cell's nodes of a stage; [] where one is missing, because sums need all of them."""
@@ -74,13 +74,6 @@ class Stored:
         return replace(self, cells=cells)
 
 
-def suites(root: str) -> list[str]:
-    """Return the suites that have a manifest in a store."""
-    folder = Folder(root)
-    manifests = folder.read(_manifest_name(suite) for suite in folder.folders("leaderboards"))
-    return [name.split("/")[1] for name in manifests]
-
-
 def read(root: str, suite: str) -> Stored:
     """Read the manifest of a suite and the records of its nodes.
 
@@ -88,59 +81,22 @@ def read(root: str, suite: str) -> Stored:
         BenchmarkError: there is no manifest, or it is damaged or of an earlier version of the benchmark.
     """
     folder = Folder(root)
-    manifest = _manifest(folder, suite)
+    manifest = read_manifest(folder, suite)
     try:
         columns = parse_columns(manifest.get("columns", {}))
         pairs = tuple((str(one), str(other)) for one, other in manifest.get("pairs", ()))
+        class_names = {name: tuple(map(str, names)) for name, names in manifest.get("class_names", {}).items()}
         version, title = int(manifest["version"]), str(manifest.get("title") or suite)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(folder, suite) from error
+        raise damaged_manifest(folder, suite) from error
     cells = tuple(manifest["cells"])
-    return Stored(folder, suite, version, title, cells, _nodes(folder, cells), pairs, columns)
+    return Stored(folder, suite, version, title, cells, _nodes(folder, cells), pairs, columns, class_names)
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries."""
     names = [str(name) for name in frame.columns]
     return [dict(zip(names, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
-
-
-def _manifest_name(suite: str) -> str:
-    return f"leaderboards/{suite}/manifest.json"
-
-
-def _manifest(folder: Folder, suite: str) -> dict[str, Any]:
-    name = _manifest_name(suite)
-    data = folder.read_file(name)
-    if data is None:
-        others = suites(folder.root)
-        hint = f" ({unknown('suite', suite, others)})" if others else ""
-        raise BenchmarkError(
-            f"{folder.address(name)} does not exist: suite '{suite}' has not been run into this store{hint}; "
-            f"run `python -m benchmark run --suite {suite}` first"
-        )
-    manifest = parse_object(data)
-    if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
-        raise _damaged(folder, suite)
-    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
-        raise BenchmarkError(f"{folder.address(name)}: a cell is malformed: {wrong}; the next run removes it")
-    if lacking := lacking_field(manifest["cells"]):
-        raise BenchmarkError(
-            f"{folder.address(name)} was written by an earlier version of the benchmark (its cells have no "
-            f"'{lacking}'): run `python -m benchmark run --suite {suite}` again; "
-            "finished nodes are not computed again"
-        )
-    return manifest
-
-
-def _damaged(folder: Folder, suite: str) -> BenchmarkError:
-    name = folder.address(_manifest_name(suite))
-    return BenchmarkError(f"{name} is damaged: run `python -m benchmark run --suite {suite}` again")
-
-
-def lacking_field(cells: Iterable[Record]) -> str | None:
-    """Return a field that a cell of a manifest should have and has not, or None where nothing is missing."""
-    return next((name for cell in cells for name in MANIFEST_FIELDS if name not in cell), None)
 
 
 def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:

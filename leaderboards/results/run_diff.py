@@ -221,7 +221,7 @@ def _surroundings_changes(records_a: Sequence[Record], records_b: Sequence[Recor
             {
                 **{name: record["cost"].get(name) for name in ("device", "device_class", "precision")},
                 **record["provenance"]["versions"],
-                "commit": record["provenance"]["commit"],
+                "commit": record["provenance"].get("commit", "unknown"),
             }
             for record in pair
         )

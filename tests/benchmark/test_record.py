@@ -1,14 +1,19 @@
-"""Records: one flipped bit is found, wherever it is; equal values are equal records."""
+"""Records: one flipped bit is found, wherever it is; equal values are equal records. Manifests: one reader for all."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+from functools import partial
 
 import pytest
+from fake_store import FakeStore
 
-from benchmark.record import CHANGED, DAMAGED, SEAL, fault, parse_record, sealed
+from benchmark.errors import BenchmarkError
+from benchmark.formats import find
+from benchmark.record import CHANGED, DAMAGED, SEAL, fault, is_number, manifest_name, parse_record, sealed
+from leaderboards.results import records
 
 KEY = "0" * 32
 RECORD = {
@@ -79,3 +84,36 @@ def test_random_bytes_are_no_record():
     assert parse_record(None, KEY) is None
     for size in range(200):
         assert parse_record(source.randbytes(size), KEY) is None
+
+
+def test_numbers_are_finite():
+    assert all(map(is_number, (0, -1.5, 10**400)))
+    assert not any(map(is_number, (True, "1", None, [1], math.nan, math.inf, -math.inf)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "suite 'main' has not been run into this store"),
+        ("{", "is damaged: run"),
+        ({"cells": None}, "is damaged: run"),
+        ({SEAL: "0"}, "is damaged: run"),
+        ({"cells": [{"dataset": "../x"}]}, "a cell is malformed: dataset"),
+        ({"cells": ["earlier"]}, "an earlier version of the benchmark (its cells have no 'role')"),
+    ],
+)
+def test_reports_and_exports_read_manifests_alike(tmp_path, change, said):
+    store = FakeStore(str(tmp_path))
+    cell = store.cell()
+    if isinstance(change, str):
+        store.write(manifest_name("main"), change)
+    elif change is not None:
+        earlier = {name: value for name, value in cell.items() if name != "role"}
+        store.write_manifest(**{**change, **({"cells": [earlier]} if change.get("cells") == ["earlier"] else {})})
+    messages = set()
+    for read in (records.read, partial(find.find_set, query=find.SetQuery("digits", 1, "wmdd"))):
+        with pytest.raises(BenchmarkError) as caught:
+            read(store.root, "main")
+        messages.add(str(caught.value))
+    (message,) = messages
+    assert said in message

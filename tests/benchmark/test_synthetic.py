@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.transforms.functional import pil_to_tensor
 
-from benchmark.synthetic import SyntheticSet, TensorFile
+from benchmark.synthetic import SyntheticSet, TensorFile, as_image
 
 MEGABYTE = 2**20
 
@@ -25,6 +26,14 @@ def test_tensors_are_those_that_were_saved(tmp_path: Path):
         assert torch.equal(value, saved[name])
     with pytest.raises(KeyError):
         tensors["columns"]
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_pixels_are_a_grey_or_a_coloured_image(channels, mode):
+    pixels = torch.arange(channels * 9 * 7, dtype=torch.uint8).view(channels, 9, 7)
+    image = as_image(pixels)
+    assert (image.mode, image.size) == (mode, (7, 9))
+    assert torch.equal(pil_to_tensor(image), pixels)
 
 
 def test_a_tensor_may_be_changed_without_changing_the_file(tmp_path: Path):

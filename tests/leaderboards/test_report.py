@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import Faults
 from leaderboards import report
-from leaderboards.results import references
+from leaderboards.results import records, references
 from leaderboards.results.cells import CELL_COLUMNS
 from leaderboards.results.leaderboard import absent, leaderboard
 
@@ -211,7 +211,7 @@ def test_a_bucket_gives_the_same_tables_as_a_folder(store):
     built = remote.build()
     with fsspec.open(f"{built.folder}/leaderboard.csv", "rb") as file:
         assert file.read() == local.read_bytes()
-    assert report.available(remote.root) == ["main"]
+    assert records.suites(remote.root) == ["main"]
 
 
 # Published numbers

@@ -28,9 +28,9 @@ def store(tmp_path: Path) -> FakeStore:
 def test_without_a_manifest_the_remedy_is_named(store):
     with pytest.raises(BenchmarkError, match="python -m benchmark run --suite main"):
         report.build(store.root, "main")
-    assert report.available(store.root) == []
+    assert records.suites(store.root) == []
     store.build()
-    assert report.available(store.root) == ["main"]
+    assert records.suites(store.root) == ["main"]
     with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
         report.build(store.root, "mian")
 

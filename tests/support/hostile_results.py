@@ -213,6 +213,9 @@ def manifest_changes() -> dict[str, Any]:
         "columns have no name": {"columns": {"evaluate": {"a": [{}]}}},
         "pairs are numbers": {"pairs": [1]},
         "pairs are null": {"pairs": None},
+        "class names are null": {"class_names": None},
+        "class names are a list": {"class_names": ["a"]},
+        "class names are numbers": {"class_names": {"digits": 3}},
         "pairs of three": {"pairs": [["a", "b", "c"]]},
     }
     return {**{name: ("cell", change) for name, change in cell.items()}, **{n: ("whole", c) for n, c in whole.items()}}

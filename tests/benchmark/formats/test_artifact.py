@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats import artifact, export
 from benchmark.formats.export import Normalisation
 from benchmark.plan.suite import load_suite
+from benchmark.record import RECORD, sealed
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import CLASSES
@@ -189,12 +191,25 @@ class TestForm:
         folders, _ = artifact._class_names(tmp_path / "made", toy(), SimpleNamespace(class_names=classes, classes=12))
         assert list(folders) == [str(i) for i in range(12)]
 
-    def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels):
-        images = SyntheticSet((pixels * 255).round().byte(), LABELS)
+    @pytest.mark.parametrize(
+        ("targets", "extras"),
+        [
+            (LABELS, {}),
+            (torch.eye(3)[LABELS], {}),
+            (torch.eye(3)[LABELS], {CLASSES: LABELS}),
+            (torch.eye(3)[LABELS * 0], {CLASSES: LABELS}),
+        ],
+        ids=["classes", "soft labels", "soft labels and classes", "learned labels"],
+    )
+    def test_the_checksum_is_that_of_the_set_and_not_of_the_file(self, tmp_path, info, pixels, targets, extras):
+        images = SyntheticSet((pixels * 255).round().byte(), targets, extras=extras)
         images.save(tmp_path / "a.safetensors")
-        for form, name in (("imagefolder", "folder"), ("dcbench", "file.pt")):
+        files = {"dcbench": "file.pt", "huggingface": "table"} | (
+            {} if targets.dim() == 2 else {"imagefolder": "folder"}
+        )
+        for form, name in files.items():
             export.export(images, info, form, tmp_path / name, "", {})
-        checksums = {read(tmp_path / name, info).checksum for name in ("a.safetensors", "folder", "file.pt")}
+        checksums = {read(tmp_path / name, info).checksum for name in ("a.safetensors", *files.values())}
         assert len(checksums) == 1
         images.images[0, 0, 0, 0] += 1
         assert artifact.checksum(images) not in checksums
@@ -247,15 +262,28 @@ def command(original, monkeypatch, capsys):
         given = ["evaluate", str(original / path), "--dataset", "digits", "--ipc", "1", "--runner", "serial"]
         place = ["--suite", str(original / "tiny.yaml"), "--runs", str(original / "runs"), "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", ["benchmark", *given, *place, *words])
-        try:
-            main.main()
-            status = 0
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        shown = capsys.readouterr()
-        return status, shown.out + shown.err
+        return ended(capsys)
 
     return run
+
+
+def ended(capsys) -> tuple[int, str]:
+    """Run the command line; return its status and output."""
+    try:
+        main.main()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    shown = capsys.readouterr()
+    return status, shown.out + shown.err
+
+
+def without_commit(store: Store) -> None:
+    """Write the records of external sets as earlier versions did."""
+    for record in store.records():
+        if record["identity"]["component"]["name"] == artifact.METHOD:
+            provenance = {name: value for name, value in record["provenance"].items() if name != "commit"}
+            store.write_text(f"{record['key']}/{RECORD}", json.dumps(sealed({**record, "provenance": provenance})))
 
 
 class TestEndToEnd:
@@ -287,6 +315,25 @@ class TestEndToEnd:
         opened.write_manifest()
         cells = records.rows_of(cells_table(records.read(str(original / "runs"), "tiny")))
         assert [cell["status"] for cell in cells if cell["method"] == "theirs"] == ["ok", "ok"]
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_it_is_exported_and_compared_as_any_other_set(
+        self, original, command, monkeypatch, capsys, tmp_path, earlier
+    ):
+        command("folder", "--method-name", "theirs")
+        store = Store(str(original / "runs"))
+        if earlier:
+            without_commit(store)
+        place = ["--suite", str(original / "tiny.yaml"), "--runs", store.root]
+        which = ["--dataset", "digits", "--ipc", "1", "--method", "theirs", "--data", str(original)]
+        for words in (
+            ["export", str(tmp_path / "set"), *place, *which, "--format", "huggingface"],
+            ["report", "--compare", store.root, store.root, *place[:2]],
+        ):
+            monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+            status, shown = ended(capsys)
+            assert status == 0, shown
+        assert "| made with | unknown |" in (tmp_path / "set" / "README.md").read_text()
 
     @pytest.mark.parametrize(
         ("path", "words", "said"),

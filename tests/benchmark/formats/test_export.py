@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmark.errors import BenchmarkError
 from benchmark.formats import export, huggingface, pt
-from benchmark.synthetic import SyntheticSet
+from benchmark.synthetic import CLASSES, SyntheticSet
 
 SIZE = 8
 
@@ -66,6 +66,27 @@ def test_soft_labels_and_weights_are_kept(exported, toy_info, form):
     assert lost == []
     assert same(read_back, images)
     assert torch.equal(read_back.weights, images.weights)
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_the_classes_that_learned_labels_no_longer_say_are_kept(exported, toy_info, form):
+    classes = distilled().targets
+    path, lost = exported(distilled(targets=torch.eye(3)[classes * 0], extras={CLASSES: classes}), form)
+    read_back = export.read_images(path, toy_info.class_names)
+    assert torch.equal(read_back.classes, classes)
+    assert lost == (["soft labels (the class of an image is kept)"] if form == "imagefolder" else [])
+
+
+def test_classes_in_the_tensors_of_others_may_be_anything(tmp_path, toy_info):
+    content = {"images": torch.rand(6, 3, SIZE, SIZE), "labels": soft(), CLASSES: 3}
+    torch.save(content, tmp_path / "set.pt")
+    assert torch.equal(export.read_images(tmp_path / "set.pt", toy_info.class_names).classes, soft().argmax(1))
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_tensors_that_no_format_holds_are_said(exported, form):
+    extras = {"snapshots": torch.zeros(6, 2, 3, SIZE, SIZE), "atoms": torch.zeros(6, 4)}
+    assert exported(distilled(extras=extras), form)[1] == ["further tensors of the set (atoms, snapshots)"]
 
 
 def test_what_a_folder_cannot_hold_is_said(exported):
@@ -171,6 +192,16 @@ class TestFilesOfOthers:
         (path,) = tmp_path.glob("set/data/*.parquet")
         parquet.write_table(parquet.read_table(path).replace_schema_metadata({}), path)
         assert same(export.read_images(path, self.names), distilled())
+
+    @pytest.mark.parametrize("row", [0, 5])
+    def test_a_row_without_a_label(self, tmp_path, toy_info, row):
+        huggingface.write(distilled(), toy_info, tmp_path / "set", "title", {})
+        table = parquet.read_table(tmp_path / "set" / huggingface.FILE)
+        labels = pa.array([None if i == row else 0 for i in range(6)], pa.int64())
+        place = table.column_names.index("label")
+        parquet.write_table(table.set_column(place, "label", labels), tmp_path / "set.parquet")
+        with pytest.raises(BenchmarkError, match=f"row {row} has no label"):
+            export.read_images(tmp_path / "set.parquet", self.names)
 
     def test_other_columns(self, tmp_path):
         parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "set.parquet")

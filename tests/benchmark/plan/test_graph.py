@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from engine import plan
+from toy_folder import lay_down, toy
 
 from benchmark.api import Column
 from benchmark.errors import Faults
@@ -81,6 +82,13 @@ class TestManifest:
         assert json.loads(json.dumps(manifest)) == manifest
         assert len(manifest["cells"]) == 48
         assert manifest["pairs"] == [["wmdd", "sre2l"]]
+
+    def test_it_names_classes_in_the_order_of_their_labels(self, tmp_path, monkeypatch):
+        swapped = toy(class_names={"cat": "Cat", "ant": "Ant"})
+        monkeypatch.setattr(datasets, "load_dataset", lambda name: swapped)
+        options = PlanOptions(lay_down(tmp_path), "cpu")
+        names = plan({"datasets": ["imagenette64"]}, options=options).manifest()["class_names"]
+        assert names == {"imagenette64": ["Ant", "bee", "Cat"]}
 
     def test_a_cell_has_the_role_of_its_base(self):
         methods = ["wmdd", "random_real", "noise", "full", {"method": "real", "base": "random_real"}]

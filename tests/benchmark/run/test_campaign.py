@@ -130,6 +130,7 @@ class TestManifest:
         (cell,) = self.manifest(tmp_path)["cells"]
         assert cell["skipped"] == "not on disk: fetch it"
         assert cell["nodes"] == before["cells"][0]["nodes"]
+        assert self.manifest(tmp_path)["class_names"] == {"digits": [str(label) for label in range(10)]}
 
     def test_a_later_plan_wins(self, tmp_path):
         one = campaign(tmp_path).plan

@@ -83,7 +83,8 @@ def test_an_epoch_of_cells_shows_four_for_each_mosaic_and_says_so(mix, context, 
         evaluator = Native(schedule=views)
         data = LabeledSet(images, hard_labels(views, context))
         numbers = evaluator.evaluate(data, SimpleNamespace(info=INFO), network(), context)
-        assert numbers.get("images_shown", N) == shown
+        assert numbers["images_shown"] == shown
+        assert numbers["student_steps"] == views.epochs * -(-shown // views.batch_size)
     assert len(numbers["curve_loss"]) == PLAIN.epochs
     assert schedule.steps(N) == 2 * -(-4 * N // 10)
 

@@ -17,6 +17,10 @@ def family(freedom: float) -> float:
     return control_critical(9, 0.5, freedom, 0.048)
 
 
+def chance(gap: float, seeds: int, margin: float | None) -> float:
+    return power(observed(gap), seeds, family(10 * (seeds - 1)), margin)
+
+
 def counted(gap: float, seeds: int, margin: float | None, blocks: int = 40000) -> float:
     """Return how often ten rows of deviation 1 show a gap, or equivalence."""
     generator, freedom = np.random.default_rng(0), 10 * (seeds - 1)
@@ -32,7 +36,7 @@ def observed(value: float) -> Gap:
 
 @pytest.mark.parametrize(("gap", "seeds", "margin"), [(2.0, 3, None), (2.0, 5, None), (0.2, 60, 1.0), (0.0, 25, 1.0)])
 def test_power_agrees_with_counting(gap, seeds, margin):
-    assert power(observed(gap), seeds, family, margin) == pytest.approx(counted(gap, seeds, margin), abs=0.01)
+    assert chance(gap, seeds, margin) == pytest.approx(counted(gap, seeds, margin), abs=0.01)
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(2.0, "ahead"), (-2.0, "ahead"), (0.1, "tied"), (0.9, "ahead")])
@@ -41,7 +45,7 @@ def test_the_seeds_that_are_named_suffice_and_one_less_does_not(gap, verdict):
     assert found.verdict == verdict
     margin = 1.0 if verdict == "tied" else None
     assert counted(gap, found.units, margin) > POWER - 0.01
-    assert power(observed(gap), found.units - 1, family, margin) < POWER
+    assert chance(gap, found.units - 1, margin) < POWER
 
 
 def test_what_no_number_of_seeds_shows_is_none():
@@ -55,7 +59,7 @@ def test_what_no_number_of_seeds_shows_is_none():
 def test_the_search_needs_few_critical_values_and_finds_what_all_of_them_give(gap, margin):
     asked = []
     found = power_module._fewest(observed(gap), lambda freedom: (asked.append(freedom), family(freedom))[1], margin)
-    enough = (units for units in range(4, MOST + 1) if power(observed(gap), units, family, margin) >= POWER)
+    enough = (units for units in range(4, MOST + 1) if chance(gap, units, margin) >= POWER)
     assert found == next(enough, None)
     assert len(asked) <= 6
 

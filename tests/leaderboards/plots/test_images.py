@@ -16,8 +16,11 @@ from leaderboards.plots import images
 from leaderboards.results import records
 
 
-def saved(store: FakeStore, cell: dict, units: list[dict], kind=np.uint8, snapshots=0) -> None:
-    """Store a set whose image of class c and slot s has the grey value 20 c + s."""
+def saved(store: FakeStore, cell: dict, units: list[dict], kind=np.uint8, snapshots=0, learned=False) -> None:
+    """Store a set whose image of class c and slot s has the grey value 20 c + s.
+
+    The targets are classes, or learned soft labels that all favour class 0.
+    """
     cell["nodes"]["distill"] = [key("distill", cell["method"], cell["ipc"], unit["index"]) for unit in units]
     store.done(cell)
     for node, unit in zip(cell["nodes"]["distill"], units, strict=True):
@@ -29,6 +32,8 @@ def saved(store: FakeStore, cell: dict, units: list[dict], kind=np.uint8, snapsh
         grey = 20 * targets + np.tile(unit["slots"], len(unit["classes"]))
         images = np.broadcast_to(grey[:, None, None, None], (len(grey), 3, 16, 16)).astype(np.uint8)
         tensors = {"images": images if kind == np.uint8 else images.astype(kind) / 255, "targets": targets}
+        if learned:
+            tensors |= {"targets": np.eye(10, dtype=np.float32)[targets * 0], "extra.classes": targets}
         if snapshots:
             tensors["extra.snapshots"] = np.full((len(grey), snapshots, 3, 16, 16), 250, np.uint8)
         (Path(store.root) / node / "images.safetensors").write_bytes(save(tensors))
@@ -56,9 +61,9 @@ def store(tmp_path: Path) -> FakeStore:
     return FakeStore(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.float32])
-def test_a_sheet_has_a_row_per_class(store, kind):
-    saved(store, store.cell(ipc=10), [unit()], kind)
+@pytest.mark.parametrize(("kind", "learned"), [(np.uint8, False), (np.float32, False), (np.uint8, True)])
+def test_a_sheet_has_a_row_per_class(store, kind, learned):
+    saved(store, store.cell(ipc=10), [unit()], kind, learned=learned)
     ((name, png),) = painted(store).items()
     assert name.startswith("digits_ipc10_wmdd_sheet_")
     assert grey_values(png, 10, 10) == [[20 * c + s for s in range(10)] for c in range(10)]
@@ -106,7 +111,13 @@ def test_the_report_keeps_only_the_sheets_of_its_sets(store):
     assert sheet.read_bytes() == before[1]
 
 
-def test_class_names_come_from_the_dataset_file():
-    assert images.class_names("imagenette64")[:2] == ("tench", "English springer")
-    assert images.class_names("digits") == ()
-    assert images.class_names("nowhere") == ()
+def test_rows_are_named_by_the_manifest_and_new_names_paint_a_new_sheet(store, monkeypatch):
+    shown = []
+    monkeypatch.setattr(images, "_grid", lambda rows, names: shown.append(names) or Image.new("RGB", (1, 1)))
+    saved(store, store.cell(ipc=1), [unit(classes=(0, 2), slots=[0])])
+    sheets = []
+    for names in ({}, {"digits": ["zero", "one", "two"]}):
+        store.write_manifest(class_names=names)
+        sheets += [picture.name for picture, _ in images.paint(records.read(store.root, "main"), ())]
+    assert shown == [["0", "2"], ["zero", "two"]]
+    assert len(set(sheets)) == 2

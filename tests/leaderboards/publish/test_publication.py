@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
 from benchmark.record import SEAL, sealed
 from benchmark.run.store import Store
-from leaderboards.publish import publication, readme, verify
+from leaderboards.publish import agreement, publication, readme, verify
 from leaderboards.publish.publication import closure, differing, files, merged, of_run
 from leaderboards.results import records
 
@@ -178,6 +178,15 @@ class TestWhatIsPublished:
         run.done(run.cell(method="external", overrides={"where": "on node-17.cluster"}))
         with pytest.raises(Faults, match="a path or a host"):
             publish(run)
+
+    @pytest.mark.parametrize(
+        ("text", "leaks"), [("on a.main", True), ("main", True), ("remaining domain", False), ("axmain", False)]
+    )
+    def test_a_host_is_a_word_of_its_own(self, monkeypatch, text, leaks):
+        monkeypatch.setattr(socket, "gethostname", lambda: "main")
+        assert agreement.names_machine(text) == leaks
+        monkeypatch.setattr(socket, "gethostname", lambda: "a.main")
+        assert agreement.names_machine(text) == (text == "on a.main")
 
     @pytest.mark.parametrize("text", ["timm/resnet18", "AMD EPYC 7/8", "https://arxiv.org/abs/1", "a / b", "2:1"])
     def test_other_texts_are_no_paths(self, run, place, text):

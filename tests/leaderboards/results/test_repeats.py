@@ -11,7 +11,7 @@ from fake_store import COLUMNS, FakeStore
 
 from leaderboards import report
 from leaderboards.plots import accuracy
-from leaderboards.results import records
+from leaderboards.results import cells, records
 
 LEVELS = {"wmdd": 70.0, "random_real": 60.0}
 SENTENCE = "Protocol online gives the same accuracy as standard in every cell: digits, test_resnet."
@@ -97,6 +97,18 @@ def test_curves_over_ipc_show_the_steps_of_students(store):
     assert steps == {1: 300, 10: 600, 50: 3000}  # two units of 5 images per IPC, batches of 50
     (figure,) = accuracy.accuracy_against_ipc(board).values()
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["1\n300", "10\n600", "50\n3k"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "steps"),
+    [({"student_steps": 24, "images_shown": 40.0}, 24), ({"images_shown": 40.0}, 20), ({}, 5)],
+    ids=["recorded", "from the images of an epoch", "from the images"],
+)
+def test_steps_are_those_that_the_evaluator_took(metrics, steps):
+    params = {"schedule": {"epochs": 5, "batch_size": 10, "mix": "dsa_of_cells"}}
+    evaluated = {"identity": {"component": {"params": params}}, "metrics": metrics}
+    assert cells._steps([evaluated], [{"metrics": {"images": 10}}]) == steps
+    assert cells._steps([], []) is None
 
 
 def test_equal_steps_holds_the_steps_of_students_at_every_ipc():
