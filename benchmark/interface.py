@@ -31,7 +31,7 @@ from benchmark.formats import artifact as artifacts
 from benchmark.identity import ancestors
 from benchmark.plan.graph import Plan
 from benchmark.plan.suite import Selection, Suite
-from benchmark.run.campaign import Campaign, RunOptions, connect, open_campaign
+from benchmark.run.campaign import Campaign, RunOptions, connect, connected, open_campaign
 from benchmark.run.runner import Runner, SerialRunner
 from benchmark.run.stages import IMAGES
 from benchmark.vision import datasets
@@ -208,9 +208,10 @@ def run_suite(
     """
     sources.add(())
     run_options = _run_options(options)
-    campaign = open_campaign(suite, Selection(**(selection or {})), run_options)
+    runner, has_gpu = connected(run_options)
+    campaign = open_campaign(suite, Selection(**(selection or {})), run_options, has_gpu=has_gpu)
     if campaign.todo:
-        for _ in campaign.run(connect(run_options)[0]):
+        for _ in campaign.run(runner or connect(run_options)[0]):
             pass
     else:
         campaign.write_manifest()

@@ -92,7 +92,7 @@ def evaluate(
     axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
     selection = artifacts.selection(entry, dataset, ipc, **axes)
     options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
-    node_runner, has_gpu = campaigns.connect(options)
+    node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
     beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}

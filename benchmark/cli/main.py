@@ -116,9 +116,7 @@ def run(
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
     options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
-    # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
-    elsewhere = runner == RunnerName.ray and ray != "local"
-    node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
+    node_runner, has_gpu = campaigns.connected(options)
     with progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
     running.finish(campaign, options, node_runner, campaign.selection(), verbose=verbose, with_report=not no_report)
