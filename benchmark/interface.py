@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
         device: ``auto`` takes a graphics card where there is one.
         runner: ``serial``; of a whole suite, ``ray`` runs nodes in parallel.
         ray: ``local``, ``auto`` or the address of a cluster.
+        insecure: use a cluster that asks for no token.
     """
 
     runs: str
@@ -59,6 +60,7 @@ class Options(TypedDict, total=False):
     device: Literal["auto", "cpu", "cuda"]
     runner: Literal["serial", "ray"]
     ray: str
+    insecure: bool
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from benchmark.cli.options import (
     SuiteName,
     Verbose,
     out,
+    run_options,
     selected,
 )
 from benchmark.cli.reproduce import reproduce_app
@@ -115,7 +116,7 @@ def run(
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     with progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)

@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     SuiteName,
     Verbose,
     out,
+    run_options,
     selected,
     suite_stem,
     whole,
@@ -71,7 +72,7 @@ def reproduce(
     cells = reproduction.finished(published, chosen)
     if not cells:
         raise BenchmarkError(f"suite '{suite}': no published cell has a number under these options")
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, need_data=False)
     failed = running.compute(campaign.only(_planned(campaign, cells)), options, node_runner, verbose=verbose)
@@ -108,7 +109,7 @@ def rescore(
     published = _published(suite)
     distilled = {key: record for key, record in published.records.items() if record["stage"] == "distill"}
     keys = taken.take(distilled, sets, Store(runs))
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selected("", "", ""), options, has_gpu=has_gpu, need_data=False)
     finished = reproduction.finished(published)

@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     RunnerOption,
     Runs,
     out,
+    run_options,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def tune(
     from benchmark.run import campaign as campaigns
     from benchmark.run import tune
 
-    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    loaded, options = load_search(search), run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
     tuning.store.open()

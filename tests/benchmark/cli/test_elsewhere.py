@@ -61,7 +61,8 @@ def planned(monkeypatch: pytest.MonkeyPatch, *words: str) -> bool | None:
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_plans_for_the_cards_of_the_cluster(asked, monkeypatch, words):
     assert planned(monkeypatch, *words.split(), "--ray", ADDRESS) is True
-    assert asked == [(ADDRESS, False)]
+    assert planned(monkeypatch, *words.split(), "--ray", ADDRESS, "--insecure") is True
+    assert asked == [(ADDRESS, False), (ADDRESS, True)]
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -73,5 +74,5 @@ def test_no_cluster_starts_before_there_is_work(asked, monkeypatch, words, here)
 
 def test_a_suite_from_python_is_planned_in_the_same_way(asked):
     with pytest.raises(Planned, match="True"):
-        interface.run_suite("main", selection={"datasets": ["digits"]}, runner="ray", ray=ADDRESS)
-    assert asked == [(ADDRESS, False)]
+        interface.run_suite("main", selection={"datasets": ["digits"]}, runner="ray", ray=ADDRESS, insecure=True)
+    assert asked == [(ADDRESS, True)]
