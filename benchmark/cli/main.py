@@ -150,7 +150,7 @@ def plan(
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, ray=ray, device=device.value, insecure=insecure)
+    options = run_options(runs, data, RunnerName.ray, ray, insecure, device)
     runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(

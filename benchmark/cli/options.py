@@ -184,7 +184,7 @@ def run_options(runs: str, data: Path, runner: RunnerName, ray: str, insecure: b
     """Return the options of a command that say how nodes are run."""
     from benchmark.run.campaign import RunOptions
 
-    return RunOptions(runs, data, runner.value, ray, device.value, insecure)
+    return RunOptions(runs=runs, data=data, runner=runner.value, ray=ray, insecure=insecure, device=device.value)
 
 
 def selected(

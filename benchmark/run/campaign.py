@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from benchmark.api import Frozen
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import parse_object
 from benchmark.identity import ancestors, canonical
@@ -30,25 +31,15 @@ from benchmark.vision.datasets import Report, silent
 AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of the command line that say how nodes are run.
+class RunOptions(Frozen):
+    """The options of the command line that say how nodes are run."""
 
-    Attributes:
-        runs: the store, a folder or an address.
-        data: the data directory.
-        runner: runs the nodes.
-        ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
-        device: ``auto`` takes a graphics card where there is one.
-        insecure: use a cluster that asks for no token.
-    """
-
-    runs: str = "runs"
-    data: Path = Path("data")
-    runner: Literal["ray", "serial"] = "ray"
-    ray: str = "local"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    insecure: bool = False
+    runs: str = "runs"  # the store, a folder or an address
+    data: Path = Path("data")  # the data directory
+    runner: Literal["ray", "serial"] = "ray"  # runs the nodes
+    ray: str = "local"  # ``local``, ``auto`` or the address of a cluster; see `RayRunner`
+    insecure: bool = False  # use a cluster that asks for no token
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # ``auto`` takes a graphics card where there is one
 
 
 @dataclass(frozen=True)

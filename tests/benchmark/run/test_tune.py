@@ -40,7 +40,9 @@ def search(**changes: Any) -> Search:
 
 
 def opened(folder: Path, found: Search, data: Path = Path("data")) -> tune.Tuning:
-    return tune.open_tuning(found, RunOptions(str(folder / "runs"), data, "serial", device="cpu"), has_gpu=False)
+    return tune.open_tuning(
+        found, RunOptions(runs=str(folder / "runs"), data=data, runner="serial", device="cpu"), has_gpu=False
+    )
 
 
 def finish(tuning: tune.Tuning) -> list[tune.Result]:
