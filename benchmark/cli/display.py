@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.identity import STAGES
+from benchmark.identity import STAGES, precision_of
 from benchmark.run.heartbeat import is_recent
 from benchmark.run.store import TRACEBACK, Store, parse_heartbeat
 
@@ -200,8 +200,7 @@ def first_lines(campaign: Campaign) -> str:
 
 
 def _precisions(plan: Plan) -> str:
-    components = (node.identity["component"]["params"] for node in plan.nodes.values())
-    return ", ".join(sorted({str(params.get("precision", "float32")) for params in components})) or "float32"
+    return ", ".join(sorted({precision_of(node.identity) for node in plan.nodes.values()})) or "float32"
 
 
 def print_corrupt(campaign: Campaign, console: Console) -> None:
