@@ -152,15 +152,19 @@ def distill(
     hyperparameters: Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> SyntheticSet:
-    """Return a distilled set; it is computed where the store does not have it.
+    """Return a distilled set, class by class; it is computed where the store does not have it.
 
     Args:
         method: the method.
         dataset: the dataset.
         ipc: images per class.
-        draw: the seed of the set.
+        draw: the seed of the set, from 0 on; draw i also uses teacher i.
         hyperparameters: values that replace those of the method's recipe.
         options: see `Options`.
+
+    Returns:
+        The set: images [N, C, H, W] (uint8, or float32 with 0 as black and 1 as white) and targets (int64 [N], or soft
+        labels, float32 [N, classes]); N is ``ipc`` times the classes, unless the method does not depend on ``ipc``.
 
     Raises:
         BenchmarkError: a name or hyperparameter is unknown, the dataset is not on disk, or a node failed.
