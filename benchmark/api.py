@@ -85,6 +85,7 @@ class Component(Frozen):
     """A method, label regime, evaluator, measure or preparation: a name, a version and hyperparameters.
 
     A component with a field ``precision: Precision`` chooses the type of `Context.autocast`; it is float32 otherwise.
+    Whatever a component raises while it runs is the reason why its node has failed.
     """
 
     version: ClassVar[int] = 1  # raise it when results may change
@@ -161,10 +162,12 @@ class Context:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds that a block takes to the cost in the record, under the name of a part of the work."""
+        """Add the seconds that a block takes, even one that raises, to a part of the work in the record's cost."""
         start = time.perf_counter()
-        yield
-        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
 
     def progress(self, step: int, total: int, **scalars: float) -> None:
         """Report how many steps of how many are done.
@@ -234,7 +237,10 @@ class LabelRegime(Component, ABC):
 
     @abstractmethod
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Return the labels. Write arrays that are too large for memory as files in ``folder``."""
+        """Return the labels of a whole set, in the order of its images; `Labels` names the shape of every kind.
+
+        ``context.teachers`` are those of `teachers`. Write arrays that are too large for memory as files in ``folder``.
+        """
 
     def online(self, job: Job) -> tuple[Work, ...] | None:
         """Return the work of the networks that label while a student trains; () where labels are stored."""
@@ -289,5 +295,6 @@ class Measure(Component, ABC):
     def measure(self, images: SyntheticSet, data: TrainData, context: Context, folder: Path) -> dict[str, Any]:
         """Return named numbers for the record; None for a number that is not defined.
 
-        Write arrays, of which plots are made, as files in ``folder``.
+        ``images`` is a whole set [N, C, H, W]; ``context`` has the networks of `teachers` and the tensors of
+        `preparation`. Write arrays, of which plots are made, as files in ``folder``.
         """

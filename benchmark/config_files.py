@@ -88,7 +88,7 @@ def load(model: type[Model], kind: str, name: str) -> Model:
 
 
 def load_named(model: type[Model], kind: str, name: str) -> Model:
-    """Return the validated values of a file that a user names.
+    """Return the validated values of a file that a user names; its stem is the value of the field ``name``.
 
     Args:
         model: the pydantic class, which has a field ``name``.

@@ -78,6 +78,15 @@ def parents_of(identity: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for keys in identity.get("parents", {}).values() for key in keys)
 
 
+def precision_of(identity: Mapping[str, Any]) -> str:
+    """Return the precision of a node's networks, a value of `benchmark.api.Precision`.
+
+    Its component has a field ``precision``, a teacher has it in its recipe; without one it is ``float32``.
+    """
+    params = identity["component"]["params"]
+    return str(params.get("recipe", params).get("precision", "float32"))
+
+
 def ancestors(keys: Iterable[str], parents: Callable[[str], Iterable[str]]) -> set[str]:
     """Return some keys together with all keys that they depend on; ``parents`` is called once for each key."""
     known, waiting = set[str](), list(keys)

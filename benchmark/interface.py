@@ -26,13 +26,13 @@ from torch import Tensor
 
 from benchmark import sources
 from benchmark.api import SyntheticSet
+from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.formats import artifact as artifacts
 from benchmark.identity import ancestors
-from benchmark.plan.graph import Plan
-from benchmark.plan.suite import Selection, Suite
-from benchmark.run.campaign import Campaign, RunOptions, connect, open_campaign
-from benchmark.run.runner import Runner, SerialRunner
+from benchmark.plan.suite import Block, Selection, Suite
+from benchmark.run.campaign import Campaign, RunOptions, connect, connected, open_campaign
+from benchmark.run.runner import SerialRunner
 from benchmark.run.stages import IMAGES
 from benchmark.vision import datasets
 from leaderboards import report as reports
@@ -44,21 +44,14 @@ ROLES = ("control", "floor", "bound")
 
 
 class Options(TypedDict, total=False):
-    """How nodes are run.
+    """How nodes are run."""
 
-    Attributes:
-        runs: the store, ``runs`` by default.
-        data: the data directory, ``data`` by default.
-        device: ``auto`` takes a graphics card where there is one.
-        runner: ``serial``; of a whole suite, ``ray`` runs nodes in parallel.
-        ray: ``local``, ``auto`` or the address of a cluster.
-    """
-
-    runs: str
-    data: str | Path
-    device: Literal["auto", "cpu", "cuda"]
-    runner: Literal["serial", "ray"]
-    ray: str
+    runs: str  # the store, ``runs`` by default
+    data: str | Path  # the data directory, ``data`` by default
+    device: Literal["auto", "cpu", "cuda"]  # ``auto``, the default, takes a graphics card where there is one
+    runner: Literal["serial", "ray"]  # ``serial`` by default; of a whole suite, ``ray`` runs nodes in parallel
+    ray: str  # ``local`` by default, ``auto`` or the address of a cluster
+    insecure: bool  # True: use a cluster that asks for no token
 
 
 @dataclass(frozen=True)
@@ -134,17 +127,16 @@ def evaluate(
     sources.add(())
     run_options = _run_options(options)
     config = datasets.load_dataset(dataset)
+    arch = student or config.teacher.arch
+    suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "set.safetensors"
         _as_set(images, labels).save(path)
         artifact = artifacts.read(path, config, datasets.info(config, run_options.data), ipc)
-    arch = student or config.teacher.arch
-    suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
-    name = f"set {artifact.checksum[:8]}"
-    entry = artifacts.suite_entry(artifact, name, suite)
+    entry = artifacts.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
     campaign = open_campaign(suite, artifacts.selection(entry, dataset, ipc, seeds=seeds), run_options)
     campaign = artifacts.store_artifact(campaign, artifact)
-    _run(campaign, SerialRunner(), campaign.plan)
+    _run(campaign)
     keys = [key for planned in campaign.plan.cells for key in planned.nodes["evaluate"]]
     records = tuple(record for key in keys if (record := campaign.store.record(key)))
     top1 = tuple(float(record["metrics"]["top1"]) for record in records)
@@ -160,30 +152,37 @@ def distill(
     hyperparameters: Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> SyntheticSet:
-    """Return a distilled set; it is computed where the store does not have it.
+    """Return a distilled set, class by class; it is computed where the store does not have it.
 
     Args:
         method: the method.
         dataset: the dataset.
         ipc: images per class.
-        draw: the seed of the set.
+        draw: the seed of the set, from 0 on; draw i also uses teacher i.
         hyperparameters: values that replace those of the method's recipe.
         options: see `Options`.
+
+    Returns:
+        The set: images [N, C, H, W] (uint8, or float32 with 0 as black and 1 as white) and targets (int64 [N], or soft
+        labels, float32 [N, classes]); N is ``ipc`` times the classes, unless the method does not depend on ``ipc``.
 
     Raises:
         BenchmarkError: a name or hyperparameter is unknown, the dataset is not on disk, or a node failed.
     """
     sources.add(())
+    run_options = _run_options(options)
+    if draw < 0:
+        raise BenchmarkError(f"draw: the first one is 0 (given: {draw})")
     entry: Any = method
     if hyperparameters:
         entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters)}
     arch = datasets.load_dataset(dataset).teacher.arch
     suite = _suite(dataset, ipc, entry, arch, "hard", draw + 1)
-    campaign = open_campaign(suite, Selection(datasets=(dataset,)), _run_options(options))
+    campaign = open_campaign(suite, Selection(datasets=(dataset,)), run_options)
     planned = campaign.plan.cells[draw]
     if planned.skipped:
         raise BenchmarkError(f"{method} on {dataset} at IPC {ipc}: {planned.skipped}")
-    _run(campaign, SerialRunner(), campaign.plan, planned.nodes["distill"])
+    _run(campaign, planned.nodes["distill"])
     return SyntheticSet.merge(
         [SyntheticSet.load(campaign.store.folder(key) / IMAGES) for key in planned.nodes["distill"]]
     )
@@ -207,10 +206,11 @@ def run_suite(
         BenchmarkError: the suite or a name is wrong. A node that fails is a row with its reason, and no error.
     """
     sources.add(())
-    run_options = _run_options(options)
-    campaign = open_campaign(suite, Selection(**(selection or {})), run_options)
+    run_options, chosen = _run_options(options), validated(Selection, selection or {}, "selection")
+    runner, has_gpu = connected(run_options)
+    campaign = open_campaign(suite, chosen, run_options, has_gpu=has_gpu)
     if campaign.todo:
-        for _ in campaign.run(connect(run_options)[0]):
+        for _ in campaign.run(runner or connect(run_options)[0]):
             pass
     else:
         campaign.write_manifest()
@@ -236,15 +236,15 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
 
 
 def _run_options(options: Options) -> RunOptions:
-    values: dict[str, Any] = {"runner": "serial", **options, "data": Path(options.get("data", "data"))}
-    return RunOptions(**values)
+    """Return the options as the engine takes them; a wrong one is an error."""
+    return validated(RunOptions, {"runner": "serial", **options}, "options")
 
 
 def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, seeds: int) -> Suite:
-    """Return a suite of one method."""
+    """Return a suite of one method; a wrong name or number is an error."""
     axes = {"datasets": [dataset], "ipc": [ipc], "methods": [method], "students": [student], "protocols": [protocol]}
-    block = {**axes, "seeds": seeds}
-    return Suite.model_validate({"name": NAME, "version": 1, "title": "From Python", "blocks": [block]})
+    blocks = (validated(Block, {**axes, "seeds": seeds}, "arguments"),)
+    return Suite(name=NAME, version=1, title="From Python", blocks=blocks)
 
 
 def _as_set(images: Any, labels: Any) -> SyntheticSet:
@@ -252,21 +252,25 @@ def _as_set(images: Any, labels: Any) -> SyntheticSet:
         return images
     if labels is None:
         raise BenchmarkError("labels: needed beside images; give one class per image")
-    pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
-    pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
-    return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
+    try:
+        pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
+        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
+        return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BenchmarkError(f"images, labels: {error}") from error
 
 
-def _run(campaign: Campaign, runner: Runner, plan: Plan, keys: Iterable[str] = ()) -> None:
-    """Run the nodes of a plan that are not done, or only some of them with all that they need.
+def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:
+    """Run the nodes of a campaign that are not done, or only some of them with all that they need.
 
     Raises:
         BenchmarkError: a node failed.
     """
     campaign.store.open()
-    needed = ancestors(keys, lambda key: plan.nodes[key].parents) or set(plan.nodes)
+    nodes = campaign.plan.nodes
+    needed = ancestors(keys, lambda key: nodes[key].parents) or set(nodes)
     todo = {key: node for key, node in campaign.todo.items() if key in needed}
-    for event in runner.run(todo, campaign.node_options):
+    for event in SerialRunner().run(todo, campaign.node_options):
         if event.status == "failed":
             raise BenchmarkError(f"{event.node.stage} {event.node.title} failed: {event.message}")
 

@@ -38,7 +38,7 @@ def add(folders: Iterable[str | Path]) -> None:
     Raises:
         Faults: a folder does not exist, or has none of the subfolders, or a file has the name of another one.
     """
-    every = tuple(dict.fromkeys([*extra(), *(Path(folder).absolute() for folder in folders)]))
+    every = _distinct([*extra(), *map(Path, folders)])
     if every:
         _refuse_faults(every)
         os.environ[ENVIRONMENT] = os.pathsep.join(map(str, every))
@@ -61,10 +61,14 @@ def _refuse_faults(folders: tuple[Path, ...]) -> None:
 
 
 def extra() -> tuple[Path, ...]:
-    """Return the folders of the user."""
+    """Return the folders of the user, as absolute paths."""
     named = [Path(name) for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name]
-    folders = [*named, *_of_working_directory(Path.cwd()), *_of_packages()]
-    return tuple(dict.fromkeys(folder for folder in folders if folder.resolve() != ROOT))
+    return _distinct([*named, *_of_working_directory(Path.cwd()), *_of_packages()])
+
+
+def _distinct(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the absolute paths of folders, each once, without the benchmark's own folder."""
+    return tuple(dict.fromkeys(folder.absolute() for folder in folders if folder.resolve() != ROOT))
 
 
 def subfolders(name: str) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.identity import STAGES
+from benchmark.identity import STAGES, precision_of
 from benchmark.run.heartbeat import is_recent
 from benchmark.run.store import TRACEBACK, Store, parse_heartbeat
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from benchmark.run.queue import Event
 
 MAX_LINES = 8  # running nodes that the live table lists
+MAX_NAMES = 6  # methods that a line about skipped cells names
 ENDS = ("done", "failed", "blocked")
 CELL_STATES = ("ok", "failed", "blocked", "missing", "skipped")
 
@@ -187,21 +188,17 @@ def first_lines(campaign: Campaign) -> str:
     found = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
     skipped = [name for name in reasons if name not in found]
     cells = sum(not planned.skipped for planned in plan.cells)
+    precisions = sorted({precision_of(node.identity) for node in plan.nodes.values()})
     todo, (seconds, unknown) = len(campaign.todo), campaign.seconds_left()
     rest = f" and {unknown} nodes without a past record" if unknown else ""
     work = f": about {time_span(seconds)} of work by past records{rest}" if seconds else ", time unknown"
     parts = [
         f"suite {suite.name} version {suite.version}",
         f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
-        f"{campaign.node_options.device}, {_precisions(plan)}",
+        f"{campaign.node_options.device}, {', '.join(precisions) or 'float32'}",
         f"{cells} of {len(plan.cells)} cells, {todo} of {len(plan.nodes)} nodes to do{work if todo else ''}",
     ]
     return " · ".join(parts)
-
-
-def _precisions(plan: Plan) -> str:
-    components = (node.identity["component"]["params"] for node in plan.nodes.values())
-    return ", ".join(sorted({str(params.get("precision", "float32")) for params in components})) or "float32"
 
 
 def print_corrupt(campaign: Campaign, console: Console) -> None:
@@ -220,12 +217,24 @@ def plan_table(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
         nodes = [node for node in plan.nodes.values() if node.identity["dataset"]["name"] == name]
         skipped = sum(planned.skipped is not None for planned in cells)
         table.add_row(name, str(len(cells)), str(skipped), *(_to_do(nodes, stage, todo) for stage in STAGES))
-    methods: dict[tuple[str, str], dict[str, None]] = {}  # by dataset and reason, each method once
+    return Group(table, *_skipped_lines(plan))
+
+
+def _skipped_lines(plan: Plan) -> Iterator[Text]:
+    """Yield a line for every dataset and every reason why cells of it are skipped, with the methods of these cells."""
+    every = defaultdict[str, dict[str, None]](dict)  # each method once, by dataset
+    skipped = defaultdict[tuple[str, str], dict[str, None]](dict)  # by dataset and reason
     for planned in plan.cells:
+        cell = planned.cell
+        every[cell.dataset][cell.method] = None
         if planned.skipped:
-            methods.setdefault((planned.cell.dataset, planned.skipped), {})[planned.cell.method] = None
-    lines = [Text(f"skipped {dataset} ({', '.join(names)}): {why}") for (dataset, why), names in methods.items()]
-    return Group(table, *lines)
+            skipped[cell.dataset, planned.skipped][cell.method] = None
+    for (dataset, why), methods in skipped.items():
+        names = ", ".join(list(methods)[:MAX_NAMES])
+        if len(methods) > MAX_NAMES:
+            is_all = len(methods) == len(every[dataset])
+            names = f"all {len(methods)} methods" if is_all else f"{names} and {len(methods) - MAX_NAMES} more"
+        yield Text(f"skipped {dataset} ({names}): {why}")
 
 
 def _to_do(nodes: Sequence[Node], stage: str, todo: Mapping[str, Node]) -> str:

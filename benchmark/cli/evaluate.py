@@ -13,6 +13,7 @@ from benchmark.cli.options import (
     DeviceName,
     DeviceOption,
     Extra,
+    InsecureOption,
     Protocols,
     RayOption,
     RunnerName,
@@ -22,6 +23,7 @@ from benchmark.cli.options import (
     Students,
     SuiteName,
     out,
+    run_options,
     split_words,
 )
 from benchmark.errors import BenchmarkError
@@ -73,6 +75,7 @@ def evaluate(
     data: Data = Path("data"),
     runner: RunnerOption = RunnerName.ray,
     ray: RayOption = "local",
+    insecure: InsecureOption = False,
     device: DeviceOption = DeviceName.auto,
     extra: Extra = None,
 ) -> None:
@@ -91,8 +94,8 @@ def evaluate(
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
     axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
     selection = artifacts.selection(entry, dataset, ipc, **axes)
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value)
-    node_runner, has_gpu = campaigns.connect(options)
+    options = run_options(runs, data, runner, ray, insecure, device)
+    node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
     beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}

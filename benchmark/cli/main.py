@@ -41,6 +41,7 @@ from benchmark.cli.options import (
     SuiteName,
     Verbose,
     out,
+    run_options,
     selected,
 )
 from benchmark.cli.reproduce import reproduce_app
@@ -115,10 +116,8 @@ def run(
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
-    # Only a cluster elsewhere knows whether it has graphics cards; a private one is started only if there is work.
-    elsewhere = runner == RunnerName.ray and ray != "local"
-    node_runner, has_gpu = campaigns.connect(options) if elsewhere else (None, None)
+    options = run_options(runs, data, runner, ray, insecure, device)
+    node_runner, has_gpu = campaigns.connected(options)
     with progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, report=report_files)
     running.finish(campaign, options, node_runner, campaign.selection(), verbose=verbose, with_report=not no_report)
@@ -151,7 +150,7 @@ def plan(
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
-    options = campaigns.RunOptions(runs, data, ray=ray, device=device.value, insecure=insecure)
+    options = run_options(runs, data, RunnerName.ray, ray, insecure, device)
     runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(

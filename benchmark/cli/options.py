@@ -15,6 +15,7 @@ from benchmark.errors import Faults
 
 if TYPE_CHECKING:
     from benchmark.plan.suite import Selection
+    from benchmark.run.campaign import RunOptions
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -177,6 +178,13 @@ def whole(word: str | int) -> int:
 def suite_stem(suite: str) -> str:
     """Return the name of a suite: for the path of a suite file, its stem."""
     return Path(suite).stem if suite.endswith((".yaml", ".yml")) else suite
+
+
+def run_options(runs: str, data: Path, runner: RunnerName, ray: str, insecure: bool, device: DeviceName) -> RunOptions:
+    """Return the options of a command that say how nodes are run."""
+    from benchmark.run.campaign import RunOptions
+
+    return RunOptions(runs=runs, data=data, runner=runner.value, ray=ray, insecure=insecure, device=device.value)
 
 
 def selected(

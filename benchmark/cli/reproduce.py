@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     SuiteName,
     Verbose,
     out,
+    run_options,
     selected,
     suite_stem,
     whole,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from benchmark.plan.graph import PlannedCell
-    from benchmark.run.campaign import Campaign, RunOptions
+    from benchmark.run.campaign import Campaign
     from leaderboards.publish.publication import Publication
     from leaderboards.publish.reproduction import Axes, Reproduction
     from leaderboards.results.records import Record
@@ -61,6 +62,7 @@ def reproduce(
     verbose: Verbose = False,
 ) -> None:
     """Run a published suite again, and say of every cell whether it is inside its interval, and what differs."""
+    from benchmark.cli import running
     from benchmark.run import campaign as campaigns
     from leaderboards.publish import reproduction
 
@@ -70,9 +72,11 @@ def reproduce(
     cells = reproduction.finished(published, chosen)
     if not cells:
         raise BenchmarkError(f"suite '{suite}': no published cell has a number under these options")
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
-    campaign = campaigns.open_campaign(suite, selection, options, need_data=False)
-    _run_and_compare(campaign.only(_planned(campaign, cells)), options, published, cells, verbose)
+    options = run_options(runs, data, runner, ray, insecure, device)
+    node_runner, has_gpu = campaigns.connected(options)
+    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, need_data=False)
+    failed = running.compute(campaign.only(_planned(campaign, cells)), options, node_runner, verbose=verbose)
+    _compare(campaign, published, cells, failed)
 
 
 @reproduce_app.command()
@@ -96,6 +100,7 @@ def rescore(
     verbose: Verbose = False,
 ) -> None:
     """Evaluate a random sample of published cells again, with the distilled sets of a folder."""
+    from benchmark.cli import running
     from benchmark.run import campaign as campaigns
     from benchmark.run import taken
     from benchmark.run.store import Store
@@ -104,8 +109,9 @@ def rescore(
     published = _published(suite)
     distilled = {key: record for key, record in published.records.items() if record["stage"] == "distill"}
     keys = taken.take(distilled, sets, Store(runs))
-    options = campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
-    campaign = campaigns.open_campaign(suite, selected("", "", ""), options, need_data=False)
+    options = run_options(runs, data, runner, ray, insecure, device)
+    node_runner, has_gpu = campaigns.connected(options)
+    campaign = campaigns.open_campaign(suite, selected("", "", ""), options, has_gpu=has_gpu, need_data=False)
     finished = reproduction.finished(published)
     here = [planned for planned in _planned(campaign, finished) if set(planned.nodes["distill"]) <= keys]
     if not here:
@@ -113,8 +119,8 @@ def rescore(
     number = secrets.randbelow(10**6) if sample is None else sample
     drawn = random.Random(number).sample(here, min(cells, len(here)))
     out.print(f"Sample {number}: {len(drawn)} of {len(here)} cells whose sets are in {sets}.", highlight=False)
-    axes = [_axes(planned) for planned in drawn]
-    _run_and_compare(campaign.only(drawn), options, published, {each: finished[each] for each in axes}, verbose)
+    failed = running.compute(campaign.only(drawn), options, node_runner, verbose=verbose)
+    _compare(campaign, published, {axes: finished[axes] for axes in map(_axes, drawn)}, failed)
 
 
 def _published(suite: str) -> Publication:
@@ -139,16 +145,15 @@ def _axes(planned: PlannedCell) -> tuple[Any, ...]:
     return axis_values(planned.cell.model_dump(), CELL)
 
 
-def _run_and_compare(
-    campaign: Campaign, options: RunOptions, published: Publication, cells: Mapping[Axes, Record], verbose: bool
-) -> None:
-    """Run a campaign, print the comparison and write it; end with status 1 where a cell failed or is outside."""
-    from benchmark.cli import running
+def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Record], failed: int) -> None:
+    """Print the comparison of a campaign that has run, and write it; end with status 1 if cells failed or are outside.
+
+    ``failed`` is the number of nodes that failed.
+    """
     from leaderboards.publish import reproduction
     from leaderboards.results import leaderboard, records
 
-    failed = running.compute(campaign, options, None, verbose=verbose)
-    found = reproduction.compare(published, records.read(options.runs, published.suite), cells)
+    found = reproduction.compare(published, records.read(campaign.node_options.runs, published.suite), cells)
     out.print(_table(found))
     out.print("\n".join(_lines(found)), markup=False, highlight=False)
     name = f"leaderboards/{published.suite}/reproduction.csv"

@@ -18,11 +18,13 @@ from benchmark.cli.options import (
     RunnerOption,
     Runs,
     out,
+    run_options,
 )
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from benchmark.run.runner import Runner
     from benchmark.run.tune import Tuning
 
 tune_app = typer.Typer()
@@ -43,24 +45,16 @@ def tune(
     extra: Extra = None,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
-    from benchmark.cli import display
     from benchmark.plan.search import load_search
     from benchmark.run import campaign as campaigns
     from benchmark.run import tune
-    from benchmark.run.runner import RayRunner
 
-    loaded, options = load_search(search), campaigns.RunOptions(runs, data, runner.value, ray, device.value, insecure)
-    node_runner, has_gpu = campaigns.connect(options)
+    loaded, options = load_search(search), run_options(runs, data, runner, ray, insecure, device)
+    node_runner, has_gpu = campaigns.connected(options)
     tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
     tuning.store.open()
-    if shared := tuning.shared:
-        out.print(f"{len(shared)} nodes that several trials share:")
-        progress = display.ProgressTable(shared, tuning.store)
-        display.show_progress(node_runner.run(shared, tuning.node_options), progress, out)
-    if isinstance(node_runner, RayRunner):
-        tune.run_by_tune(tuning, max(machine.cpus for machine in node_runner.machines), _print_trial)
-    else:
-        tune.run_serially(tuning, _print_trial)
+    if tuning.unfinished:
+        _run(tuning, node_runner or campaigns.connect(options)[0])
     winners = tune.write(tuning)
     out.print(_table(tuning))
     for line in tune.edge_lines(loaded, winners):
@@ -72,6 +66,22 @@ def tune(
         f"\nA protocol with the best values: {file}. To use it, copy it to configs/protocols/ and add to a suite:\n"
     )
     out.print(tune.suite_lines(loaded, winners) + f"protocols: [{loaded.name}]", markup=False, highlight=False)
+
+
+def _run(tuning: Tuning, runner: Runner) -> None:
+    """Run what several trials share, and then the trials that are not done."""
+    from benchmark.cli import display
+    from benchmark.run import tune
+    from benchmark.run.runner import RayRunner
+
+    if shared := tuning.shared:
+        out.print(f"{len(shared)} nodes that several trials share:")
+        progress = display.ProgressTable(shared, tuning.store)
+        display.show_progress(runner.run(shared, tuning.node_options), progress, out)
+    if isinstance(runner, RayRunner):
+        tune.run_by_tune(tuning, max(machine.cpus for machine in runner.machines), _print_trial)
+    else:
+        tune.run_serially(tuning, _print_trial)
 
 
 def _print_trial(number: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from benchmark.api import Component, DatasetInfo, Frozen, Job, LabelRegime, Work
-from benchmark.identity import STAGES, Stage
+from benchmark.identity import STAGES, Stage, precision_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.nodes import Node
 from benchmark.vision.descriptions import DatasetConfig, load_dataset
@@ -151,10 +151,9 @@ class Costs:
 
     def _count(self, node: Node) -> Span:
         """Add a node to its stage, and return the seconds of its work."""
-        cost, component = self.stages[node.stage], node.identity["component"]
-        params = component["params"].get("recipe", component["params"])
+        cost = self.stages[node.stage]
         config = self.config(node.identity["dataset"]["name"])
-        mixed = self.mixed or params.get("precision", "float32") != "float32"
+        mixed = self.mixed or precision_of(node.identity) != "float32"
         cost.nodes += 1
         if node.stage == "distill":
             job = self._job(node)
@@ -164,7 +163,7 @@ class Costs:
         seconds = [None] if work is None else [self.card.seconds(part, config, mixed=mixed) for part in work]
         known = [span for span in seconds if span is not None]
         if len(known) < len(seconds):
-            cost.uncounted[component["name"]] += 1
+            cost.uncounted[node.identity["component"]["name"]] += 1
             return Span()
         total = sum(known, Span())
         cost.work += total

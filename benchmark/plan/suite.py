@@ -172,8 +172,8 @@ class Selection(Frozen):
     ipc: tuple[int, ...] = ()
     students: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    seeds: int | None = None  # None: as the suite says
-    draws: int | None = None
+    seeds: int | None = Field(None, ge=1)  # None: as the suite says
+    draws: int | None = Field(None, ge=1)
     entries: tuple[MethodEntry, ...] = ()  # methods to add that no suite lists
 
     def apply(self, suite: Suite) -> Suite:

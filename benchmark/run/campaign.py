@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from benchmark.api import Frozen
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import parse_object
 from benchmark.identity import ancestors, canonical
@@ -30,25 +31,15 @@ from benchmark.vision.datasets import Report, silent
 AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of the command line that say how nodes are run.
+class RunOptions(Frozen):
+    """The options of the command line that say how nodes are run."""
 
-    Attributes:
-        runs: the store, a folder or an address.
-        data: the data directory.
-        runner: runs the nodes.
-        ray: ``local``, ``auto`` or the address of a cluster; see `RayRunner`.
-        device: ``auto`` takes a graphics card where there is one.
-        insecure: use a cluster that asks for no token.
-    """
-
-    runs: str = "runs"
-    data: Path = Path("data")
-    runner: Literal["ray", "serial"] = "ray"
-    ray: str = "local"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    insecure: bool = False
+    runs: str = "runs"  # the store, a folder or an address
+    data: Path = Path("data")  # the data directory
+    runner: Literal["ray", "serial"] = "ray"  # runs the nodes
+    ray: str = "local"  # ``local``, ``auto`` or the address of a cluster; see `RayRunner`
+    insecure: bool = False  # use a cluster that asks for no token
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # ``auto`` takes a graphics card where there is one
 
 
 @dataclass(frozen=True)
@@ -158,25 +149,47 @@ def open_campaign(
     """
     suite = load_suite(suite) if isinstance(suite, str) else suite
     _check_names(selection, suite)
-    gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-    if options.device == "cuda" and not gpu:
-        raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
-    device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
-    planner = Planner(PlanOptions(options.data, device, options.device != "auto", report))
+    store = Store(options.runs)
+    nodes_run = node_options(options, store, has_gpu=has_gpu)
+    planner = Planner(PlanOptions(options.data, nodes_run.device, options.device != "auto", report))
     chosen = selection.apply(suite)
     plan = planner.plan(chosen, required_datasets=selection.datasets if need_data else ())
     full_plan = plan if chosen == suite else planner.plan(suite)
-    store = Store(options.runs)
     states = store.states(plan.nodes)
     return Campaign(
         plan,
         full_plan,
         store,
-        # A task of Ray runs in another folder, so that paths are absolute.
-        NodeOptions(store.root if store.local else options.runs, str(options.data.absolute()), device),
+        nodes_run,
         frozenset(key for key, state in states.items() if state == "done"),
         frozenset(key for key, state in states.items() if state == "corrupt"),
     )
+
+
+def node_options(options: RunOptions, store: Store, *, has_gpu: bool | None) -> NodeOptions:
+    """Return how nodes are run: on a device that there is, and with absolute paths, as a task runs in another folder.
+
+    Args:
+        options: of the command line.
+        store: the store that they name.
+        has_gpu: whether the runner has a graphics card; None: look for one on this machine.
+
+    Raises:
+        Faults: a graphics card is asked for, and there is none.
+    """
+    gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
+    if options.device == "cuda" and not gpu:
+        raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
+    device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
+    return NodeOptions(store.root if store.local else options.runs, str(options.data.absolute()), device)
+
+
+def connected(options: RunOptions) -> tuple[Runner, bool] | tuple[None, None]:
+    """Return what `connect` returns for a cluster elsewhere: only the cluster knows whether it has graphics cards.
+
+    For this machine it is (None, None): a private cluster is started when there is work, by `connect`.
+    """
+    return connect(options) if options.runner == "ray" and options.ray != "local" else (None, None)
 
 
 def connect(options: RunOptions) -> tuple[Runner, bool]:

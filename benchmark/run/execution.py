@@ -82,9 +82,12 @@ def _is_done(store: Store, key: str) -> bool:
 
 
 def _share_memory(options: NodeOptions) -> None:
-    """Limit this process to its share of the card's memory; Ray counts cards, and not their memory."""
-    if options.device == "cuda" and 0 < options.gpu_share < 1:
-        torch.cuda.set_per_process_memory_fraction(options.gpu_share)
+    """Limit this process to its share of the card's memory; Ray counts cards, and not their memory.
+
+    A whole card is said too: the limit of an earlier node of this process would stay.
+    """
+    if options.device == "cuda":
+        torch.cuda.set_per_process_memory_fraction(min(1.0, options.gpu_share or 1.0))
 
 
 def location(error: BaseException) -> str:

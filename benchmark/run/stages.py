@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, Precision, SyntheticSet, TestData, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.identity import seed_of
+from benchmark.identity import precision_of, seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
 from benchmark.run import provenance, returned
@@ -202,7 +202,7 @@ class NodeRun:
     @property
     def precision(self) -> torch.dtype:
         """The type of mixed-precision forward passes, as the component or the teacher recipe says."""
-        return autocast_type(self.params.get("recipe", self.params).get("precision", "float32"), self.device)
+        return autocast_type(precision_of(self.identity), self.device)
 
     @property
     def _name(self) -> str:
@@ -223,7 +223,7 @@ class NodeRun:
         return model.eval().requires_grad_(False)
 
 
-def autocast_type(precision: Precision, device: torch.device) -> torch.dtype:
+def autocast_type(precision: str, device: torch.device) -> torch.dtype:
     """Return the autocast type; ``auto`` is bfloat16 on a device that has bfloat16 arithmetic, else float32."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32

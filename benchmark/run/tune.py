@@ -17,11 +17,10 @@ from typing import Any
 
 import yaml
 
-from benchmark.errors import BenchmarkError
 from benchmark.plan.nodes import Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.search import Search, Trial, plan
-from benchmark.run.campaign import RunOptions
+from benchmark.run.campaign import RunOptions, node_options
 from benchmark.run.options import NodeOptions
 from benchmark.run.runner import SerialRunner
 from benchmark.run.store import Store
@@ -82,19 +81,16 @@ class Tuning:
         return Result(trial, why=next((str(error["message"]) for error in errors if error), "has not run"))
 
 
-def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool) -> Tuning:
+def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None = None) -> Tuning:
     """Return the tuning of a search; nothing is computed yet.
 
     Raises:
-        BenchmarkError: the dataset is not on disk, or a method does not accept a value of the search.
+        BenchmarkError: the dataset is not on disk, a method does not accept a value of the search, or see
+            `node_options`, which explains the arguments.
     """
-    on_gpu = has_gpu and options.device != "cpu"
-    if options.device == "cuda" and not has_gpu:
-        raise BenchmarkError("--device cuda: no graphics card is here; --device auto takes what there is")
     store = Store(options.runs)
-    runs = store.root if store.local else options.runs  # Ray Tune runs a trial in another folder: paths are absolute
-    node_options = NodeOptions(runs, str(options.data.absolute()), "cuda" if on_gpu else "cpu")
-    return Tuning(search, plan(search, options.data, on_gpu=on_gpu), store, node_options)
+    own = node_options(options, store, has_gpu=has_gpu)
+    return Tuning(search, plan(search, options.data, on_gpu=own.device == "cuda"), store, own)
 
 
 def missing(nodes: Mapping[str, Node], store: Store) -> dict[str, Node]:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import fields
 from pydantic import BaseModel
@@ -86,4 +86,6 @@ def hide_arguments(
 
 
 def _has_fields(item: Any) -> bool:
-    return inspect.isclass(item) and (issubclass(item, BaseModel) or dataclasses.is_dataclass(item))
+    if not inspect.isclass(item):
+        return False
+    return is_typeddict(item) or issubclass(item, BaseModel) or dataclasses.is_dataclass(item)

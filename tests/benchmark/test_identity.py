@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmark.identity import ancestors, canonical, key_of, parents_of, seed_of
+from benchmark.identity import ancestors, canonical, key_of, parents_of, precision_of, seed_of
 
 leaves = st.none() | st.booleans() | st.integers(-(2**52), 2**52) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -90,3 +90,16 @@ def test_seeds_are_seeds(axes):
     assert 0 <= seed_of(*axes) < 2**63
     assert seed_of(*axes) == seed_of(*axes)
     assert seed_of(*axes) != seed_of(*axes, 0)
+
+
+@pytest.mark.parametrize(
+    ("params", "precision"),
+    [
+        ({}, "float32"),
+        ({"precision": "auto"}, "auto"),
+        ({"recipe": {"precision": "bfloat16"}, "stem": {}}, "bfloat16"),
+        ({"recipe": {}}, "float32"),
+    ],
+)
+def test_the_precision_is_that_of_the_component_or_of_the_teachers_recipe(params, precision):
+    assert precision_of({"component": {"name": "x", "params": params}}) == precision

@@ -57,6 +57,43 @@ def test_hyperparameters_replace_those_of_the_recipe(folder):
         benchmark.distill("dm", "digits", 1, hyperparameters={"iteratoins": 3})
 
 
+EVALUATE = {"dataset": "digits", "ipc": 1, "images": torch.zeros(10, 3, 32, 32).byte(), "labels": range(10)}
+DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        ("evaluate", {**EVALUATE, "protocol": "hardd"}, "protocols: unknown protocol 'hardd'. Did you mean 'hard'?"),
+        ("evaluate", {**EVALUATE, "student": "resnet81"}, "students: unknown student 'resnet81'. Did you mean"),
+        ("evaluate", {**EVALUATE, "dataset": "digit"}, "unknown dataset 'digit'"),
+        ("evaluate", {**EVALUATE, "seeds": 0}, "seeds: input should be greater than or equal to 1 (given: 0)"),
+        ("evaluate", {**EVALUATE, "ipc": 0}, "images per class are 1 or more"),
+        ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "images must be uint8 or float32 [N, C, H, W]"),
+        ("evaluate", {**EVALUATE, "labels": [1]}, "there are 10 images, but 1 targets"),
+        ("evaluate", {**EVALUATE, "labels": ["zero"] * 10}, "images, labels: "),
+        ("evaluate", {**EVALUATE, "devise": "cpu"}, "options: devise: unknown key. Did you mean 'device'?"),
+        ("distill", {**DISTILL, "method": "noice"}, "unknown method 'noice'. Did you mean 'noise'?"),
+        ("distill", {**DISTILL, "ipc": 0}, "images per class are 1 or more"),
+        ("distill", {**DISTILL, "draw": -1}, "draw: the first one is 0 (given: -1)"),
+        (
+            "distill",
+            {**DISTILL, "device": "gpu"},
+            "options: device: input should be 'auto', 'cpu' or 'cuda' (given: 'gpu')",
+        ),
+        ("run_suite", {"suite": "mian"}, "unknown suite 'mian'"),
+        ("run_suite", {"selection": {"dataset": ["digits"]}}, "selection: dataset: unknown key. Did you mean 'dataset"),
+        ("run_suite", {"selection": {"seeds": 0}}, "selection: seeds: input should be greater than or equal to 1"),
+        ("run_suite", {"runner": "rya"}, "options: runner: input should be 'ray' or 'serial' (given: 'rya')"),
+    ],
+)
+def test_a_mistake_is_one_kind_of_error(folder, function, arguments, said):
+    with pytest.raises(BenchmarkError) as caught:
+        getattr(benchmark, function)(**arguments)
+    assert said in str(caught.value)
+    assert not (folder / "runs").exists(), "nothing has run"
+
+
 def test_mistakes_are_explained(folder):
     with pytest.raises(BenchmarkError, match="labels: needed beside images"):
         benchmark.evaluate(torch.zeros(10, 3, 32, 32), dataset="digits", ipc=1)

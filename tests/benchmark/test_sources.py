@@ -91,6 +91,14 @@ def test_a_file_of_the_working_directory_or_the_environment_names_folders(folder
     assert "stripes" in discovery.method_names()
 
 
+def test_a_process_in_another_folder_finds_the_same_files(folder, monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT, "own")
+    sources.add(())
+    monkeypatch.chdir("/")
+    assert sources.extra() == (folder,), "as a task of Ray, which runs elsewhere"
+    assert list(sources.subfolders("methods")) == [folder / "methods"]
+
+
 def test_an_installed_package_names_its_folder(folder, monkeypatch):
     site = folder.parent / "site"
     (site / "stripes_package").mkdir(parents=True)

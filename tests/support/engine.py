@@ -48,7 +48,7 @@ def plan(
 
 def campaign(folder: Path, *blocks: dict[str, Any], selection: Selection | None = None, **changes: Any) -> Campaign:
     """Return the campaign of the same suite, with its store and its data below a folder."""
-    options = RunOptions(str(folder / "runs"), folder / "data", "serial", device="cpu")
+    options = RunOptions(runs=str(folder / "runs"), data=folder / "data", runner="serial", device="cpu")
     return open_campaign(suite_file(folder, *blocks, **changes), selection or Selection(), options)
 
 

@@ -148,7 +148,7 @@ def planned(folder: Path, text: str | Callable[[Path], object]) -> None:
         text(path)
     else:
         path.write_text(text)
-    options = RunOptions(str(folder / "runs"), folder / "data", "serial", device="cpu")
+    options = RunOptions(runs=str(folder / "runs"), data=folder / "data", runner="serial", device="cpu")
     campaign = open_campaign(suite_file(folder), Selection(), options)
     campaign.seconds_left()
     if node.key not in campaign.done:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from dataclasses import replace
 
 import pytest
-from engine import plan
+from engine import campaign, plan
 from rich.console import Console
 
 from benchmark.cli import display
@@ -25,6 +26,34 @@ def nodes():
 )
 def test_times_are_for_people(seconds, text):
     assert display.time_span(seconds) == text
+
+
+def test_the_precision_of_teachers_is_told_too(tmp_path):
+    opened = campaign(tmp_path, {"protocols": ["soft"]})
+    assert " · cpu, float32 · " in display.first_lines(opened)
+    changed = copy.deepcopy(opened.plan.nodes)
+    for node in changed.values():
+        if node.stage == "teacher":
+            node.identity["component"]["params"]["recipe"]["precision"] = "bfloat16"
+    changed = replace(opened, plan=replace(opened.plan, nodes=changed))
+    assert " · cpu, bfloat16, float32 · " in display.first_lines(changed)
+
+
+def test_a_line_names_few_of_the_methods_that_are_skipped_for_one_reason():
+    methods = ["noise", "random_real", "herding", "kmeans_real", "el2n", "forgetting", "aum", "ccs", "rded"]
+    rules = [
+        {"ipc": [1], "methods": methods[:6], "why": "six"},
+        {"ipc": [2], "methods": methods[:8], "why": "eight"},
+        {"ipc": [3], "why": "nine"},
+    ]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(display.plan_table(plan({"methods": methods, "ipc": [1, 2, 3, 4]}, exclude=rules), {}))
+    first = "noise, random_real, herding, kmeans_real, el2n, forgetting"
+    assert [line.rstrip() for line in console.file.getvalue().splitlines() if line.startswith("skipped")] == [
+        f"skipped digits ({first}): six",
+        f"skipped digits ({first} and 2 more): eight",
+        "skipped digits (all 9 methods): nine",
+    ]
 
 
 def test_the_time_left_follows_the_records_of_the_past(nodes, tmp_path, monkeypatch):

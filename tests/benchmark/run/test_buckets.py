@@ -183,7 +183,7 @@ from benchmark.plan.suite import Selection
 from benchmark.run.campaign import RunOptions, connect, open_campaign
 
 suite, runs, data = sys.argv[1:]
-options = RunOptions(runs, Path(data), "ray", device="cpu")
+options = RunOptions(runs=runs, data=Path(data), runner="ray", device="cpu")
 events = list(open_campaign(suite, Selection(), options).run(connect(options)[0]))
 print(sorted(event.status for event in events))
 sys.exit(any(event.status in ("failed", "blocked") for event in events))

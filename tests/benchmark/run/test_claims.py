@@ -229,7 +229,7 @@ children = []
 for _ in range(4):
     if not (child := os.fork()):
         torch.set_num_threads(1)
-        options = RunOptions(runs, Path(runs) / "data", "serial", device="cpu")
+        options = RunOptions(runs=runs, data=Path(runs) / "data", runner="serial", device="cpu")
         events = list(open_campaign(suite, Selection(), options).run(SerialRunner()))
         os._exit(0 if not [event for event in events if event.status in ("failed", "blocked")] else 1)
     children.append(child)

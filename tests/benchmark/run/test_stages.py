@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from toy_folder import lay_down, toy
 
+from benchmark.api import Context
 from benchmark.errors import BenchmarkError
 from benchmark.identity import key_of
 from benchmark.plan.discovery import load_preparation
@@ -107,6 +108,13 @@ def test_a_record_says_what_the_parts_of_a_method_cost(options, monkeypatch):
     cost = Store(options.runs).record(node.key)["cost"]
     assert list(cost["parts"]) == ["sleep"]
     assert 0.02 <= cost["parts"]["sleep"] < cost["seconds"]
+
+
+def test_a_part_that_raises_is_timed_too(tmp_path):
+    context = Context(torch.device("cpu"), torch.float32, 0, tmp_path)
+    with pytest.raises(ValueError), context.timed("solver"):
+        raise ValueError
+    assert context.parts["solver"] > 0, "a method may catch the error and try otherwise"
 
 
 def test_only_teachers_and_students_open_the_test_split(options, monkeypatch, quick_digits):

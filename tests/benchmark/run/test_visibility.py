@@ -71,7 +71,7 @@ def test_a_machine_that_cannot_write_says_why(tmp_path, data):
 
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = RunOptions("runs", Path("data"), "serial", device="cpu")
+    options = RunOptions(runs="runs", data=Path("data"), runner="serial", device="cpu")
     opened = open_campaign(suite_file(tmp_path), Selection(), options)
     assert (opened.node_options.runs, opened.node_options.data) == (str(tmp_path / "runs"), str(tmp_path / "data"))
     assert opened.store.root == str(tmp_path / "runs")
