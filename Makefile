@@ -5,7 +5,7 @@
 # make sanity       what must hold before a result is believed, into docs/sanity.md
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
 # make bench        what the benchmark adds to the bare work, as ratios, into docs/scale.md
-# make gpu-check    digits, one cell of imagenette64 and the bench on a GPU, into gpu-check.md
+# make gpu-check    digits, one cell of imagenette64 and the bench on a GPU, into gpu-check.md and gpu-check.yaml
 # make docs         the documentation, into docs/_build/html; a warning is an error
 # make test-oldest  the tests with the lowest versions that pyproject.toml allows, in .venv-oldest
 VENV ?= .venv

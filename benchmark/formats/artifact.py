@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 
 from benchmark.api import DatasetInfo, SyntheticSet
+from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats.export import Normalisation, read_images
 from benchmark.formats.scale import ValueRange, to_pixels
@@ -92,12 +93,13 @@ def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
     """Return the entry by which a suite runs an external set.
 
     Raises:
-        BenchmarkError: a method has this name already.
+        BenchmarkError: a method has this name already, or it cannot be a name.
     """
     taken = {*method_names(), *(entry.method for entry in suite.entries)}
     if name in taken or not name.strip():
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
-    return MethodEntry.model_validate({"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}})
+    values = {"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}}
+    return validated(MethodEntry, values, "--method-name")
 
 
 def selection(entry: MethodEntry, dataset: str, ipc: int, **axes: Any) -> Selection:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from leaderboards.results.records import Record, keys_of
 
+CURRENT = 2  # version of the evaluators
+SUPERSEDED = "networks started otherwise than those of the papers; do not cite these numbers"
+
 
 def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[str, int]:
     """Return the newest version of the evaluators whose results the cells of each dataset have."""
@@ -19,9 +22,11 @@ def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[s
 
 
 def text(cells: Iterable[Record], records: Mapping[str, Record]) -> str:
-    """Return the versions as a sentence, "" without results."""
+    """Return the versions as a sentence, and that those before `CURRENT` are superseded; "" without results."""
     versions = by_dataset(cells, records)
+    old = sorted({version for version in versions.values() if version < CURRENT})
+    superseded = f" **Version {old[0]} is superseded**: {SUPERSEDED}." if old else ""
     if len(set(versions.values())) == 1:
-        return f"Version {next(iter(versions.values()))} of the evaluation."
+        return f"Version {next(iter(versions.values()))} of the evaluation.{superseded}"
     parts = ", ".join(f"{version} on {dataset}" for dataset, version in versions.items())
-    return f"Version of the evaluation: {parts}." if parts else ""
+    return f"Version of the evaluation: {parts}.{superseded}" if parts else ""

@@ -341,6 +341,7 @@ class TestEndToEnd:
         [
             ("nowhere", ["--method-name", "theirs"], "nowhere: does not exist"),
             ("folder", ["--method-name", "wmdd"], "--method-name 'wmdd': is taken by a method"),
+            ("folder", ["--method-name", "a/b"], "--method-name: method: 'a/b' cannot be a part of a path"),
             ("folder", ["--method-name", "theirs", "--ipc", "2"], "not --ipc 2: 10 of 10 classes have another number"),
             ("folder", ["--method-name", "theirs", "--protocols", "hart"], "unknown protocol 'hart'"),
         ],
