@@ -1,7 +1,8 @@
-"""A mean and its interval."""
+"""A mean and a difference of means, each with its error."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
@@ -37,3 +38,28 @@ class Mean:
         if self.interval is None:
             return True if self.value == 0 else None
         return self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two means over the cells that both rows have.
+
+    Attributes:
+        value: in points; NaN without a shared cell.
+        units: how many units the shared cells make.
+        unit_variance: of the difference of one unit, in squared points; None with fewer than two units. Where axes are
+            crossed, it stands for all of them.
+        image_variance: what the choice of test images adds to the mean, in squared points.
+        freedom: degrees of freedom of the error.
+    """
+
+    value: float
+    units: int
+    unit_variance: float | None = None
+    image_variance: float = 0.0
+    freedom: float = 0.0
+
+    @property
+    def error(self) -> float | None:
+        """Standard error; None where fewer than two units are shared."""
+        return None if self.unit_variance is None else math.sqrt(self.unit_variance / self.units + self.image_variance)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from scipy.special import ndtr
 
+from leaderboards.inference.intervals import Gap
 from leaderboards.inference.simultaneous import scale_nodes
-from leaderboards.inference.variance_model import Gap
 
 POWER = 0.8
 MOST = 1000  # units that are tried

@@ -12,8 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from leaderboards.inference.intervals import Mean
-from leaderboards.inference.variance_model import Gap
+from leaderboards.inference.intervals import Gap, Mean
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.inference.intervals import Mean
+from leaderboards.inference.intervals import Gap, Mean
 from leaderboards.inference.variance_pool import Estimate, Pool, combined, pool
 
 Cell = tuple[int, ...]  # (draw, seed) or (draw, seed, teacher)
@@ -75,31 +75,6 @@ NOT_POOLED = ("floor", "bound")  # roles
 TEACHER, DRAW, SEED = 2, 0, 1  # axes of a cell
 SLOWEST_FIRST = (TEACHER, DRAW, SEED)
 SHAPES = ("log odds", "points")
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A difference of two means over the cells that both rows have.
-
-    Attributes:
-        value: in points; NaN without a shared cell.
-        units: how many units the shared cells make.
-        unit_variance: of the difference of one unit, in squared points; None with fewer than two units. Where axes are
-            crossed, it stands for all of them.
-        image_variance: what the choice of test images adds to the mean, in squared points.
-        freedom: degrees of freedom of the error.
-    """
-
-    value: float
-    units: int
-    unit_variance: float | None = None
-    image_variance: float = 0.0
-    freedom: float = 0.0
-
-    @property
-    def error(self) -> float | None:
-        """Standard error; None where fewer than two units are shared."""
-        return None if self.unit_variance is None else math.sqrt(self.unit_variance / self.units + self.image_variance)
 
 
 @dataclass(frozen=True)

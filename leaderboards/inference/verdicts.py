@@ -44,10 +44,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from leaderboards.inference.intervals import Gap
 from leaderboards.inference.power import Needed, needed
 from leaderboards.inference.ratios import Ratio, fieller
 from leaderboards.inference.simultaneous import control_critical, range_critical
-from leaderboards.inference.variance_model import Cells, Correct, Gap, VarianceModel
+from leaderboards.inference.variance_model import Cells, Correct, VarianceModel
 
 MARGIN = 1.0  # points within which rows are equivalent
 CONTROL_ERROR = 0.048  # that any interval of a pair with the control misses

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from leaderboards.inference import power as power_module
+from leaderboards.inference.intervals import Gap
 from leaderboards.inference.power import MOST, POWER, Needed, needed, power
 from leaderboards.inference.simultaneous import control_critical, range_critical
-from leaderboards.inference.variance_model import Gap
 
 
 def family(freedom: float) -> float:

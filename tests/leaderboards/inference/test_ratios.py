@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from leaderboards.inference.intervals import Mean
+from leaderboards.inference.intervals import Gap, Mean
 from leaderboards.inference.ratios import fieller, weighted_sum
-from leaderboards.inference.variance_model import Gap
 from leaderboards.inference.verdicts import Block
 from leaderboards.results import scores
 from leaderboards.results.score_table import score_intervals

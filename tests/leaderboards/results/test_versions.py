@@ -13,7 +13,7 @@ def published(**of_datasets: int) -> str:
 
 
 def test_the_current_version_is_that_of_the_evaluator():
-    assert versions.CURRENT == Accuracy.version
+    assert Accuracy.version == versions.CURRENT
 
 
 def test_only_a_superseded_version_says_so():
