@@ -121,7 +121,7 @@ def cell_fault(cell: object) -> str:
             return f"{axis}: {wrong}"
     for axis in NUMBERS:
         if not _is_whole(cell.get(axis)):
-            return f"{axis}: {cell.get(axis)!r} is no number"
+            return f"{axis}: {cell.get(axis)!r} is not a number"
     return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
 
 

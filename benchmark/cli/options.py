@@ -165,13 +165,13 @@ def is_whole(word: str) -> bool:
 
 
 def whole(word: str | int) -> int:
-    """Return a word as a whole number from 1 on.
+    """Return a word as a whole number of at least 1.
 
     Raises:
         typer.BadParameter: it is none.
     """
     if not is_whole(str(word)) or int(word) < 1:
-        raise typer.BadParameter(f"{str(word)[:40]!r} is no whole number from 1 on")
+        raise typer.BadParameter(f"{str(word)[:40]!r} is not a whole number of at least 1")
     return int(word)
 
 
@@ -193,7 +193,7 @@ def selected(
     """Return the selection that some options name.
 
     Raises:
-        Faults: an IPC is no number.
+        Faults: an IPC is not a number.
     """
     from benchmark.plan.suite import Selection
 

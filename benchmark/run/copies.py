@@ -47,7 +47,7 @@ def matches(path: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def _copies(disk: Path) -> list[Path]:
-    """Return the folders of copies, those that were used first first."""
+    """Return the folders of copies, the least recently used first."""
     folders = [path for path in disk.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return sorted(folders, key=lambda folder: -_idle(folder))
 

@@ -116,7 +116,7 @@ class Store:
         """Return the latest heartbeat of every node by key; nodes that were killed may still have one.
 
         A heartbeat has ``step`` and ``total``, ``when`` by the clock of its machine, ``host`` and ``pid`` of its
-        process, and the numbers that the node reports. What has not this form is left out.
+        process, and the numbers that the node reports. Values of another form are left out.
         """
         names = [name for name in self.files.files(".progress") if name.endswith(".json")]
         contents = self.files.read(f".progress/{name}" for name in names)

@@ -151,7 +151,7 @@ class Mapped:
         return len(missing)
 
     def _missing(self, file: BinaryIO) -> tuple[Sums, list[int]]:
-        """Return the sums in the file, and the rows of the images that have not their sum."""
+        """Return the sums in the file, and the rows of the images whose sum is wrong."""
         file.seek(self.sums_at)
         sums = np.frombuffer(file.read(4 * self.shape[0]), "<u4").copy()
         file.seek(len(self.header))

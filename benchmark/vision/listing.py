@@ -69,12 +69,12 @@ class Listing:
 
 
 def up_to_date(folder: Path, scan: Callable[[], Listing], store: Path, *, quick: bool, report: Report) -> Listing:
-    """Return the list of a split with all hashes, from the stored list as far as it still holds.
+    """Return the list of a split with all hashes, from the stored list as far as it is still valid.
 
     Args:
         folder: of the dataset.
         scan: lists the files of the split, without hashes.
-        store: the file of the stored list. One that cannot be written is done without.
+        store: the file of the stored list. If it cannot be written, it is skipped.
         quick: trust a stored list where no folder has changed; a file that was changed in place is then not noticed
             here, but when it is decoded.
         report: called with the files hashed and the files in total.

@@ -100,7 +100,7 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
     Args:
         split: the images.
         store: a file that keeps the result for equal splits. One that is damaged is written again; one that cannot be
-            written is done without.
+            written is skipped.
         report: called with the images done and the images in total.
 
     Raises:

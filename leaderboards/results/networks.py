@@ -1,4 +1,4 @@
-"""The networks and preparations of a suite: how good each is, what it cost, and which methods needed it.
+"""The networks and preparations of a suite: how accurate each is, what it cost, and which methods needed it.
 
 A method is no better than the networks that it looks through, so the accuracy of every auxiliary network stands beside
 that of the dataset's teacher. Equal networks of several seeds are one row.
