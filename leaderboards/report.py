@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.page.verdicts import main_protocol
-from leaderboards.plots import images, kept, neighbours
+from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
     correlations,
     costs,
     evaluations,
+    kept,
     leaderboard,
     measures,
     networks,
@@ -47,12 +48,12 @@ def summarise(root: str, suite: str) -> Report:
 def build(root: str, suite: str) -> Report:
     """Write the report of a suite to ``ROOT/leaderboards/SUITE`` and return its tables.
 
-    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``,
-    ``costs.csv`` and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured;
-    ``evaluations.csv`` where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX;
-    ``plots/`` as PNG and SVG, which are drawn again only where ``plots.json`` says that they are of other records;
+    The files are ``leaderboard.csv``, ``cells.csv``, ``scores.csv``, ``pairwise.csv``, ``variance.csv``, ``costs.csv``
+    and ``networks.csv``; ``measures.csv`` and ``measure_correlation.csv`` where sets were measured; ``evaluations.csv``
+    where evaluators return more than accuracies; ``tables/`` as CSV, Markdown and LaTeX; ``plots/`` as PNG and SVG;
     ``pictures/`` of the distilled sets; and ``index.html``, which shows all of it. Files of an earlier report in these
-    three folders are removed.
+    three folders are removed. Nothing is made again where ``report.json`` says that records, pictures, code and
+    libraries are the same.
 
     Args:
         root: the store, a folder or an address that fsspec understands.
@@ -62,15 +63,21 @@ def build(root: str, suite: str) -> Report:
         BenchmarkError: the suite has no manifest in the store, or a file cannot be read or written.
     """
     stored = records.read(root, suite).with_cut_named()
-    results, folder = results_of(stored), f"leaderboards/{suite}"
-    made_from = kept.source(stored, results.files)
-    plots, notes = kept.read(stored.folder, folder, made_from) or _plots(stored, results)
+    folder = f"leaderboards/{suite}"
     pictures = _pictures(stored, folder)
-    files = {**results.files, **plots, **{f"pictures/{picture.name}": png for picture, png in pictures}}
+    painted = {f"pictures/{picture.name}": png for picture, png in pictures}
+    made_from = kept.source(stored, painted)
+    if earlier := kept.read(stored.folder, folder, made_from):
+        names, notes = earlier
+        paths = tuple(stored.folder.address(f"{folder}/{name}") for name in names)
+        return replace(_report(stored, references.load()), paths=paths, notes=notes)
+    results = results_of(stored)
+    plots, notes = _plots(stored, results)
+    files = {**results.files, **plots, **painted}
     board = results.report.leaderboard
-    files[kept.NAME] = kept.describe(plots, notes, made_from)
     files["index.html"] = page.render(stored, board, results.overviews, results.tables, plots, pictures)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
+    stored.folder.write(f"{folder}/{kept.NAME}", kept.describe(files, notes, made_from))
     _remove_stale(stored.folder, folder, files)
     return replace(results.report, paths=paths, notes=notes)
 

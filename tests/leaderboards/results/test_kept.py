@@ -1,14 +1,15 @@
-"""Plots are drawn again only where records, code or files have changed."""
+"""A report is made again only where records, pictures, code or files have changed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_store import FakeStore
 
 from leaderboards import report
-from leaderboards.plots import kept
+from leaderboards.results import kept
 
 FILES = {"plots/accuracy.png": b"png", "plots/accuracy.svg": b"<svg/>"}
 
@@ -29,7 +30,7 @@ def drawn(monkeypatch):
     return calls
 
 
-def test_equal_records_are_drawn_once(store, drawn):
+def test_equal_records_are_reported_once(store, drawn):
     first, again = store.build(), store.build()
     assert len(drawn) == 1
     assert again.notes == first.notes == ("one is missing",)
@@ -37,14 +38,14 @@ def test_equal_records_are_drawn_once(store, drawn):
     assert Path(store.root, "leaderboards/main/plots/accuracy.png").read_bytes() == b"png"
 
 
-def test_other_records_are_drawn_again(store, drawn):
+def test_other_records_are_reported_again(store, drawn):
     store.build()
     store.done(store.cells[0], 61.0)
     store.build()
     assert len(drawn) == 2
 
 
-def test_other_code_is_drawn_again(store, drawn, monkeypatch, tmp_path):
+def test_other_code_is_reported_again(store, drawn, monkeypatch, tmp_path):
     store.build()
     (tmp_path / "new.py").write_text("")
     monkeypatch.setattr(kept, "_code", lambda: [tmp_path / "new.py"])
@@ -52,9 +53,18 @@ def test_other_code_is_drawn_again(store, drawn, monkeypatch, tmp_path):
     assert len(drawn) == 2
 
 
+def test_a_picture_that_came_later_is_reported(store, drawn, monkeypatch):
+    store.build()
+    picture = SimpleNamespace(name="later.png", caption="", dataset="digits", ipc=10)
+    monkeypatch.setattr(report, "_pictures", lambda *_: [(picture, b"png")])
+    monkeypatch.setattr(report.page, "render", lambda *_: b"page")
+    store.build()
+    assert len(drawn) == 2
+
+
 @pytest.mark.parametrize("change", [b"", b"{", b"[]", b'{"source": 1}', b'{"files": [], "notes": []}'])
-@pytest.mark.parametrize("name", ["plots.json", "plots/accuracy.svg"])
-def test_damaged_files_are_drawn_again(store, drawn, name, change):
+@pytest.mark.parametrize("name", ["report.json", "plots/accuracy.svg", "index.html"])
+def test_damaged_files_are_reported_again(store, drawn, name, change):
     store.build()
     path = Path(store.root, "leaderboards/main", name)
     path.write_bytes(change)
