@@ -59,33 +59,39 @@ class ClassStatistics(Preparation):
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return the tensors by the names above."""
-        features: list[Tensor] = []
+        features = torch.empty(0)
         rows = []
         for label in range(data.info.classes):
-            batches = list(self._class_batches(data, label, context))
-            features += [values for values, _ in batches]
-            rows.append(_class_row([statistics for _, statistics in batches]))
+            batches = []
+            for indices, values, statistics in self._class_batches(data, label, context):
+                if not len(features):
+                    features = values.new_empty(len(data.labels), values.shape[1])
+                features[indices] = values
+                batches.append(statistics)
+            rows.append(_class_row(batches))
             context.progress(label + 1, data.info.classes)
-        order = torch.cat([data.indices_of(label) for label in range(data.info.classes)])
         layers = batch_norms(context.teachers[0])
         return {
-            "features": torch.cat(features)[torch.argsort(order)],
+            "features": features,
             "counts": torch.bincount(data.labels, minlength=data.info.classes),
             "channels": torch.tensor([layer.num_features for layer in layers], dtype=torch.int64),
             **{name: torch.stack([row[name] for row in rows]) for name in rows[0]},
         }
 
-    def _class_batches(self, data: TrainData, label: int, context: Context) -> Iterator[tuple[Tensor, Accumulated]]:
-        """Yield the features [n, D] and the statistics of each batch of a class."""
+    def _class_batches(
+        self, data: TrainData, label: int, context: Context
+    ) -> Iterator[tuple[Tensor, Tensor, Accumulated]]:
+        """Yield the indices [n], the features [n, D] and the statistics of each batch of a class."""
         teacher = context.teachers[0]
-        for images in read_ahead(data.read, data.indices_of(label).split(self.batch_size)):
+        batches = data.indices_of(label).split(self.batch_size)
+        for indices, images in zip(batches, read_ahead(data.read, batches), strict=True):
             pixels = normalize(images.to(context.device), data.info).contiguous(memory_format=torch.channels_last)
             with BatchNormInputs(teacher) as inputs:
                 features, _ = features_and_logits(teacher, pixels)
                 mean, variance = inputs.moments() if inputs.layers else (features[:, :0], features[:, :0])
             equal = torch.full((1, len(images)), 1 / len(images), dtype=torch.float64, device=mean.device)
             centre, spread = pooled(mean.double().unsqueeze(0), variance.double().unsqueeze(0), equal)
-            yield features.float().cpu(), Accumulated(len(images), centre[0].cpu(), spread[0].cpu())
+            yield indices, features.float().cpu(), Accumulated(len(images), centre[0].cpu(), spread[0].cpu())
 
 
 def _class_row(batches: list[Accumulated]) -> dict[str, Tensor]:

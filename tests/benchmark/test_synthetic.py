@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from memory import MEGABYTE, needs_linux, peak
 from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import pil_to_tensor
 
 from benchmark.synthetic import SyntheticSet, TensorFile, as_image
-
-MEGABYTE = 2**20
 
 
 def test_tensors_are_those_that_were_saved(tmp_path: Path):
@@ -79,7 +78,7 @@ def test_joined_units_are_in_the_order_of_their_classes():
     assert torch.equal(whole.extras["atoms"], torch.cat([part.extras["atoms"] for part in parts])[order])
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks the Linux kernel for resident memory")
+@needs_linux
 @pytest.mark.parametrize("megabytes", [16, 32, 64])
 def test_joining_units_takes_the_set_twice_once_of_it_mapped(tmp_path: Path, megabytes: int):
     """The mapped half is a file's, which the system may drop; ImageNet-1K at IPC 100 has 15 GB and 15 GB mapped."""
@@ -87,14 +86,5 @@ def test_joining_units_takes_the_set_twice_once_of_it_mapped(tmp_path: Path, meg
     count = megabytes * MEGABYTE // len(paths) // (3 * 64 * 64)
     for index, path in enumerate(paths):
         SyntheticSet(torch.zeros(count, 3, 64, 64, dtype=torch.uint8), torch.full((count,), index)).save(path)
-    Path("/proc/self/clear_refs").write_text("5")  # measure a new peak
-    before = resident("VmRSS")
-    whole = SyntheticSet.merge([SyntheticSet.load(path) for path in paths])
-    peak, size = resident("VmHWM") - before, whole.images.nbytes
-    assert peak <= 2 * size + 6 * MEGABYTE
-
-
-def resident(name: str) -> int:
-    """Return a line of the kernel's facts about this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+    size = len(paths) * count * 3 * 64 * 64
+    assert peak(lambda: SyntheticSet.merge([SyntheticSet.load(path) for path in paths])) <= 2 * size + 6 * MEGABYTE
