@@ -211,8 +211,13 @@ class VarianceModel:
 
     def _error_of_difference(self, one: str, other: str, shared: Iterable[Cell]) -> Estimate | None:
         """Return the variance of a mean difference without test images; None with fewer than two units."""
-        units, spread = len({cell[self.axis] for cell in shared}), self._spread_of_difference(one, other)
-        return None if spread is None or units < 2 else Estimate(spread.variance / units, spread.freedom)
+        gaps = self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
+        spread, units = self._spread_of_difference(one, other), len(gaps)
+        if spread is None or units < 2:
+            return None
+        if not self.share and self.pool is not None and self.pool.blocked:  # the pairs of the two rows alone
+            spread = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
+        return Estimate(spread.variance / units, spread.freedom)
 
     def _spread_of_difference(self, one: str, other: str) -> Estimate | None:
         first, second = self.spreads[one], self.spreads[other]

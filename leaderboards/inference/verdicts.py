@@ -162,7 +162,10 @@ class Block:
         return replace(found, seeds=seeds)
 
     def rests_on_pool(self, one: str, other: str) -> bool:
-        """Return whether a row is ahead or behind, and would not be if each row had only its own variance (Welch)."""
+        """Return whether a row is ahead or behind, and would not be by the variance of the two rows alone.
+
+        That is Welch's t, or the paired t where the units of the block are blocks.
+        """
         found = self.compare(one, other, plan=False).verdict
         return found in (AHEAD, BEHIND) and self._unpooled.compare(one, other, plan=False).verdict != found
 

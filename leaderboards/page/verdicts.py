@@ -24,6 +24,13 @@ WORDS = {
 }
 
 
+AGAINST_CONTROL = {
+    AHEAD: "{} is ahead of it",
+    TIED: "{} is tied with it",
+    NOT_KNOWN: "whether {} is ahead of it is not known",
+}
+
+
 class Verdict(NamedTuple):
     """One sentence and the block of the leaderboard that it is about."""
 
@@ -58,7 +65,8 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     if not sure:
         yield f"{name} has the highest mean, {mean_text(best['top1_mean'])} %: one seed, no verdict."
     else:
-        yield f"{name} is best with {accuracy_text(best)} %."
+        open_ = any(row["verdict_best"] in (NOT_KNOWN, AHEAD) for row in sure)
+        yield f"{name} {'has the highest mean,' if open_ else 'is best with'} {accuracy_text(best)} %."
     for verdict, words in WORDS.items():
         names = [row["method"] for row in sure if row["verdict_best"] == verdict]
         if names:
@@ -76,8 +84,15 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     beside = [row for row in block if row["role"] == CONTROL and row is not best]
     beside += [row for row in dataset if row["role"] == BOUND]
     if beside:
-        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %" for row in beside]
+        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %{_against(row, best)}" for row in beside]
         yield f"For comparison: {', '.join(texts)}."
+
+
+def _against(row: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Return the verdict on the best row against the control, in brackets; "" for other rows, and without a verdict."""
+    words = AGAINST_CONTROL.get(best["verdict_control"]) if row["role"] == CONTROL else None
+    rests = ", by the variance that rows share" if best["rests_on_pool"] else ""
+    return f" ({words.format(best['method'])}{rests})" if words else ""
 
 
 def _kind(row: Mapping[str, Any]) -> str:

@@ -162,7 +162,7 @@ def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -
         entries = [one, other, cell, difference_text(compared.gap.value), f"{low} to {high}", verdict]
         lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
     if any(POOLED in line for line in lines):
-        note = "needs the variance that the rows of a block share; the two rows alone do not give it (Welch)."
+        note = "needs the variance that the rows of a block share; the two rows alone do not give it."
         lines += ["", f"{POOLED} {note}"]
     return "\n".join(lines) + "\n"
 

@@ -219,10 +219,10 @@ def test_rows_of_the_same_images_are_tied_and_counted_once():
 def test_a_verdict_says_whether_it_rests_on_the_variance_that_rows_share():
     judged = block(
         {"control": "control"},
-        control=[49.0, 50.0, 51.0],
-        near=[49.3, 50.2, 51.1],
-        wide=[41.0, 43.5, 46.0],
-        far=[20.0, 20.6, 21.2],
+        control=[50.0, 49.0, 51.0],
+        near=[51.1, 50.2, 49.3],
+        wide=[43.5, 46.0, 41.0],
+        far=[20.6, 20.0, 21.2],
     )
     assert judged.model.pooled
     assert judged.compare("wide", "control").verdict == judged.compare("far", "control").verdict == BEHIND

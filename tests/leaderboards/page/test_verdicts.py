@@ -27,10 +27,10 @@ def test_a_verdict_names_the_best_what_may_be_as_good_the_next_and_the_controls(
     (verdict,) = verdicts(store.build().leaderboard)
     assert verdict.block == "digits, IPC 10"
     assert verdict.sentence == (
-        "wmdd is best with 71.0 ± 1.0 %. Too close to call with these seeds: mmd. "
+        "wmdd has the highest mean, 71.0 ± 1.0 %. Too close to call with these seeds: mmd. "
         "Next and clearly behind: sre2l, by 10.0 points. "
         "A set of wmdd takes 1 min 40 s to distill, and networks and preparations for it took 50 s. "
-        "For comparison: random_real 51.0 %, full 95.0 %."
+        "For comparison: random_real 51.0 % (wmdd is ahead of it), full 95.0 %."
     )
 
 
@@ -61,6 +61,13 @@ def test_many_rows_of_a_verdict_are_counted(store):
     fill(store, {name: [50, 60] for name in ("a", "b", "c", "d", "e", "f")})
     (verdict,) = verdicts(store.build().leaderboard)
     assert "Too close to call with these seeds: b, c, d and 2 more." in verdict.sentence
+
+
+def test_a_lead_over_the_control_that_is_not_decided_is_no_lead(store):
+    fill(store, {"wmdd": [70, 74, 73], "random_real": [73, 69, 71]})
+    (verdict,) = verdicts(store.build().leaderboard)
+    assert verdict.sentence.startswith("wmdd has the highest mean")
+    assert "random_real 71.0 % (whether wmdd is ahead of it is not known)" in verdict.sentence
 
 
 def test_a_single_method_wins_nothing(store):
