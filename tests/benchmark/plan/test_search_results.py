@@ -16,7 +16,6 @@ from methods.parts.recover import Recovery
 RESULTS = sorted((CONFIGS / "searches" / "results").glob("*.json"))
 OPEN = {  # recipes of ours whose values no search has chosen yet
     ("gvbsm", "digits"),
-    ("scdd", "digits"),
     ("edc", "digits"),
     ("edc", "imagenette"),
     ("edc", "imagenette64"),
