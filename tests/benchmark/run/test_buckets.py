@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from bucket import ROOT, environment, python, server
 from engine import BLOCK, campaign, finish, suite_file
+from short import ENVIRONMENT
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder
@@ -21,6 +22,7 @@ from benchmark.record import RECORD
 from benchmark.run import copies
 from benchmark.run.store import Store
 
+pytestmark = pytest.mark.usefixtures("short_training")
 pytest.importorskip("moto.server")
 KEY, OTHER = "0" * 32, "1" * 32
 
@@ -179,9 +181,11 @@ def test_copies_are_bounded_and_swept(root, monkeypatch):
 DRIVER = """
 import sys
 from pathlib import Path
+import short
 from benchmark.plan.suite import Selection
 from benchmark.run.campaign import RunOptions, connect, open_campaign
 
+short.shorten()
 suite, runs, data = sys.argv[1:]
 options = RunOptions(runs, Path(data), "ray", device="cpu")
 events = list(open_campaign(suite, Selection(), options).run(connect(options)[0]))
@@ -198,7 +202,7 @@ def test_two_drivers_of_ray_fill_one_bucket(root, tmp_path):
     alone = campaign(tmp_path / "alone", block)
     finish(alone)
     command = [sys.executable, "-c", DRIVER, suite_file(tmp_path, block), root, str(tmp_path / "data")]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, **ENVIRONMENT}
     drivers = [subprocess.Popen(command, env=environ, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for driver in drivers:
         _, errors = driver.communicate(timeout=600)
