@@ -1,4 +1,4 @@
-"""Short training on digits, for tests of everything around it: three epochs of a student or a teacher instead of 150.
+"""Short training on digits, for tests of everything around it: ten epochs of a student instead of 150.
 
 The fixture `short_training` of conftest.py holds it in the process of a test; ``python -m short WORDS`` is
 ``python -m benchmark WORDS`` with it. A plan tells workers their schedules, so those of Ray need nothing.
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmark.vision import datasets
 from benchmark.vision.descriptions import DatasetConfig
 
-EPOCHS = 3
+STUDENT, FULL, TEACHER = 10, 3, 3  # epochs: of a student, of one on the full set, of a teacher
 PATHS = os.pathsep.join(map(str, (Path(__file__).resolve().parents[2], Path(__file__).resolve().parent)))
 ENVIRONMENT = {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}  # for a process that imports this file
 
@@ -23,9 +23,9 @@ def load_dataset(name: str, load: Callable[[str], DatasetConfig] = datasets.load
     config = load(name)
     if config.source != "digits":
         return config
-    student = config.student.model_copy(update={"epochs": EPOCHS, "full_epochs": EPOCHS})
+    student = config.student.model_copy(update={"epochs": STUDENT, "full_epochs": FULL})
     return config.model_copy(
-        update={"student": student, "teacher": config.teacher.model_copy(update={"epochs": EPOCHS})}
+        update={"student": student, "teacher": config.teacher.model_copy(update={"epochs": TEACHER})}
     )
 
 

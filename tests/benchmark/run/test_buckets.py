@@ -106,7 +106,7 @@ def test_a_copy_that_is_damaged_on_its_way_is_fetched_once_more(root, monkeypatc
 
 
 def test_an_endpoint_that_does_not_answer_is_one_line(root, monkeypatch):
-    for name, value in environment("http://127.0.0.1:9").items():
+    for name, value in {**environment("http://127.0.0.1:9"), "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     script = (
         "import sys\nfrom benchmark.errors import BenchmarkError\nfrom benchmark.run.store import Store\n"
