@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import short
 import torch
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, TrainData
 from benchmark.plan.discovery import load_component
 from benchmark.sources import ROOT, SUBFOLDERS
+from benchmark.vision import datasets
 from benchmark.vision.models import batch_norms, create_model
 
 COUNTS = (12, 11, 13)
@@ -37,6 +39,14 @@ def no_component_of_another_test() -> Iterator[None]:
         del sys.modules[name]
     if written:
         load_component.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def short_training() -> Iterator[None]:
+    """Let students and teachers of digits train for few epochs; for modules that test what is around the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_dataset", short.load_dataset)
+        yield
 
 
 @pytest.fixture

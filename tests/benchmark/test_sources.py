@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import short
 import yaml
 
 from benchmark import sources
@@ -147,8 +148,8 @@ def test_a_run_marks_what_comes_from_outside(folder):
     (folder / "configs" / "suites" / "own.yaml").write_text(yaml.safe_dump(suite))
 
     def command(*words: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        line = [sys.executable, "-m", "benchmark", *words]
+        environment = {**os.environ, **short.ENVIRONMENT}
+        line = [sys.executable, "-m", "short", *words]
         done = subprocess.run(line, env=environment, capture_output=True, text=True, cwd=folder.parent, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

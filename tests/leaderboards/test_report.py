@@ -76,21 +76,21 @@ def test_a_record_wins_over_an_older_error(store):
     store.failed(cell, "evaluate")
     store.failed(cell, "teacher")
     store.done(cell)
-    assert list(store.build().cells["status"]) == ["ok"]
+    assert list(store.summarise().cells["status"]) == ["ok"]
 
 
 def test_the_first_failing_stage_gives_the_reason(store):
     cell = store.cell()
     store.failed(cell, "evaluate", "late")
     store.failed(cell, "distill", "early")
-    assert store.build().cells.loc[0, "reason"] == "distill: early"
+    assert store.summarise().cells.loc[0, "reason"] == "distill: early"
 
 
 def test_a_damaged_record_is_a_failure_that_names_the_file(store):
     cell = store.cell()
     store.done(cell)
     store.write(f"{cell['nodes']['evaluate'][0]}/record.json", '{"key": ')
-    row = store.build().cells.loc[0]
+    row = store.summarise().cells.loc[0]
     assert row["status"] == "failed"
     assert cell["nodes"]["evaluate"][0] in row["reason"]
 
@@ -101,7 +101,7 @@ def test_costs_are_sums_over_the_nodes_of_a_stage_and_empty_until_all_are_done(s
     half["nodes"]["distill"], units = half["nodes"]["distill"][:1], half["nodes"]["distill"]
     store.done(half, stages=("distill",))
     half["nodes"]["distill"] = units
-    cells = store.build().cells.set_index("method")
+    cells = store.summarise().cells.set_index("method")
     assert cells.loc["wmdd", ["distill_seconds", "relabel_seconds", "images_bytes"]].tolist() == [4.0, 2.0, 6000]
     assert cells.loc["wmdd", "labels_bytes"] == 1000
     assert cells.loc["mmd", ["distill_seconds", "images_bytes"]].isna().all()
@@ -132,7 +132,7 @@ def test_mean_and_sample_deviation_over_cells(store):
 def test_a_row_is_ok_only_if_all_its_cells_are(store):
     store.done(store.cell(seed=0), top1=40.0)
     store.failed(store.cell(seed=1), "evaluate", "NaN loss")
-    row = store.build().leaderboard.iloc[0]
+    row = store.summarise().leaderboard.iloc[0]
     assert (row["status"], row["seeds"], row["cells"], row["top1_mean"]) == ("partial", 1, 2, 40.0)
     assert row["reason"] == "1 of 2 failed (evaluate: NaN loss)"
 

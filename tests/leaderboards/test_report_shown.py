@@ -87,7 +87,7 @@ def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
 def test_a_narrow_terminal_drops_columns_but_never_a_name(store, width):
     measured(store, ipcs=(10,), datasets=("digits",))
     store.done(store.cell(method="a_method_with_a_long_name", protocol="hard"))
-    shown = report.text(store.build(), width=width)
+    shown = report.text(store.summarise(), width=width)
     assert max(map(len, shown.splitlines())) <= width
     for method in ("random_real", "wmdd+bn", "a_method_with_a_long_name"):
         assert f" {method} " in shown
@@ -98,12 +98,12 @@ def test_a_narrow_terminal_drops_columns_but_never_a_name(store, width):
 
 def test_a_label_with_brackets_is_shown_as_it_is(store):
     store.done(store.cell(method="wmdd[lambda=1]", base="wmdd", overrides={"lambda": 1}))
-    assert "wmdd[lambda=1]" in report.text(store.build())
+    assert "wmdd[lambda=1]" in report.text(store.summarise())
 
 
 def test_a_selection_narrows_what_is_shown(store):
     measured(store, ipcs=(10,))
-    shown = report.text(store.build(), {"dataset": ["imagenette64"]})
+    shown = report.text(store.summarise(), {"dataset": ["imagenette64"]})
     assert "imagenette64" in shown
     assert "digits" not in shown
 
@@ -120,7 +120,7 @@ def test_texts_of_a_plot_do_not_overlap(store):
     measured(store, ipcs=(1, 10, 50, 100), datasets=("digits", "imagenette64", "tiny_imagenet"))
     for method, seed in itertools.product(("rded", "dm", "cda", "gvbsm", "wasserstein+pcbn", "ce+pcbn"), range(2)):
         store.done(store.cell(method=method, seed=seed), top1=30.0)
-    board = store.build().leaderboard.replace({"test_resnet": "efficientnet_b0"})
+    board = store.summarise().leaderboard.replace({"test_resnet": "efficientnet_b0"})
     one_ipc = board[board["ipc"].isin([0, 10])]
     one_dataset = board[board["dataset"] == "digits"]
     for frame in (board, one_dataset, one_ipc):
@@ -130,7 +130,7 @@ def test_texts_of_a_plot_do_not_overlap(store):
 
 def test_texts_of_no_other_plot_overlap(store):
     paper(store, seeds=2)
-    built = store.build()
+    built = store.summarise()
     stored, board = records.read(store.root, built.suite), built.leaderboard
     main = variants.contestants(board)
     for frame in (board, board[board["dataset"] == "digits"], board[board["student"] == "resnet18"]):
@@ -151,7 +151,7 @@ def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
     for place, protocol in enumerate(("standard", "hard", "soft")):
         for method in ("wmdd", "random_real"):
             store.done(store.cell(method=method, protocol=protocol), bytes={"labels": (3000, 0, 20)[place]})
-    (figure,) = accuracy.accuracy_by_protocol(store.build().leaderboard).values()
+    (figure,) = accuracy.accuracy_by_protocol(store.summarise().leaderboard).values()
     readable(figure)
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_xticklabels()] == ["hard", "soft", "standard"]
@@ -160,12 +160,12 @@ def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
 def test_costs_that_tell_nothing_apart_are_not_plotted(store):
     for method in ("a", "b", "c"):
         store.done(store.cell(method=method))
-    assert accuracy.accuracy_against_bytes(store.build().leaderboard) == {}
+    assert accuracy.accuracy_against_bytes(store.summarise().leaderboard) == {}
 
 
 def test_a_hyperparameter_is_plotted_beside_random_images(store):
     paper(store, seeds=2)
-    figures = ablation.sensitivity(store.build().leaderboard)
+    figures = ablation.sensitivity(store.summarise().leaderboard)
     for figure in figures.values():
         dotted = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
         assert dotted
@@ -176,7 +176,7 @@ def test_seconds_of_different_devices_are_not_plotted_together(store):
     for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
         for place, method in enumerate(methods):
             store.done(store.cell(method=method), device=device, seconds=2.0 + place)
-    (figure,) = accuracy.accuracy_against_seconds(store.build().leaderboard).values()
+    (figure,) = accuracy.accuracy_against_seconds(store.summarise().leaderboard).values()
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.get_texts()} == {"a", "b", "c", "d"}
     assert "on one GPU" in " ".join(figure.get_suptitle().split())

@@ -6,6 +6,11 @@ import sanity
 from leaderboards.results import references
 
 
+@pytest.fixture(scope="module")
+def published() -> list[sanity.Check]:
+    return list(sanity.published())
+
+
 def test_two_threads_are_compared_with_the_spread_of_rounding():
     starts = [72.0, 74.0, 73.0, 71.0, 75.0]  # standard deviation 1.58; 4.604 of t, times sqrt(1.2)
     assert sanity.rounding(80.9, starts).holds
@@ -21,11 +26,10 @@ def test_a_curve_falls_and_does_not_explode(losses, holds):
     assert sanity.training(losses).holds is holds
 
 
-def test_every_published_control_is_compared_or_open():
-    checks = list(sanity.published())
+def test_every_published_control_is_compared_or_open(published):
     wanted = [row for row in references.load() if row.method in ("random_real", "full")]
-    assert len({check.name for check in checks}) == len({(*row[:5], row.source) for row in wanted})
-    assert all((check.holds is None) == (check.measured == "not run") for check in checks)
+    assert len({check.name for check in published}) == len({(*row[:5], row.source) for row in wanted})
+    assert all((check.holds is None) == (check.measured == "not run") for check in published)
 
 
 def test_the_page_says_how_checks_ended():
@@ -35,7 +39,7 @@ def test_the_page_says_how_checks_ended():
     assert text.splitlines()[-3:] == ["| a | 1 | holds |", "| b | 2 | **does not hold** |", "| c | not run | open |"]
 
 
-def test_a_teacher_stands_beside_the_published_one():
-    (teacher,) = (check for check in sanity.published() if check.name.startswith("full, imagenette, IPC all, resnet18"))
+def test_a_teacher_stands_beside_the_published_one(published):
+    (teacher,) = (check for check in published if check.name.startswith("full, imagenette, IPC all, resnet18"))
     assert "teacher" in teacher.measured
     assert teacher.holds is (abs(float(teacher.measured.split(",")[0]) - 89.9) <= sanity.CLOSE)

@@ -257,7 +257,7 @@ class TestARun:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_run_by_ray(command, tmp_path):
+def test_a_run_by_ray(command, tmp_path, short_training):
     where = ["--suite", suite_file(tmp_path), "--runs", str(tmp_path / "runs"), "--data", str(tmp_path / "data")]
     try:
         status, shown, errors = command("run", *where, "--device", "cpu")

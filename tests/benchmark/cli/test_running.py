@@ -13,6 +13,7 @@ from benchmark.cli import main
 from benchmark.run import runner
 from benchmark.sources import ENVIRONMENT
 
+pytestmark = pytest.mark.usefixtures("short_training")
 BROKEN = '''"""Fails."""
 
 from methods.noise import Noise

@@ -31,6 +31,7 @@ from leaderboards.results import records
 from leaderboards.results.cells import cells_table
 from methods.external import External
 
+pytestmark = pytest.mark.usefixtures("short_training")
 IPC = 2
 
 

@@ -227,7 +227,8 @@ def run(epochs, folder):
 
 pixels = torch.randint(256, (classes * ipc, 3, size, size), dtype=torch.uint8)
 images = SyntheticSet(pixels, torch.arange(classes).repeat_interleave(ipc))
-run(1, folder / "first")
+if arch == "linear":  # what one epoch takes
+    run(1, folder / "first")
 before = peak()
 stored = run(epochs, folder / "second")
 print(stored, before, peak())
@@ -248,7 +249,7 @@ def test_labels_are_never_in_memory_as_a_whole(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_slice_of_imagenet_takes_less_than_two_gib(tmp_path):
-    stored, _, peak = measured(tmp_path, 1000, 10, 64, 1, "test_resnet")
+def test_a_slice_of_imagenet_takes_less_than_five_quarters_of_a_gib(tmp_path):
+    stored, _, peak = measured(tmp_path, 1000, 10, 32, 1, "test_resnet")
     assert stored == 10_000 * 1000 * 2
-    assert peak < 2 << 30, f"{peak / 2**30:.2f} GiB"
+    assert peak < 5 << 28, f"{peak / 2**30:.2f} GiB"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from bucket import ROOT, environment, python, server
 from engine import BLOCK, campaign, finish, suite_file
+from short import ENVIRONMENT
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder
@@ -21,6 +22,7 @@ from benchmark.record import RECORD
 from benchmark.run import copies
 from benchmark.run.store import Store
 
+pytestmark = pytest.mark.usefixtures("short_training")
 pytest.importorskip("moto.server")
 KEY, OTHER = "0" * 32, "1" * 32
 
@@ -104,7 +106,7 @@ def test_a_copy_that_is_damaged_on_its_way_is_fetched_once_more(root, monkeypatc
 
 
 def test_an_endpoint_that_does_not_answer_is_one_line(root, monkeypatch):
-    for name, value in environment("http://127.0.0.1:9").items():
+    for name, value in {**environment("http://127.0.0.1:9"), "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     script = (
         "import sys\nfrom benchmark.errors import BenchmarkError\nfrom benchmark.run.store import Store\n"
@@ -179,9 +181,11 @@ def test_copies_are_bounded_and_swept(root, monkeypatch):
 DRIVER = """
 import sys
 from pathlib import Path
+import short
 from benchmark.plan.suite import Selection
 from benchmark.run.campaign import RunOptions, connect, open_campaign
 
+short.shorten()
 suite, runs, data = sys.argv[1:]
 options = RunOptions(runs=runs, data=Path(data), runner="ray", device="cpu")
 events = list(open_campaign(suite, Selection(), options).run(connect(options)[0]))
@@ -198,7 +202,7 @@ def test_two_drivers_of_ray_fill_one_bucket(root, tmp_path):
     alone = campaign(tmp_path / "alone", block)
     finish(alone)
     command = [sys.executable, "-c", DRIVER, suite_file(tmp_path, block), root, str(tmp_path / "data")]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, **ENVIRONMENT}
     drivers = [subprocess.Popen(command, env=environ, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for driver in drivers:
         _, errors = driver.communicate(timeout=600)

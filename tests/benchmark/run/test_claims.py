@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from engine import campaign, suite_file
+from short import ENVIRONMENT
 
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import claims, runner
@@ -23,6 +24,7 @@ from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.runner import SerialRunner
 from benchmark.run.store import TIMEOUT, Store
 
+pytestmark = pytest.mark.usefixtures("short_training")
 KEY = "0" * 32
 ELSEWHERE = {"step": 1, "total": 2, "when": 0.0, "host": "other-host", "pid": 1, "owner": "other"}
 
@@ -209,12 +211,14 @@ def test_no_update_of_a_manifest_is_lost(store):
 DRIVERS = """
 import os, sys
 from pathlib import Path
+import short
 import torch
 from benchmark.plan.suite import Selection
 from benchmark.run import stages
 from benchmark.run.campaign import RunOptions, open_campaign
 from benchmark.run.runner import SerialRunner
 
+short.shorten()
 suite, runs, log = sys.argv[1:]
 whole = stages.NodeRun.run
 
@@ -241,7 +245,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in chi
 def test_four_drivers_execute_24_nodes_24_times(tmp_path):
     suite = suite_file(tmp_path, {"methods": ["random_real", "noise"], "seeds": 4})
     log, runs = tmp_path / "log", tmp_path / "runs"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ENVIRONMENT}
     command = [sys.executable, "-c", DRIVERS, suite, str(runs), str(log)]
     assert subprocess.run(command, env=environment, cwd=Path.cwd(), timeout=600).returncode == 0
     counts = Counter(log.read_text().split())

@@ -187,7 +187,7 @@ except BenchmarkError as error:
 @pytest.mark.slow
 @pytest.mark.parametrize(("process", "words"), [("raylet", "the raylet"), ("gcs_server", "the control store")])
 def test_a_cluster_that_dies_ends_the_campaign_with_a_message(tmp_path, process, words):
-    done = python(DYING, process, 10, tmp_path, **ENVIRONMENT)
+    done = python(DYING, process, 3, tmp_path, **ENVIRONMENT)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"--ray local: {words} of the cluster has died; finished nodes are kept" in done.stdout
 
@@ -207,7 +207,7 @@ runner = RayRunner("local", "auto")
 def work():
     def run(key, identity, options):
         begun = time.time()
-        time.sleep(1)
+        time.sleep(0.5)
         cards = os.environ.get("CUDA_VISIBLE_DEVICES")
         facts = [cards, options.device, options.gpu_share, begun, time.time(), os.getpid()]
         (folder / key).write_text(json.dumps(facts))
@@ -305,7 +305,7 @@ print(ray.get(ray.remote(lambda: "inside").remote()))
 def test_two_machines_with_a_token_run_many_nodes_lose_a_machine_and_refuse_an_outsider(tmp_path):
     import json
 
-    count = 5000
+    count = 1500
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | ENVIRONMENT
     mine = {**clean, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 32}
     command = [sys.executable, "-c", MANY, str(tmp_path), str(count)]
@@ -316,11 +316,12 @@ def test_two_machines_with_a_token_run_many_nodes_lose_a_machine_and_refuse_an_o
         pytest.fail(driver.communicate()[1])
     facts = json.loads(line)
     print(facts)
-    for token in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 32}, {"RAY_AUTH_MODE": "disabled"}):
-        outsider = subprocess.run(
-            [sys.executable, "-c", OUTSIDER, facts["address"]], env={**clean, **token}, capture_output=True, text=True
-        )
-        assert outsider.returncode != 0 and "inside" not in outsider.stdout
+    tokens = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 32}, {"RAY_AUTH_MODE": "disabled"})
+    command = [sys.executable, "-c", OUTSIDER, facts["address"]]
+    outsiders = [subprocess.Popen(command, env={**clean, **token}, text=True, **pipes) for token in tokens]
+    for outsider in outsiders:
+        shown, _ = outsider.communicate(timeout=120)
+        assert outsider.returncode != 0 and "inside" not in shown
     driver.communicate("\n", timeout=120)
     assert facts["counts"]["done"] == count and not facts["counts"].keys() & {"failed", "blocked"}
-    assert facts["grown, MB"] < 200
+    assert facts["grown, MB"] < 80

@@ -24,6 +24,7 @@ from benchmark.run.queue import RETRIES, TASK_SECONDS, Event, Queue
 from benchmark.run.runner import RayRunner, SerialRunner, machine_of, needs_here
 from benchmark.run.store import Store
 
+pytestmark = pytest.mark.usefixtures("short_training")
 NOWHERE = NodeOptions("nowhere", "nowhere")
 
 

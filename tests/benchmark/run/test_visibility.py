@@ -16,6 +16,8 @@ from benchmark.run.runner import Event, RayRunner
 from benchmark.run.store import Store
 from benchmark.run.visibility import FOLDER, check, look
 
+pytestmark = pytest.mark.usefixtures("short_training")
+
 
 @pytest.fixture
 def data(tmp_path) -> Path:

@@ -17,6 +17,8 @@ from benchmark.plan import discovery
 from leaderboards.results import records
 from leaderboards.results.cells import cells_table
 
+pytestmark = pytest.mark.usefixtures("short_training")
+
 
 class Brightness(Measure):
     """The mean pixel."""

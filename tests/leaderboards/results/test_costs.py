@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> FakeStore:
 
 
 def table(store: FakeStore) -> pd.DataFrame:
-    board = store.build().leaderboard
+    board = store.summarise().leaderboard
     return costs.table(records.read(store.root, "main"), board).set_index(["method", "ipc"])
 
 
@@ -61,7 +61,7 @@ def test_costs_are_amortised_over_a_stated_number_of_sets_whatever_the_suite_hol
 def test_the_leaderboard_has_what_a_method_needed(store):
     store.done(store.cell(method="wmdd"), seconds=6.0)
     store.cell(method="mmd")
-    board = store.build().leaderboard.set_index("method")
+    board = store.summarise().leaderboard.set_index("method")
     assert board.loc["wmdd", "needed_seconds"] == 12
     assert board.loc["wmdd", "amortised_seconds"] == pytest.approx(13.2)
     assert pd.isna(board.loc["mmd", "needed_seconds"])

@@ -100,7 +100,7 @@ def board(tmp_path) -> pd.DataFrame:
     }
     for (method, protocol), top1 in accuracies.items():
         store.done(store.cell("digits", 0 if method == "full" else 10, method, protocol=protocol), top1=top1)
-    return store.build().leaderboard
+    return store.summarise().leaderboard
 
 
 def test_every_score_stands_beside_its_components(board):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def fill(store: FakeStore, numbers: dict[str, list[float]], **axes) -> None:
             store.done(store.cell(method=method, seed=seed, **{**axes, **ipc}), top1=top1)
 
 
-def rows(built: report.Report, name: str = "leaderboard", key: str = "method") -> dict[str, dict[str, str]]:
-    with (Path(built.folder) / f"{name}.csv").open(newline="") as file:
-        return {row[key]: row for row in csv.DictReader(file)}
+def rows(store: FakeStore, name: str = "leaderboard", key: str = "method") -> dict[str, dict[str, str]]:
+    file = io.StringIO(store.results().files[f"{name}.csv"].decode())
+    return {row[key]: row for row in csv.DictReader(file)}
 
 
 # Controls
@@ -41,7 +42,7 @@ def rows(built: report.Report, name: str = "leaderboard", key: str = "method") -
 
 def test_recovered_is_0_for_random_images_and_1_for_the_full_set(store):
     fill(store, {**CONTROLS, "half": [75.5, 74.5], "best": [90.5, 90.5]})
-    found = rows(store.build())
+    found = rows(store)
     recovered = {name: float(found[name]["recovered"]) for name in ("random_real", "half", "best", "noise")}
     assert recovered["random_real"] == 0
     assert recovered["half"] == pytest.approx((75 - 60.5) / (90.5 - 60.5), abs=1e-3)  # over the two seeds that all have
@@ -64,8 +65,8 @@ def test_recovered_is_0_for_random_images_and_1_for_the_full_set(store):
 )
 def test_a_rank_is_refused_where_a_control_is_missing(store, missing, reason):
     fill(store, {**CONTROLS, "wmdd": [70, 71], **missing})
-    built = store.build()
-    row = rows(built)["wmdd"]
+    built = store.summarise()
+    row = rows(store)["wmdd"]
     assert (row["rank"], row["rank_low"], row["recovered"]) == ("", "", "")
     assert row["refused"] == f"rank refused: {reason}"
     assert report.text(built).count(f"rank refused: {reason}") == 1
@@ -77,21 +78,21 @@ def test_a_control_that_was_not_measured_is_missing(store, state, words):
     cell = store.cell(method="noise")
     if state == "failed":
         store.failed(cell, "distill")
-    assert rows(store.build())["wmdd"]["refused"] == f"rank refused: {words}"
+    assert rows(store)["wmdd"]["refused"] == f"rank refused: {words}"
 
 
 def test_controls_count_only_under_the_same_protocol_and_student(store):
     fill(store, {**CONTROLS, "wmdd": [70, 71]})
     fill(store, {"wmdd": [50, 51]}, protocol="hard")
-    board = store.build().leaderboard.query("method == 'wmdd'").set_index("protocol")
+    board = store.summarise().leaderboard.query("method == 'wmdd'").set_index("protocol")
     assert board.loc["standard", "rank"] == 1
     assert board.loc["hard", "refused"].startswith("rank refused: noise not in the suite, random real images not")
 
 
 def test_where_random_images_do_as_well_as_all_there_is_nothing_to_recover_but_a_rank(store):
     fill(store, {**CONTROLS, "full": [60.5, 60], "wmdd": [59, 61]})
-    built = store.build()
-    row = rows(built)["wmdd"]
+    built = store.summarise()
+    row = rows(store)["wmdd"]
     assert (row["recovered"], row["rank"]) == ("", "1")
     assert row["refused"] == "no part recovered: full against random_real: not known"
     assert row["refused"] in report.text(built)
@@ -106,7 +107,7 @@ def test_roles_decide_and_not_names(store):
         for seed, top1 in enumerate(values):
             cell = store.cell(ipc=ipc, method=roles.get(method, method), seed=seed, role=role)
             store.done(cell, top1=top1)
-    row = rows(store.build())["wmdd"]
+    row = rows(store)["wmdd"]
     assert (row["role"], row["rank"], row["refused"]) == ("method", "1", "")
     assert float(row["recovered"]) == pytest.approx(14.5 / 30, abs=1e-3)
 
@@ -116,7 +117,7 @@ def test_roles_decide_and_not_names(store):
 
 def test_new_columns_come_last(store):
     fill(store, CONTROLS)
-    header = (Path(store.build().folder) / "leaderboard.csv").read_text().splitlines()[0].split(",")
+    header = store.results().files["leaderboard.csv"].decode().splitlines()[0].split(",")
     assert header[: len(LEADERBOARD_COLUMNS)] == LEADERBOARD_COLUMNS
     assert header[len(LEADERBOARD_COLUMNS) :] == [
         *("ci_low", "ci_high", "recovered", "recovered_low", "recovered_high", "rank", "rank_low", "rank_high"),
@@ -128,7 +129,7 @@ def test_new_columns_come_last(store):
 
 def test_an_interval_holds_its_mean_and_ends_where_percentages_do(store):
     fill(store, {"steady": [50.0, 51.0, 50.5], "wild": [98.0, 60.0], "single": [50.0]})
-    found = rows(store.build())
+    found = rows(store)
     assert 50.5 - float(found["steady"]["ci_low"]) == pytest.approx(float(found["steady"]["ci_high"]) - 50.5, abs=0.011)
     assert (found["wild"]["ci_low"], found["wild"]["ci_high"]) == ("0.0", "100.0")
     assert (found["single"]["ci_low"], found["single"]["ci_high"]) == ("", "")
@@ -136,7 +137,7 @@ def test_an_interval_holds_its_mean_and_ends_where_percentages_do(store):
 
 def test_a_row_alone_has_the_interval_of_student(store):
     fill(store, {"full": [50.0, 51.0, 50.5]})
-    assert float(rows(store.build())["full"]["ci_low"]) == pytest.approx(50.5 - 4.3027 * 0.5 / 3**0.5, abs=0.01)
+    assert float(rows(store)["full"]["ci_low"]) == pytest.approx(50.5 - 4.3027 * 0.5 / 3**0.5, abs=0.01)
 
 
 CLOSE = {"ahead": [80, 81, 80.4], "close": [79.9, 81.1, 80.2], "noise": [20, 21, 20.2]}
@@ -144,7 +145,7 @@ CLOSE = {"ahead": [80, 81, 80.4], "close": [79.9, 81.1, 80.2], "noise": [20, 21,
 
 def test_ranks_come_with_their_intervals_and_verdicts(store):
     fill(store, {**CONTROLS, **CLOSE})
-    found = rows(store.build())
+    found = rows(store)
     bounds = {name: (row["rank_low"], row["rank_high"]) for name, row in found.items()}
     assert bounds["ahead"] == bounds["close"] == ("1", "2")
     assert bounds["noise"] == ("4", "4")
@@ -158,14 +159,14 @@ def test_ranks_come_with_their_intervals_and_verdicts(store):
 
 def test_rows_that_are_equal_within_a_point_are_tied(store):
     fill(store, {**CONTROLS, "a": [80, 80.1, 79.9], "b": [80.02, 80.1, 79.9], "random_real": [60, 60.1, 59.9]})
-    found = rows(store.build())
+    found = rows(store)
     assert (found["b"]["verdict_best"], found["a"]["verdict_best"]) == ("", "tied")
     assert found["a"]["seeds_needed_best"] == ""
 
 
 def test_one_seed_has_no_verdict_and_no_rank(store):
     fill(store, {**CONTROLS, **CLOSE, "single": [99]})
-    found = rows(store.build())
+    found = rows(store)
     row = found["single"]
     assert (row["verdict_control"], row["verdict_best"], row["rank"], row["ci_low"]) == (
         "no verdict",
@@ -179,32 +180,32 @@ def test_one_seed_has_no_verdict_and_no_rank(store):
 
 def test_where_all_rows_have_one_seed_none_is_the_best(store):
     fill(store, {"a": [50], "b": [60], "random_real": [40]})
-    found = rows(store.build())
+    found = rows(store)
     assert {row["verdict_best"] for row in found.values()} == {"no verdict"}
     assert found["a"]["verdict_control"] == "no verdict"
 
 
 def test_the_part_recovered_has_an_interval(store):
     fill(store, {**CONTROLS, "half": [75.5, 74.5], "best": [90.5, 90.5]})
-    row = rows(store.build())["half"]
+    row = rows(store)["half"]
     assert float(row["recovered_low"]) < float(row["recovered"]) < float(row["recovered_high"])
 
 
 def test_a_verdict_is_the_same_verdict_everywhere(store):
     fill(store, {**CONTROLS, **CLOSE})
-    built = store.build()
+    built = store.summarise()
     (table,) = paper.tables(built.leaderboard, references.load(), built.blocks, ())
     compared = pairwise.table("main", built.blocks).set_index(["method", "other"])
     (entry,) = table.entries["close"].values()
     pair = compared.loc[("ahead", "close")]
-    assert (pair["verdict"], entry.mark.sign, rows(built)["close"]["verdict_best"]) == ("not known", "?", "not known")
+    assert (pair["verdict"], entry.mark.sign, rows(store)["close"]["verdict_best"]) == ("not known", "?", "not known")
     assert pair["ci_low"] < 0 < pair["ci_high"]
-    assert compared.loc[("ahead", "random_real"), "verdict"] == rows(built)["ahead"]["verdict_control"] == "ahead"
+    assert compared.loc[("ahead", "random_real"), "verdict"] == rows(store)["ahead"]["verdict_control"] == "ahead"
 
 
 def test_every_pair_of_a_block_is_compared_once_and_the_bound_with_the_control(store):
     fill(store, {**CONTROLS, "wmdd": [70, 71]})
-    built = store.build()
+    built = store.summarise()
     compared = pairwise.table("main", built.blocks).query("ipc == 10")
     assert [frozenset(pair) for pair in zip(compared["method"], compared["other"], strict=True)] == [
         frozenset(pair)
@@ -212,7 +213,7 @@ def test_every_pair_of_a_block_is_compared_once_and_the_bound_with_the_control(s
     ]
     assert (compared["difference"] >= 0).all()
     assert list(compared["units"]) == [2, 2, 2, 2]
-    assert set(rows(built, "pairwise", "other")) == {"random_real", "noise"}
+    assert set(rows(store, "pairwise", "other")) == {"random_real", "noise"}
 
 
 # Variance
@@ -223,7 +224,7 @@ def test_components_need_crossed_draws_and_seeds(store):
         for seed in range(2):
             store.done(store.cell(method="crossed", seed=seed, draw=draw), top1=50.0 + 4 * draw + seed)
     fill(store, {"plain": [50, 52]})
-    found = rows(store.build(), "variance")
+    found = rows(store, "variance")
     parts = [float(found["crossed"][f"{name}_variance"]) for name in ("draw", "seed", "residual")]
     assert parts == pytest.approx([16, 0.5, 0])
     assert (found["crossed"]["draws"], found["crossed"]["seeds"], found["crossed"]["reason"]) == ("3", "2", "")
@@ -236,7 +237,7 @@ def test_components_need_crossed_draws_and_seeds(store):
 
 def test_the_terminal_shows_the_part_recovered_and_ranks(store):
     fill(store, {**CONTROLS, "wmdd": [75.5, 74.5]})
-    shown = report.text(store.build())
+    shown = report.text(store.summarise())
     line = next(line for line in shown.splitlines() if " wmdd " in line)
     assert " 48 % " in line
     assert re.search(r" 1( \(1\N{EN DASH}[234]\))? ", line)
@@ -244,16 +245,16 @@ def test_the_terminal_shows_the_part_recovered_and_ranks(store):
     assert " < -100 % " in noise  # far below random the quotient tells only how short the way is
 
 
-def blocks(store: FakeStore, methods: int, ipcs: tuple[int, ...]) -> report.Report:
+def fill_blocks(store: FakeStore, methods: int, ipcs: tuple[int, ...]) -> None:
     for ipc in ipcs:
         levels = {f"long_method_{i}": [50.0 + 3 * i + ipc / 10, 51 + 3 * i + ipc / 10] for i in range(methods)}
         fill(store, levels, ipc=ipc)
-    return store.build()
 
 
 @pytest.mark.parametrize(("methods", "ipcs"), [(3, (1, 10, 50)), (5, (1, 10, 50, 100)), (16, tuple(range(1, 13)))])
 def test_the_diagram_is_readable_in_a_column(store, methods, ipcs):
-    (figure,) = critical_difference.critical_difference(blocks(store, methods, ipcs).leaderboard).values()
+    fill_blocks(store, methods, ipcs)
+    (figure,) = critical_difference.critical_difference(store.summarise().leaderboard).values()
     assert figure.get_figwidth() <= 3.5
     readable(figure)
 
@@ -263,15 +264,16 @@ def test_the_diagram_is_readable_in_a_column(store, methods, ipcs):
     [(2, (1, 10, 50), "2 of 3 methods"), (3, (1, 10), "2 of 3 blocks (dataset, IPC, student) in which all 3 methods")],
 )
 def test_where_there_is_no_diagram_the_report_says_why(store, methods, ipcs, why):
-    built = blocks(store, methods, ipcs)
+    fill_blocks(store, methods, ipcs)
+    built = store.build()
     assert critical_difference.critical_difference(built.leaderboard) == {}
     assert f"critical difference, protocol standard: {why}" in " ".join(report.text(built).split())
 
 
 def test_blocks_without_one_of_the_methods_do_not_count(store):
-    blocks(store, 3, (1, 10, 50))
+    fill_blocks(store, 3, (1, 10, 50))
     fill(store, {"long_method_0": [50, 51]}, ipc=100)
-    (found,) = critical_difference.blocks(store.build().leaderboard).values()
+    (found,) = critical_difference.blocks(store.summarise().leaderboard).values()
     assert [ipc for _, ipc, _ in found.index] == [1, 10, 50]
 
 

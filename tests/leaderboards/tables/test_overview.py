@@ -11,7 +11,7 @@ import pytest
 from fake_store import FakeStore, measure
 
 from leaderboards import report
-from leaderboards.results import records, scores
+from leaderboards.results import scores
 from leaderboards.tables import overview, typeset
 from leaderboards.tables.sheet import Sheet
 
@@ -33,8 +33,7 @@ def fill(store: FakeStore, protocols=("standard", "hard"), seeds=3) -> None:
 
 
 def tables(store: FakeStore) -> list[Sheet]:
-    built = store.build()
-    sheets = report.results_of(records.read(store.root, built.suite)).overviews
+    sheets = store.results().overviews
     return [sheet for sheet in sheets if sheet.name.startswith("overview_")]
 
 

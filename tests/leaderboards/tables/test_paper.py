@@ -22,7 +22,7 @@ from leaderboards.tables.paper import Table, tables
 def built(tmp_path_factory) -> Report:
     store = FakeStore(str(tmp_path_factory.mktemp("paper")))
     paper(store)
-    return store.build()
+    return store.summarise()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def one(tmp_path: Path, numbers: dict[str, list[float]], **axes) -> Table:
     for method, values in numbers.items():
         for seed, top1 in enumerate(values):
             store.done(store.cell(method=method, seed=seed, **axes), top1=top1)
-    (table,) = made(store.build())
+    (table,) = made(store.summarise())
     return table
 
 
@@ -134,14 +134,14 @@ def test_a_control_alone_makes_no_ablation(tmp_path):
     for regulariser in ("bn", "none"):
         store.cell(method=f"wmdd+{regulariser}", base="wmdd", overrides={"regulariser": regulariser})
     store.done(store.cell(method="random_real"))
-    assert [table.kind for table in made(store.build())] == ["main"]
+    assert [table.kind for table in made(store.summarise())] == ["main"]
 
 
 def test_a_variant_that_stands_for_its_method_alone_is_a_contestant(tmp_path):
     store = FakeStore(str(tmp_path))
     for method, params in (("dm", {"iterations": 100}), ("random_real", {}), ("sre2l", {})):
         store.done(store.cell(method=f"{method} (cut)" if params else method, base=method, overrides=params))
-    (table,) = made(store.build())
+    (table,) = made(store.summarise())
     assert (table.kind, set(table.entries)) == ("main", {"dm (cut)", "random_real", "sre2l"})
 
 
@@ -150,7 +150,7 @@ def test_no_table_repeats_a_part_of_another(tmp_path):
     for weight in (0.1, 1.0, 10.0):
         store.done(store.cell(method=f"lambda={weight}", base="wmdd", overrides={"regulariser_weight": weight}))
     store.done(store.cell(method="random_real"))
-    assert [table.kind for table in made(store.build())] == ["sensitivity"]
+    assert [table.kind for table in made(store.summarise())] == ["sensitivity"]
 
 
 def test_differences_of_distances_are_those_of_the_means_and_of_the_verdicts(found, built):
