@@ -39,7 +39,9 @@ def contrasts(model: VarianceModel, family: Sequence[Weights]) -> list[Contrast]
     found = []
     for weights in family:
         value = sum(weight * model.means[name].value for name, weight in weights.items())
-        spread = _variance(model, weights)
+        cells = [cell for name in weights for cell in model.rows[name]]
+        axes = [_variance(other, weights) for other in model.crossed(cells)]
+        spread = combined(_variance(model, weights), *axes)
         half = float(stdtrit(spread.freedom, 1 - ERROR / 2 / len(family))) * spread.variance**0.5
         found.append(Contrast(value, (value - half, value + half)))
     return found

@@ -156,7 +156,7 @@ class VarianceModel:
             return Gap(value, len(units))
         if self.same(one, other):
             return Gap(0.0, len(units), 0.0, freedom=math.inf)
-        crossed = [model._error_of_difference(one, other, shared) for model in self._crossed(shared)]
+        crossed = [model._error_of_difference(one, other, shared) for model in self.crossed(shared)]
         spread = combined(spread, *filter(None, crossed))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
         signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in shared if all(cell in b for b in bits)}
@@ -165,12 +165,18 @@ class VarianceModel:
         return Gap(value, len(units), spread.variance * len(units), images, total.freedom)
 
     def same(self, one: str, other: str) -> bool:
-        """Return whether two rows have the same test images right in every cell: they are the same images."""
+        """Return whether two rows are the same images: in every cell they have the same test images right.
+
+        Rows whose right images are the same in all cells (all of them, or one class) may agree by chance.
+        """
         bits = self.correct.get(one, {}), self.correct.get(other, {})
         cells = self.rows[one].keys() | self.rows[other].keys()
-        return all(all(cell in row for row in bits) and np.array_equal(bits[0][cell], bits[1][cell]) for cell in cells)
+        if not all(cell in row and row[cell].size for cell in cells for row in bits):
+            return False
+        vary = len({bits[0][cell].tobytes() for cell in cells}) > 1
+        return one == other or (vary and all(np.array_equal(bits[0][cell], bits[1][cell]) for cell in cells))
 
-    def _crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
+    def crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
         """Return the models of the other axes of which some cells have several values, shared by several units."""
         found = []
         for axis, model in self._models.items():
@@ -234,7 +240,7 @@ class VarianceModel:
         value, error = fmean(self.units[name].values()), self._error_of_mean(name)
         if error is None:
             return Mean(value)
-        crossed = [model._error_of_mean(name) for model in self._crossed(self.rows[name])]
+        crossed = [model._error_of_mean(name) for model in self.crossed(self.rows[name])]
         bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
         images = Estimate(self._image_variance(bits, len(self.units[name])), math.inf)
         total = combined(error, *filter(None, crossed), images)

@@ -143,8 +143,8 @@ class Block:
 
     @cached_property
     def best(self) -> str | None:
-        """The most accurate of the competing rows."""
-        return self.competing[0] if self.competing else None
+        """The most accurate of the competing rows; of rows that are the same images, the control or the first."""
+        return self._original(self.competing[0]) if self.competing else None
 
     def compare(self, one: str, other: str, *, plan: bool = True) -> Comparison:
         """Compare two rows.
@@ -154,6 +154,7 @@ class Block:
             other: the row that it is compared with.
             plan: whether to compute the seeds that a verdict would need.
         """
+        one, other = self._original(one), self._original(other)
         found = self._known.get((one, other)) or self._compare(one, other)
         self._known[one, other] = found
         if not plan or found.verdict != NOT_KNOWN:
@@ -176,23 +177,23 @@ class Block:
     @cached_property
     def ranks(self) -> dict[str, tuple[int, int, int]]:
         """Competing row -> its rank by the means, and the interval of its rank; equal means share the better rank."""
-        ahead = dict.fromkeys(self.competing, 0)
-        behind = dict.fromkeys(self.competing, 0)
-        for position, one in enumerate(self.competing):
-            for other in self.competing[position + 1 :]:
+        names = self._different(self.competing)
+        ahead, behind = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        for position, one in enumerate(names):
+            for other in names[position + 1 :]:
                 found = self.compare(one, other, plan=False).verdict
                 leader, loser = (one, other) if found == AHEAD else (other, one)
                 if found in (AHEAD, BEHIND):
                     ahead[loser] += 1
                     behind[leader] += 1
-        means = {name: self.model.means[name].value for name in self.competing}
+        means = {name: self.model.means[name].value for name in names}
         ranks = {}
-        for name in self.competing:
+        for name in names:
             rank = 1 + sum(value > means[name] for value in means.values())
-            low, high = 1 + ahead[name], len(self.competing) - behind[name]
+            low, high = 1 + ahead[name], len(names) - behind[name]
             # The differences of a partial row, over matched cells, may contradict the order of the means.
             ranks[name] = (rank, min(low, rank), max(high, rank))
-        return ranks
+        return {name: ranks[self._original(name)] for name in self.competing}
 
     @cached_property
     def refused(self) -> str:
@@ -240,11 +241,20 @@ class Block:
         return range_critical(max(len(self._different(self.competing)) - 1, 2), freedom, OTHERS_ERROR)
 
     def _different(self, names: Iterable[str]) -> list[str]:
-        """Return the first of all rows that are the same images, and all other rows."""
-        found: list[str] = []
-        for name in names:
-            if not any(self.model.same(name, other) for other in found):
-                found.append(name)
+        """Return some rows without copies of others."""
+        return list(dict.fromkeys(map(self._original, names)))
+
+    def _original(self, name: str) -> str:
+        """Return the first row of those that are the same images; the control comes first."""
+        return self._originals.get(name, name)
+
+    @cached_property
+    def _originals(self) -> dict[str, str]:
+        given = (name for name in self.rows if self.roles.get(name) == "control")
+        found: dict[str, str] = {}
+        for name in dict.fromkeys([*given, *self.rows]):
+            firsts = dict.fromkeys(found.values())
+            found[name] = next((other for other in firsts if self.model.same(name, other)), name)
         return found
 
     @cached_property

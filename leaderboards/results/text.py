@@ -74,7 +74,7 @@ def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tup
     sentences = []
     if len(known) > 1:
         named = dict.fromkeys(row["method"] for row in measured if row["ipc"] == EVERY_IPC or row["cut"])
-        unsaid = f" (not said of {', '.join(named)})" if named else ""
+        unsaid = f" (not said of {', '.join(['the best itself', *named])})"
         signed.append(f"no sign: behind the best, corrected for the number of comparisons{unsaid}")
         sentences.append(f"Beside a number: {', '.join(signed)}")
     if len(known) < len(measured):
@@ -120,7 +120,7 @@ def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
         ]
         others += [f"of {', '.join(names)}: {covers}"] if covers != usual else []
     alone = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
-    return f"Verdicts cover {'; '.join([usual, *others])}.{alone}"
+    return f"Intervals of means cover {'; '.join([usual, *others])}.{alone}"
 
 
 def cut_text(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -193,8 +193,8 @@ def page(checks: list[Check]) -> str:
             "# Sanity",
             "",
             "What must hold before a result is believed. `make sanity` writes this page. "
-            f"A comparison with a published number holds within {CLOSE:g} points; "
-            "docs/preregistration.md may ask for less.",
+            f"A comparison with a published number holds if the two differ by at most {CLOSE:g} points; "
+            "docs/preregistration.md sometimes allows only a smaller difference.",
             "",
             f"{now()[:10]}, {device_name('cpu')}, {made_by}.",
             "",

@@ -6,6 +6,7 @@ The rules are those of `leaderboards.inference.verdicts`, run as a report runs t
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,6 +140,23 @@ def rank_covered(interval: tuple[int, int, int], truth: dict[str, float], name: 
     return interval[1] <= 1 + better and len(truth) - worse <= interval[2]
 
 
+def looks(blocks: int, after: Sequence[int] = (3, 5, 8, 12), seed: int = 0) -> tuple[float, float]:
+    """Return in how many blocks of ten equal rows some verdict is wrong at the first look, and at one of the looks.
+
+    Args:
+        blocks: that are simulated.
+        after: how many seeds.
+        seed: of the simulation.
+    """
+    accuracies = cells(Setting([60.0] * 10, [1.0] * 10, max(after)), blocks, seed)
+    wrong = np.zeros((blocks, len(after)), dtype=bool)
+    for i, j in np.ndindex(wrong.shape):
+        judged = block(accuracies[i][:, : after[j]])
+        pairs = itertools.combinations(judged.competing, 2)
+        wrong[i, j] = any(judged.compare(*pair, plan=False).verdict in (AHEAD, BEHIND) for pair in pairs)
+    return float(wrong[:, 0].mean()), float(wrong.any(1).mean())
+
+
 def old_rule(setting: Setting, blocks: int, seed: int = 0) -> tuple[float, float, float, float]:
     """Return the rates of paired t tests at 5 %, as the tables had them until these verdicts.
 
@@ -198,6 +216,8 @@ def main(blocks: int) -> None:
             values += [new.mean, new.intervals, new.ranks, new.all_ranks, new.tied]
             shown = ["" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
             print(f"| {name} | {seeds} | " + " | ".join(shown) + " |", flush=True)
+    first, some = looks(blocks)
+    print(f"\nTen equal rows, wrong after 3 seeds: {first:.1%}; after 3, 5, 8 or 12: {some:.1%}")
 
 
 if __name__ == "__main__":

@@ -66,3 +66,15 @@ def test_all_intervals_of_a_family_cover_together(deviations):
         found = contrasts(VarianceModel(rows, {}, {}), family)
         missed += any(not c.interval[0] <= value <= c.interval[1] for c, value in zip(found, exact, strict=True))
     assert missed / runs < (0.07 if deviations[0] == deviations[1] else 0.09)
+
+
+def test_crossed_axes_make_the_interval_of_an_effect_longer():
+    generator, covered = np.random.default_rng(0), []
+    for _ in range(200):
+        rows = {}
+        for name in ("a", "b"):
+            draws, rest = generator.standard_normal(3), 0.3 * generator.standard_normal((3, 3, 3))
+            rows[name] = {cell: 50 + draws[cell[0]] + float(value) for cell, value in np.ndenumerate(rest)}
+        (found,) = contrasts(VarianceModel(rows, {}, {}), [{"a": 1.0, "b": -1.0}])
+        covered.append(found.interval[0] <= 0 <= found.interval[1])
+    assert np.mean(covered) >= 0.93

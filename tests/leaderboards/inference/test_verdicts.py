@@ -216,6 +216,28 @@ def test_rows_of_the_same_images_are_tied_and_counted_once():
     assert not Block(block.rows, ROLES_OF_THREE, copied).model.same("copy", "one")
 
 
+def test_a_copy_of_the_control_has_its_intervals_verdicts_and_rank():
+    generator = np.random.default_rng(1)
+    share = {"control": 0.8, "one": 0.7, "other": 0.5}
+    bits = {name: {(i, i): generator.random(200) < p for i in range(3)} for name, p in share.items()}
+    bits["a copy"] = bits["control"]
+    rows = {name: {cell: 100 * right.mean() for cell, right in row.items()} for name, row in bits.items()}
+    judged = Block(rows, ROLES_OF_THREE, bits)
+    for name in ("one", "other"):
+        assert judged.compare(name, "a copy") == judged.compare(name, "control")
+        assert judged.rests_on_pool(name, "a copy") == judged.rests_on_pool(name, "control")
+    assert judged.ranks["a copy"] == judged.ranks["control"]
+    assert judged.ranks["other"][2] == 3  # of three different rows
+    assert judged.best == "control"
+
+
+def test_rows_that_may_agree_by_chance_are_not_the_same():
+    one_class = np.arange(200) < 20
+    bits = {name: dict.fromkeys([(0, 0), (1, 1)], one_class) for name in ("one", "other")}
+    model = VarianceModel({name: dict.fromkeys(row, 10.0) for name, row in bits.items()}, {}, bits)
+    assert not model.same("one", "other")
+
+
 def test_a_verdict_says_whether_it_rests_on_the_variance_that_rows_share():
     judged = block(
         {"control": "control"},

@@ -56,8 +56,11 @@ def with_bits(store: FakeStore, cell: dict, level: float, generator: np.random.G
 @pytest.mark.parametrize(
     ("teachers", "sentence"),
     [
-        (1, "Verdicts cover draws, seeds, one teacher. Another teacher may change numbers by more than that."),
-        (3, "Verdicts cover draws, seeds, 3 teachers."),
+        (
+            1,
+            "Intervals of means cover draws, seeds, one teacher. Another teacher may change numbers by more than that.",
+        ),
+        (3, "Intervals of means cover draws, seeds, 3 teachers."),
     ],
 )
 def test_tables_and_page_say_how_many_teachers_intervals_cover(store, teachers, sentence):
@@ -75,7 +78,7 @@ def test_rows_that_cover_less_are_named(store):
     fill(store, 2, levels=[("random_real", 50.0)])
     board = summary(store).leaderboard
     assert covers_text(board.to_dict("records")) == (
-        "Verdicts cover draws, seeds, 3 teachers; of random_real: draws, seeds, 2 teachers."
+        "Intervals of means cover draws, seeds, 3 teachers; of random_real: draws, seeds, 2 teachers."
     )
 
 
@@ -152,9 +155,9 @@ def test_the_legend_explains_the_signs_of_the_table_and_no_other():
     full, single = {**row, "method": "full", "ipc": 0}, {**row, "top1_std": None, "status": "partial"}
     assert marks_legend([row, {**row, "method": "mmd"}], {"?", ""}) == (
         "Beside a number: ? not known from these seeds, "
-        "no sign: behind the best, corrected for the number of comparisons."
+        "no sign: behind the best, corrected for the number of comparisons (not said of the best itself)."
     )
-    assert "(not said of full)" in marks_legend([row, row, full], {""})
+    assert "(not said of the best itself, full)" in marks_legend([row, row, full], {""})
     assert marks_legend([single], {""}) == (
         "A number without ± is one seed and has no verdict. n/N: n of N cells are done."
     )
