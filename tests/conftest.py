@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import short
 import torch
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, TrainData
 from benchmark.plan.discovery import load_component
 from benchmark.sources import ROOT, SUBFOLDERS
-from benchmark.vision import datasets
 from benchmark.vision.models import batch_norms, create_model
 
+COMPONENTS = tuple(f"{folder}." for folder in SUBFOLDERS[:2])  # as names of modules start
+OURS = f"{ROOT}{os.sep}"
 COUNTS = (12, 11, 13)
 SIZE = 32
 
@@ -33,8 +34,8 @@ class ToyData(TrainData):
 def no_component_of_another_test() -> Iterator[None]:
     """Forget the components that a test wrote: the next test may write others of the same names."""
     yield
-    modules = [name for name in sys.modules if name.startswith(tuple(f"{folder}." for folder in SUBFOLDERS[:2]))]
-    written = [name for name in modules if not Path(sys.modules[name].__file__ or ROOT).is_relative_to(ROOT)]
+    modules = [name for name in sys.modules if name.startswith(COMPONENTS)]
+    written = [name for name in modules if not (sys.modules[name].__file__ or OURS).startswith(OURS)]
     for name in written:
         del sys.modules[name]
     if written:
@@ -44,8 +45,10 @@ def no_component_of_another_test() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def short_training() -> Iterator[None]:
     """Let students and teachers of digits train for few epochs; for modules that test what is around the training."""
+    import short  # which imports torchvision
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load_dataset", short.load_dataset)
+        patch.setattr(short.datasets, "load_dataset", short.load_dataset)
         yield
 
 
