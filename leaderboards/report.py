@@ -69,15 +69,16 @@ def build(root: str, suite: str) -> Report:
     made_from = kept.source(stored, painted)
     if earlier := kept.read(stored.folder, folder, made_from):
         names, notes = earlier
-        paths = tuple(stored.folder.address(f"{folder}/{name}") for name in names)
+        _remove_stale(stored.folder, folder, names)
+        paths = tuple(stored.folder.address(f"{folder}/{name}") for name in (*names, kept.NAME))
         return replace(_report(stored, references.load()), paths=paths, notes=notes)
     results = results_of(stored)
     plots, notes = _plots(stored, results)
     files = {**results.files, **plots, **painted}
     board = results.report.leaderboard
     files["index.html"] = page.render(stored, board, results.overviews, results.tables, plots, pictures)
+    files[kept.NAME] = kept.describe(files, notes, made_from)
     paths = tuple(stored.folder.write(f"{folder}/{name}", data) for name, data in files.items())
-    stored.folder.write(f"{folder}/{kept.NAME}", kept.describe(files, notes, made_from))
     _remove_stale(stored.folder, folder, files)
     return replace(results.report, paths=paths, notes=notes)
 

@@ -15,6 +15,7 @@ from benchmark.files import Folder, parse_object
 from leaderboards.results.records import Stored
 
 NAME = "report.json"
+ORDERED = ("dataset", "protocol", "student")  # axes in the order of the suite
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy")
 CODE = Path(__file__).parents[1]
 
@@ -22,11 +23,13 @@ CODE = Path(__file__).parents[1]
 def source(stored: Stored, pictures: Mapping[str, bytes]) -> str:
     """Return the checksum of all that a report is made from.
 
-    These are the cells, the records with their training curves, what the suite declares, the pictures, our code, the
+    These are the cells, whose order counts for the axes `ORDERED` only, the records with their training curves, what the suite declares, the pictures, our code, the
     published numbers, and the libraries.
     """
     declared = [stored.suite, stored.version, stored.title, stored.pairs, repr(stored.columns)]
-    parts = [declared, stored.cells, stored.nodes.records, _sums(pictures)]
+    order = [list(dict.fromkeys(cell[axis] for cell in stored.cells)) for axis in ORDERED]
+    cells = sorted(json.dumps(cell, sort_keys=True, default=str) for cell in stored.cells)
+    parts = [declared, order, cells, stored.nodes.records, _sums(pictures)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for name in LIBRARIES:
         digest.update(f"{name} {version(name)}".encode())

@@ -360,7 +360,7 @@ class TestReadme:
         )
         assert [value.split(" ")[0] for value in rows[2][1:]] == ["60.5", "1.0", "33.0"]
         assert [value.split(" ")[0] for value in rows[4][1:]] == ["99.0", "\N{EN DASH}", "\N{EN DASH}"]
-        assert "Measured on a GPU. Version 1 of the evaluation. Two cores." in text
+        assert "Measured on a GPU. Version 1 of the evaluation. **Version 1 is superseded**: " in text
 
     def test_the_block_has_every_contestant_variants_too(self, run, place):
         """wmdd+real is a variant whose base is in the suite; a series of one number has a table of its own."""
