@@ -23,8 +23,8 @@ CODE = Path(__file__).parents[1]
 def source(stored: Stored, pictures: Mapping[str, bytes]) -> str:
     """Return the checksum of all that a report is made from.
 
-    These are the cells, whose order counts for the axes `ORDERED` only, the records with their training curves, what the suite declares, the pictures, our code, the
-    published numbers, and the libraries.
+    These are the cells, whose order counts for the axes `ORDERED` only, the records with their training curves, what
+    the suite declares, the pictures, our code, the published numbers, and the libraries.
     """
     declared = [stored.suite, stored.version, stored.title, stored.pairs, repr(stored.columns)]
     order = [list(dict.fromkeys(cell[axis] for cell in stored.cells)) for axis in ORDERED]
