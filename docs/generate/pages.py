@@ -82,7 +82,7 @@ def hide_arguments(
     app: Sphinx, what: str, name: str, item: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str, None] | None:
     """Leave out the arguments of a class whose fields say the same."""
-    return ("", None) if _has_fields(item) else None
+    return ("", None) if _has_fields(item) and not is_typeddict(item) else None  # autodoc has no signature of these
 
 
 def _has_fields(item: Any) -> bool:
