@@ -23,13 +23,13 @@ CODE = Path(__file__).parents[1]
 def source(stored: Stored, pictures: Mapping[str, bytes]) -> str:
     """Return the checksum of all that a report is made from.
 
-    These are the cells, whose order counts for the axes `ORDERED` only, the records with their training curves, what
-    the suite declares, the pictures, our code, the published numbers, and the libraries.
+    These are the cells, whose order counts for the axes `ORDERED` only, the records with their training curves, the
+    errors of nodes, what the suite declares, the pictures, our code, the published numbers, and the libraries.
     """
     declared = [stored.suite, stored.version, stored.title, stored.pairs, repr(stored.columns)]
     order = [list(dict.fromkeys(cell[axis] for cell in stored.cells)) for axis in ORDERED]
     cells = sorted(json.dumps(cell, sort_keys=True, default=str) for cell in stored.cells)
-    parts = [declared, order, cells, stored.nodes.records, _sums(pictures)]
+    parts = [declared, order, cells, stored.nodes.records, stored.nodes.errors, _sums(pictures)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for name in LIBRARIES:
         digest.update(f"{name} {version(name)}".encode())

@@ -45,6 +45,15 @@ def test_other_records_are_reported_again(store, drawn):
     assert len(drawn) == 2
 
 
+def test_a_node_that_failed_since_is_reported(store, drawn):
+    cell = store.cell(method="mmd")
+    store.build()
+    store.failed(cell, "distill", "out of memory")
+    store.build()
+    assert len(drawn) == 2
+    assert "out of memory" in Path(store.root, "leaderboards/main/cells.csv").read_text()
+
+
 def test_other_code_is_reported_again(store, drawn, monkeypatch, tmp_path):
     store.build()
     (tmp_path / "new.py").write_text("")
