@@ -149,7 +149,7 @@ class VarianceModel:
     def difference(self, one: str, other: str) -> Gap:
         """Return how far one row is ahead of another, over the cells that both have."""
         shared = sorted(self.rows[one].keys() & self.rows[other].keys())
-        units = self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
+        units = self._gaps(one, other, shared)
         value = fmean(units.values()) if units else math.nan
         spread = self._error_of_difference(one, other, shared)
         if len(units) < 2 or spread is None:
@@ -165,32 +165,37 @@ class VarianceModel:
         return Gap(value, len(units), spread.variance * len(units), images, total.freedom)
 
     def same(self, one: str, other: str) -> bool:
-        """Return whether two rows are the same images: in every cell they have the same test images right.
+        """Return whether two rows are the same images: in every cell they have the same test images right."""
+        return self.originals[one] == self.originals[other]
 
-        Rows whose right images are the same in all cells (all of them, or one class) may agree by chance.
-        """
-        bits = self.correct.get(one, {}), self.correct.get(other, {})
-        cells = self.rows[one].keys() | self.rows[other].keys()
-        if not all(cell in row and row[cell].size for cell in cells for row in bits):
-            return False
-        vary = len({bits[0][cell].tobytes() for cell in cells}) > 1
-        return one == other or (vary and all(np.array_equal(bits[0][cell], bits[1][cell]) for cell in cells))
+    @cached_property
+    def originals(self) -> dict[str, str]:
+        """Method -> the first of the methods that are the same images; the control comes first."""
+        control = [name for name in self.rows if self.roles.get(name) == "control"]
+        first: dict[object, str] = {}
+        return {name: first.setdefault(self._fingerprint(name), name) for name in dict.fromkeys([*control, *self.rows])}
+
+    def _fingerprint(self, name: str) -> object:
+        """Return which images are right in every cell; where that is the same in all cells, only the row's name tells."""
+        bits = self.correct.get(name, {})
+        right = {cell: bits[cell].tobytes() for cell in self.rows[name] if cell in bits}
+        tells = len(right) == len(self.rows[name]) and len(set(right.values())) > 1
+        return frozenset(right.items()) if tells else name
 
     def crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
         """Return the models of the other axes of which some cells have several values, shared by several units."""
         found = []
         for axis, model in self._models.items():
             pairs = {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis}
-            values = {value for value, _ in pairs}
-            if 1 < len(values) < len(pairs):
+            if 1 < len({value for value, _ in pairs}) < len(pairs):
                 found.append(model)
         return found
 
     @cached_property
     def _models(self) -> dict[int, VarianceModel]:
         """Axis -> the model whose units are its values, for the axes that are not the own one."""
-        others = [axis for axis in SLOWEST_FIRST if axis != self.axis and self.unit_axis is None]
-        return {axis: replace(self, unit_axis=axis) for axis in others}
+        others = SLOWEST_FIRST if self.unit_axis is None else ()
+        return {axis: replace(self, unit_axis=axis) for axis in others if axis != self.axis}
 
     @cached_property
     def _own(self) -> dict[str, Estimate | None]:
@@ -217,7 +222,7 @@ class VarianceModel:
 
     def _error_of_difference(self, one: str, other: str, shared: Iterable[Cell]) -> Estimate | None:
         """Return the variance of a mean difference without test images; None with fewer than two units."""
-        gaps = self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
+        gaps = self._gaps(one, other, shared)
         spread, units = self._spread_of_difference(one, other), len(gaps)
         if spread is None or units < 2:
             return None
@@ -253,6 +258,10 @@ class VarianceModel:
             square = self._scale(name, self.pool.shape) ** 2
             spread = self.pool.estimate(square, square)
         return None if spread is None else Estimate(spread.variance / units, spread.freedom)
+
+    def _gaps(self, one: str, other: str, shared: Iterable[Cell]) -> dict[int, float]:
+        """Return unit -> the mean difference of two rows over the cells that they share."""
+        return self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
 
     def _by_unit(self, cells: Cells) -> dict[int, float]:
         grouped: dict[int, list[float]] = {}

@@ -246,16 +246,7 @@ class Block:
 
     def _original(self, name: str) -> str:
         """Return the first row of those that are the same images; the control comes first."""
-        return self._originals.get(name, name)
-
-    @cached_property
-    def _originals(self) -> dict[str, str]:
-        given = (name for name in self.rows if self.roles.get(name) == "control")
-        found: dict[str, str] = {}
-        for name in dict.fromkeys([*given, *self.rows]):
-            firsts = dict.fromkeys(found.values())
-            found[name] = next((other for other in firsts if self.model.same(name, other)), name)
-        return found
+        return self.model.originals.get(name, name)
 
     @cached_property
     def _compared_with_control(self) -> tuple[int, float]:
