@@ -176,7 +176,7 @@ class VarianceModel:
         return {name: first.setdefault(self._fingerprint(name), name) for name in dict.fromkeys([*control, *self.rows])}
 
     def _fingerprint(self, name: str) -> object:
-        """Return which images are right in every cell; where that is the same in all cells, only the row's name tells."""
+        """Return which images are right in every cell; where that is the same in all, only the row's name tells."""
         bits = self.correct.get(name, {})
         right = {cell: bits[cell].tobytes() for cell in self.rows[name] if cell in bits}
         tells = len(right) == len(self.rows[name]) and len(set(right.values())) > 1

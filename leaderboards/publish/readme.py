@@ -53,7 +53,7 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
         published: all publications, by suite.
 
     Raises:
-        BenchmarkError: there are markers of a suite without a publication.
+        BenchmarkError: there are markers of a suite without a publication, or with a dataset where none is possible.
     """
     texts: dict[str, Callable[[Publication], str]] = {
         "results": results_text,
@@ -68,6 +68,8 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
         if suite not in published:
             remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
             raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
+        if dataset and kind != "results":
+            raise BenchmarkError(f"markers for {kind} of '{suite}' name a dataset ('{dataset}'); only results can")
         text = results_text(published[suite], dataset) if dataset else texts[kind](published[suite])
         return f"{start}{text}{end}"
 

@@ -400,6 +400,14 @@ class TestReadme:
         low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
         assert low < -40.2 < high < 0
 
+    def test_only_results_name_a_dataset(self, run, place):
+        found = {"main": publish(run)}
+        text = readme.filled("<!-- results: main digits -->\n<!-- /results -->", found)
+        assert "digits with test" in text
+        assert "cifar10" not in text
+        with pytest.raises(BenchmarkError, match=r"pairs of 'main' name a dataset \('digits'\)"):
+            readme.filled("<!-- pairs: main digits -->\n<!-- /pairs -->", found)
+
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"
         with pytest.raises(BenchmarkError, match=r"markers for results of 'main', which has none published"):
