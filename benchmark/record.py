@@ -22,8 +22,10 @@ CHANGED = "was changed after it was written; run again"
 DAMAGED = "is damaged; run again"
 OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
 ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
-NAMES, NUMBERS = ("dataset", "method", "protocol", "student"), ("ipc", "teacher", "draw", "seed")  # axes of a cell
-CELL_FIELDS = (*NAMES, *NUMBERS, "base", "overrides", "role")  # of every cell of a manifest
+ROW_AXES = ("dataset", "ipc", "method", "protocol", "student")  # of a row of the leaderboard
+CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # of a cell
+NUMBERS = frozenset({"ipc", "teacher", "draw", "seed"})  # axes with numbers; the others have names
+CELL_FIELDS = (*CELL_AXES, "base", "overrides", "role")  # of every cell of a manifest
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
     "base": (str,),
     "overrides": (dict,),
@@ -116,12 +118,12 @@ def cell_fault(cell: object) -> str:
     """Return what is wrong with a cell of a manifest, "" where it is sound; names and keys become parts of paths."""
     if not isinstance(cell, dict):
         return f"{cell!r:.80} is no cell"
-    for axis in NAMES:
-        if wrong := path_fault(cell.get(axis)):
+    for axis in CELL_AXES:
+        value = cell.get(axis)
+        if axis in NUMBERS and not _is_whole(value):
+            return f"{axis}: {value!r} is not a number"
+        if axis not in NUMBERS and (wrong := path_fault(value)):
             return f"{axis}: {wrong}"
-    for axis in NUMBERS:
-        if not _is_whole(cell.get(axis)):
-            return f"{axis}: {cell.get(axis)!r} is not a number"
     return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
 
 

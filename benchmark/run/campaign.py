@@ -19,7 +19,7 @@ from benchmark.identity import ancestors, canonical
 from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
-from benchmark.record import cell_fault, is_altered, manifest_name, sealed
+from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, is_altered, manifest_name, sealed
 from benchmark.run.options import NodeOptions
 from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
@@ -27,8 +27,6 @@ from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
 from benchmark.sources import ROOT
 from benchmark.vision.datasets import Report, silent
-
-AXES = ("dataset", "ipc", "method", "protocol", "student", "teacher", "draw", "seed")  # of a cell
 
 
 class RunOptions(Frozen):
@@ -113,8 +111,7 @@ class Campaign:
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
         cells = [planned.cell for planned in self.plan.cells]
-        axes = ("dataset", "ipc", "method", "protocol", "student")
-        return {name: {getattr(cell, name) for cell in cells} for name in axes}
+        return {name: {getattr(cell, name) for cell in cells} for name in ROW_AXES}
 
     def seconds_left(self) -> tuple[float, int]:
         """Return how long the nodes that are not done may take, one after the other, and of how many nothing is known.
@@ -251,7 +248,7 @@ def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _axes(cell: Mapping[str, Any]) -> str:
     """Return what tells a cell from the other cells of a suite."""
-    return canonical([cell[name] for name in AXES])
+    return canonical([cell[name] for name in CELL_AXES])
 
 
 def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ROW = ["dataset", "ipc", "method", "protocol", "student"]  # a row of the leaderboard; its cells differ in these three:
-CELL = [*ROW, "teacher", "draw", "seed"]
+from benchmark.record import CELL_AXES, ROW_AXES
+
+ROW = list(ROW_AXES)  # a row of the leaderboard; its cells differ in teacher, draw and seed
+CELL = list(CELL_AXES)
 BLOCK = ["dataset", "ipc", "protocol", "student"]  # where methods compete with one another
 SET = ["dataset", "ipc", "method", "teacher", "draw"]  # one distilled set
 METHOD = ["dataset", "ipc", "method"]  # the distilled sets of a method: all draws
