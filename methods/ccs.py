@@ -21,7 +21,8 @@ class CCS(Coreset):
     Differences from the authors' code (haizhongzheng/CCS): strata and budgets are those of a class, not of the whole
     training set, so that each class has exactly IPC images; there are min(strata, IPC) strata, since most of 50 would
     give none of a few images; never so many images are dropped that fewer than IPC are left; the upper end of the range
-    is the maximum itself, not 1.0001 times it, which loses the maximum where it is negative; float32.
+    is the maximum itself, not 1.0001 times it, which loses the maximum where it is negative; beta is 0.1 for our few
+    images (the code has 0.2 and 0.3); float32.
     """
 
     paper: ClassVar[str] = (

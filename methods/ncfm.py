@@ -35,9 +35,10 @@ class NCFM(CellMatching):
     psi is a small network that ascends L while the images descend. Real images and cells share one colour, one shift
     and one cutout of DSA.
 
-    After each such step follows a calibration: a step on the cross-entropy of the cells in the trained network theta*.
-    AdamW changes pixels on the scale [0, 1], which are clamped before each iteration. The rate is halved when the loss
-    has not improved for `patience` iterations. The set holds the last iterate as floats.
+    After each such step follows a calibration: a step on the cross-entropy of the cells in the trained network theta*,
+    under the same augmentation. AdamW changes pixels on the scale [0, 1], which are clamped before each step and at the
+    end. The rate is halved when the loss has not improved for `patience` iterations. The set holds the last iterate as
+    floats.
 
     A set of IPC mosaics trains on 4 IPC images in the paper: protocol ``native`` shows each cell as an image.
 

@@ -44,6 +44,11 @@ What differs for all methods:
 - Training images are read as squares: the short side is scaled (bicubic), the centre is cut out. At 224 px the short
   side is 256 px. Random crops of real images (teachers, RDED, statistics of G-VBSM) are crops of the whole image, as in
   the codes, but the image is first scaled to 256 x 256 px; the codes crop the file at its own size.
+- Teachers are those of the dataset, whatever a code trains: SRe2L++ and EDC, for example, have teachers of their own on
+  CIFAR-10.
+- Weight decay leaves out biases and the weights of norms of teachers, students and scoring runs. The codes of SRe2L's
+  line do so for students; most others decay all weights.
+- The learning rate of a student changes at every step, in SRe2L's code and those that follow it once an epoch.
 - Networks that torchvision has start as its own do (`tests/benchmark/vision/test_models.py`).
 - Boxes of crops and of CutMix need not end at whole pixels; their distribution is the same.
 - An epoch is divided into batches of equal size; the codes have a smaller last batch.

@@ -6,8 +6,9 @@ fresh views, and the classes of the images as labels: mixed as the views are, an
 temperature is 1. Optimiser and learning rate go on through all phases.
 
 Paper: Cui et al., Hard Labels In! Rethinking the Role of Hard Labels in Mitigating Local Semantic Drift, 2025,
-https://arxiv.org/abs/2512.15647 (HALD). Differences from its code, https://github.com/Jiacheng8/HALD: logits are stored
-where it stores probabilities at temperature 20; no batch drops an image.
+https://arxiv.org/abs/2512.15647 (HALD). Differences from its code, https://github.com/Jiacheng8/HALD: the teacher is in
+eval mode, where its code has train mode (but for RDED's sets); logits are stored where it stores probabilities at
+temperature 20; no batch drops an image.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from evaluators.students.native import Native
 class Grouped(Native):
     """`Native`, but each group of a batch passes the student alone; there is one step per batch.
 
-    With halves the loss is ``(KL(half 1) + KL(half 2)) / 2``, as in the codes of SRe2L++ and FADRM, whose gradients
-    accumulate over two micro-batches. The groups are those of label regime `train_mode`.
+    With equal halves the loss is ``(KL(half 1) + KL(half 2)) / 2``, as in the codes of SRe2L++ and FADRM, whose
+    gradients accumulate over two micro-batches. The groups are those of label regime `train_mode`.
     """
 
     groups: int = Field(default=2, ge=1)  # of a batch; 1: whole batches

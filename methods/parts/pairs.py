@@ -25,7 +25,8 @@ class Pairs(Preparation):
     learning rate is a fifth after two thirds of the steps and a 25th after five sixths. An interrupted run resumes
     after the last finished epoch.
 
-    Difference from the authors' code: DSA takes the place of colour, crop and CutMix.
+    Differences from the authors' code: DSA takes the place of colour, crop and CutMix; biases and the weights of norms
+    do not decay.
     """
 
     arch: str = "convnet_d3"

@@ -29,7 +29,7 @@ class ScoringRun(Preparation):
 
     ``metric.train_top1`` is the share of right answers in the last epoch. Source: haizhongzheng/CCS, which records the
     same. Differences: the learning rate falls to 0 (there to 1e-4); crops that are scaled up again replace shifts by 4
-    px of 32, which leave 77 % of an image or more.
+    px of 32, which leave 77 % of an image or more; biases and the weights of norms do not decay.
     """
 
     arch: str | None = None  # None: the dataset's teacher, with new random weights

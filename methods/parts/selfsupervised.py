@@ -26,6 +26,7 @@ from benchmark.vision.training import (
 )
 
 WIDTH = 128  # dimension of the space in which views are compared
+STRAY = 0.02  # deviation of new weights that belong to no layer, as timm has it for the positions of a transformer
 
 
 class SelfSupervised(Preparation):
@@ -109,13 +110,20 @@ def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def untrained(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Return a trainable copy of a network with new random weights and reset statistics, on the CPU."""
+    """Return a trainable copy of a network with new random weights and reset statistics, on the CPU.
+
+    Layers reset themselves. Weights outside them, such as the positions of a transformer, are normal around 0 as in
+    timm.
+    """
     fresh = copy.deepcopy(network).cpu().requires_grad_(True)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator.get_state())
         for module in fresh.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+                continue
+            for weight in module.parameters(recurse=False):
+                nn.init.trunc_normal_(weight, std=STRAY)
     return fresh
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
-from benchmark.vision.models import batch_norms
+from benchmark.vision.models import Stem, batch_norms, create_model
 from methods.parts.selfsupervised import Probe, SelfSupervised, classifier, contrast, recolor, untrained
 from methods.scdd import SCDD
 from methods.sre2l import SRe2L
@@ -78,6 +78,16 @@ def test_nothing_of_the_supervised_weights_is_left(toy_teacher):
     assert all(parameter.requires_grad for parameter in fresh.parameters())
     other = untrained(toy_teacher, generator(1))
     assert not torch.equal(classifier(fresh).weight, classifier(other).weight)
+
+
+def test_nothing_of_a_transformer_is_left():
+    trained = create_model("test_vit", classes=4, resolution=32, channels=3, stem=Stem(), seed=0)
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight.fill_(7.0)
+    fresh = untrained(trained, generator())
+    assert [name for name, weight in fresh.named_parameters() if (weight == 7).any()] == []
+    assert 0.01 < float(fresh.get_parameter("pos_embed").detach().std()) < 0.03
 
 
 def test_a_probe_trains_its_classifier_alone(toy_teacher):
