@@ -6,8 +6,8 @@
     result = evaluate(images, dataset="digits", ipc=10, protocol="hard")
     print(result)
 
-Everything runs in this process and goes into an ordinary store (``runs``), so nothing is computed twice, and the
-command line sees the same results. A mistake raises `benchmark.errors.BenchmarkError`, whose text says the remedy.
+Everything runs in this process. Results go into a store (``runs``), as on the command line, so nothing is computed
+twice. A mistake raises `benchmark.errors.BenchmarkError`; its text says what to do.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
         hint = f" ({unknown('suite', suite, others)})" if others else ""
         raise BenchmarkError(
             f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
-            f"run `python -m benchmark run --suite {suite}` first"
+            f"run `python -m benchmark run --suite {suite} --runs {folder.root}` first"
         )
     manifest = parse_object(data)
     if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):

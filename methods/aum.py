@@ -1,4 +1,4 @@
-"""AUM: real images whose class wins by the largest or the smallest margin over all of a training."""
+"""AUM: real images whose class wins by the largest or the smallest margin, over a whole training run."""
 
 from __future__ import annotations
 

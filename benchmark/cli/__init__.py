@@ -1,1 +1,1 @@
-"""The command line: parse options, call the other rooms, print."""
+"""The command line: parse options, call the other packages, print."""

@@ -60,11 +60,11 @@ def cost_table(costs: Costs) -> RenderableType:
     rows, distilled = costs.card.rows, costs.stages["distill"]
     measured = sum(row.measured for row in rows)
     lines = [
-        f"{CARDS} cards: {hours(several)} hours or more; the longest chain of nodes takes {hours(costs.chain)}.",
+        f"{CARDS} cards: {hours(several)} hours or more; the longest chain of nodes takes {hours(costs.chain)} hours.",
         f"{distilled.images:,} distilled images take {humanize.naturalsize(distilled.image_bytes)}.",
         f"{measured} of {len(rows)} rows of the card's table were measured with this code; the others follow from "
-        "published numbers, and a range is what these allow. What is not counted adds nothing, nor does the work of "
-        "processors.",
+        "published numbers, and a range is what these allow. The hours leave out the work of processors and what "
+        "stands under 'not counted'.",
     ]
     return Group(table, *map(Text, lines))
 

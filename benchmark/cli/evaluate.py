@@ -49,7 +49,9 @@ Mean = Annotated[
 ]
 Std = Annotated[
     str,
-    typer.Option(help="The deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False),
+    typer.Option(
+        help="Their standard deviation, e.g. 0.2023,0.1994,0.2010 (DC, DSA and DM on CIFAR-10).", show_default=False
+    ),
 ]
 
 
@@ -79,7 +81,10 @@ def evaluate(
     device: DeviceOption = DeviceName.auto,
     extra: Extra = None,
 ) -> None:
-    """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite."""
+    """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite.
+
+    A student or protocol that the suite does not list is added to it.
+    """
     from benchmark.cli import running
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite

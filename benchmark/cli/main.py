@@ -1,4 +1,4 @@
-"""The command line: parse options, call the other rooms, print.
+"""The command line: parse options, call the other packages, print.
 
 A command imports what it needs when it runs: torch takes seconds to import, and commands that only read records do not
 need it.
@@ -110,7 +110,10 @@ def run(
     no_report: NoReport = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compute the results of a suite that are missing in the store, and print the leaderboard."""
+    """Compute the results of a suite that are missing in the store, and print the leaderboard.
+
+    A dataset, method, IPC, student or protocol that the suite does not list is added to it.
+    """
     from benchmark.cli import running
     from benchmark.cli.display import progress_bar
     from benchmark.run import campaign as campaigns
@@ -141,9 +144,10 @@ def plan(
     mixed: MixedOption = False,
     extra: Extra = None,
 ) -> None:
-    """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the time it takes.
+    """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the expected time.
 
-    With --datasets or --card also the hours of a graphics card, for datasets that are not on disk too.
+    A dataset, method, IPC, student or protocol that the suite does not list is added to it. With --datasets, --card or
+    --mixed, the hours of a graphics card are shown too, even for datasets that are not on disk.
     """
     from benchmark.cli import costs, display
     from benchmark.plan.label_bytes import planned_label_sizes

@@ -68,8 +68,7 @@ Methods = Annotated[
     typer.Option(
         "--methods",
         "-m",
-        help="Only these methods, e.g. random_real,wmdd. A method that the suite does not list is added to it."
-        " Default: all of the suite.",
+        help="Only these methods, e.g. random_real,wmdd. Default: all of the suite.",
         show_default=False,
     ),
 ]
@@ -82,8 +81,7 @@ Ipc = Annotated[
 Students = Annotated[
     str,
     typer.Option(
-        help="Only these students, e.g. resnet18. A network that the suite does not list is added to it."
-        " Default: all of the suite.",
+        help="Only these students, e.g. resnet18. Default: all of the suite.",
         show_default=False,
     ),
 ]
@@ -112,13 +110,13 @@ Runs = Annotated[
 ]
 Data = Annotated[Path, typer.Option(envvar="BENCHMARK_DATA", help="The folder of the datasets.")]
 RunnerOption = Annotated[
-    RunnerName, typer.Option("--runner", help="ray runs nodes in parallel; serial runs them in this process.")
+    RunnerName, typer.Option("--runner", help="ray runs nodes in parallel; serial runs one at a time, in this process.")
 ]
 RayOption = Annotated[
     str,
     typer.Option(
         "--ray",
-        help="local starts a private cluster on this machine; auto takes the cluster that is running here; "
+        help="local starts a private cluster on this machine; auto uses the cluster that is running here; "
         "HOST:PORT is the address of a cluster.",
     ),
 ]
@@ -126,13 +124,14 @@ CardOption = Annotated[
     str,
     typer.Option(
         "--card",
-        help="Tell the hours of this graphics card: a file of configs/cards, or the gpu-check.yaml of your own card.",
+        help="The graphics card whose hours are estimated: a name in configs/cards, e.g. H100, or the path of your "
+        "gpu-check.yaml.",
         show_default=False,
     ),
 ]
 MixedOption = Annotated[
     bool,
-    typer.Option("--mixed", help="Tell these hours as if networks computed in mixed precision, whatever recipes say."),
+    typer.Option("--mixed", help="Estimate these hours as if all networks computed in mixed precision."),
 ]
 PreflightOption = Annotated[
     str,
@@ -144,7 +143,7 @@ PreflightOption = Annotated[
 ]
 InsecureOption = Annotated[
     bool,
-    typer.Option("--insecure", help="Use a cluster without a token, on which whoever reaches it can run code."),
+    typer.Option("--insecure", help="Use a cluster that has no token: anyone who reaches it can run code on it."),
 ]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="auto uses graphics cards if there are any.")]
 

@@ -61,7 +61,7 @@ def reproduce(
     extra: Extra = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run a published suite again, and say of every cell whether it is inside its interval, and what differs."""
+    """Run a published suite again, and say for every cell whether it is inside its interval, or else what differs."""
     from benchmark.cli import running
     from benchmark.run import campaign as campaigns
     from leaderboards.publish import reproduction

@@ -1,4 +1,4 @@
-"""The commands that read results and compute nothing: status, report, publish, export."""
+"""The commands that read results and train nothing: status, report, publish, submit, export."""
 
 from __future__ import annotations
 

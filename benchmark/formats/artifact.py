@@ -1,4 +1,4 @@
-"""External distilled sets: read a file, check it, and store it as the distilled set of a method."""
+"""Distilled sets from other code: read a file, check it, and store it as the distilled set of a method."""
 
 from __future__ import annotations
 

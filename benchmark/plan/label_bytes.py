@@ -1,4 +1,4 @@
-"""The bytes that labels take: on disk, by formula, for 1,000 classes, and what could be stored in their place.
+"""The bytes that labels take: as stored, as a formula says before a run, for 1,000 classes, and of other ways to store.
 
 On ten classes the labels are smaller than the images; on ImageNet-1K they are thirty times as large. Every record
 therefore gives the bytes of both.

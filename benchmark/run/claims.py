@@ -1,8 +1,9 @@
-"""Who runs a node, where several drivers use one store: whoever wrote the node's heartbeat first, as long as it comes.
+"""Who runs a node if several drivers use one store: the driver that wrote the node's heartbeat first, until it stops.
 
-A driver does not run what another one runs; it waits, and takes the node over when the heartbeat stops. No clocks of
-different machines are compared: a heartbeat has stopped when its process has ended, or when it has not changed for a
-minute of the watcher's own clock. A mistake costs work and never a result, since the first commit of a node stays.
+A driver does not run what another one runs. It waits, and takes the node over when the heartbeat stops. The clocks of
+different machines are never compared: a heartbeat has stopped when its process has ended, or when it has not changed
+for a minute of the waiting driver's own clock. A mistake costs work but never a result: the first commit of a node
+stays.
 """
 
 from __future__ import annotations

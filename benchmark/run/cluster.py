@@ -1,4 +1,4 @@
-"""Connecting to a cluster of Ray: a private one on this machine, or one that runs; and whether it still answers."""
+"""Connect to a cluster of Ray: start a private one on this machine, or use a running one; check that it answers."""
 
 from __future__ import annotations
 

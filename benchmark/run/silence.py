@@ -1,4 +1,4 @@
-"""Workers of this driver that are stopped: they live, and their heartbeat does not come."""
+"""Workers of this driver that have stopped: their process is alive, but their heartbeat no longer changes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Removing what interrupted runs left in a store, once it is certain that nobody needs it.
+"""Remove what interrupted runs left in a store, once it is certain that no process needs it.
 
-What a process of this machine left goes at once when the process has ended. Whether a process of another machine still
-runs cannot be asked, and clocks jump: what it left goes only when it is older than a day and when, during a minute of
-this process's own clock, neither it nor the heartbeat of its node has changed.
+What a process of this machine left is removed at once when the process has ended. Whether a process of another machine
+still runs cannot be asked, and clocks jump. So what it left is removed only if it is older than a day and if, during a
+minute of this process's own clock, neither it nor the heartbeat of its node has changed.
 """
 
 from __future__ import annotations

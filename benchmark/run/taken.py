@@ -1,4 +1,4 @@
-"""Distilled sets that lie in a folder by their keys, as in a submission or a store: taken with their records."""
+"""Take distilled sets, with their records, from a folder that has one folder per key: a submission or a store."""
 
 from __future__ import annotations
 

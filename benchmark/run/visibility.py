@@ -1,7 +1,7 @@
 """Before the first node on a cluster: do its machines and the driver see the same store and the same data?
 
-A cluster elsewhere may have folders of the same name that are not the same folders. Its nodes would all be done, and
-the driver's store would be empty.
+Another cluster may have folders of the same name that are not the same folders. Then all nodes would be done there, and
+the driver's store would stay empty.
 """
 
 from __future__ import annotations

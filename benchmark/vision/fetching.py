@@ -1,4 +1,4 @@
-"""Download files, continuing after an interruption, and unpack archives completely or not at all."""
+"""Download files and continue after an interruption; unpack archives completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hard labels: the student learns the class of each image, without a teacher."""
+"""Hard labels: the student learns the class of each image; there is no teacher."""
 
 from __future__ import annotations
 

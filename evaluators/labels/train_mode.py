@@ -6,7 +6,7 @@ label of a view depends on the other views of its group. A teacher without batch
 Papers: the labels of Cui et al., Dataset Distillation via Committee Voting, 2025, https://arxiv.org/abs/2501.07575
 (CV-DD, SRe2L++) and FADRM, NeurIPS 2025, https://arxiv.org/abs/2506.24125. Differences from their code: dropout is off
 (in the code the whole teacher is in train mode); the running statistics of the teacher, which no label reads, are not
-changed; batches have equal sizes and no group has a single image, where the code cuts a small last batch anyhow.
+changed; batches have equal sizes and no group has a single image, while the code divides a small last batch too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test accuracy under the training recipe of a paper, with its own loss and its own course of the learning rate."""
+"""Test accuracy under the training recipe of a paper, with its own loss and its own learning-rate schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many seeds would tell: the power of a comparison as a function of the number of units of every row."""
+"""How many seeds a verdict needs: the power of a comparison as a function of the number of units of every row."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Intervals of what is made of several means: ratios of differences, and weighted sums.
+"""Intervals of numbers that are made from several means: ratios of differences, and weighted sums.
 
 DD-Ranking's scores are monotone functions of weighted sums of means, so their intervals are those of the sums, mapped:
 no delta method and no simulation is needed. The part recovered is a ratio, for which Fieller (1954) gives an exact
-interval, also where the delta method's would be too short because the way from random images to full data is not much
-longer than its error.
+interval. The delta method's interval is too short if the difference between full data and random images is not much
+larger than its error.
 """
 
 from __future__ import annotations

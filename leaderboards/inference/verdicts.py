@@ -4,7 +4,7 @@
 
 * ``ahead``, ``behind``: the interval excludes 0;
 * ``tied``: it includes 0 and lies within `MARGIN` points on either side, so equivalence is shown;
-* ``not known``: neither. `power.needed` says how many seeds would tell;
+* ``not known``: neither. `power.needed` says how many seeds a verdict needs;
 * ``no verdict``: one of the rows has, or both share, fewer than two units. One seed says nothing.
 
 **Variance** comes from `variance_model`. Differences are taken over the cells that both rows have.

@@ -1,4 +1,4 @@
-"""Accuracy against images per class, protocols, bytes and seconds. Each function returns figures by name."""
+"""Plots of accuracy against images per class, protocols, bytes and seconds. Each function returns figures by name."""
 
 from __future__ import annotations
 

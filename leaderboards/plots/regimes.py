@@ -1,4 +1,4 @@
-"""Accuracy against all bytes that a student needs, all label regimes in one picture."""
+"""A plot of accuracy against all bytes that a student needs, with all label regimes."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 The seconds of a stage are summed over its nodes and averaged over the cells of the row. What a method *needed* are the
 teachers and preparations that the control (random real images under the same protocol) did not need: networks that
-images are recovered from, pretraining, statistics. One more set costs ``distill_seconds``, the first one
-``needed_seconds`` more. Amortised, a set costs ``distill + needed / SETS``: `SETS` is a convention, so the number does
-not depend on what else a suite holds. Seconds may be compared between rows of one device model whose nodes had the
-machine to themselves.
+images are recovered from, pretraining, statistics. The first set costs ``distill_seconds + needed_seconds``, each
+further set ``distill_seconds``. Amortised, a set costs ``distill + needed / SETS``: `SETS` is a convention, so the
+number does not depend on what else a suite has. Seconds may be compared between rows of one device model whose nodes
+had the machine to themselves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What measures say about distilled sets, beside the accuracies of the sets' students.
+"""The numbers of measures for every distilled set, beside the accuracies of the sets' students.
 
-A measure returns named numbers and declares some of them as columns. Every number is in the table of sets; those with
-a better direction are correlated with the accuracies (`correlations`).
+A measure returns named numbers and declares some of them as columns. Every number is in the table of sets. If a column
+says which direction is better, it is correlated with the accuracies (`correlations`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The networks and preparations of a suite: how accurate each is, what it cost, and which methods needed it.
 
-A method is no better than the networks that it looks through, so the accuracy of every auxiliary network stands beside
-that of the dataset's teacher. Equal networks of several seeds are one row.
+A method depends on the networks whose features it uses, so the accuracy of every auxiliary network stands beside that
+of the dataset's teacher. Equal networks of several seeds are one row.
 """
 
 from __future__ import annotations

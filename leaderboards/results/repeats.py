@@ -1,6 +1,6 @@
 """Protocols that give the numbers of another protocol in every cell, such as labels that are stored in another way.
 
-Such a protocol says so; its table would only repeat the other one.
+Tables say so in a note, because a table of such a protocol would only repeat the other one.
 """
 
 from __future__ import annotations

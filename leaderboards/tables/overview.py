@@ -1,8 +1,8 @@
-"""One table with all that is known of the sets of a dataset at an IPC: accuracies, ranks, scores, measures and costs.
+"""One table with all results of the sets of a dataset at an IPC: accuracies, ranks, scores, measures and costs.
 
 There is a table per dataset, IPC and student if students were trained under several protocols, if sets were measured,
 or if methods computed barycenters. A row is a method. A column without any number is left out. Evaluators and measures
-declare their columns, so that a new one shows up here without an edit.
+declare their columns, so a new column is shown without an edit here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JPEG compression of distilled images, as codes that store their images as files have it."""
+"""JPEG compression of distilled images, as in the code of methods that store their images as files."""
 
 from __future__ import annotations
 

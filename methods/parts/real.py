@@ -1,4 +1,4 @@
-"""Choices of real images, as a start or as the whole set: random ones, medium ones, those nearest to given features."""
+"""Choose real images, as a start or as the whole set: random, of medium probability, or nearest to given features."""
 
 from __future__ import annotations
 

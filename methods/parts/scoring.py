@@ -1,4 +1,4 @@
-"""One training run that records, for every real image and epoch, what scores of difficulty are made of."""
+"""One training run that records, for every real image and epoch, the numbers from which difficulty is scored."""
 
 from __future__ import annotations
 

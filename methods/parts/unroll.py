@@ -1,4 +1,4 @@
-"""Gradients through many steps of gradient descent: with one graph of all steps, with that of one step, or nearly."""
+"""Gradients through many steps of gradient descent: with one graph of all steps, of one step, or approximately."""
 
 from __future__ import annotations
 
