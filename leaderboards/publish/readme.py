@@ -112,7 +112,7 @@ def labels_text(publication: Publication) -> str:
         ]
         if len(parts) > 1:
             first = rows_of(chosen)[0]
-            lines.append(f"{dataset}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
+            lines.append(f"- {dataset}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
     return "".join(lines) or "Nothing is measured yet.\n"
 
 
