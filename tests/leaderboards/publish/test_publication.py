@@ -383,7 +383,7 @@ class TestReadme:
             run.done(run.cell(method="random_real", protocol=protocol), top1)
         text = readme.labels_text(merged(None, run.publication()))
         assert text == (
-            "digits, `random_real` at IPC 10: "
+            "- digits, `random_real` at IPC 10: "
             "40.0 % with one soft label per image, 59.0 % with a soft label per view.\n"
         )
 
