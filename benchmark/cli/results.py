@@ -115,7 +115,8 @@ def publish(
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
     all_published = publication.read_all()
     for path in readme.PATHS:
-        path.write_text(readme.filled(path.read_text(encoding="utf-8"), all_published), encoding="utf-8")
+        text = readme.filled(path.read_text(encoding="utf-8"), all_published, path.parent)
+        path.write_text(text, encoding="utf-8")
 
 
 @results_app.command()
@@ -181,7 +182,7 @@ def _check() -> None:
         faults += [f"leaderboards/{name}: not what its record names" for name in sets.damaged(published)]
     for path in readme.PATHS:
         text = path.read_text(encoding="utf-8")
-        if readme.filled(text, all_published) != text:
+        if readme.filled(text, all_published, path.parent) != text:
             faults.append(f"{path.name}: its results differ from the published ones")
     for fault in faults:
         out.print(fault, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Sphinx extension: the pages that are made from the code, and the fields of classes in the API reference."""
+"""Sphinx extension: pages made from the code, fields of classes in the API reference, links to folders of the repo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, is_typeddict
 
@@ -24,11 +25,13 @@ API = {  # page -> module, or package: all of its modules
     "vision": "benchmark.vision",
     "parts": "methods.parts",
 }
+PUBLISHED = re.compile(r"\]\((?:\.\./)+(leaderboards/[\w/]+)\)")  # a link to a folder that the site does not have
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("builder-inited", write)
+    app.connect("source-read", link_repository)
     app.connect("autodoc-process-docstring", add_fields)
     app.connect("autodoc-process-signature", hide_arguments)
     return {"parallel_read_safe": True}
@@ -47,6 +50,12 @@ def write(app: Sphinx) -> None:
         path = REFERENCE / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def link_repository(app: Sphinx, name: str, text: list[str]) -> None:
+    """Make links to published folders links to the repository's site."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text[0] = PUBLISHED.sub(rf"]({project['urls']['Repository']}/tree/main/\1)", text[0])
 
 
 def cli_page() -> str:

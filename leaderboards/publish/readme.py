@@ -1,4 +1,4 @@
-"""The results in README.md and RESULTS.md, between markers of a suite.
+"""The results in README.md, RESULTS.md and docs/results, between markers of a suite.
 
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
@@ -12,6 +12,7 @@ control. ``<!-- effects: SUITE -->``: main effects and interactions of a suite w
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ import pandas as pd
 from benchmark.errors import BenchmarkError
 from leaderboards.inference import verdicts
 from leaderboards.inference.contrasts import contrasts, factorial
+from leaderboards.publish import publication as publications
 from leaderboards.publish.publication import Publication
 from leaderboards.results import axes, scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
@@ -30,7 +32,7 @@ from leaderboards.results.text import accuracy_text, difference_text, ipc_text, 
 from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = (ROOT / "README.md", ROOT / "RESULTS.md")
+PATHS = (ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").glob("*.md")))
 MARKERS = re.compile(
     r"(<!-- (results|labels|pairs|control|effects): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
 )
@@ -45,18 +47,18 @@ LABELS = {  # protocols that differ in labels only
 }
 
 
-def filled(text: str, published: Mapping[str, Publication]) -> str:
-    """Return the text of a README with the results of its suites between their markers.
+def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT) -> str:
+    """Return a text with the results of its suites between their markers.
 
     Args:
-        text: the text of the README.
+        text: of a README or a page.
         published: all publications, by suite.
+        folder: of the text; links are relative to it.
 
     Raises:
         BenchmarkError: there are markers of a suite without a publication, or with a dataset where none is possible.
     """
     texts: dict[str, Callable[[Publication], str]] = {
-        "results": results_text,
         "labels": labels_text,
         "pairs": pairs_text,
         "control": control_text,
@@ -70,18 +72,20 @@ def filled(text: str, published: Mapping[str, Publication]) -> str:
             raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
         if dataset and kind != "results":
             raise BenchmarkError(f"markers for {kind} of '{suite}' name a dataset ('{dataset}'); only results can")
-        text = results_text(published[suite], dataset) if dataset else texts[kind](published[suite])
+        found = published[suite]
+        text = results_text(found, dataset or "", folder) if kind == "results" else texts[kind](found)
         return f"{start}{text}{end}"
 
     return MARKERS.sub(fill, text)
 
 
-def results_text(publication: Publication, dataset: str = "") -> str:
+def results_text(publication: Publication, dataset: str = "", folder: Path = ROOT) -> str:
     """Return the results of a suite as Markdown: one table, the devices, the notes, and where all other results are.
 
     Args:
         publication: of the suite.
         dataset: the only one that the table shows, without the notes of the suite; "" stands for all.
+        folder: of the text; the link is relative to it.
     """
     board = variants.contestants(publication.results.report.leaderboard)
     rows = _rows(board[board["dataset"] == dataset] if dataset else board)
@@ -93,8 +97,9 @@ def results_text(publication: Publication, dataset: str = "") -> str:
     cells = [cell for cell in publication.cells if dataset in ("", cell["dataset"])]
     facts += f"{versions.text(cells, publication.records)} "
     notes = "" if dataset else "".join(f"{note} " for note in publication.notes)
-    path = f"leaderboards/published/{publication.suite}"
-    return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{path}]({path}).\n"
+    link = Path(os.path.relpath(publications.FOLDER / publication.suite, folder)).as_posix()
+    name = f"leaderboards/published/{publication.suite}"
+    return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{name}]({link}).\n"
 
 
 def labels_text(publication: Publication) -> str:

@@ -408,6 +408,11 @@ class TestReadme:
         with pytest.raises(BenchmarkError, match=r"pairs of 'main' name a dataset \('digits'\)"):
             readme.filled("<!-- pairs: main digits -->\n<!-- /pairs -->", found)
 
+    def test_links_are_relative_to_the_text(self, run, place):
+        found = {"main": publish(run)}
+        text = readme.filled("<!-- results: main -->\n<!-- /results -->", found, publication.FOLDER / "docs" / "results")
+        assert "[leaderboards/published/main](../../main)" in text
+
     def test_markers_without_results_are_an_error(self):
         text = "<!-- results: main -->\n<!-- /results -->"
         with pytest.raises(BenchmarkError, match=r"markers for results of 'main', which has none published"):
