@@ -16,7 +16,7 @@ from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, rows_by_role
-from leaderboards.results.test_images import Bits
+from leaderboards.results.correct_images import Bits
 
 COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units", "rests_on_pool"]
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[
 
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
-        bits: key of an evaluation -> which test images were right (`test_images.bits_by_key`).
+        bits: key of an evaluation -> which test images were right (`correct_images.bits_by_key`).
     """
     cells = cells[cells["cut"] == ""]
     by_role, bits = rows_by_role(rows_of(cells)), bits or {}

@@ -12,7 +12,7 @@ from fake_store import FakeStore, key
 from leaderboards import report
 from leaderboards.publish.agreement import leaks
 from leaderboards.results import records
-from leaderboards.results.test_images import bits_by_key, correct_images
+from leaderboards.results.correct_images import bits_by_key, correct_images
 from leaderboards.results.text import covers_text, marks, marks_legend
 from leaderboards.tables import layout
 
