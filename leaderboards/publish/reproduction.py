@@ -3,7 +3,7 @@
 The interval of a cell is the 95 % prediction interval of its row, ``mean ± t s sqrt(1 + 1/n)`` of the n published
 cells: where one more cell lies (Student's t, n - 1 degrees of freedom). A row of a single cell has no deviation: its
 interval is the published number and what `agreement` allows two honest runs of one node. Every interval is wider by one
-test image on both sides. One cell in twenty may lie outside by chance.
+test image on both sides, and cut at 0 and 100 %. One cell in twenty may lie outside by chance.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _intervals(published: Publication, cells: Mapping[Axes, Record]) -> dict[Axe
             record = published.records[keys_of(cell, "evaluate")[0]]
             allowed, _ = spread.allowed(record, "top1")
             low, high = values[0] - allowed, values[0] + allowed
-        found[axes] = low - one_image, high + one_image
+        found[axes] = max(low - one_image, 0.0), min(high + one_image, 100.0)
     return found
 
 

@@ -104,13 +104,14 @@ def test_a_suite_that_is_run_again_gives_the_same_numbers(command, suite):
 
 
 def test_what_is_outside_is_said_with_what_differs(command, suite):
-    change(top1=99.0)
+    change(top1=99.9)
     status, shown = command("reproduce", "-s", suite, "-m", "noise", *RUN)
     assert status == 1
     assert "2 published cells: 2 outside" in shown
     found = table("reproduced")
     assert list(found["verdict"]) == ["outside"] * 2 and set(found["method"]) == {"noise"}
     assert (found["again"] < found["low"]).all()
+    assert set(found["high"]) == {100.0}, "no accuracy is above 100 %"
     assert found["surroundings"].str.contains("torch 1.0 ->").all()
     assert "Differs: torch 1.0 ->" in shown
 
