@@ -26,10 +26,10 @@ from leaderboards.results import (
     variants,
 )
 from leaderboards.results.cells import cells_table, curves_table
+from leaderboards.results.correct_images import bits_by_key
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
-from leaderboards.results.correct_images import bits_by_key
 from leaderboards.tables import components as components_table
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables import networks as needed_networks

@@ -155,10 +155,11 @@ def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Re
 
     found = reproduction.compare(published, records.read(campaign.node_options.runs, published.suite), cells)
     out.print(_table(found))
-    out.print("\n".join(_lines(found)), markup=False, highlight=False)
-    name = f"leaderboards/{published.suite}/reproduction.csv"
-    campaign.store.write_text(name, leaderboard.to_csv(found.table).decode())
-    out.print(f"All numbers: {campaign.store.files.address(name)}", markup=False, highlight=False, soft_wrap=True)
+    out.print("\n".join(_lines(found)), markup=False, highlight=False, soft_wrap=True)
+    for name, table in {"reproduction": found.table, "reproduction_verdicts": found.verdicts}.items():
+        path = f"leaderboards/{published.suite}/{name}.csv"
+        campaign.store.write_text(path, leaderboard.to_csv(table).decode())
+        out.print(f"All numbers: {campaign.store.files.address(path)}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failed or found.counts[reproduction.OUTSIDE] else 0)
 
 
@@ -191,6 +192,7 @@ def _table(found: Reproduction) -> Table:
 
 
 def _lines(found: Reproduction) -> Iterable[str]:
+    from leaderboards.publish import survival
     from leaderboards.publish.reproduction import NOT_RUN
 
     missing = found.table[found.table["verdict"] == NOT_RUN]
@@ -202,4 +204,5 @@ def _lines(found: Reproduction) -> Iterable[str]:
     if len(measured):
         yield f"Mean difference, here minus published: {measured.mean():+.2f} points over {len(measured)} cells."
     yield CHANCE
+    yield from survival.summary(found.verdicts)
     yield from (f"Differs: {text} ({count} cells)" for text, count in found.surroundings.most_common())

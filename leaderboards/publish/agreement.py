@@ -15,8 +15,8 @@ from scipy.special import stdtrit
 
 from benchmark.record import is_number
 from leaderboards.results.axes import METHOD, ROW, axis_values
-from leaderboards.results.records import Record, keys_of
 from leaderboards.results.correct_images import FIELD
+from leaderboards.results.records import Record, keys_of
 
 TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change a number by so much
 ACCURACIES = ("top1", "top5")  # and numbers whose names end with one of them: in percent of the test images

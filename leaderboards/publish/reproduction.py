@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.inference.intervals import Mean
+from leaderboards.publish import survival
 from leaderboards.publish.agreement import Spread, smallest_test_split
 from leaderboards.publish.publication import Publication
 from leaderboards.results import run_diff
@@ -39,9 +40,11 @@ class Reproduction:
     Attributes:
         table: `COLUMNS`, a row per cell: accuracies in percent; ``why`` says why a cell was not run, or what differs in
             its identity; ``surroundings`` what differs in device, precision, versions and commit.
+        verdicts: of every two rows in both runs, by the cells that both have; see `survival.verdicts`.
     """
 
     table: pd.DataFrame
+    verdicts: pd.DataFrame
 
     @property
     def counts(self) -> Counter[str]:
@@ -101,7 +104,8 @@ def compare(published: Publication, again: Stored, cells: Mapping[Axes, Record])
             {**head, **numbers, "verdict": verdict, "why": changes, "surroundings": "; ".join(pair.surroundings)}
         )
     frame = pd.DataFrame(rows, columns=COLUMNS).fillna({"why": "", "surroundings": ""})
-    return Reproduction(frame.astype(dict.fromkeys(NUMBERS, "float64")).round(dict.fromkeys(NUMBERS, 4)))
+    table = frame.astype(dict.fromkeys(NUMBERS, "float64")).round(dict.fromkeys(NUMBERS, 4))
+    return Reproduction(table, survival.verdicts(stored, again, found.keys() & cells.keys()))
 
 
 def _intervals(published: Publication, cells: Mapping[Axes, Record]) -> dict[Axes, tuple[float, float]]:

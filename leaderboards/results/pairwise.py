@@ -14,9 +14,9 @@ import pandas as pd
 from leaderboards.inference import verdicts
 from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
+from leaderboards.results.correct_images import Bits
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, rows_by_role
-from leaderboards.results.correct_images import Bits
 
 COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units", "rests_on_pool"]
 T = TypeVar("T")

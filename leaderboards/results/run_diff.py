@@ -219,7 +219,7 @@ def _surroundings_changes(records_a: Sequence[Record], records_b: Sequence[Recor
     for pair in zip(records_a, records_b, strict=False):
         facts_a, facts_b = (
             {
-                **{name: record["cost"].get(name) for name in ("device", "device_class", "precision")},
+                **{name: record["cost"].get(name) for name in ("device", "precision")},
                 **record["provenance"]["versions"],
                 "commit": record["provenance"].get("commit", "unknown"),
             }

@@ -410,7 +410,8 @@ class TestReadme:
 
     def test_links_are_relative_to_the_text(self, run, place):
         found = {"main": publish(run)}
-        text = readme.filled("<!-- results: main -->\n<!-- /results -->", found, publication.FOLDER / "docs" / "results")
+        folder = publication.FOLDER / "docs" / "results"
+        text = readme.filled("<!-- results: main -->\n<!-- /results -->", found, folder)
         assert "[leaderboards/published/main](../../main)" in text
 
     def test_markers_without_results_are_an_error(self):
