@@ -52,6 +52,7 @@ class Block(Frozen):
     students: tuple[str, ...] = Field(min_length=1)
     protocols: tuple[str, ...] = ("standard",)
     seeds: int = Field(2, ge=1)  # number of seeds of labels and student
+    first_seed: int = Field(0, ge=0)  # above 0: seeds that other suites have not used, to confirm what they suggest
     draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
     teachers: int | None = Field(None, ge=1)  # number of teachers, each with every draw; None: seed i takes teacher i
 
@@ -229,10 +230,11 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
 
 
 def _cells(block: Block) -> Iterator[Cell]:
-    draws = [(i, i) for i in range(block.seeds)]
+    first = block.first_seed
+    draws = [(i, i) for i in range(first, first + block.seeds)]
     if block.draws is not None:
-        draws = list(itertools.product(range(block.draws), range(block.seeds)))
-    teachers = None if block.teachers is None else range(block.teachers)
+        draws = list(itertools.product(range(first, first + block.draws), range(first, first + block.seeds)))
+    teachers = None if block.teachers is None else range(first, first + block.teachers)
     seeds = [(teacher, draw, seed) for draw, seed in draws for teacher in ([seed] if teachers is None else teachers)]
     uses_ipc = {entry.base: load_method(entry.base).uses_ipc for entry in block.methods}
     axes = itertools.product(block.datasets, block.ipc, block.methods, block.protocols, block.students, seeds)

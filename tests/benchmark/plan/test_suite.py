@@ -120,6 +120,12 @@ class TestCells:
         assert len(cells) == 2 * 2 * 2 * 3
         assert {(cell.teacher, cell.draw, cell.seed) for cell in cells} == {(0, 0, 0), (1, 1, 1), (2, 2, 2)}
 
+    def test_fresh_seeds_follow_the_first(self):
+        names = "draw", "seed", "teacher"
+        assert axes(suite({"seeds": 2, "first_seed": 3}), *names) == [(3, 3, 3), (4, 4, 4)]
+        crossed = {"seeds": 1, "draws": 2, "teachers": 1, "first_seed": 3}
+        assert axes(suite(crossed), *names) == [(3, 3, 3), (4, 3, 3)]
+
     def test_draws_are_crossed_with_seeds(self):
         assert axes(suite({"seeds": 2, "draws": 3}), "draw", "seed") == [(d, s) for d in range(3) for s in range(2)]
 
