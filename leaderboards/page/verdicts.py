@@ -79,7 +79,8 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
         yield f"Next and clearly behind: {following['method']}, by {gap} points."
     if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
         needed = best["needed_seconds"]
-        before = f", and networks and preparations for it took {duration(needed)}" if needed > 0 else ""
+        words = f", and networks and preparations that random real images do not need took {duration(needed)}"
+        before = words if needed > 0 else ""
         yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill{before}."
     beside = [row for row in block if row["role"] == CONTROL and row is not best]
     beside += [row for row in dataset if row["role"] == BOUND]

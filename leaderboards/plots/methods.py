@@ -51,6 +51,7 @@ def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     figure, all_axes = style.panels(titles, 0.9 + row * max(longest, LEAST), split=False)
     for axes, ((student, _), panel) in zip(all_axes, panels, strict=True):
         _panel(axes, panel, bound[bound["student"] == student], protocols)
+        axes.set_xlim(*style.limits(pd.concat([rows, bound])))
     handles = [
         Line2D([], [], label=name, color=colour, marker=marker, linestyle="")
         for name, (marker, colour) in protocols.items()
@@ -75,5 +76,4 @@ def _panel(axes: Axes, panel: pd.DataFrame, bound: pd.DataFrame, protocols: dict
         axes.axvline(value, color="0.3", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlim(0, 101)
     axes.set_xlabel("top-1 accuracy (%)")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, INDIGO, WINE, OLIVE = "#56B4E9", "#CC79A7", "#332288", "#882255", "#999933"
-BLACK, DARK, GREY, SILVER = "#000000", "#3D3D3D", "#6E6E6E", "#A8A8A8"
+BLACK, DARK, GREY, SILVER, WHITE = "#000000", "#3D3D3D", "#6E6E6E", "#A8A8A8", "#FFFFFF"
 Dashes = str | tuple[float, tuple[float, ...]]  # a line style of matplotlib
 DASHED: Dashes = (0, (4, 1.5))
 

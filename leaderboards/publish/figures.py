@@ -1,7 +1,8 @@
-"""The figures of a publication: ``figures/methods_DATASET.svg``, drawn from its leaderboard.
+"""The figures of a publication, by dataset: ``figures/methods_DATASET.svg`` and ``figures/differences_DATASET.svg``.
 
-The bytes of a drawing depend on the version of matplotlib, so figures are not compared byte by byte. Each names the
-checksum of the table that it was drawn from.
+The first shows accuracies, the second differences from the control, with the intervals of their verdicts. The bytes of
+a drawing depend on the version of matplotlib, so figures are not compared byte by byte. Each names the checksum of the
+table that it was drawn from.
 """
 
 from __future__ import annotations
@@ -9,26 +10,33 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import pandas as pd
-
 from benchmark.files import file_name
 from leaderboards.report import Results
+from leaderboards.results import leaderboard, pairwise
 from leaderboards.results.axes import EVERY_IPC
 
 FOLDER = "figures"
+METHODS, DIFFERENCES = "methods", "differences"
+TITLES = {METHODS: "All methods", DIFFERENCES: "Differences from the control"}
 
 
-def names(leaderboard: pd.DataFrame) -> dict[str, str]:
-    """Return the name of the file with the figure of every dataset, by dataset."""
-    measured = leaderboard[leaderboard["top1_mean"].notna() & (leaderboard["ipc"] != EVERY_IPC)]
-    return {str(dataset): f"methods_{file_name(str(dataset))}.svg" for dataset in measured["dataset"].unique()}
+def names(results: Results) -> dict[tuple[str, str], str]:
+    """Return the name of the file of every figure, by kind and dataset: all differences first."""
+    board = results.report.leaderboard
+    measured = board[board["top1_mean"].notna() & (board["ipc"] != EVERY_IPC)]
+    compared = pairwise.from_control(results.report.blocks)
+    datasets = {DIFFERENCES: compared["dataset"].unique(), METHODS: measured["dataset"].unique()}
+    return {(kind, name): f"{kind}_{file_name(name)}.svg" for kind, found in datasets.items() for name in found}
 
 
 def outdated(results: Results, folder: Path) -> list[str]:
-    """Return the names of the figures in a folder that are missing, of another leaderboard, or not part of it."""
-    expected, source = set(names(results.report.leaderboard).values()), _source(results)
-    current = {path.name for path in folder.glob("*") if source in path.read_text(encoding="utf-8", errors="replace")}
-    return sorted(expected - current | {path.name for path in folder.glob("*")} - expected)
+    """Return the names of the figures in a folder that are missing, of another table, or not part of it."""
+    sources, present = _sources(results), {path.name for path in folder.glob("*")}
+    expected = {name: sources[kind] for (kind, _), name in names(results).items()}
+    current = {
+        name for name, source in expected.items() if name in present and source in (folder / name).read_text("utf-8")
+    }
+    return sorted(expected.keys() - current | present - expected.keys())
 
 
 def write(results: Results, folder: Path) -> list[str]:
@@ -36,18 +44,21 @@ def write(results: Results, folder: Path) -> list[str]:
     changed = outdated(results, folder)
     if not changed:
         return []
-    from leaderboards.plots import methods, style  # imported here, because the import takes seconds
+    from leaderboards.plots import differences, methods, style  # imported here, because the import takes seconds
 
-    board = results.report.leaderboard
-    drawn = methods.methods(board)
-    for dataset, name in names(board).items():
+    report, sources = results.report, _sources(results)
+    drawn = {METHODS: methods.methods(report.leaderboard), DIFFERENCES: differences.differences(report.blocks)}
+    for (kind, dataset), name in names(results).items():
         if name in changed:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(style.images(drawn[dataset], source=_source(results))["svg"])
-    for name in set(changed) - set(names(board).values()):
+            (folder / name).write_bytes(style.images(drawn[kind][dataset], source=sources[kind])["svg"])
+    for name in set(changed) - set(names(results).values()):
         (folder / name).unlink()
     return changed
 
 
-def _source(results: Results) -> str:
-    return f"leaderboard.csv, sha256 {hashlib.sha256(results.files['leaderboard.csv']).hexdigest()}"
+def _sources(results: Results) -> dict[str, str]:
+    """Return the name and the checksum of the table of each kind of figure."""
+    compared = leaderboard.to_csv(pairwise.from_control(results.report.blocks).round(4))
+    tables = {METHODS: ("leaderboard.csv", results.files["leaderboard.csv"]), DIFFERENCES: ("differences", compared)}
+    return {kind: f"{name}, sha256 {hashlib.sha256(table).hexdigest()}" for kind, (name, table) in tables.items()}

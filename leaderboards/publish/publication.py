@@ -239,8 +239,10 @@ def _page(publication: Publication, tables: Sequence[str]) -> bytes:
     facts = (
         f"Suite `{publication.suite}`, version {publication.version}. {' '.join([made_by, *publication.notes])}".strip()
     )
-    drawings = figures.names(publication.results.report.leaderboard).items()
-    shown = [f"![All methods on {dataset}]({figures.FOLDER}/{name})\n" for dataset, name in drawings]
+    shown = [
+        f"![{figures.TITLES[kind]}: {dataset}]({figures.FOLDER}/{name})\n"
+        for (kind, dataset), name in figures.names(publication.results).items()
+    ]
     return "\n".join([f"# {publication.title}\n", f"{facts}\n", *shown, *tables]).encode()
 
 

@@ -73,6 +73,22 @@ def table(suite: str, compared: Blocks) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
 
 
+def from_control(compared: Blocks) -> pd.DataFrame:
+    """Return `BLOCK`, method, control, difference, low, high and verdict of every row beside its control, in points.
+
+    Rows without an interval are left out, and the floor (noise).
+    """
+    rows = []
+    for axes_of, block in compared.items():
+        for name in block.competing:
+            if block.control is None or name == block.control or block.roles.get(name) == FLOOR:
+                continue
+            found = block.compare(name, block.control, plan=False)
+            if found.interval:
+                rows.append((*axes_of, name, block.control, found.gap.value, *found.interval, found.verdict))
+    return pd.DataFrame(rows, columns=[*BLOCK, "method", "control", "difference", "low", "high", "verdict"])
+
+
 def _by_block(
     cells: pd.DataFrame, value: Callable[[dict[str, Any]], T]
 ) -> dict[axes.Block, dict[str, dict[tuple[int, ...], T]]]:

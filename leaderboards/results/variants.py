@@ -1,9 +1,10 @@
 """Variants: which rows of a leaderboard are compared in an ablation, a series of one hyperparameter, or a pair.
 
 A variant is a method whose overrides change its base's hyperparameters. Variants that change one number form a
-*series*. All other variants, together with the method that they vary, form an *ablation*. A variant whose base is not
-in the suite, such as one that is cut to the time of a CPU, is a method like any other. A series and an ablation also
-show the control, random real images.
+*series*. All other variants, together with the method that they vary, form an *ablation*. A variant that starts from
+other images or runs for other iterations (0: the start itself), and differs in nothing else but its learning rate, is a
+method like any other. So is one whose base is not in the suite. A series and an ablation also show the control, random
+real images.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from leaderboards.results.axes import BLOCK, STUDENT
 from leaderboards.results.roles import CONTROL
 
+OF_ITS_OWN = {"start", "iterations", "learning_rate"}  # a variant that changes no others is a method of its own
 SERIES = 3  # different values, at least, that make a series
 FAMILY = ["base", "dataset", "protocol", "student"]  # a method and its variants share these
 
@@ -95,8 +97,12 @@ def ranked(rows: pd.DataFrame) -> list[str]:
 
 def _in_ablation(rows: pd.DataFrame) -> pd.Series:
     """Return which rows belong to a family that has a variant and at least one other method."""
-    several = rows.groupby(FAMILY)["method"].transform("nunique") > 1
-    return _any(rows["overrides"] != "", rows, FAMILY) & several
+    own = [text != "" and _object(text).keys() <= OF_ITS_OWN for text in rows["overrides"]]
+    of_its_own = pd.Series(own, rows.index, dtype=bool)
+    family = [rows[name] for name in FAMILY]
+    several = rows["method"].where(~of_its_own).groupby(family).transform("nunique") > 1
+    varied = (rows["overrides"] != "") & ~of_its_own
+    return _any(varied, rows, FAMILY) & several & ~of_its_own
 
 
 def _any(marked: pd.Series, rows: pd.DataFrame, columns: list[str]) -> pd.Series:

@@ -29,7 +29,8 @@ def test_a_verdict_names_the_best_what_may_be_as_good_the_next_and_the_controls(
     assert verdict.sentence == (
         "wmdd has the highest mean, 71.0 ± 1.0 %. Too close to call with these seeds: mmd. "
         "Next and clearly behind: sre2l, by 10.0 points. "
-        "A set of wmdd takes 1 min 40 s to distill, and networks and preparations for it took 50 s. "
+        "A set of wmdd takes 1 min 40 s to distill, "
+        "and networks and preparations that random real images do not need took 50 s. "
         "For comparison: random_real 51.0 % (wmdd is ahead of it), full 95.0 %."
     )
 

@@ -7,10 +7,12 @@ import re
 import pytest
 from fake_store import FakeStore
 
-from leaderboards.plots import methods
+from leaderboards.plots import differences, methods, palette
 from leaderboards.publish import figures
 from leaderboards.report import results_of
 from leaderboards.results import records
+
+BOTH = ["differences_digits.svg", "methods_digits.svg"]
 
 
 def results(root: str, top1: float):
@@ -26,7 +28,7 @@ def results(root: str, top1: float):
 @pytest.fixture
 def drawn(tmp_path):
     made = results(str(tmp_path / "runs"), 60.0)
-    assert figures.write(made, tmp_path / "figures") == ["methods_digits.svg"]
+    assert figures.write(made, tmp_path / "figures") == BOTH
     return made
 
 
@@ -40,7 +42,7 @@ def test_a_figure_is_drawn_again_only_from_another_leaderboard(drawn, tmp_path):
     folder = tmp_path / "figures"
     assert figures.outdated(drawn, folder) == figures.write(drawn, folder) == []
     other = results(str(tmp_path / "others"), 61.0)
-    assert figures.outdated(other, folder) == figures.write(other, folder) == ["methods_digits.svg"]
+    assert figures.outdated(other, folder) == figures.write(other, folder) == BOTH
     assert figures.outdated(other, folder) == []
 
 
@@ -51,7 +53,7 @@ def test_a_figure_that_is_missing_or_does_not_belong_is_named(drawn, tmp_path):
     (folder / "methods_digits.svg").unlink()
     assert figures.outdated(drawn, folder) == ["methods_digits.svg", "old.svg"]
     figures.write(drawn, folder)
-    assert [path.name for path in folder.iterdir()] == ["methods_digits.svg"]
+    assert sorted(path.name for path in folder.iterdir()) == BOTH
 
 
 def test_panels_are_students_and_ipcs_with_the_best_method_on_top(tmp_path):
@@ -62,3 +64,25 @@ def test_panels_are_students_and_ipcs_with_the_best_method_on_top(tmp_path):
         assert [label.get_text() for label in axes.get_yticklabels()] == ["random_real", "wmdd"]
     dots = [line.get_xdata()[-1] for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert dots == [70.0]
+
+
+def test_differences_have_the_intervals_of_the_verdicts(tmp_path):
+    report = results(str(tmp_path / "runs"), 60.0).report
+    (figure,) = differences.differences(report.blocks).values()
+    (axes,) = figure.axes  # IPC 10 has one seed, so no interval
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["wmdd"]
+    (bar,) = [line for line in axes.lines if line.get_marker() == "None" and line.get_color() == palette.BLUE]
+    block = report.blocks["digits", 1, "standard", "test_resnet"]
+    assert tuple(bar.get_xdata()) == block.compare("wmdd", "random_real").interval
+
+
+@pytest.mark.parametrize(("top1", "face"), [(60.0, palette.BLUE), (50.2, palette.WHITE)])
+def test_a_dot_is_filled_where_the_verdict_is_decided(tmp_path, top1, face):
+    store = FakeStore(str(tmp_path))
+    for seed, (one, other) in enumerate([(0.0, 0.4), (0.5, 0.1), (0.2, 0.3)]):
+        store.done(store.cell(method="wmdd", seed=seed), top1 + one)
+        store.done(store.cell(method="random_real", seed=seed), 50.0 + other)
+    store.write_manifest(title="Methods")
+    (figure,) = differences.differences(results_of(records.read(str(tmp_path), "main")).report.blocks).values()
+    (dot,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert dot.get_markerfacecolor() == face

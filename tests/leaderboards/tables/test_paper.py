@@ -248,3 +248,14 @@ def test_the_folder_is_what_the_report_says(tmp_path):
     assert there == {*built.paths, str(mine), f"{built.folder}/manifest.json"}
     assert not any("hard" in path for path in there)
     assert build(store.root, "main").paths == built.paths
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [({"start": "nearest_real", "learning_rate": 0.02}, "main"), ({"iterations": 0}, "main"), ({"lr": 1}, "ablation")],
+)
+def test_a_method_with_another_start_stands_in_the_main_table(tmp_path, overrides, kind):
+    store = FakeStore(str(tmp_path))
+    for method, changed in (("wmdd", {}), ("random_real", {}), ("wmdd+x", overrides)):
+        store.done(store.cell(method=method, base=method.removesuffix("+x"), overrides=changed))
+    assert {table.kind for table in made(store.summarise()) if "wmdd+x" in table.entries} == {kind}
