@@ -167,7 +167,7 @@ def _typeset(tables: Sequence[paper.Table]) -> dict[str, bytes]:
 def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the files of all plots, and the reasons why some are missing."""
     # imported here, because the import takes seconds and `summarise` plots nothing
-    from leaderboards.plots import ablation, accuracy, critical_difference, declared, regimes, style
+    from leaderboards.plots import ablation, accuracy, critical_difference, declared, differences, regimes, style
 
     curves = curves_table(stored)
     board = results.report.leaderboard
@@ -177,6 +177,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
     measured = correlations.contenders(stored, results.report.sets)
     figures = {
+        **differences.differences(results.report.blocks),
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),

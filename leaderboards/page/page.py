@@ -51,7 +51,8 @@ KINDS = {  # of pictures; the first kinds find room first
     "strip": "From the first iteration to the last",
 }
 TITLES = {  # of plots, by the start of their names
-    "accuracy_against_ipc": "Accuracy against images per class",
+    "differences": "Differences from random real images",
+    "accuracy_against_ipc": "Accuracy by images per class",
     "accuracy_by_protocol": "Accuracy under each protocol",
     "regimes": "Accuracy against all bytes that are sent, all label regimes",
     "accuracy_against_bytes": "Accuracy against the bytes of a set",
@@ -108,7 +109,7 @@ def render(
             filled={name for name in OPTIONAL if any(row[name] for row in rows)},
             first=[to_sheet(table) for table in first],
             further=[*overviews, *(to_sheet(table) for table in tables if table not in first)],
-            first_plot=images.pop(f"accuracy_against_ipc_{file_name(protocol)}", None),
+            first_plot=images.pop(next(iter(images), ""), None),
             plots=list(images.values()),
             pictures=thumbnails,
             left_out=left_out,
@@ -169,7 +170,7 @@ def _summary(leaderboard: pd.DataFrame) -> str:
 def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str]]:
     """Return the title of every plot, and the smaller of its PNG and its SVG as a data URL, by name.
 
-    The plots of one protocol come first.
+    Differences from the control come first, then the plots of one protocol.
     """
     kinds = {"png": "image/png", "svg": "image/svg+xml"}
     smallest: dict[str, tuple[str, bytes]] = {}
@@ -177,7 +178,8 @@ def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str
         name, _, kind = path.rpartition("/")[2].rpartition(".")
         if name not in smallest or len(data) < len(smallest[name][1]):
             smallest[name] = kinds[kind], data
-    names = sorted(smallest, key=lambda name: not name.endswith(f"_{file_name(protocol)}"))
+    end = f"_{file_name(protocol)}"
+    names = sorted(smallest, key=lambda name: (not name.startswith("differences"), not name.endswith(end)))
     return {name: {"title": _title(name), "url": _url(*smallest[name])} for name in names}
 
 

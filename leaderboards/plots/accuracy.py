@@ -51,7 +51,8 @@ def accuracy_against_ipc(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                     _dots(axes, panel)
             if several.any():
                 style.legend(figure, methods)
-            below = "; below each IPC: the steps of a student" if by_ipc["student_steps"].notna().any() else ""
+            steps = several.any() and by_ipc["student_steps"].notna().any()
+            below = "; below each IPC: the steps of a student" if steps else ""
             style.note(figure, f"protocol {protocol}; mean ± one standard deviation{below}{words}")
             figures[f"accuracy_against_ipc_{file_name(str(protocol))}"] = figure
     return figures

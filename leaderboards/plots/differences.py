@@ -7,16 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from leaderboards.inference import verdicts
+from benchmark.files import file_name
 from leaderboards.plots import palette, style
 from leaderboards.plots.methods import APART, LEAST, MARKERS
 from leaderboards.results import pairwise
 
-DECIDED = (verdicts.AHEAD, verdicts.BEHIND)
-
 
 def differences(blocks: pairwise.Blocks) -> dict[str, Figure]:
-    """Return a figure per dataset, by its name: a panel per student and IPC, a row per method, a marker per protocol.
+    """Return a figure per dataset, as ``differences_DATASET``: a panel per student and IPC, a marker per protocol.
 
     Dots are differences from the control in points, bars their intervals, corrected for the number of comparisons. A
     filled dot is a row that is ahead of the control or behind it; a hollow one is tied or not known. The row with the
@@ -24,7 +22,10 @@ def differences(blocks: pairwise.Blocks) -> dict[str, Figure]:
     """
     rows = pairwise.from_control(blocks)
     with style.plotting():
-        return {str(dataset): _figure(str(dataset), own) for dataset, own in rows.groupby("dataset", sort=False)}
+        return {
+            f"differences_{file_name(str(dataset))}": _figure(str(dataset), own)
+            for dataset, own in rows.groupby("dataset", sort=False)
+        }
 
 
 def _figure(dataset: str, rows: pd.DataFrame) -> Figure:
@@ -57,7 +58,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, protocols: dict[str, tuple[str, str]
         for _, row in panel[panel["protocol"] == protocol].iterrows():
             height = names.index(row["method"]) + shift
             axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=0.9, alpha=0.7)
-            face = colour if row["verdict"] in DECIDED else palette.WHITE
+            face = colour if row["decided"] else palette.WHITE
             axes.plot(row["difference"], height, marker=marker, color=colour, markerfacecolor=face, markersize=3.5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmark.files import file_name
 from leaderboards.plots import palette, style
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.roles import BOUND, CONTROL
@@ -27,7 +28,7 @@ APART = 0.5  # of a row, between the dots of its first and last protocol
 
 
 def methods(leaderboard: pd.DataFrame) -> dict[str, Figure]:
-    """Return a figure per dataset, by its name: a panel per student and IPC, a row per method, a marker per protocol.
+    """Return a figure per dataset, as ``methods_DATASET``: a panel per student and IPC, a marker per protocol.
 
     The most accurate method under the first protocol is on top. Bars are one standard deviation. Dotted lines are the
     control under the protocol of their colour, the dashed line is the full training set.
@@ -37,7 +38,7 @@ def methods(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     with style.plotting():
         for dataset, rows in measured[measured["ipc"] != EVERY_IPC].groupby("dataset", sort=False):
             bound = measured[(measured["dataset"] == dataset) & (measured["role"] == BOUND)]
-            figures[str(dataset)] = _figure(str(dataset), rows, bound)
+            figures[f"methods_{file_name(str(dataset))}"] = _figure(str(dataset), rows, bound)
     return figures
 
 

@@ -47,11 +47,11 @@ def write(results: Results, folder: Path) -> list[str]:
     from leaderboards.plots import differences, methods, style  # imported here, because the import takes seconds
 
     report, sources = results.report, _sources(results)
-    drawn = {METHODS: methods.methods(report.leaderboard), DIFFERENCES: differences.differences(report.blocks)}
-    for (kind, dataset), name in names(results).items():
+    drawn = {**methods.methods(report.leaderboard), **differences.differences(report.blocks)}
+    for (kind, _), name in names(results).items():
         if name in changed:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(style.images(drawn[kind][dataset], source=sources[kind])["svg"])
+            (folder / name).write_bytes(style.images(drawn[Path(name).stem], source=sources[kind])["svg"])
     for name in set(changed) - set(names(results).values()):
         (folder / name).unlink()
     return changed

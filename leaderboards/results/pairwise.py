@@ -74,9 +74,9 @@ def table(suite: str, compared: Blocks) -> pd.DataFrame:
 
 
 def from_control(compared: Blocks) -> pd.DataFrame:
-    """Return `BLOCK`, method, control, difference, low, high and verdict of every row beside its control, in points.
+    """Return `BLOCK`, method, control, difference, low, high and decided of every row beside its control, in points.
 
-    Rows without an interval are left out, and the floor (noise).
+    ``decided``: the row is ahead or behind. Rows without an interval are left out, and the floor (noise).
     """
     rows = []
     for axes_of, block in compared.items():
@@ -85,8 +85,9 @@ def from_control(compared: Blocks) -> pd.DataFrame:
                 continue
             found = block.compare(name, block.control, plan=False)
             if found.interval:
-                rows.append((*axes_of, name, block.control, found.gap.value, *found.interval, found.verdict))
-    return pd.DataFrame(rows, columns=[*BLOCK, "method", "control", "difference", "low", "high", "verdict"])
+                decided = found.verdict in (verdicts.AHEAD, verdicts.BEHIND)
+                rows.append((*axes_of, name, block.control, found.gap.value, *found.interval, decided))
+    return pd.DataFrame(rows, columns=[*BLOCK, "method", "control", "difference", "low", "high", "decided"])
 
 
 def _by_block(
