@@ -79,8 +79,9 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
     """Measure a block; when it ends, the yielded mapping holds the cost.
 
     The keys are ``seconds``, ``peak_memory_mb`` (10**6 bytes: allocated on the graphics card, or resident on the CPU),
-    ``device``, ``device_class`` (``cpu``, ``cuda``) and ``threads``; on a graphics card ``tf32`` too: whether float32
-    is rounded to TF32 in ``convolutions`` and in ``products``.
+    ``device``, ``device_class`` (``cpu``, ``cuda``) and ``threads``. On a processor, ``instructions`` is the set that
+    torch uses (``AVX2``, ``AVX512``): sums are rounded otherwise with another. On a graphics card, ``tf32`` says whether
+    float32 is rounded to TF32 in ``convolutions`` and in ``products``.
     """
     cost: dict[str, Any] = {"device": device_name(str(device)), "device_class": device.type}
     cost["threads"] = torch.get_num_threads()
@@ -89,6 +90,7 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
         cost["tf32"] = {"convolutions": backends.cudnn.allow_tf32, "products": backends.cuda.matmul.allow_tf32}
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        cost["instructions"] = torch.backends.cpu.get_cpu_capability()
         _reset_peak()
     start = time.perf_counter()
     yield cost

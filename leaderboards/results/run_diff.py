@@ -48,7 +48,7 @@ class Cell:
         a: top-1 accuracy in run A, in percent.
         b: top-1 accuracy in run B, in percent.
         identity: the changes in the identities of its nodes, those of the evaluation first; () where keys are equal.
-        surroundings: the changes of device, precision, versions and commit.
+        surroundings: the changes of device, precision, instructions, versions and commit.
     """
 
     a: float
@@ -90,7 +90,7 @@ class RunDiff:
 
     @property
     def surroundings(self) -> Counter[str]:
-        """The changes of device, precision, versions and commit, with the number of cells of each."""
+        """The changes of device, precision, instructions, versions and commit, with the number of cells of each."""
         return Counter(text for change in self.changes for cell in change.cells.values() for text in cell.surroundings)
 
 
@@ -215,11 +215,12 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _surroundings_changes(records_a: Sequence[Record], records_b: Sequence[Record]) -> Iterator[str]:
-    """Yield the differences in device, precision, versions and commit between two lists of nodes."""
+    """Yield the differences in device, precision, instructions, versions and commit between two lists of nodes."""
     for pair in zip(records_a, records_b, strict=False):
         facts_a, facts_b = (
             {
                 **{name: record["cost"].get(name) for name in ("device", "precision")},
+                "instructions": record["cost"].get("instructions", "not recorded"),
                 **record["provenance"]["versions"],
                 "commit": record["provenance"].get("commit", "unknown"),
             }

@@ -88,6 +88,7 @@ def test_a_record_says_what_it_cost_and_where_it_comes_from(options):
     assert 0 < sizes["images_png"] < sizes["images"] / 2
     assert record["cost"]["seconds"] > 0
     assert record["cost"]["peak_memory_mb"] > 0
+    assert record["cost"]["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert record["cost"]["device"]
     assert record["provenance"]["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
     assert record["provenance"]["commit"]
