@@ -29,6 +29,7 @@ from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, 
 from benchmark.config_files import CONFIGS, files, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
+from benchmark.settings import restored
 from benchmark.sources import component_files, load_module, outside_name, subfolders
 
 C = TypeVar("C", bound=Component)
@@ -226,7 +227,8 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
     if name not in component_names(package):
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
     try:
-        module = load_module(package, name)
+        with restored():
+            module = load_module(package, name)
     except (Exception, SystemExit) as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
         raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error

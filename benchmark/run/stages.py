@@ -21,6 +21,7 @@ from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
+from benchmark.settings import restored
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -66,7 +67,7 @@ class NodeRun:
         started, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
-            with provenance.measured(self.device) as cost:
+            with provenance.measured(self.device) as cost, restored():
                 stages[self.identity["stage"]](folder)
             record = {
                 "stage": self.identity["stage"],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,11 @@ UNIT = Unit(index=0, ipc=2, classes=(0, 1, 2), slots=(0, 1))
 PIXELS = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SOUND = SyntheticSet(PIXELS, UNIT.labels)
 ONE_HOT = torch.eye(3)[UNIT.labels]
+
+
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        return str(1 / 0)
 
 
 def nan(value: float = torch.nan) -> torch.Tensor:
@@ -141,6 +149,8 @@ def test_a_set_of_other_types_cannot_be_made(arguments, said):
         (SystemExit("enough"), "sys.exit('enough') was called"),
         (GeneratorExit(), "GeneratorExit"),
         (BaseException("stop"), "BaseException: stop"),
+        (Unsayable(), "Unsayable, whose text cannot be written (ZeroDivisionError)"),
+        (ValueError("\x1b[2J\x07red\udc80"), "ValueError: ?[2J?red?"),
     ],
 )
 def test_a_method_that_ends_the_program_fails_with_a_reason(tmp_path, monkeypatch, error, said):
@@ -152,6 +162,28 @@ def test_a_method_that_ends_the_program_fails_with_a_reason(tmp_path, monkeypatc
     assert outcome.status == "failed"
     assert said in outcome.message
     assert store.state(node.key) == "absent"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda: torch.set_default_dtype(torch.float64), "failed"),
+        (lambda: torch.set_grad_enabled(False), "failed"),
+        (lambda: os.chdir("/"), "done"),
+        (lambda: sys.stdout.close(), "done"),
+    ],
+    ids=["type", "gradients", "folder", "output"],
+)
+def test_a_method_that_changes_its_process_changes_no_later_node(tmp_path, monkeypatch, change, status):
+    whole = RandomReal.distill
+    monkeypatch.setattr(RandomReal, "distill", lambda *arguments: (change(), whole(*arguments))[1])
+    monkeypatch.chdir(tmp_path)
+    outcome, store, node = run(Path())
+    assert outcome.status == status
+    assert store.state(node.key) == ("done" if status == "done" else "absent")
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert Path.cwd() == tmp_path
+    assert not sys.stdout.closed
 
 
 def test_an_interruption_of_the_user_still_ends_the_run(tmp_path, monkeypatch):
