@@ -43,7 +43,8 @@ def restored() -> Iterator[None]:
     """Restore what a component changes in its process during a block.
 
     These are the working directory, the streams of output, and of torch the number of threads, the deterministic
-    algorithms, the choice of those of cuDNN, the precision of products, the default type, the default device, and whether it keeps gradients.
+    algorithms, the choice of those of cuDNN, the precision of products, the default type, the default device, and
+    whether it keeps gradients.
 
     Raises:
         BenchmarkError: the block changed one of the last three, so that its numbers are wrong too.

@@ -17,13 +17,13 @@ from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats.export import Normalisation, read_images
 from benchmark.formats.scale import ValueRange, to_pixels
-from benchmark.formats.tensors import LABELS, NOTES, are_probabilities
+from benchmark.formats.tensors import LABELS, NOTES
 from benchmark.plan.discovery import method_names
 from benchmark.plan.suite import MethodEntry, Selection, Suite
 from benchmark.run import provenance
 from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
-from benchmark.synthetic import CLASSES
+from benchmark.synthetic import CLASSES, are_probabilities
 from benchmark.vision.datasets import DatasetConfig
 
 METHOD = "external"  # the file in ``methods/`` that stands for all external sets

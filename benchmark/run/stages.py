@@ -112,9 +112,10 @@ class NodeRun:
 
     def distill(self, folder: Path) -> None:
         """Distill one unit of a synthetic set."""
-        method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
-        context = self.context()
-        images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
+        method, context = load_method(self._name)(**self.params), self.context()
+        images = method.distill(self.train, Unit(**self.identity["unit"]), context)
+        unit = Unit(**self.identity["unit"])  # a method may have changed its own
+        images = returned.check(images, method, unit, self.train.info)
         images.save(folder / IMAGES)
         self.bytes, self.parts = images.sizes, context.parts
         self.metrics |= {**images.metadata, "images": len(images)}
