@@ -95,8 +95,9 @@ def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
     Raises:
         BenchmarkError: a method has this name already, or it cannot be a name.
     """
-    taken = {*method_names(), *(entry.method for entry in suite.entries)}
-    if name in taken or not name.strip():
+    if not name.strip():
+        raise BenchmarkError("--method-name: is blank; give the set a name")
+    if name in {*method_names(), *(entry.method for entry in suite.entries)}:
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
     values = {"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}}
     return validated(MethodEntry, values, "--method-name")
