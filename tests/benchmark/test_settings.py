@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+import methods
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_method
 from benchmark.settings import restored
-from benchmark.sources import add
 
 
 def state() -> tuple[Any, ...]:
@@ -85,13 +85,9 @@ def test_a_working_directory_that_is_gone_is_no_error(tmp_path, monkeypatch):
         os.chdir(tmp_path)
 
 
-def test_the_import_of_a_file_may_change_nothing_either(tmp_path):
-    (tmp_path / "methods").mkdir()
-    (tmp_path / "methods" / "doubles.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n")
-    add([tmp_path])
-    try:
-        with pytest.raises(BenchmarkError, match=r"methods/doubles\.py: cannot be imported \(it changed"):
-            load_method("doubles")
-    finally:
-        add([])
+def test_the_import_of_a_file_may_change_nothing_either(tmp_path, monkeypatch):
+    (tmp_path / "doubles.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    with pytest.raises(BenchmarkError, match=r"methods/doubles\.py: cannot be imported \(it changed"):
+        load_method("doubles")
     assert torch.get_default_dtype() == torch.float32
