@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from benchmark import sources, strict_yaml
 from benchmark.errors import BenchmarkError, Faults, unknown
@@ -28,6 +28,14 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank")
+    return text
+
+
+Words: TypeAlias = Annotated[str, AfterValidator(_check_words)]  # a text for readers
+Version: TypeAlias = Annotated[int, Field(ge=1, le=10**6)]
 FileName: TypeAlias = Annotated[str, AfterValidator(_check_name)]  # a name that becomes a part of a path
 
 

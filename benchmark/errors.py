@@ -38,7 +38,15 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return an error as one line of at most 500 characters; the type of an unexpected one comes first."""
-    message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, SystemExit):
-        message = f"sys.exit({error.code!r}) was called, which does not end a run; raise an error that says the reason"
-    return " ".join(message.split())[:500]
+    try:
+        message = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, SystemExit):
+            message = f"sys.exit({error.code!r}) was called, which does not end a run; raise an error with the reason"
+    except BaseException as second:  # an error of a component writes its text itself
+        message = f"{type(error).__name__}, whose text cannot be written ({type(second).__name__})"
+    return printable(" ".join(message.split())[:500])
+
+
+def printable(text: str) -> str:
+    """Return a text with ``?`` for every character that could change a terminal; lines and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

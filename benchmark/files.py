@@ -36,8 +36,9 @@ def path_fault(name: object) -> str:
     """Return why a name cannot be a part of a path, "" where it can; files of one name lie in one folder."""
     if not isinstance(name, str) or not name:
         return f"{name!r} is no name"
-    if re.search(r"[/\\\x00-\x1f\x7f]", name) or name.startswith((".", "~")) or len(name.encode()) > 150:
-        return f"{name!r} cannot be a part of a path: no '/', no '\\', no '.' at the beginning, at most 150 bytes"
+    if re.search(r"[/\\\x00-\x1f\x7f-\x9f]", name) or name.startswith((".", "~")) or len(name.encode()) > 150:
+        rules = "no '/', no '\\', no control character, no '.' or '~' at the beginning, at most 150 bytes"
+        return f"{name!r} cannot be a part of a path: {rules}"
     return ""
 
 

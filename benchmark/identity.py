@@ -63,6 +63,9 @@ def _number(value: float | None) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
 
 
+MOST_SEEDS = 1000  # of labels and student, of draws or of teachers; more are a slip of the pen
+
+
 def key_of(identity: Mapping[str, Any]) -> str:
     """Return the content key (32 hexadecimal digits) of an identity."""
     return digest({"identity": VERSION, **identity})[:32]

@@ -30,7 +30,7 @@ class SyntheticSet:
 
     Attributes:
         images: [N, C, H, W]; uint8, or float32 where 0 is black and 1 is white but values may lie outside of [0, 1].
-        targets: the class of each image, int64 [N], or its soft label, float32 [N, classes].
+        targets: the class of each image, int64 [N], or its soft label, float32 [N, classes]: probabilities.
         weights: float32 [N], non-negative: the weight of each image in the student's loss. None: all equal.
         extras: further tensors [N, ...], such as snapshots over the iterations; students do not use them. `CLASSES`,
             int64 [N], says the class that an image was made for, where learned soft labels may say another one.
@@ -60,7 +60,7 @@ class SyntheticSet:
             raise ValueError(f"there are {len(self.images)} images, but {len(self.targets)} targets")
         if self.targets.dim() == 1 and self.targets.dtype != torch.int64:
             raise ValueError(f"class targets must be int64, not {self.targets.dtype}")
-        if self.targets.dim() == 2 and not (self.targets.is_floating_point() and self.targets.shape[1]):
+        if self.targets.dim() == 2 and not (self.targets.dtype == torch.float32 and self.targets.shape[1]):
             raise ValueError(f"soft targets must be float32 [N, classes], not {_shape(self.targets)}")
         made_for = self.extras.get(CLASSES)
         if made_for is not None and not (made_for.shape == (len(self.images),) and made_for.dtype == torch.int64):
@@ -160,6 +160,11 @@ class SyntheticSet:
             target.parent.mkdir(parents=True, exist_ok=True)
             as_image(pixels).save(target)
             counts[label] += 1
+
+
+def are_probabilities(targets: Tensor) -> bool:
+    """Return whether soft labels [N, classes] are probabilities that sum to 1."""
+    return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmark import sources
 from benchmark.errors import Faults
+from benchmark.identity import MOST_SEEDS
 
 if TYPE_CHECKING:
     from benchmark.plan.suite import Selection
@@ -98,7 +99,7 @@ Protocols = Annotated[
 Seeds = Annotated[
     int | None,
     typer.Option(
-        parser=lambda word: whole(word),
+        parser=lambda word: whole(word, MOST_SEEDS),
         metavar="INTEGER",
         help="The number of seeds. Default: as the suite says.",
         show_default=False,
@@ -163,14 +164,14 @@ def is_whole(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 10
 
 
-def whole(word: str | int) -> int:
-    """Return a word as a whole number of at least 1.
+def whole(word: str | int, most: int = 10**9 - 1) -> int:
+    """Return a word as a whole number from 1 to ``most``.
 
     Raises:
         typer.BadParameter: it is none.
     """
-    if not is_whole(str(word)) or int(word) < 1:
-        raise typer.BadParameter(f"{str(word)[:40]!r} is not a whole number of at least 1")
+    if not is_whole(str(word)) or not 1 <= int(word) <= most:
+        raise typer.BadParameter(f"{str(word)[:40]!r} is not a whole number from 1 to {most}")
     return int(word)
 
 

@@ -132,6 +132,8 @@ def submit(
     from benchmark.files import Folder
     from leaderboards.publish import submission
 
+    if destination.suffix != ".zip":
+        raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, split_words(datasets), submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}

@@ -17,13 +17,13 @@ from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats.export import Normalisation, read_images
 from benchmark.formats.scale import ValueRange, to_pixels
-from benchmark.formats.tensors import LABELS, NOTES, are_probabilities
+from benchmark.formats.tensors import LABELS, NOTES
 from benchmark.plan.discovery import method_names
 from benchmark.plan.suite import MethodEntry, Selection, Suite
 from benchmark.run import provenance
 from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
-from benchmark.synthetic import CLASSES
+from benchmark.synthetic import CLASSES, are_probabilities
 from benchmark.vision.datasets import DatasetConfig
 
 METHOD = "external"  # the file in ``methods/`` that stands for all external sets
@@ -95,8 +95,9 @@ def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
     Raises:
         BenchmarkError: a method has this name already, or it cannot be a name.
     """
-    taken = {*method_names(), *(entry.method for entry in suite.entries)}
-    if name in taken or not name.strip():
+    if not name.strip():
+        raise BenchmarkError("--method-name: is blank; give the set a name")
+    if name in {*method_names(), *(entry.method for entry in suite.entries)}:
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
     values = {"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}}
     return validated(MethodEntry, values, "--method-name")

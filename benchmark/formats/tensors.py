@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
-from benchmark.synthetic import SyntheticSet
+from benchmark.synthetic import SyntheticSet, are_probabilities
 
 NAMES = (("images", "labels"), ("x", "y"), ("arr_0", "arr_1"))  # of images and labels in a .npz file
 LABELS = "labels"  # the extra of a set with the label matrix as it was saved
@@ -55,11 +55,6 @@ def as_targets(value: Any) -> Tensor:
         example = labels[classes.to(labels.dtype) != labels][0]
         raise ValueError(f"a label is {float(example):.4g}, which is no class")
     return classes
-
-
-def are_probabilities(targets: Tensor) -> bool:
-    """Return whether soft labels [N, classes] are probabilities that sum to 1."""
-    return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
 
 
 def read_arrays(path: Path) -> SyntheticSet:

@@ -21,14 +21,15 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
-from benchmark.config_files import CONFIGS, files, names, read_yaml, validated
+from benchmark.config_files import CONFIGS, Words, files, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
+from benchmark.settings import restored
 from benchmark.sources import component_files, load_module, outside_name, subfolders
 
 C = TypeVar("C", bound=Component)
@@ -47,8 +48,8 @@ class Recipe(Frozen):
     """One entry of a recipe file: hyperparameters for a dataset, for all IPC or for some."""
 
     dataset: str
-    ipc: tuple[int, ...] | None = None  # None: all
-    source: str = Field(min_length=1)  # where the values come from
+    ipc: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(None, min_length=1)  # None: all
+    source: Words  # where the values come from
     search: str | None = None  # name of a file in `configs/searches/` that chose values on the hold-out
     cut: str = ""  # what is less than the methods that it is compared with have, and why; such a row gets no rank
     set: dict[str, Any]
@@ -165,10 +166,15 @@ def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
     file, method = f"configs/methods/{path.name}", load_method(path.stem)
     recipes: list[Recipe] = []
     faults: list[str] = []
+    taken: dict[tuple[str, int | None], int] = {}  # recipe by dataset and IPC
     for index, entry in enumerate(validated(RecipeFile, read_yaml(path), file).recipes):
         where = f"{file}: recipes[{index}]"
         try:
             recipes.append(validated(Recipe, entry, where))
+            for place in ((recipes[-1].dataset, ipc) for ipc in recipes[-1].ipc or (None,)):
+                if (other := taken.setdefault(place, index)) != index:
+                    values = f"{place[0]} at IPC {place[1]}" if place[1] else f"{place[0]} at every IPC"
+                    faults.append(f"{where}: recipes[{other}] holds for {values} too")
             validated(method, recipes[-1].set, f"{where}.set")
         except Faults as error:
             faults += error.faults
@@ -226,7 +232,8 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
     if name not in component_names(package):
         raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
     try:
-        module = load_module(package, name)
+        with restored():
+            module = load_module(package, name)
     except (Exception, SystemExit) as error:  # the file of a user can fail in any way
         file = f"{package.replace('.', '/')}/{name}.py"
         raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error

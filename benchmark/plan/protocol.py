@@ -5,15 +5,16 @@ Most protocols are the same for every method; some name what they change for sin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import Component, Evaluator, Frozen, LabelRegime, Precision
-from benchmark.config_files import load, validated
-from benchmark.errors import BenchmarkError
-from benchmark.plan.discovery import load_evaluator, load_labels
+from benchmark.config_files import Version, Words, load, names, validated
+from benchmark.errors import BenchmarkError, unknown
+from benchmark.plan.discovery import load_evaluator, load_labels, method_names
 from benchmark.plan.suite import Cell, MethodEntry
 from benchmark.vision.augment import Schedule
 from benchmark.vision.datasets import DatasetConfig
@@ -24,7 +25,7 @@ C = TypeVar("C", bound=Component)
 class Deviation(Frozen):
     """What a protocol changes for one method, key by key, and the source of these values."""
 
-    source: str = Field(min_length=1)
+    source: Words
     schedule: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, Any] = Field(default_factory=dict)
     evaluator: dict[str, Any] = Field(default_factory=dict)
@@ -42,7 +43,7 @@ class Protocol(Frozen):
     """The content of ``configs/protocols/NAME.yaml``."""
 
     name: str
-    version: int
+    version: Version
     title: str
     description: str
     schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
@@ -52,6 +53,28 @@ class Protocol(Frozen):
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     steps_as_ipc: int | None = Field(None, ge=1)  # sets of every IPC get as many steps as one of this IPC
     only_listed: bool = False  # True: methods that are not in `methods` are skipped
+
+    @field_validator("methods")
+    @classmethod
+    def _names_exist(cls, value: dict[str, Deviation]) -> dict[str, Deviation]:
+        known, datasets = method_names(), names("datasets")
+        faults = []
+        for name in value:
+            variant, at, dataset = name.partition("@")
+            method = re.match(r"\w*", variant)
+            if method is None or method[0] not in known:  # a variant's name begins with that of its method: fadrm+
+                faults.append(unknown("method", variant, known))
+            if at and dataset not in datasets:
+                faults.append(unknown("dataset", dataset, datasets))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
+
+    @model_validator(mode="after")
+    def _lists_something(self) -> Protocol:
+        if self.only_listed and not self.methods:
+            raise ValueError("only_listed: methods lists none, so every method would be skipped")
+        return self
 
     def for_method(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Protocol | None:
         """Return the protocol with the deviation of a method on a dataset; None if it does not list the method."""

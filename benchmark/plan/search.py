@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import DatasetInfo, Frozen
-from benchmark.config_files import FileName, load_named
+from benchmark.config_files import FileName, Version, load_named
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.discovery import resolve_method
 from benchmark.plan.nodes import CellNodes, Node
@@ -55,7 +55,7 @@ class Search(Frozen):
     """The content of ``configs/searches/NAME.yaml``."""
 
     name: FileName
-    version: int
+    version: Version
     title: str
     description: str = ""
     dataset: str

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from benchmark.api import Frozen
-from benchmark.config_files import FileName, load_named, names
+from benchmark.config_files import FileName, Version, Words, load_named, names
 from benchmark.errors import unknown
+from benchmark.identity import MOST_SEEDS
 from benchmark.plan.discovery import load_method, method_names
 from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
 
 
 class MethodEntry(Frozen):
@@ -36,8 +39,10 @@ class MethodEntry(Frozen):
 
     @model_validator(mode="after")
     def _base_exists_and_variant_has_a_name(self) -> MethodEntry:
-        if fault := name_fault("methods", self.base):
+        if fault := name_fault("methods", self.base) or _variant_fault(self.method):
             raise ValueError(fault)
+        if self.method != self.base and self.method in method_names():
+            raise ValueError(f"'{self.method}' is a method of its own; a variant of {self.base} needs another name")
         if self.overrides and self.method == self.base:
             raise ValueError(f"a variant needs a name of its own: method: NAME, base: {self.base}")
         return self
@@ -51,10 +56,16 @@ class Block(Frozen):
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     students: tuple[str, ...] = Field(min_length=1)
     protocols: tuple[str, ...] = ("standard",)
-    seeds: int = Field(2, ge=1)  # number of seeds of labels and student
-    first_seed: int = Field(0, ge=0)  # above 0: seeds that other suites have not used, to confirm what they suggest
-    draws: int | None = Field(None, ge=1)  # number of draws, each evaluated with every seed; None: seed i takes draw i
-    teachers: int | None = Field(None, ge=1)  # number of teachers, each with every draw; None: seed i takes teacher i
+    seeds: Count = 2  # number of seeds of labels and student
+    first_seed: int = Field(0, ge=0, le=MOST_SEEDS)  # above 0: fresh seeds, to confirm what others suggest
+    draws: Count | None = None  # number of draws, each evaluated with every seed; None: seed i takes draw i
+    teachers: Count | None = None  # number of teachers, each with every draw; None: seed i takes teacher i
+
+    @model_validator(mode="after")
+    def _few_rows(self) -> Block:
+        if (rows := self.seeds * (self.draws or 1) * (self.teachers or 1)) > MOST_SEEDS:
+            raise ValueError(f"seeds x draws x teachers are {rows}, more than {MOST_SEEDS}")
+        return self
 
     @field_validator("ipc")
     @classmethod
@@ -80,7 +91,7 @@ class Exclude(Frozen):
     methods: tuple[str, ...] = ()
     students: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    why: str
+    why: Words
 
     def covers(self, cell: Cell) -> bool:
         """Return whether the rule excludes a cell."""
@@ -101,6 +112,14 @@ class Exclude(Frozen):
                     yield f"{axis}: {fault}"
         if not (self.datasets or self.ipc or self.methods or self.students or self.protocols):
             yield "names no axis, so it would exclude every cell"
+        elif not any(self._meets(block) for block in suite.blocks):
+            yield "excludes nothing: no block has all that it names"
+
+    def _meets(self, block: Block) -> bool:
+        """Return whether a block may have cells of the rule; cells of a method that does not use IPC have IPC 0."""
+        listed = {**dict(block), "ipc": (*block.ipc, 0), "methods": [entry.method for entry in block.methods]}
+        axes = ("datasets", "ipc", "methods", "students", "protocols")
+        return all(not getattr(self, axis) or set(getattr(self, axis)) & set(listed[axis]) for axis in axes)
 
 
 class Cell(Frozen):
@@ -122,7 +141,7 @@ class Suite(Frozen):
     """The content of ``configs/suites/NAME.yaml``."""
 
     name: FileName
-    version: int
+    version: Version
     title: str
     description: str = ""
     blocks: tuple[Block, ...] = Field(min_length=1)
@@ -173,8 +192,8 @@ class Selection(Frozen):
     ipc: tuple[int, ...] = ()
     students: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    seeds: int | None = Field(None, ge=1)  # None: as the suite says
-    draws: int | None = Field(None, ge=1)
+    seeds: Count | None = None  # None: as the suite says
+    draws: Count | None = None
     entries: tuple[MethodEntry, ...] = ()  # methods to add that no suite lists
 
     def apply(self, suite: Suite) -> Suite:
@@ -227,6 +246,15 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
     }
     available = listings[axis]()
     return None if name in available else unknown(axis.removesuffix("s"), name, available)
+
+
+def _variant_fault(name: str) -> str:
+    """Return why a name cannot be that of a method in tables and on the command line, "" where it can."""
+    if "," in name or name != name.strip():
+        return f"{name!r}: a name has no comma and no blank at its ends; --methods could not select it"
+    if name.startswith(("=", "+", "-", "@")):
+        return f"{name!r}: a name does not begin with =, +, - or @; a table program takes such a cell for a formula"
+    return ""
 
 
 def _cells(block: Block) -> Iterator[Cell]:

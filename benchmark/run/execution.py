@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmark.errors import BenchmarkError, one_line
+from benchmark.errors import BenchmarkError, one_line, printable
 from benchmark.run import provenance
 from benchmark.run.claims import claim
 from benchmark.run.heartbeat import Heartbeat
@@ -41,7 +41,7 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
-        line, text = one_line(error) + location(error), traceback.format_exc()
+        line, text = one_line(error) + location(error), printable(traceback.format_exc())
         failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both
@@ -123,4 +123,4 @@ class _Notes(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        self.lines.append(printable(record.getMessage()))

@@ -80,8 +80,8 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
 
     The keys are ``seconds``, ``peak_memory_mb`` (10**6 bytes: allocated on the graphics card, or resident on the CPU),
     ``device``, ``device_class`` (``cpu``, ``cuda``) and ``threads``. On a processor, ``instructions`` is the set that
-    torch uses (``AVX2``, ``AVX512``): sums are rounded otherwise with another. On a graphics card, ``tf32`` says whether
-    float32 is rounded to TF32 in ``convolutions`` and in ``products``.
+    torch uses (``AVX2``, ``AVX512``), on which rounding depends. On a graphics card, ``tf32`` says whether float32 is
+    rounded to TF32 in ``convolutions`` and in ``products``.
     """
     cost: dict[str, Any] = {"device": device_name(str(device)), "device_class": device.type}
     cost["threads"] = torch.get_num_threads()

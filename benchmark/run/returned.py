@@ -10,29 +10,40 @@ from torch import Tensor
 
 from benchmark.api import DatasetInfo, Distiller, SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
+from benchmark.synthetic import are_probabilities
 
 FURTHEST = 100.0  # pixels of methods that never clip stay within [-FURTHEST, FURTHEST]; 1 is white
+FAR = (-1.0, 2.0)  # beyond, a pixel is far from [0, 1]
+MOST_FAR = 0.1  # of the pixels
+MOST_METADATA = 10**6  # characters of JSON
 MARGIN = 0.01  # below -MARGIN, a pixel is not black by rounding
 
 
 def check(returned: object, method: Distiller, unit: Unit, info: DatasetInfo) -> SyntheticSet:
-    """Return what ``method.distill`` returned for a unit if it is a set of this unit.
+    """Return what ``method.distill`` returned for a unit as a plain set, if it is a set of this unit.
 
     Raises:
         BenchmarkError: all reasons why it is not, in one line.
     """
     if not isinstance(returned, SyntheticSet):
         raise BenchmarkError(f"{method.name()} returned {type(returned).__name__}, not a SyntheticSet")
-    if faults := [*_image_faults(returned.images, info), *_label_faults(returned, method, unit, info)]:
+    own = (returned.images, returned.targets, returned.weights, returned.extras, returned.metadata)
+    images = SyntheticSet(*own)  # a subclass could save something else
+    labels = _label_faults(images, method, unit, info)
+    if faults := [*_image_faults(images.images, info), *labels, *_other_faults(images)]:
         raise BenchmarkError(f"{method.name()} returned a wrong set: {'; '.join(faults)}")
-    return returned
+    return images
 
 
 def _image_faults(images: Tensor, info: DatasetInfo) -> Iterator[str]:
     shape = (info.channels, info.resolution, info.resolution)
     if tuple(images.shape[1:]) != shape:
         yield f"its images are {list(images.shape[1:])}, but those of {info.name} are {list(shape)}"
-    if images.dtype == torch.uint8 or not images.numel():
+    if not images.numel():
+        return
+    if images.dtype == torch.uint8:
+        if int(images.max()) == 1:
+            yield "its bytes are only 0 and 1, but 255 is white; return floats, or multiply by 255"
         return
     if broken := int((~torch.isfinite(images)).flatten(1).any(1).sum()):
         yield f"{broken} of {len(images)} images have pixels that are NaN or infinite"
@@ -43,13 +54,18 @@ def _image_faults(images: Tensor, info: DatasetInfo) -> Iterator[str]:
         yield f"{facts}: float images are in [0, 1], where 1 is white; divide by 255"
     elif low < -MARGIN and mean < sum(info.mean) / len(info.mean) / 2 and deviation > (1 + max(info.std)) / 2:
         yield f"{facts}: they look normalised; return pixels in [0, 1] (benchmark.vision.augment.denormalize)"
+    elif (far := float(((images < FAR[0]) | (images > FAR[1])).float().mean())) > MOST_FAR:
+        yield f"{facts}: {far:.0%} of them lie beyond {FAR[0]:g} and {FAR[1]:g}, but pixels are in [0, 1]"
 
 
 def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: DatasetInfo) -> Iterator[str]:
-    """Yield the faults of targets, weights, metadata and extras."""
-    if images.targets.dim() == 2 and not _are_numbers_of(info.classes, images.targets):
-        yield f"its soft labels are not {info.classes} finite numbers per image"
-        return
+    """Yield the faults of targets."""
+    if images.targets.dim() == 2:
+        if not _are_numbers_of(info.classes, images.targets):
+            yield f"its soft labels are not {info.classes} finite numbers per image"
+            return
+        if not are_probabilities(images.targets):
+            yield "its soft labels are no probabilities that sum to 1; return the softmax of logits"
     labels, expected = images.classes.cpu(), unit.labels
     if method.uses_ipc and len(labels) != len(expected):
         yield (
@@ -63,11 +79,17 @@ def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: Dat
     if len(labels) == len(expected) and not torch.equal(labels, expected):
         wrong = int((labels != expected).sum())
         yield f"{wrong} of {len(labels)} labels differ from unit.labels: images come class by class, in this order"
+
+
+def _other_faults(images: SyntheticSet) -> Iterator[str]:
+    """Yield the faults of weights, metadata and extras."""
     weights = images.weights
     if weights is not None and not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")):
         yield "its weights are not finite, not 0 or more, or all 0"
     try:
-        json.dumps(dict(images.metadata), allow_nan=False)
+        characters = len(json.dumps(dict(images.metadata), allow_nan=False))
+        if characters > MOST_METADATA:
+            yield f"its metadata take {characters:,} characters of JSON; at most {MOST_METADATA:,}"
     except (TypeError, ValueError) as error:
         yield f"its metadata are no JSON of finite numbers ({error})"
     if short := [name for name, tensor in images.extras.items() if len(tensor) != len(images)]:

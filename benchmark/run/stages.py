@@ -21,6 +21,7 @@ from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
+from benchmark.settings import restored
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -66,7 +67,7 @@ class NodeRun:
         started, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
-            with provenance.measured(self.device) as cost:
+            with provenance.measured(self.device) as cost, restored():
                 stages[self.identity["stage"]](folder)
             record = {
                 "stage": self.identity["stage"],
@@ -111,9 +112,10 @@ class NodeRun:
 
     def distill(self, folder: Path) -> None:
         """Distill one unit of a synthetic set."""
-        method, unit = load_method(self._name)(**self.params), Unit(**self.identity["unit"])
-        context = self.context()
-        images = returned.check(method.distill(self.train, unit, context), method, unit, self.train.info)
+        method, context = load_method(self._name)(**self.params), self.context()
+        images = method.distill(self.train, Unit(**self.identity["unit"]), context)
+        unit = Unit(**self.identity["unit"])  # a method may have changed its own
+        images = returned.check(images, method, unit, self.train.info)
         images.save(folder / IMAGES)
         self.bytes, self.parts = images.sizes, context.parts
         self.metrics |= {**images.metadata, "images": len(images)}

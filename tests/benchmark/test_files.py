@@ -53,7 +53,9 @@ def test_no_name_leads_out_of_the_root(folder, name):
     folder.write("a..b/...c", b"")  # dots alone are no harm
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a\\b", "a\nb", "~x", "x" * 151, None, 7, ["a"]])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".hidden", "a\\b", "a\nb", "a\x1bb", "a\x9bb", "~x", "x" * 151, None, 7, ["a"]]
+)
 def test_what_cannot_be_a_part_of_a_path(name):
     assert path_fault(name)
 

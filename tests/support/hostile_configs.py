@@ -120,8 +120,6 @@ WRONG: dict[str, dict[str, Any]] = {
 ALWAYS: dict[str, Any] = {"null": None, "a list": [1, 2], "a mapping": {"a": 1}}
 NUMBERS: dict[str, Any] = {"NaN": float("nan"), "infinity": float("inf"), "minus infinity": float("-inf")}
 ALLOWED = {  # what a field may be
-    ("version", "zero"),
-    ("version", "minus one"),
     ("title", "a name that is none"),
     ("source", "a name that is none"),
     ("mean", "minus one"),

@@ -62,6 +62,7 @@ def command(tmp_path, monkeypatch, capsys):
         ("--ipc 0", "--ipc: 0 is impossible; images per class are 1 or more"),
         ("--seeds 0", "Invalid value for '--seeds'"),
         ("--seeds two", "Invalid value for '--seeds'"),
+        ("--seeds 100000000", "is not a whole number from 1 to 1000"),
         ("--device tpu", "Invalid value for '--device'"),
         ("--bogus", "No such option: --bogus"),
         ("--runs nothing://here", "--runs nothing://here: cannot be opened"),
@@ -114,6 +115,8 @@ def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(comma
         ("fly", "No such command 'fly'"),
         ("status --runs empty", "empty"),
         ("report --runs empty", "empty"),
+        ("submit --suite main sub.tar", "submit: 'sub.tar': the name of the archive ends in .zip"),
+        ("submit --suite main .zip", "the name of the archive ends in .zip"),
     ],
 )
 def test_mistakes_of_other_commands(command, words, said):

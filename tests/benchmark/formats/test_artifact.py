@@ -232,7 +232,7 @@ class TestMethod:
         entries = load_suite(name).entries
         assert artifact.METHOD not in {entry.base for entry in entries}
 
-    @pytest.mark.parametrize("name", ["wmdd", "ours+", " "])
+    @pytest.mark.parametrize("name", ["wmdd", "ours+"])
     def test_it_does_not_take_the_name_of_another_method(self, name, tmp_path, info, pixels):
         external = read(saved(tmp_path / "a.pt", pixels), info)
         ours = {"base": "noise", "method": "ours+", "set": {}}
@@ -342,6 +342,11 @@ class TestEndToEnd:
         [
             ("nowhere", ["--method-name", "theirs"], "nowhere: does not exist"),
             ("folder", ["--method-name", "wmdd"], "--method-name 'wmdd': is taken by a method"),
+            ("folder", ["--method-name", ""], "--method-name: is blank"),
+            ("folder", ["--method-name", "a\x1b[2J"], "--method-name: method: 'a\\x1b[2J' cannot be a part of a path"),
+            ("folder", ["--method-name", "a\x1b[2J"], "no control character"),
+            ("folder", ["--method-name", "=1+1"], "--method-name: '=1+1': a name does not begin with ="),
+            ("folder", ["--method-name", "@sum"], "--method-name: '@sum': a name does not begin with ="),
             ("folder", ["--method-name", "a/b"], "--method-name: method: 'a/b' cannot be a part of a path"),
             ("folder", ["--method-name", "theirs", "--ipc", "2"], "not --ipc 2: 10 of 10 classes have another number"),
             ("folder", ["--method-name", "theirs", "--protocols", "hart"], "unknown protocol 'hart'"),

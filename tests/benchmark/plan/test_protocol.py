@@ -9,6 +9,7 @@ from engine import plan
 from pydantic import ValidationError
 
 from benchmark.config_files import names
+from benchmark.errors import BenchmarkError
 from benchmark.plan import protocol as protocols
 from benchmark.plan.protocol import Protocol, load_protocol
 from benchmark.plan.suite import MethodEntry
@@ -105,6 +106,28 @@ class TestDeviations:
     def test_a_deviation_names_its_source(self):
         with pytest.raises(ValidationError, match="source"):
             protocol(methods={"wmdd": {"schedule": {"batch_size": 7}}})
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"methods": {"nope": OWN}}, "unknown method 'nope'"),
+            ({"methods": {"wmddx": OWN}}, "unknown method 'wmddx'. Did you mean 'wmdd'?"),
+            ({"methods": {"wmdd@nowhere": OWN}}, "unknown dataset 'nowhere'"),
+            ({"methods": {"wmdd@": OWN}}, "unknown dataset ''"),
+            ({"methods": {"wmdd": {**OWN, "source": " "}}}, "is blank"),
+            ({"only_listed": True}, "only_listed: methods lists none"),
+            ({"version": 0}, "greater than or equal to 1"),
+        ],
+    )
+    def test_what_no_protocol_can_mean_is_refused(self, change, said):
+        with pytest.raises(ValidationError) as caught:
+            protocol(**change)
+        assert said in str(caught.value)
+
+    @pytest.mark.parametrize("value", [{"learning_rate": 1e300}, {"temperature": 1e-300}, {"temperature": 1e300}])
+    def test_numbers_that_no_student_can_train_with_are_refused(self, value):
+        with pytest.raises(BenchmarkError, match=next(iter(value))):
+            protocol(evaluator={**STANDARD["evaluator"], **value}).components(DIGITS, full_data=False)
 
     def test_it_changes_the_keys_of_its_method_alone(self, monkeypatch):
         block = {"methods": ["random_real", "noise"], "protocols": ["standard"]}

@@ -33,6 +33,17 @@ class TestFiles:
             ({"ipc": ["ten"]}, "blocks[0].ipc[0]: input should be a valid integer"),
             ({"ipc": []}, "blocks[0].ipc: tuple should have at least 1 item"),
             ({"seeds": 0}, "blocks[0].seeds: input should be greater than or equal to 1 (given: 0)"),
+            ({"seeds": 10**9}, "blocks[0].seeds: input should be less than or equal to 1000"),
+            ({"draws": 10**9}, "blocks[0].draws: input should be less than or equal to 1000"),
+            ({"teachers": 10**9}, "blocks[0].teachers: input should be less than or equal to 1000"),
+            ({"seeds": 100, "draws": 100}, "blocks[0]: seeds x draws x teachers are 10000, more than 1000"),
+            ({"methods": [{"method": "wmdd", "base": "noise"}]}, "blocks[0].methods[0]: 'wmdd' is a method of its own"),
+            ({"methods": [{"method": "a,b", "base": "noise"}]}, "blocks[0].methods[0]: 'a,b': a name has no comma"),
+            (
+                {"methods": [{"method": " a", "base": "noise"}]},
+                "blocks[0].methods[0]: ' a': a name has no comma and no b",
+            ),
+            ({"methods": [{"method": "=1+1", "base": "noise"}]}, "blocks[0].methods[0]: '=1+1': a name does not begin"),
             ({"seed": 2}, "blocks[0].seed: unknown key. Did you mean 'seeds'?"),
             (
                 {"methods": [{"method": "wmdd", "set": {"a": 1}}]},
@@ -64,6 +75,9 @@ class TestFiles:
             ),
             ({"why": "w"}, "exclude[0]: names no axis"),
             ({"datasets": ["digits"]}, "exclude[0].why: is missing"),
+            ({"datasets": ["digits"], "why": " "}, "exclude[0].why: is blank"),
+            ({"datasets": ["cifar10"], "why": "w"}, "exclude[0]: excludes nothing"),
+            ({"datasets": ["digits"], "ipc": [7], "why": "w"}, "exclude[0]: excludes nothing"),
         ],
     )
     def test_a_wrong_exclusion_is_named(self, tmp_path, rule, fault):
@@ -100,6 +114,11 @@ class TestFiles:
         variants = [{"base": "wmdd", "method": "mine", "set": {"jitter": 1}}, {"base": "sre2l", "method": "mine"}]
         with pytest.raises(Faults, match="two variants are called 'mine'"):
             load_suite(suite_file(tmp_path, {"methods": variants}))
+
+    @pytest.mark.parametrize("version", [0, -1, 10**6 + 1, True])
+    def test_a_version_is_a_small_number_from_1_on(self, tmp_path, version):
+        with pytest.raises(Faults, match="version: "):
+            load_suite(suite_file(tmp_path, version=version))
 
     def test_an_unknown_suite(self, tmp_path):
         with pytest.raises(Faults, match=r"unknown suite 'mian'. Did you mean 'main'\?"):

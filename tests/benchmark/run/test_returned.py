@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +27,11 @@ SOUND = SyntheticSet(PIXELS, UNIT.labels)
 ONE_HOT = torch.eye(3)[UNIT.labels]
 
 
+class Unsayable(Exception):
+    def __str__(self) -> str:
+        return str(1 / 0)
+
+
 def nan(value: float = torch.nan) -> torch.Tensor:
     images = PIXELS.clone()
     images[2, 0, 0, 0] = value
@@ -42,13 +50,42 @@ def refused(result: object, info, method=None) -> str:
     [
         SOUND,
         SyntheticSet((PIXELS * 255).byte(), UNIT.labels, torch.ones(6)),
-        SyntheticSet(PIXELS * 3 - 1, ONE_HOT * 4 - 1, extras={"steps": torch.zeros(6, 2)}),  # unclipped, label scale
+        SyntheticSet(PIXELS * 3 - 1, ONE_HOT * 0.7 + 0.1, extras={"steps": torch.zeros(6, 2)}),  # unclipped
         SyntheticSet(PIXELS * 0, UNIT.labels),
+        SyntheticSet((PIXELS * 0).byte(), UNIT.labels, metadata={"log": "x" * 900_000}),
+        SyntheticSet(nan(99), UNIT.labels),
     ],
-    ids=["floats", "bytes and weights", "pushed out of [0, 1], soft", "black"],
+    ids=["floats", "bytes and weights", "pushed out of [0, 1], soft", "black", "black bytes", "one far pixel"],
 )
 def test_a_sound_set_passes_unchanged(sound, toy_info):
-    assert returned.check(sound, RandomReal(), UNIT, toy_info) is sound
+    checked = returned.check(sound, RandomReal(), UNIT, toy_info)
+    assert all(getattr(checked, field.name) is getattr(sound, field.name) for field in dataclasses.fields(sound))
+
+
+class Own(SyntheticSet):
+    """A set that would save whatever it wants."""
+
+    def save(self, path: Path) -> None:
+        path.write_text("anything")
+
+
+def test_a_plain_set_is_stored(toy_info):
+    one, other = Own(PIXELS, UNIT.labels), SyntheticSet(PIXELS, UNIT.labels)
+    object.__setattr__(other, "save", lambda path: path.write_text("anything"))
+    for images in (one, other):
+        checked = returned.check(images, RandomReal(), UNIT, toy_info)
+        assert type(checked) is SyntheticSet and "save" not in vars(checked)
+
+
+def test_a_method_that_changes_its_unit_is_refused(tmp_path, monkeypatch):
+    def empty(self, data, unit, context):
+        object.__setattr__(unit, "slots", ())
+        return SyntheticSet(PIXELS[:0], UNIT.labels[:0])
+
+    monkeypatch.setattr(RandomReal, "distill", empty)
+    outcome, store, node = run(tmp_path)
+    assert "0 images, but the unit has 10" in outcome.message
+    assert store.state(node.key) == "absent"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +110,13 @@ def test_a_sound_set_passes_unchanged(sound, toy_info):
         ({"targets": ONE_HOT.flip(0)}, "4 of 6 labels differ from unit.labels"),
         ({"targets": ONE_HOT[:, :2]}, "its soft labels are not 3 finite numbers per image"),
         ({"targets": ONE_HOT / 0}, "its soft labels are not 3 finite numbers per image"),
+        ({"targets": ONE_HOT * 2}, "its soft labels are no probabilities that sum to 1"),
+        ({"targets": ONE_HOT * 40 - 20}, "its soft labels are no probabilities that sum to 1"),
+        ({"targets": ONE_HOT * 3 - 2 / 3}, "its soft labels are no probabilities that sum to 1"),
+        ({"images": (PIXELS * 2).byte()}, "its bytes are only 0 and 1, but 255 is white"),
+        ({"images": PIXELS * 99}, "98% of them lie beyond -1 and 2, but pixels are in [0, 1]"),
+        ({"images": PIXELS * 6 - 2.5}, "lie beyond -1 and 2, but pixels are in [0, 1]"),
+        ({"metadata": {"log": ["x" * 10**6]}}, "its metadata take 1,000,013 characters of JSON; at most 1,000,000"),
         ({"weights": -torch.ones(6)}, "its weights are not finite, not 0 or more, or all 0"),
         ({"weights": torch.zeros(6)}, "its weights are not finite, not 0 or more, or all 0"),
         ({"weights": torch.ones(6) / 0}, "its weights are not finite, not 0 or more, or all 0"),
@@ -123,6 +167,8 @@ def test_a_method_that_does_not_use_ipc_returns_every_class_in_order(toy_info):
         ((PIXELS, UNIT.labels.float()), "class targets must be int64"),
         ((PIXELS, torch.tensor(0)), "targets must be int64"),
         ((PIXELS, ONE_HOT.long()), "soft targets must be float32"),
+        ((PIXELS, ONE_HOT.double()), "soft targets must be float32"),
+        ((PIXELS, ONE_HOT.half()), "soft targets must be float32"),
         ((PIXELS, ONE_HOT[..., None]), "targets must be int64"),
         ((PIXELS, UNIT.labels, [1.0] * 6), "weights: must be tensors, not list"),
         ((PIXELS, UNIT.labels, torch.ones(5)), "weights must have the shape"),
@@ -141,6 +187,8 @@ def test_a_set_of_other_types_cannot_be_made(arguments, said):
         (SystemExit("enough"), "sys.exit('enough') was called"),
         (GeneratorExit(), "GeneratorExit"),
         (BaseException("stop"), "BaseException: stop"),
+        (Unsayable(), "Unsayable, whose text cannot be written (ZeroDivisionError)"),
+        (ValueError("\x1b[2J\x07red\udc80"), "ValueError: ?[2J?red?"),
     ],
 )
 def test_a_method_that_ends_the_program_fails_with_a_reason(tmp_path, monkeypatch, error, said):
@@ -152,6 +200,28 @@ def test_a_method_that_ends_the_program_fails_with_a_reason(tmp_path, monkeypatc
     assert outcome.status == "failed"
     assert said in outcome.message
     assert store.state(node.key) == "absent"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda: torch.set_default_dtype(torch.float64), "failed"),
+        (lambda: torch.set_grad_enabled(False), "failed"),
+        (lambda: os.chdir("/"), "done"),
+        (lambda: sys.stdout.close(), "done"),
+    ],
+    ids=["type", "gradients", "folder", "output"],
+)
+def test_a_method_that_changes_its_process_changes_no_later_node(tmp_path, monkeypatch, change, status):
+    whole = RandomReal.distill
+    monkeypatch.setattr(RandomReal, "distill", lambda *arguments: (change(), whole(*arguments))[1])
+    monkeypatch.chdir(tmp_path)
+    outcome, store, node = run(Path())
+    assert outcome.status == status
+    assert store.state(node.key) == ("done" if status == "done" else "absent")
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert Path.cwd() == tmp_path
+    assert not sys.stdout.closed
 
 
 def test_an_interruption_of_the_user_still_ends_the_run(tmp_path, monkeypatch):

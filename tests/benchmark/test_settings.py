@@ -1,0 +1,93 @@
+"""What a component changes in its process is restored; a change that makes its numbers wrong is an error."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import methods
+from benchmark.errors import BenchmarkError
+from benchmark.plan.discovery import load_method
+from benchmark.settings import restored
+
+
+def state() -> tuple[Any, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        Path.cwd(),
+        sys.stdout,
+        sys.stderr,
+    )
+
+
+SILENT = {
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "algorithms": lambda: torch.use_deterministic_algorithms(True),
+    "cudnn": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "folder": lambda: os.chdir("/"),
+    "another stream": lambda: setattr(sys, "stdout", io.StringIO()),
+    "closed streams": lambda: (sys.stdout.close(), sys.stderr.close()),
+}
+LOUD = {
+    "torch.set_default_dtype (torch.float32 became torch.float64)": lambda: torch.set_default_dtype(torch.float64),
+    "torch.set_grad_enabled (True became False)": lambda: torch.set_grad_enabled(False),
+    "torch.set_default_device (cpu became meta)": lambda: torch.set_default_device("meta"),
+}
+
+
+@pytest.mark.parametrize("change", SILENT.values(), ids=SILENT)
+def test_what_changes_no_number_of_its_own_is_restored(change):
+    before = state()
+    with restored():
+        change()
+    assert state() == before
+    assert not sys.stdout.closed and not sys.stderr.closed
+
+
+@pytest.mark.parametrize(("said", "change"), LOUD.items(), ids=LOUD)
+def test_what_makes_its_numbers_wrong_is_an_error_too(said, change):
+    before = state()
+    with pytest.raises(BenchmarkError) as caught, restored():
+        change()
+    assert said in str(caught.value)
+    assert state() == before
+
+
+@pytest.mark.parametrize("change", [*SILENT.values(), *LOUD.values()], ids=[*SILENT, *LOUD])
+def test_after_an_error_everything_is_restored_and_the_error_stays(change):
+    before = state()
+    with pytest.raises(ZeroDivisionError), restored():
+        change()
+        raise ZeroDivisionError
+    assert state() == before
+
+
+def test_a_working_directory_that_is_gone_is_no_error(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with restored():
+        folder.rmdir()
+    with restored():
+        os.chdir(tmp_path)
+
+
+def test_the_import_of_a_file_may_change_nothing_either(tmp_path, monkeypatch):
+    (tmp_path / "doubles.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    with pytest.raises(BenchmarkError, match=r"methods/doubles\.py: cannot be imported \(it changed"):
+        load_method("doubles")
+    assert torch.get_default_dtype() == torch.float32
