@@ -11,7 +11,7 @@ import typer
 
 from benchmark import sources
 from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words, suite_stem
-from benchmark.config_files import names
+from benchmark.config_files import CONFIGS, files, names
 from benchmark.errors import BenchmarkError, unknown
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def submit(
     published = _publication(suite, runs, note, split_words(datasets), submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
+    found |= _suite_file(suite)
     if missing := sorted(names.keys() - found.keys()):
         raise BenchmarkError(f"submit: the suite needs {', '.join(missing)}; name their folder by --extra DIR")
     packed = submission.pack(published, Folder(runs), found, destination)
@@ -166,6 +167,16 @@ def export(
     out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
     for part in lost:
         out.print(f"the format cannot hold {part}", markup=False)
+
+
+def _suite_file(suite: str) -> dict[str, Path]:
+    """Return the file of a suite by its name in the repository; {} for a suite of the benchmark."""
+    name = suite_stem(suite)
+    path = files("suites").get(name) if name == suite else Path(suite)
+    if path is None or not path.is_file():
+        raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
+    own = path.resolve().is_relative_to(CONFIGS)
+    return {} if own else {f"configs/suites/{name}.yaml": path}
 
 
 def _check() -> None:

@@ -201,6 +201,17 @@ def outside_protocol(protocol: str, components: Mapping[Stage, str]) -> dict[str
     return _outside([files("protocols").get(protocol), *paths])
 
 
+def outside_suite(suite: str, measures: Iterable[str]) -> dict[str, Path]:
+    """Return the files in folders of the user that a suite consists of, by their names.
+
+    Args:
+        suite: its name.
+        measures: the names of its measures.
+    """
+    paths = [component_files(package).get(name) for name in measures for package in PACKAGES["measure"]]
+    return _outside([files("suites").get(suite), *paths])
+
+
 def _outside(paths: Iterable[Path | None]) -> dict[str, Path]:
     return {name: path for path in paths if path and (name := outside_name(path))}
 

@@ -22,6 +22,7 @@ from benchmark.sources import ENVIRONMENT, ROOT
 from leaderboards import report
 from leaderboards.publish import publication, verify
 
+FILES = ("datasets/numerals", "protocols/harder", "suites/own")
 METHOD = '''"""Stripes: nothing but stripes."""
 
 from typing import ClassVar
@@ -160,17 +161,18 @@ def test_a_run_marks_what_comes_from_outside(folder):
     assert ("distill", "configs/datasets/numerals.yaml", "methods/stripes.py") in marked
     assert ("evaluate", "configs/datasets/numerals.yaml") in marked
     board = report.summarise("runs", "own").leaderboard.set_index("method")["outside"]
-    assert board["noise"] == "configs/datasets/numerals.yaml, configs/protocols/harder.yaml"
+    assert board["noise"] == ", ".join(f"configs/{name}.yaml" for name in FILES)
     assert board["stripes"] == f"{board['noise']}, methods/stripes.py"
     assert "From outside of this benchmark" in shown
     assert "methods/stripes.py: stripes" in shown
+    assert "configs/suites/own.yaml: noise, stripes" in shown
     assert "From outside of this benchmark" in Path("runs/leaderboards/own/index.html").read_text()
 
     command("submit", "--suite", "own", "--extra", "own", "own.zip")
     with zipfile.ZipFile("own.zip") as archive:
         archive.extractall("clone")
     clone = Path("clone")
-    for name in ("methods/stripes.py", "configs/datasets/numerals.yaml", "configs/protocols/harder.yaml"):
+    for name in ("methods/stripes.py", *(f"configs/{name}.yaml" for name in FILES)):
         assert (clone / name).read_bytes() == (folder / name).read_bytes()
     published = publication.read("own", clone / "leaderboards" / "published")
     assert {cell["tier"] for cell in published.cells} == {"submitted"}

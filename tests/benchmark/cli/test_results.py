@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -149,6 +150,19 @@ class TestPublishing:
         counts = "0 moved beyond noise, 0 moved or changed within noise, 1 are the same"
         assert f"Both runs have 2 cells in 1 rows: {counts}." in shown
         assert pd.read_csv(folder / "moved.csv")["difference"].tolist() == [0, 0]
+
+    def test_a_submission_is_complete(self, finished, tmp_path):
+        """Unpacked over a clone, it passes the check there, and the clone knows the suite."""
+        archive = tmp_path / "tiny.zip"
+        assert command(finished, "submit", *suite(finished), str(archive))[::2] == (0, "")
+        zipfile.ZipFile(archive).extractall(tmp_path)
+        (tmp_path / "leaderboards" / "published").rename(tmp_path / "published")
+        (tmp_path / "README.md").write_text("")
+        assert command(tmp_path, "report", "--check")[:2] == (0, "tiny published: every file is what its records give")
+        assert (tmp_path / "published/tiny/figures/methods_digits.svg").is_file()
+        assert (tmp_path / "configs/suites/tiny.yaml").read_text() == (finished / "tiny.yaml").read_text()
+        status, _, errors = command(finished, "submit", "--suite", "tiny", "--runs", "runs", str(archive))
+        assert (status, errors) == (2, "submit: the file of suite 'tiny' is needed; name it: --suite DIR/tiny.yaml")
 
     @pytest.mark.parametrize("form", export.FORMATS)
     def test_a_set_is_exported_and_read_back(self, folder, form):
