@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ import typer
 from benchmark import sources
 from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words, suite_stem
 from benchmark.config_files import CONFIGS, files, names
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
     from leaderboards.publish.publication import Publication
@@ -30,13 +31,17 @@ class Format(StrEnum):
 
 
 @results_app.command()
-def status(suite: SuiteName = "main", runs: Runs = "runs", extra: Extra = None) -> None:
+def status(suite: SuiteName = "main", datasets: Datasets = "", runs: Runs = "runs", extra: Extra = None) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
+    in_suite, chosen = {str(cell["dataset"]) for cell in stored.cells}, split_words(datasets)
+    if faults := [f"--datasets: {unknown('dataset', name, in_suite)}" for name in chosen if name not in in_suite]:
+        raise Faults(faults)
+    stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in (chosen or in_suite)))
     names = {
         key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
         for cell in stored.cells
@@ -65,6 +70,8 @@ def report(
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
     from leaderboards import report as reports
 
+    if csv and not any(compare):
+        raise BenchmarkError("report: --csv writes a comparison; add --compare A B")
     if check:
         _check()
     elif any(compare):
@@ -76,7 +83,7 @@ def report(
 @results_app.command()
 def publish(
     suite: Annotated[
-        str, typer.Option(help="Name of a suite. Default: all published suites.", show_default=False)
+        str, typer.Option("--suite", "-s", help="Name of a suite. Default: all published suites.", show_default=False)
     ] = "",
     runs: Annotated[
         str,
@@ -96,7 +103,7 @@ def publish(
     from leaderboards.publish import figures, publication, readme
     from leaderboards.publish import sets as distilled
 
-    if not all(path.is_file() for path in readme.PATHS):
+    if not readme.is_clone():
         raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
@@ -183,6 +190,8 @@ def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
     from leaderboards.publish import figures, publication, readme, sets, verify
 
+    if not readme.is_clone():
+        raise BenchmarkError("report --check: works in a clone of the repository, where published results are")
     all_published = publication.read_all()
     faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
     for suite, published in all_published.items():

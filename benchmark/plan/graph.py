@@ -23,6 +23,7 @@ from benchmark.plan.discovery import (
     outside_protocol,
     outside_suite,
     resolve_method,
+    stray_recipes,
     why_cut,
 )
 from benchmark.plan.nodes import CellNodes, Node
@@ -133,10 +134,11 @@ class Planner:
                 skipped.
 
         Raises:
-            Faults: all faults of recipes and protocols, and all required datasets that are not on disk.
+            Faults: all faults of recipes and protocols, recipes without a method, and all required datasets that are
+                not on disk.
         """
         measures = tuple(load_measure(name)() for name in suite.measures)
-        cells, faults = list[PlannedCell](), self._missing(required_datasets)
+        cells, faults = list[PlannedCell](), [*stray_recipes(), *self._missing(required_datasets)]
         for cell in suite.cells():
             try:
                 cells.append(self._cell(cell, suite, measures))

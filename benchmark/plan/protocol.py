@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from benchmark.api import Component, Evaluator, Frozen, LabelRegime, Precision
-from benchmark.config_files import load, validated
+from benchmark.config_files import CONFIGS, display_path, files, load, validated
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_evaluator, load_labels
 from benchmark.plan.suite import Cell, MethodEntry
@@ -113,7 +113,7 @@ class Protocol(Frozen):
 
     @property
     def _file(self) -> str:
-        return f"configs/protocols/{self.name}.yaml"
+        return display_path(files("protocols").get(self.name, CONFIGS / "protocols" / f"{self.name}.yaml"))
 
 
 def load_protocol(name: str) -> Protocol:

@@ -87,12 +87,24 @@ class TestPublishing:
         for words, said in {
             "publish --suite tiny": "suite 'tiny' is not published; add --runs DIR",
             "publish --runs runs": "add --suite NAME",
-            "publish --suite mian --runs empty": "unknown suite 'mian'",
+            "publish -s mian --runs empty": "unknown suite 'mian'",
+            "report --csv x.csv": "--csv writes a comparison; add --compare A B",
             "publish --suite main --runs empty": "suite 'main' has not been run into this store",
         }.items():
             status, shown, errors = command(tmp_path, *words.split())
             assert (status, said in errors) == (2, True), errors
             assert "Traceback" not in shown + errors
+
+    def test_published_results_are_in_a_clone(self, tmp_path):
+        for words in (["report", "--check"], ["reproduce"]):
+            status, _, errors = command(tmp_path, *words)
+            assert (status, "in a clone of the repository" in errors) == (2, True), errors
+
+    def test_the_status_of_some_datasets(self, finished):
+        status, shown, _ = command(finished, "status", *suite(finished), "-d", "digits")
+        assert (status, "digits" in shown) == (0, True)
+        status, _, errors = command(finished, "status", *suite(finished), "-d", "digit")
+        assert (status, errors) == (2, "--datasets: unknown dataset 'digit'. Did you mean 'digits'? Available: digits")
 
     def test_a_run_is_published(self, finished, tmp_path, tmp_path_factory):
         folder = shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
