@@ -190,7 +190,7 @@ def _of_working_directory(folder: Path) -> Iterator[tuple[str, Path]]:
 @cache
 def _table(path: Path, _changed: int, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
-        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: not TOML ({error})") from error
     for key in keys:

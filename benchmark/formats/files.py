@@ -72,8 +72,8 @@ def decode(source: Path | bytes, name: str) -> Pixels:
                 )
             if image.mode in DEEP:
                 raise BenchmarkError(f"{name}: has more than 8 bits per channel; save it with 8 bits")
-            if getattr(image, "n_frames", 1) > 1:
-                raise BenchmarkError(f"{name}: holds {image.n_frames} images; save the one that is meant")
+            if (pages := getattr(image, "n_frames", 1)) > 1:
+                raise BenchmarkError(f"{name}: holds {pages} images; save the one that is meant")
             return np.array(image.convert("RGB"))
     except BROKEN as error:
         why = reason(error).replace(str(source), "the file")
