@@ -126,9 +126,16 @@ def names(kind: str) -> list[str]:
 
 
 def files(kind: str) -> dict[str, Path]:
-    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too."""
+    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too.
+
+    Raises:
+        Faults: files that would not be read, because their names end in ``.yml``.
+    """
     folders = [CONFIGS / kind, *sources.subfolders(f"configs/{kind}")]
-    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("*.yaml"))}
+    paths = sorted(path for folder in folders for path in folder.glob("*.y*ml"))
+    if wrong := [path for path in paths if path.suffix == ".yml"]:
+        raise Faults(f"{display_path(path)}: rename it to {path.stem}.yaml" for path in wrong)
+    return {path.stem: path for path in paths if path.suffix == ".yaml"}
 
 
 def display_path(path: Path) -> str:

@@ -231,7 +231,8 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
         return reports.summarise(runs, suite).leaderboard
     published = publication.read(suite)
     if published is None:
-        raise BenchmarkError(f"{unknown('published suite', suite, publication.suites())}; runs='runs' reads a store")
+        text = unknown("published suite", suite, publication.suites())
+        raise BenchmarkError(f"{text}; published results are in a clone of the repository, runs='runs' reads a store")
     return published.results.report.leaderboard
 
 

@@ -14,14 +14,14 @@ import importlib.util
 import os
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmark.errors import BenchmarkError, Faults
+from benchmark.errors import BenchmarkError, Faults, unknown
 
 ENVIRONMENT = "DISTILLBENCH_EXTRA"  # several folders are separated as in PATH
 GROUP = "distillbench"  # of entry points; each names a package whose folder has the subfolders
@@ -29,7 +29,7 @@ SUBFOLDERS = ("methods", "evaluators", "configs")
 INSTALLED = Path(__file__).resolve().parent / "builtin"  # in an installed wheel; a checkout has them beside `benchmark`
 ROOT = INSTALLED if INSTALLED.is_dir() else INSTALLED.parent.parent
 
-_own: dict[str, ModuleType] = {}  # modules of components, where the benchmark is installed as a wheel
+_own: dict[str, ModuleType] = {}  # modules of components, where other packages may have their names
 
 
 def add(folders: Iterable[str | Path]) -> None:
@@ -38,19 +38,20 @@ def add(folders: Iterable[str | Path]) -> None:
     Raises:
         Faults: a folder does not exist, or has none of the subfolders, or a file has the name of another one.
     """
-    every = _distinct([*extra(), *map(Path, folders)])
+    named = [*_named(), *(("--extra", Path(folder)) for folder in folders)]
+    every = _distinct(folder for _, folder in named)
     if every:
-        _refuse_faults(every)
+        _refuse_faults(every, {folder.absolute(): source for source, folder in reversed(named)})
         os.environ[ENVIRONMENT] = os.pathsep.join(map(str, every))
 
 
-def _refuse_faults(folders: tuple[Path, ...]) -> None:
+def _refuse_faults(folders: tuple[Path, ...], named_by: Mapping[Path, str]) -> None:
     faults = []
     for folder in folders:
         if not folder.is_dir():
-            faults.append(f"--extra {folder}: there is no such folder")
+            faults.append(f"{named_by[folder]} {folder}: there is no such folder")
         elif not any((folder / name).is_dir() for name in SUBFOLDERS):
-            faults.append(f"--extra {folder}: it has none of the subfolders {', '.join(SUBFOLDERS)}")
+            faults.append(f"{named_by[folder]} {folder}: it has none of the subfolders {', '.join(SUBFOLDERS)}")
     files: dict[Path, list[Path]] = {}
     for folder in (ROOT, *folders):
         for path in _files(folder):
@@ -62,8 +63,14 @@ def _refuse_faults(folders: tuple[Path, ...]) -> None:
 
 def extra() -> tuple[Path, ...]:
     """Return the folders of the user, as absolute paths."""
-    named = [Path(name) for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name]
-    return _distinct([*named, *_of_working_directory(Path.cwd()), *_of_packages()])
+    return _distinct(folder for _, folder in _named())
+
+
+def _named() -> Iterator[tuple[str, Path]]:
+    """Yield what names a folder of the user, and the folder."""
+    yield from ((ENVIRONMENT, Path(name)) for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name)
+    yield from _of_working_directory(Path.cwd())
+    yield from ((f"entry point of the group {GROUP}", folder) for folder in _of_packages())
 
 
 def _distinct(folders: Iterable[Path]) -> tuple[Path, ...]:
@@ -121,10 +128,11 @@ def _package(name: str) -> ModuleType:
 def _own_modules() -> Iterator[None]:
     """Import the benchmark's own ``methods`` and ``evaluators``, whatever else has these names.
 
-    In a wheel they lie inside of `benchmark`, so that they take no names from a user's folders and packages. They are
-    modules of these names only while a component is imported.
+    In a wheel they lie inside of `benchmark`, so that they take no names from a user's folders and packages; beside an
+    editable installation, such a package comes first in the working directory. They are modules of these names only
+    while a component is imported.
     """
-    if ROOT != INSTALLED:
+    if not _are_hidden():
         yield
         return
     theirs = _taken()
@@ -134,6 +142,14 @@ def _own_modules() -> Iterator[None]:
     finally:
         _own.update(_taken())
         sys.modules.update(theirs)
+
+
+@cache
+def _are_hidden() -> bool:
+    """Return whether Python finds none or other packages under the names of the benchmark's own."""
+    specs = {name: importlib.util.find_spec(name) for name in SUBFOLDERS[:2]}
+    origins = {name: Path(spec.origin).resolve() for name, spec in specs.items() if spec and spec.origin}
+    return any(origins.get(name) != ROOT / name / "__init__.py" for name in SUBFOLDERS[:2])
 
 
 def _taken() -> dict[str, ModuleType]:
@@ -157,28 +173,31 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
-def _of_working_directory(folder: Path) -> list[Path]:
-    """Return the folders that the files of a working directory name."""
-    folders = []
+def _of_working_directory(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a working directory that name folders, and these."""
     for name, keys in (("benchmark.toml", ("distillbench",)), ("pyproject.toml", ("tool", "distillbench"))):
         path = folder / name
         if path.is_file():
-            named = _table(path, path.stat().st_mtime_ns, keys).get("extra", [])
+            table = _table(path, path.stat().st_mtime_ns, keys)
+            if strange := [key for key in table if key != "extra"]:
+                raise BenchmarkError(f"{path}: {'.'.join(keys)}: {unknown('key', strange[0], ['extra'])}")
+            named = table.get("extra", [])
             if not isinstance(named, list) or not all(isinstance(text, str) for text in named):
                 raise BenchmarkError(f"{path}: {'.'.join(keys)}.extra: expected a list of folders")
-            folders += [folder / text for text in named]
-    return folders
+            yield from ((f"{path.name}:", folder / text) for text in named)
 
 
 @cache
 def _table(path: Path, _changed: int, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
-        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: not TOML ({error})") from error
     for key in keys:
-        table = table.get(key, {}) if isinstance(table, dict) else {}
-    return table if isinstance(table, dict) else {}
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            raise BenchmarkError(f"{path}: {key}: expected a table, [{'.'.join(keys)}]")
+    return table
 
 
 @cache

@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 
 Metadata = Mapping[str, Any]
+TENSORS = ("images", "targets", "weights")  # the names in a file of what is no extra
 CLASSES = "classes"  # the name in extras of the classes of images whose soft labels were learned
 
 
@@ -127,6 +128,10 @@ class SyntheticSet:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 metadata = json.loads((file.metadata() or {}).get("synthetic", "{}"))
             extras = {n.removeprefix("extra."): t for n, t in tensors.items() if n.startswith("extra.")}
+            if strange := [n for n in tensors if n not in TENSORS and n.removeprefix("extra.") not in extras]:
+                raise ValueError(f"it has {', '.join(strange)}; known are {', '.join(TENSORS)} and extra.NAME")
+            if not isinstance(metadata, dict):
+                raise ValueError("its metadata are no mapping")
             return cls(tensors["images"], tensors["targets"], tensors.get("weights"), extras, metadata)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
             raise BenchmarkError(f"{path}: not a synthetic set ({error})") from error

@@ -74,6 +74,11 @@ def test_two_packages_of_one_name_do_not_meet(installed, folder):
     assert run(installed, folder, "-c", USE) == "both\n"
 
 
+def test_a_package_of_a_user_does_not_hide_ours_beside_an_editable_installation(folder):
+    assert "wmdd" in run(ROOT, folder, "-m", "benchmark", "list", "methods")
+    assert run(ROOT, folder, "-c", USE) == "both\n"
+
+
 def test_the_command_line_works_from_an_empty_folder(installed, tmp_path):
     script = "from benchmark.cli.main import main; main()"  # as the console script calls it
     assert "wmdd" in run(installed, tmp_path, "-c", script, "list", "methods")

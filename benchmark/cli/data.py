@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from benchmark.cli.options import Data, DatasetName, Extra, out
+from benchmark.config_files import display_path, files
 from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fetch(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> 
     if datasets.status(config, data):
         raise BenchmarkError(
             f"{data / config.folder}: what was fetched holds no dataset '{config.name}'; remove it and look at the "
-            f"address in configs/datasets/{config.name}.yaml"
+            f"address in {display_path(files('datasets')[config.name])}"
         )
     out.print(f"{config.name}: on disk")
 

@@ -129,7 +129,7 @@ def _published(suite: str) -> Publication:
     name = suite_stem(suite)
     published = publication.read(name) if name in publication.suites() else None
     if published is None:
-        names = ", ".join(publication.suites()) or "none"
+        names = ", ".join(publication.suites()) or "none (published results are in a clone of the repository)"
         raise BenchmarkError(f"suite '{name}' is not published; published are: {names}")
     return published
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +12,8 @@ import typer
 
 from benchmark import sources
 from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words, suite_stem
-from benchmark.config_files import names
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.config_files import CONFIGS, files, names
+from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
     from leaderboards.publish.publication import Publication
@@ -30,13 +31,17 @@ class Format(StrEnum):
 
 
 @results_app.command()
-def status(suite: SuiteName = "main", runs: Runs = "runs", extra: Extra = None) -> None:
+def status(suite: SuiteName = "main", datasets: Datasets = "", runs: Runs = "runs", extra: Extra = None) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
+    in_suite, chosen = {str(cell["dataset"]) for cell in stored.cells}, split_words(datasets)
+    if faults := [f"--datasets: {unknown('dataset', name, in_suite)}" for name in chosen if name not in in_suite]:
+        raise Faults(faults)
+    stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in (chosen or in_suite)))
     names = {
         key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
         for cell in stored.cells
@@ -65,6 +70,8 @@ def report(
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
     from leaderboards import report as reports
 
+    if csv and not any(compare):
+        raise BenchmarkError("report: --csv writes a comparison; add --compare A B")
     if check:
         _check()
     elif any(compare):
@@ -76,7 +83,7 @@ def report(
 @results_app.command()
 def publish(
     suite: Annotated[
-        str, typer.Option(help="Name of a suite. Default: all published suites.", show_default=False)
+        str, typer.Option("--suite", "-s", help="Name of a suite. Default: all published suites.", show_default=False)
     ] = "",
     runs: Annotated[
         str,
@@ -96,7 +103,7 @@ def publish(
     from leaderboards.publish import figures, publication, readme
     from leaderboards.publish import sets as distilled
 
-    if not all(path.is_file() for path in readme.PATHS):
+    if not readme.is_clone():
         raise BenchmarkError("publish: works in a clone of the repository; `submit` packs results from anywhere")
     if (runs or note) and not suite:
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
@@ -137,6 +144,7 @@ def submit(
     published = _publication(suite, runs, note, split_words(datasets), submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
+    found |= _suite_file(suite)
     if missing := sorted(names.keys() - found.keys()):
         raise BenchmarkError(f"submit: the suite needs {', '.join(missing)}; name their folder by --extra DIR")
     packed = submission.pack(published, Folder(runs), found, destination)
@@ -170,10 +178,22 @@ def export(
         out.print(f"the format cannot hold {part}", markup=False)
 
 
+def _suite_file(suite: str) -> dict[str, Path]:
+    """Return the file of a suite by its name in the repository; {} for a suite of the benchmark."""
+    name = suite_stem(suite)
+    path = files("suites").get(name) if name == suite else Path(suite)
+    if path is None or not path.is_file():
+        raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
+    own = path.resolve().is_relative_to(CONFIGS)
+    return {} if own else {f"configs/suites/{name}.yaml": path}
+
+
 def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
     from leaderboards.publish import figures, publication, readme, sets, verify
 
+    if not readme.is_clone():
+        raise BenchmarkError("report --check: works in a clone of the repository, where published results are")
     all_published = publication.read_all()
     faults = [fault for published in all_published.values() for fault in verify.mismatches(published.records)]
     for suite, published in all_published.items():

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -103,7 +104,7 @@ def _read(
     if path.is_dir():
         return read_folder(path, class_names)
     if path.suffix == ".safetensors":
-        return SyntheticSet.load(path)
+        return replace(SyntheticSet.load(path), metadata={})  # they may say anything
     return read_arrays(path) if path.suffix in (".npz", ".npy") else pt.read(path, normalisation)
 
 

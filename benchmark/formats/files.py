@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.layouts import IGNORED
-from benchmark.vision.reading import BROKEN
+from benchmark.vision.reading import BROKEN, KINDS, reason
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 MOST_PIXELS = 2**26  # of one image: a larger one is no image of a distilled set, and may fill the memory
@@ -62,22 +62,22 @@ def decode(source: Path | bytes, name: str) -> Pixels:
         name: what messages call it.
 
     Raises:
-        BenchmarkError: it is no image, is damaged, has more than 8 bits per channel, or is too large.
+        BenchmarkError: it is no image, is damaged, has more than 8 bits per channel, is too large, or holds several.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=KINDS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BenchmarkError(
                     f"{name}: {image.width} x {image.height} pixels; such an image may fill the memory"
                 )
             if image.mode in DEEP:
                 raise BenchmarkError(f"{name}: has more than 8 bits per channel; save it with 8 bits")
+            if (pages := getattr(image, "n_frames", 1)) > 1:
+                raise BenchmarkError(f"{name}: holds {pages} images; save the one that is meant")
             return np.array(image.convert("RGB"))
     except BROKEN as error:
-        reason = str(error) or type(error).__name__
-        raise BenchmarkError(
-            f"{name}: cannot be read as an image ({reason.replace(str(source), 'the file')})"
-        ) from error
+        why = reason(error).replace(str(source), "the file")
+        raise BenchmarkError(f"{name}: cannot be read as an image ({why})") from error
 
 
 def stack(arrays: Sequence[Pixels], name: str) -> Tensor:
@@ -99,7 +99,8 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
     Hidden files and those that file managers leave (``Thumbs.db``, say) are ignored.
 
     Raises:
-        BenchmarkError: a class has no folder, a folder is no class, or a file is no image or of another size.
+        BenchmarkError: a class has no folder, a folder is no class or is that of two classes, or a file is no image or
+            of another size.
     """
     if missing := [name for name in class_names if not (folder / name).is_dir()]:
         raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing[:5])}")
@@ -108,6 +109,9 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
         raise BenchmarkError(
             f"{folder}: {len(folders)} class folders for {len(class_names)} classes; no class: {', '.join(extra[:5])}"
         )
+    places = [(folder / name).resolve() for name in class_names]
+    if twice := [name for name, place in zip(class_names, places, strict=True) if places.count(place) > 1]:
+        raise BenchmarkError(f"{folder}: the classes {', '.join(twice[:5])} are links to one folder")
     arrays, labels = list[Pixels](), list[int]()
     for label, name in enumerate(class_names):
         for path in sorted((folder / name).iterdir()):

@@ -23,10 +23,12 @@ from torch import Tensor
 from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
-from benchmark.formats.tensors import NOTES, as_images, as_targets
+from benchmark.formats.tensors import NOTES, as_images, as_targets, unread
 from benchmark.synthetic import CLASSES, SyntheticSet, to_uint8
 
 MARGIN = 0.01  # images whose values leave [0, 1] by more are normalised
+PAIR = {"images", "labels"}  # what a file holds, unless it holds "data"
+READ = {"mean", "std", "pixels", "class_names", "weights", CLASSES, "accs_all_exps"}  # what it may hold beside
 NUMBERS = "?bhilqBHILQefd"  # the kinds of NumPy numbers that a file may hold beside tensors
 
 
@@ -100,7 +102,9 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
             pixels = Normalisation(tuple(facts["mean"]), tuple(facts["std"])).undo(images)
         else:
             pixels = _pixels(path, images, normalisation)
-        pixels = to_uint8(pixels) if facts.get("pixels") == "uint8" else pixels
+        if (kind := facts.get("pixels", "float32")) not in ("uint8", "float32"):
+            raise ValueError(f"pixels are {kind!r}, neither 'uint8' nor 'float32'")
+        pixels = to_uint8(pixels) if kind == "uint8" else pixels
         extras = {CLASSES: facts[CLASSES]} if facts.keys() >= {"pixels", CLASSES} else {}  # in files of `write`
         return SyntheticSet(pixels, targets, facts.get("weights"), extras, {NOTES: notes})
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
@@ -109,12 +113,12 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
 
 def _pair(path: Path, content: Any) -> tuple[Any, Any, list[str]]:
     """Return images and labels from any of the layouts that `read` lists, and notes."""
-    notes = list[str]()
+    notes = unread(content.keys() - READ - ({"data"} & content.keys() or PAIR)) if isinstance(content, dict) else []
     if isinstance(content, dict) and isinstance(content.get("data"), list | tuple) and content["data"]:
         if len(content["data"]) > 1:
             notes.append(f"it holds {len(content['data'])} sets; the last one is taken")
         content = content["data"][-1]
-    if isinstance(content, dict) and {"images", "labels"} <= content.keys():
+    if isinstance(content, dict) and content.keys() >= PAIR:
         return content["images"], content["labels"], notes
     if isinstance(content, list | tuple) and len(content) == 2:
         return content[0], content[1], notes

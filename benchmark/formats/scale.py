@@ -96,6 +96,8 @@ def to_pixels(
     if value_range == "auto" and guess == "normalised":
         raise BenchmarkError(f"{name}: {facts}: its images look normalised. {_advice(images, info)}")
     impossible = {"normalised": low >= 0, "0-255": high <= LARGEST, "0-1": max(high, -low) > LARGEST}
+    if images.dtype == torch.uint8 and high == 0:
+        raise BenchmarkError(f"{name}: all values are 0; were values from 0 to 1 cut off to whole numbers?")
     if impossible.get(value_range) or (images.dtype == torch.uint8 and high <= 1):
         looks = "0-1, rounded to 0 and 1" if images.dtype == torch.uint8 and high <= 1 else guess
         raise BenchmarkError(f"{name}: {facts}: that is not --value-range {value_range}; it looks like {looks}")

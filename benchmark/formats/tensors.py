@@ -7,6 +7,7 @@ are no probabilities but targets of a regression.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ def as_images(value: Any) -> Tensor:
     """Return images [N, C, H, W] as uint8 or float32.
 
     Raises:
-        ValueError: they are complex or boolean, or have other dimensions.
+        ValueError: they are complex, boolean or bytes with a sign, or have other dimensions.
     """
     images = torch.as_tensor(value).detach()
-    if images.is_complex() or images.dtype == torch.bool or images.layout != torch.strided:
+    if images.is_complex() or images.dtype in (torch.bool, torch.int8) or images.layout != torch.strided:
         raise ValueError(f"images are {images.dtype}, {images.layout}")
     if images.dim() != 4 or not images.numel():
         raise ValueError(f"images are {list(images.shape)}")
@@ -68,7 +69,8 @@ def read_arrays(path: Path) -> SyntheticSet:
     """
     notes = list[str]()
     try:
-        image_values, label_values = _pair(path)
+        image_values, label_values, unread = _pair(path)
+        notes += unread
         if image_values.ndim == 4 and image_values.shape[1] > 3 and image_values.shape[3] in (1, 3):
             image_values = np.moveaxis(image_values, 3, 1)
             notes.append("its images are [N, H, W, C]; they are taken as [N, C, H, W]")
@@ -89,16 +91,22 @@ def read_arrays(path: Path) -> SyntheticSet:
         ) from error
 
 
-def _pair(path: Path) -> tuple[Any, Any]:
-    """Return images and labels; objects, which could run code, are refused."""
+def unread(names: Iterable[str]) -> list[str]:
+    """Return a note for a user whose file holds more than what is read; [] where there are no such names."""
+    text = ", ".join(sorted(map(str, names)))
+    return [f"it holds {text} too, which are not read"] if text else []
+
+
+def _pair(path: Path) -> tuple[Any, Any, list[str]]:
+    """Return images, labels and notes; objects, which could run code, are refused."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             for images, labels in NAMES:
                 if {images, labels} <= set(arrays.files):
-                    return arrays[images], arrays[labels]
+                    return arrays[images], arrays[labels], unread({*arrays.files} - {images, labels})
             raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}, not 'images' and 'labels'")
     beside = path.with_name(path.name.replace("images", "labels"))
     if beside == path:
         raise ValueError("no labels*.npy belongs to it: name the files images*.npy and labels*.npy, or save a .npz")
     check_file(beside)
-    return np.load(path, mmap_mode="r", allow_pickle=False), np.load(beside, mmap_mode="r", allow_pickle=False)
+    return *(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, beside)), []

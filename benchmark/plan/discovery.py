@@ -26,7 +26,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, field_validator
 
 from benchmark.api import Component, Distiller, Evaluator, Frozen, LabelRegime, Measure, Preparation
-from benchmark.config_files import CONFIGS, Words, files, names, read_yaml, validated
+from benchmark.config_files import CONFIGS, Words, display_path, files, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
 from benchmark.settings import restored
@@ -160,10 +160,17 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
     return _read_recipes(path, path.stat().st_mtime_ns) if path else ()
 
 
+def stray_recipes() -> list[str]:
+    """Return a fault for every recipe file that belongs to no method."""
+    methods = method_names()
+    stray = {name: path for name, path in files("methods").items() if name not in methods}
+    return [f"{display_path(path)}: {unknown('method', name, methods)}" for name, path in stray.items()]
+
+
 @cache
 def _read_recipes(path: Path, mtime: int) -> tuple[Recipe, ...]:
     """Read a recipe file; ``mtime`` is its time of change, so a changed file is read again."""
-    file, method = f"configs/methods/{path.name}", load_method(path.stem)
+    file, method = display_path(path), load_method(path.stem)
     recipes: list[Recipe] = []
     faults: list[str] = []
     taken: dict[tuple[str, int | None], int] = {}  # recipe by dataset and IPC
@@ -207,6 +214,17 @@ def outside_protocol(protocol: str, components: Mapping[Stage, str]) -> dict[str
     return _outside([files("protocols").get(protocol), *paths])
 
 
+def outside_suite(suite: str, measures: Iterable[str]) -> dict[str, Path]:
+    """Return the files in folders of the user that a suite consists of, by their names.
+
+    Args:
+        suite: its name.
+        measures: the names of its measures.
+    """
+    paths = [component_files(package).get(name) for name in measures for package in PACKAGES["measure"]]
+    return _outside([files("suites").get(suite), *paths])
+
+
 def _outside(paths: Iterable[Path | None]) -> dict[str, Path]:
     return {name: path for path in paths if path and (name := outside_name(path))}
 
@@ -235,7 +253,7 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
         with restored():
             module = load_module(package, name)
     except (Exception, SystemExit) as error:  # the file of a user can fail in any way
-        file = f"{package.replace('.', '/')}/{name}.py"
+        file = display_path(component_files(package)[name])
         raise BenchmarkError(f"{file}: cannot be imported ({one_line(error)})") from error
     return _component_class(module, base)
 
@@ -257,7 +275,7 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    file = module.__name__.replace(".", "/") + ".py"
+    file = display_path(Path(str(module.__file__)))
     if len(classes) != 1:
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
     if lacking := sorted(classes[0].__abstractmethods__):

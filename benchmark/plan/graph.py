@@ -21,7 +21,9 @@ from benchmark.plan.discovery import (
     load_method,
     outside_files,
     outside_protocol,
+    outside_suite,
     resolve_method,
+    stray_recipes,
     why_cut,
 )
 from benchmark.plan.nodes import CellNodes, Node
@@ -79,6 +81,7 @@ class Plan:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
         role, outside = cache(lambda base: load_method(base).role), cache(_outside)
         cut = {entry.method: entry.cut for entry in self.suite.entries}
+        of_suite = frozenset(outside_suite(self.suite.name, self.suite.measures))
         cells = [
             {
                 **planned.cell.model_dump(mode="json"),
@@ -86,7 +89,7 @@ class Plan:
                 "cut": cut[planned.cell.method] or why_cut(planned.cell.base, planned.cell.dataset, planned.cell.ipc),
                 "skipped": planned.skipped,
                 "nodes": {stage: list(keys) for stage, keys in planned.nodes.items()},
-                **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol),
+                **outside(planned.cell.dataset, planned.cell.base, planned.cell.protocol, of_suite),
             }
             for planned in self.cells
         ]
@@ -131,10 +134,11 @@ class Planner:
                 skipped.
 
         Raises:
-            Faults: all faults of recipes and protocols, and all required datasets that are not on disk.
+            Faults: all faults of recipes and protocols, recipes without a method, and all required datasets that are
+                not on disk.
         """
         measures = tuple(load_measure(name)() for name in suite.measures)
-        cells, faults = list[PlannedCell](), self._missing(required_datasets)
+        cells, faults = list[PlannedCell](), [*stray_recipes(), *self._missing(required_datasets)]
         for cell in suite.cells():
             try:
                 cells.append(self._cell(cell, suite, measures))
@@ -220,14 +224,14 @@ class Planner:
         return config, info, None
 
 
-def _outside(dataset: str, base: str, protocol: str) -> dict[str, list[str]]:
+def _outside(dataset: str, base: str, protocol: str, of_suite: frozenset[str]) -> dict[str, list[str]]:
     """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
     parts = load_protocol(protocol)
     components: dict[Stage, str] = {
         "relabel": str(parts.labels.get("name")),
         "evaluate": str(parts.evaluator.get("name")),
     }
-    files = outside_files("distill", base, dataset) | outside_protocol(protocol, components)
+    files = {*outside_files("distill", base, dataset), *outside_protocol(protocol, components), *of_suite}
     return {"outside": sorted(files)} if files else {}
 
 

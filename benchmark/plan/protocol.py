@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.api import Component, Evaluator, Frozen, LabelRegime, Precision
-from benchmark.config_files import Version, Words, load, names, validated
+from benchmark.config_files import CONFIGS, Version, Words, display_path, files, load, names, validated
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.plan.discovery import load_evaluator, load_labels, method_names
 from benchmark.plan.suite import Cell, MethodEntry
@@ -136,7 +136,7 @@ class Protocol(Frozen):
 
     @property
     def _file(self) -> str:
-        return f"configs/protocols/{self.name}.yaml"
+        return display_path(files("protocols").get(self.name, CONFIGS / "protocols" / f"{self.name}.yaml"))
 
 
 def load_protocol(name: str) -> Protocol:

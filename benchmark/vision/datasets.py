@@ -94,7 +94,7 @@ def status(config: DatasetConfig, root: Path) -> str | None:
         return None
     if config.fetch:
         return f"not on disk: python -m benchmark data fetch {config.name} --data {root}"
-    return f"not on disk: {config.by_hand.replace('DATA', str(root))}"
+    return f"not on disk: {config.how_to_get(root)}"
 
 
 def location(config: DatasetConfig, root: Path) -> Path | None:
@@ -208,7 +208,7 @@ def fetch(config: DatasetConfig, root: Path, report: Report = silent) -> None:
     if status(config, root) is None:
         return
     if config.fetch is None:
-        raise BenchmarkError(f"dataset '{config.name}': {config.by_hand.replace('DATA', str(root))}")
+        raise BenchmarkError(f"dataset '{config.name}': {config.how_to_get(root)}")
     folder = root / config.folder
     archive = fetching.download(config.fetch.url, folder, config.fetch.md5, report)
     fetching.unpack(archive, folder)

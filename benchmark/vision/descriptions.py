@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from benchmark.api import Frozen
 from benchmark.config_files import load, names
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.files import path_fault
 from benchmark.vision.models import Stem
 from benchmark.vision.training import TeacherTraining
+
+
+def _check_folder(folder: str) -> str:
+    if folder.startswith("/") or any(path_fault(part) for part in PurePosixPath(folder).parts):
+        raise ValueError("expected folders below the data directory, as in 'birds/photographs'")
+    return folder
+
+
+Below: TypeAlias = Annotated[str, AfterValidator(_check_folder)]  # a folder below another one
+Level: TypeAlias = Annotated[float, Field(ge=0, le=1)]  # of pixels in [0, 1]
+Spread: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class Budget(Frozen):
     """How long a student is trained."""
 
-    epochs: int = Field(ge=1)  # on a synthetic set
-    batch_size: int = Field(ge=1)
-    full_epochs: int = Field(ge=1)  # on the whole real training set
+    epochs: int = Field(300, ge=1)  # on a synthetic set
+    batch_size: int = Field(50, ge=1)
+    full_epochs: int = Field(30, ge=1)  # on the whole real training set
 
 
 class Resources(Frozen):
     """What one node on this dataset needs of a machine."""
 
-    cpus: int = Field(ge=1)  # processor cores
+    cpus: int = Field(1, ge=1)  # processor cores
     teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
-    gpus: float = Field(0, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
-    memory_gb: float = Field(gt=0)  # main memory, in gigabytes
+    gpus: float = Field(0.25, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
+    memory_gb: float = Field(4, gt=0)  # main memory, in gigabytes
     gpu_model: str = ""  # only cards of this model, as Ray names it (`H100`, `A100`); empty: any
     silent_minutes: float = Field(10, gt=0)  # a worker without a heartbeat for so long is ended, its node tried again
 
@@ -35,7 +48,7 @@ class Resources(Frozen):
 class Archive(Frozen):
     """A public file to download."""
 
-    url: str  # of the archive
+    url: str = Field(pattern="^https?://.")  # of the archive
     md5: str = Field(pattern="^[0-9a-f]{32}$")  # checksum of the archive
 
 
@@ -47,34 +60,42 @@ class Images(Frozen):
     smallest_class: int | None = Field(None, ge=1)  # training images of the smallest class; empty: classes are equal
 
 
+TEACHER = TeacherTraining(arch="resnet18", epochs=30, batch_size=100, learning_rate=0.05)
+
+
 class DatasetConfig(Frozen):
     """The description of a dataset in ``configs/datasets/NAME.yaml``."""
 
     name: str  # the file's stem
     title: str  # its name in tables
-    description: str
-    source: Literal["digits", "folder"]  # scikit-learn's digits, or files below the data directory
-    folder: str = Field("", validate_default=True)  # below the data directory; two datasets may share one
-    unpacked: tuple[str, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
+    description: str = ""
+    source: Literal["digits", "folder"] = "folder"  # scikit-learn's digits, or files below the data directory
+    folder: Below = Field("", validate_default=True)  # below the data directory; two datasets may share one
+    unpacked: tuple[Below, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
     classes: int = Field(ge=2)  # number of classes
-    class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders
+    class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders, of all or of some
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     whole: int | None = Field(None, ge=1)  # side, in pixels, of whole training images for crops; empty: of the squares
-    mean: tuple[float, float, float]  # of pixels in [0, 1], per channel
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]  # of pixels in [0, 1], per channel
+    mean: tuple[Level, Level, Level] = (0.485, 0.456, 0.406)  # of pixels in [0, 1], per channel; ImageNet's
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)  # of pixels in [0, 1], per channel; ImageNet's
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     images: Images | None = None  # how many it has, by its makers; files on disk are counted
     stem: Stem = Stem()  # the first layer of networks, which depends on the resolution
-    teacher: TeacherTraining  # the network that gives features and labels, and its training
+    teacher: TeacherTraining = TEACHER  # the network that gives features and labels, and its training
     neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher
-    student: Budget  # how long a student is trained
+    student: Budget = Budget()  # how long a student is trained
     needs_gpu: bool = False  # its methods and teachers are too slow on a CPU
     streaming: bool = False  # decode at every read, because a cache would be too large
-    resources: Resources  # what one node needs of a machine
+    resources: Resources = Resources()  # what one node needs of a machine
     fetch: Archive | None = None  # what `benchmark data fetch` downloads
-    by_hand: str = ""  # how to get a dataset that cannot be downloaded; DATA stands for the data directory
+    by_hand: str = ""  # how to get what cannot be downloaded, DATA being the data directory; empty: the usual layout
+
+    def how_to_get(self, root: Path) -> str:
+        """Return what a user does by hand to get the dataset into a data directory."""
+        layout = f"copy its images to DATA/{self.folder}/train/CLASS and DATA/{self.folder}/val/CLASS"
+        return (self.by_hand or layout).replace("DATA", str(root))
 
     @field_validator("folder")
     @classmethod
@@ -82,6 +103,15 @@ class DatasetConfig(Frozen):
         if others.data.get("source") == "folder" and not folder:
             raise ValueError("needed by the source 'folder': the directory below the data directory")
         return folder
+
+    @field_validator("class_names")
+    @classmethod
+    def _name_classes(cls, class_names: dict[str, str], others: ValidationInfo) -> dict[str, str]:
+        if len(class_names) > others.data.get("classes", len(class_names)):
+            raise ValueError(f"{len(class_names)} names for {others.data['classes']} classes")
+        if twice := sorted({name for name in class_names.values() if list(class_names.values()).count(name) > 1}):
+            raise ValueError(f"two classes have the name {', '.join(twice)}")
+        return class_names
 
     @field_validator("teacher")
     @classmethod

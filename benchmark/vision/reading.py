@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from benchmark.vision.listing import DIGEST, Report
 
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # of files that are opened: no others start a program
 CHUNK = 512  # images decoded between two writes
 THREADS = min(16, os.cpu_count() or 1)  # Pillow releases the interpreter lock while it decodes and resizes
 
@@ -55,7 +57,7 @@ def decode(
             content = _content(items[i], digests[i * DIGEST : (i + 1) * DIGEST])
             pixels[i] = _square(content, resize, resolution).transpose(2, 0, 1)
         except BROKEN as error:
-            return f"{items[i]}: {str(error) or type(error).__name__}"
+            return f"{items[i]}: {reason(error)}"
         return ""
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -129,10 +131,15 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
 def _aspect(item: str | Pixels) -> tuple[float, str]:
     """Return width / height of an image, and "FILE: REASON" if its header cannot be read."""
     try:
-        with Image.open(item) if isinstance(item, str) else Image.fromarray(item) as image:
+        with Image.open(item, formats=KINDS) if isinstance(item, str) else Image.fromarray(item) as image:
             return image.width / image.height, ""
     except BROKEN as error:
-        return 1.0, f"{item}: {str(error) or type(error).__name__}"
+        return 1.0, f"{item}: {reason(error)}"
+
+
+def reason(error: Exception) -> str:
+    """Return why an image cannot be read, without the name that Pillow gives to a file in memory."""
+    return re.sub(r" <_io\.BytesIO [^>]*>", "", str(error)) or type(error).__name__
 
 
 def make_room(folder: Path, needed: int) -> None:
@@ -163,7 +170,7 @@ def _content(item: str | Pixels, digest: bytes) -> io.BytesIO | Pixels:
 def _square(item: io.BytesIO | Pixels, resize: int | None, resolution: int) -> Pixels:
     """Return the central square of an image, or the whole image squeezed into a square: uint8 [S, S, 3]."""
     enough = 2 * (resize or resolution)
-    with Image.open(item) if isinstance(item, io.BytesIO) else Image.fromarray(item) as image:
+    with Image.open(item, formats=KINDS) if isinstance(item, io.BytesIO) else Image.fromarray(item) as image:
         # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but at least at twice the size that is needed.
         image.draft("RGB", (enough, enough))
         rgb = image.convert("RGB")

@@ -206,7 +206,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
-        return "its defaults"
+        chosen = value.model_dump(mode="json", exclude_unset=True)
+        return f"`{json.dumps(chosen)}`" if chosen else "its defaults"
     return "" if value == "" else f"`{json.dumps(value)}`"
 
 

@@ -47,6 +47,11 @@ LABELS = {  # protocols that differ in labels only
 }
 
 
+def is_clone() -> bool:
+    """Return whether the files that show results are there; an installed package has none."""
+    return all(path.is_file() for path in PATHS)
+
+
 def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT) -> str:
     """Return a text with the results of its suites between their markers.
 

@@ -6,12 +6,14 @@ a dataset, ...). ``report --check`` then verifies identities and checksums and c
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, write_atomically
+from leaderboards.publish import figures
 from leaderboards.publish.publication import Publication, files
 from leaderboards.publish.sets import checksums
 
@@ -39,7 +41,8 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     Raises:
         BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
     """
-    contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in files(publication).items()}
+    made = files(publication) | _figures(publication)
+    contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in made.items()}
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
     contents["SUBMISSION.md"] = STEPS.format(**counts).encode()
@@ -56,3 +59,10 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
     return [*contents, *(f"sets/{name}" for name in names)]
+
+
+def _figures(publication: Publication) -> dict[str, bytes]:
+    """Return the figures of a publication by their names in its folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures.write(publication.results, Path(folder))
+        return {f"{figures.FOLDER}/{path.name}": path.read_bytes() for path in sorted(Path(folder).iterdir())}

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import engine
 import pytest
 import short
 import yaml
@@ -18,10 +19,13 @@ from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import discovery
 from benchmark.plan.contents import descriptions
+from benchmark.plan.protocol import load_protocol
 from benchmark.sources import ENVIRONMENT, ROOT
+from benchmark.vision.datasets import load_dataset
 from leaderboards import report
 from leaderboards.publish import publication, verify
 
+FILES = ("datasets/numerals", "protocols/harder", "suites/own")
 METHOD = '''"""Stripes: nothing but stripes."""
 
 from typing import ClassVar
@@ -132,12 +136,61 @@ def test_wrong_folders_and_tables_are_named(folder):
         sources.add([folder / "nowhere", folder.parent / "empty"])
     assert "nowhere: there is no such folder" in caught.value.faults[0]
     assert "empty: it has none of the subfolders methods, evaluators, configs" in caught.value.faults[1]
-    (folder.parent / "benchmark.toml").write_text("[distillbench]\nextra = 3\n")
-    with pytest.raises(BenchmarkError, match=r"benchmark\.toml: distillbench\.extra: expected a list of folders"):
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[distillbench]\nextra = 3\n", "distillbench.extra: expected a list of folders"),
+        ("[distillbench\n", "not TOML"),
+        ("distillbench = 3\n", "distillbench: expected a table, [distillbench]"),
+        ('[distillbench]\nextras = ["own"]\n', "distillbench: unknown key 'extras'. Did you mean 'extra'?"),
+    ],
+)
+def test_a_wrong_table_is_named(folder, text, said):
+    (folder.parent / "benchmark.toml").write_text(text)
+    with pytest.raises(BenchmarkError) as caught:
         sources.extra()
-    (folder.parent / "benchmark.toml").write_text("[distillbench\n")
-    with pytest.raises(BenchmarkError, match=r"benchmark\.toml: not TOML"):
-        sources.extra()
+    assert str(caught.value).startswith(f"{folder.parent}/benchmark.toml: {said}")
+
+
+def test_a_missing_folder_is_told_with_what_names_it(folder, monkeypatch):
+    (folder.parent / "benchmark.toml").write_text('[distillbench]\nextra = ["one", "two"]\n')
+    monkeypatch.setenv(ENVIRONMENT, str(folder / "two"))
+    with pytest.raises(Faults) as caught:
+        sources.add([folder / "three", folder.parent / "one"])
+    named = {ENVIRONMENT: folder / "two", "benchmark.toml:": folder.parent / "one", "--extra": folder / "three"}
+    named = [*named.items(), ("benchmark.toml:", folder.parent / "two")]
+    assert set(caught.value.faults) == {f"{source} {path}: there is no such folder" for source, path in named}
+
+
+def test_faults_name_the_file_where_it_lies(folder):
+    sources.add([folder])
+    protocol = folder / "configs" / "protocols" / "harder.yaml"
+    content = yaml.safe_load(protocol.read_text())
+    protocol.write_text(yaml.safe_dump({**content, "schedule": {"epoch": 3}}))
+    recipes = folder / "configs" / "methods" / "stripes.yaml"
+    recipes.parent.mkdir()
+    recipes.write_text(yaml.safe_dump({"recipes": [{"dataset": "digits", "source": "mine", "set": {"widht": 3}}]}))
+    with pytest.raises(Faults, match=f"^{protocol}: schedule: epoch: unknown key"):
+        load_protocol("harder").components(load_dataset("digits"), full_data=False)
+    with pytest.raises(Faults, match=rf"^{recipes}: recipes\[0\]\.set: widht: unknown key"):
+        discovery.read_recipes("stripes")
+    (folder / "methods" / "dots.py").write_text("raise ValueError('mine')\n")
+    with pytest.raises(BenchmarkError, match=f"^{folder}/methods/dots.py: cannot be imported"):
+        discovery.load_method("dots")
+
+
+def test_files_that_nothing_reads_are_named(folder):
+    sources.add([folder])
+    for name in ("methods/stripe.yaml", "datasets/bugs.yml"):
+        (folder / "configs" / name).parent.mkdir(exist_ok=True)
+        (folder / "configs" / name).write_text("title: Mine\n")
+    with pytest.raises(Faults, match=f"^{folder}/configs/datasets/bugs.yml: rename it to bugs.yaml$"):
+        names("datasets")
+    (folder / "configs/datasets/bugs.yml").unlink()
+    with pytest.raises(Faults, match=f"^{folder}/configs/methods/stripe.yaml: unknown method 'stripe'. Did you mean"):
+        engine.plan()
 
 
 def test_a_run_marks_what_comes_from_outside(folder):
@@ -160,17 +213,18 @@ def test_a_run_marks_what_comes_from_outside(folder):
     assert ("distill", "configs/datasets/numerals.yaml", "methods/stripes.py") in marked
     assert ("evaluate", "configs/datasets/numerals.yaml") in marked
     board = report.summarise("runs", "own").leaderboard.set_index("method")["outside"]
-    assert board["noise"] == "configs/datasets/numerals.yaml, configs/protocols/harder.yaml"
+    assert board["noise"] == ", ".join(f"configs/{name}.yaml" for name in FILES)
     assert board["stripes"] == f"{board['noise']}, methods/stripes.py"
     assert "From outside of this benchmark" in shown
     assert "methods/stripes.py: stripes" in shown
+    assert "configs/suites/own.yaml: noise, stripes" in shown
     assert "From outside of this benchmark" in Path("runs/leaderboards/own/index.html").read_text()
 
     command("submit", "--suite", "own", "--extra", "own", "own.zip")
     with zipfile.ZipFile("own.zip") as archive:
         archive.extractall("clone")
     clone = Path("clone")
-    for name in ("methods/stripes.py", "configs/datasets/numerals.yaml", "configs/protocols/harder.yaml"):
+    for name in ("methods/stripes.py", *(f"configs/{name}.yaml" for name in FILES)):
         assert (clone / name).read_bytes() == (folder / name).read_bytes()
     published = publication.read("own", clone / "leaderboards" / "published")
     assert {cell["tier"] for cell in published.cells} == {"submitted"}

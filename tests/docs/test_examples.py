@@ -79,7 +79,7 @@ def test_the_dataset_opens(tmp_path):
     lay_down(tmp_path).joinpath("toy").rename(tmp_path / "insects")
     found = validated(datasets.DatasetConfig, config("configs/datasets/insects.yaml"), "insects")
     train = datasets.open_train(found, tmp_path, tmp_path / "cache")
-    assert train.info.class_names == ("Ant", "Bee", "Caterpillar")
+    assert train.info.class_names == ("ant", "bee", "cat")
     assert train.read(torch.arange(len(train))).shape == (60, 3, 16, 16)
 
 

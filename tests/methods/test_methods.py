@@ -262,8 +262,8 @@ class TestDiscovery:
         with pytest.raises(Faults) as caught:
             discovery.read_recipes("wmdd")
         lines = caught.value.faults
-        assert lines[0] == "configs/methods/wmdd.yaml: recipes[0]: source: is missing"
-        assert lines[1].startswith("configs/methods/wmdd.yaml: recipes[1].set: learning_rat: unknown key")
+        assert lines[0] == f"{tmp_path}/wmdd.yaml: recipes[0]: source: is missing"
+        assert lines[1].startswith(f"{tmp_path}/wmdd.yaml: recipes[1].set: learning_rat: unknown key")
 
     def test_a_file_without_a_method_says_so(self, tmp_path, monkeypatch):
         import methods

@@ -255,7 +255,7 @@ class TestARun:
         monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
         status, _, errors = on("plan", "--methods", "typo")
         assert status == 2
-        assert "methods/typo.py: cannot be imported (ModuleNotFoundError" in errors
+        assert f"{folder}/typo.py: cannot be imported (ModuleNotFoundError" in errors
 
 
 @pytest.mark.ray

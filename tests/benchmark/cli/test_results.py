@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -86,12 +87,24 @@ class TestPublishing:
         for words, said in {
             "publish --suite tiny": "suite 'tiny' is not published; add --runs DIR",
             "publish --runs runs": "add --suite NAME",
-            "publish --suite mian --runs empty": "unknown suite 'mian'",
+            "publish -s mian --runs empty": "unknown suite 'mian'",
+            "report --csv x.csv": "--csv writes a comparison; add --compare A B",
             "publish --suite main --runs empty": "suite 'main' has not been run into this store",
         }.items():
             status, shown, errors = command(tmp_path, *words.split())
             assert (status, said in errors) == (2, True), errors
             assert "Traceback" not in shown + errors
+
+    def test_published_results_are_in_a_clone(self, tmp_path):
+        for words in (["report", "--check"], ["reproduce"]):
+            status, _, errors = command(tmp_path, *words)
+            assert (status, "in a clone of the repository" in errors) == (2, True), errors
+
+    def test_the_status_of_some_datasets(self, finished):
+        status, shown, _ = command(finished, "status", *suite(finished), "-d", "digits")
+        assert (status, "digits" in shown) == (0, True)
+        status, _, errors = command(finished, "status", *suite(finished), "-d", "digit")
+        assert (status, errors) == (2, "--datasets: unknown dataset 'digit'. Did you mean 'digits'? Available: digits")
 
     def test_a_run_is_published(self, finished, tmp_path, tmp_path_factory):
         folder = shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
@@ -149,6 +162,19 @@ class TestPublishing:
         counts = "0 moved beyond noise, 0 moved or changed within noise, 1 are the same"
         assert f"Both runs have 2 cells in 1 rows: {counts}." in shown
         assert pd.read_csv(folder / "moved.csv")["difference"].tolist() == [0, 0]
+
+    def test_a_submission_is_complete(self, finished, tmp_path):
+        """Unpacked over a clone, it passes the check there, and the clone knows the suite."""
+        archive = tmp_path / "tiny.zip"
+        assert command(finished, "submit", *suite(finished), str(archive))[::2] == (0, "")
+        zipfile.ZipFile(archive).extractall(tmp_path)
+        (tmp_path / "leaderboards" / "published").rename(tmp_path / "published")
+        (tmp_path / "README.md").write_text("")
+        assert command(tmp_path, "report", "--check")[:2] == (0, "tiny published: every file is what its records give")
+        assert (tmp_path / "published/tiny/figures/methods_digits.svg").is_file()
+        assert (tmp_path / "configs/suites/tiny.yaml").read_text() == (finished / "tiny.yaml").read_text()
+        status, _, errors = command(finished, "submit", "--suite", "tiny", "--runs", "runs", str(archive))
+        assert (status, errors) == (2, "submit: the file of suite 'tiny' is needed; name it: --suite DIR/tiny.yaml")
 
     @pytest.mark.parametrize("form", export.FORMATS)
     def test_a_set_is_exported_and_read_back(self, folder, form):

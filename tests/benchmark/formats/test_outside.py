@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from hostile_sets import CLASSES, INFO, IPC, LABELS, ONE_HOT, folder_with, pixels, read, whitened, write_npz
-from safetensors.torch import load_file
+from hostile_sets import CLASSES, INFO, IPC, LABELS, ONE_HOT, SIZE, folder_with, pixels, read, whitened, write_npz
+from PIL import EpsImagePlugin, Image
+from safetensors.torch import load_file, save_file
 
 from benchmark.cli.evaluate import _normalisation
 from benchmark.errors import BenchmarkError
@@ -77,6 +81,74 @@ class TestFilesOfTheField:
     def test_what_file_managers_leave_is_ignored(self, tmp_path, name):
         external = read(folder_with(tmp_path, name, b"\x00\x01"))
         assert len(external.images) == IPC * len(CLASSES)
+
+
+class TestWhatIsNotTaken:
+    """A file that says two things is refused, or a note says what is not read."""
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ({"pixels": "banana"}, "pixels are 'banana'"),
+            ({"images": (pixels() * 127).to(torch.int8)}, r"images are torch\.int8"),
+            ({"images": torch.zeros(6, 3, 16, 16, dtype=torch.uint8)}, "all values are 0; were values from 0 to 1 cut"),
+        ],
+    )
+    def test_tensors(self, tmp_path, content, said):
+        torch.save({"images": pixels(), "labels": LABELS, **content}, tmp_path / "set.pt")
+        with pytest.raises(BenchmarkError, match=said):
+            read(tmp_path / "set.pt")
+
+    def test_what_is_not_read_is_named(self, tmp_path):
+        more = {"labels": LABELS, "soft_labels": ONE_HOT, "targets": 2 - LABELS}
+        torch.save({"images": pixels(), **more}, tmp_path / "a.pt")
+        torch.save({"data": [[pixels(), LABELS]], "images": pixels() / 2}, tmp_path / "b.pt")
+        np.savez(tmp_path / "c.npz", images=pixels().numpy(), labels=LABELS.numpy(), weights=np.full(6, np.nan))
+        named = {"a.pt": "soft_labels, targets", "b.pt": "images", "c.npz": "weights"}
+        for name, text in named.items():
+            assert read(tmp_path / name).notes == (f"it holds {text} too, which are not read",)
+
+    @pytest.mark.parametrize(
+        ("more", "metadata", "said"),
+        [
+            ({}, "[1]", "its metadata are no mapping"),
+            ({}, "{", "not a synthetic set"),
+            ({"labels": 2 - LABELS}, "{}", "it has labels; known are images, targets, weights and extra.NAME"),
+        ],
+    )
+    def test_safetensors(self, tmp_path, more, metadata, said):
+        tensors = {"images": pixels(), "targets": LABELS, **more}
+        save_file(tensors, tmp_path / "set.safetensors", metadata={"synthetic": metadata})
+        with pytest.raises(BenchmarkError, match=said):
+            read(tmp_path / "set.safetensors")
+
+    @pytest.mark.parametrize("metadata", ['{"notes": 5}', '{"notes": "abc", "loss": NaN}'])
+    def test_metadata_are_not_kept(self, tmp_path, metadata):
+        tensors = {"images": pixels(), "targets": LABELS}
+        save_file(tensors, tmp_path / "set.safetensors", metadata={"synthetic": metadata})
+        external = read(tmp_path / "set.safetensors")
+        assert (external.notes, external.images.metadata) == ((), {})
+
+    @pytest.mark.parametrize(("suffix", "kind"), [("gif", "GIF"), ("tif", "TIFF"), ("webp", "WEBP"), ("png", "PNG")])
+    def test_a_file_of_several_images(self, tmp_path, suffix, kind):
+        pages = [Image.new("RGB", (SIZE, SIZE), (shade, 0, 0)) for shade in (10, 200)]
+        content = io.BytesIO()
+        pages[0].save(content, kind, save_all=True, append_images=pages[1:])
+        with pytest.raises(BenchmarkError, match=f"more.{suffix}: holds 2 images"):
+            read(folder_with(tmp_path, f"ant/more.{suffix}", content.getvalue()))
+
+    def test_a_file_that_would_start_a_program(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+        content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
+        with pytest.raises(BenchmarkError, match=r"evil.png: cannot be read as an image \(cannot identify image file"):
+            read(folder_with(tmp_path, "ant/evil.png", content))
+
+    def test_a_class_that_is_a_link_to_another_one(self, tmp_path):
+        folder = folder_with(tmp_path, "README.md", b"")
+        shutil.rmtree(folder / "bee")
+        (folder / "bee").symlink_to("ant")
+        with pytest.raises(BenchmarkError, match="the classes ant, bee are links to one folder"):
+            read(folder)
 
 
 class TestNormalisation:

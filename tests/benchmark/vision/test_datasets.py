@@ -19,6 +19,7 @@ from benchmark.errors import BenchmarkError, DataMissing, Faults
 from benchmark.plan.nodes import teacher_identity
 from benchmark.vision import layouts
 from benchmark.vision.datasets import (
+    DatasetConfig,
     TrainPart,
     fetch,
     info,
@@ -206,6 +207,38 @@ def test_teachers_of_every_architecture_are_trained() -> None:
 def test_two_resolutions_share_their_files() -> None:
     small, large = load_dataset("imagenette64"), load_dataset("imagenette")
     assert small.folder == large.folder and small.fetch == large.fetch and small.class_names == large.class_names
+
+
+def test_five_keys_are_enough() -> None:
+    values = {"name": "mine", "title": "Mine", "folder": "mine", "classes": 3, "resize": 64, "resolution": 64}
+    mine, usual = DatasetConfig.model_validate(values), load_dataset("imagenette64")
+    same = ("mean", "std", "teacher", "student")
+    assert [getattr(mine, name) for name in same] == [getattr(usual, name) for name in same]
+    assert status(mine, Path("data")) == "not on disk: copy its images to data/mine/train/CLASS and data/mine/val/CLASS"
+    for key in ("title", "folder", "classes", "resize", "resolution"):
+        with pytest.raises(ValueError, match=f"(?s){key}.*(required|needed)"):
+            DatasetConfig.model_validate({name: value for name, value in values.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"class_names": {str(i): str(i) for i in range(4)}}, "4 names for 3 classes"),
+        ({"class_names": {"ant": "Ant", "bee": "Ant"}}, "two classes have the name Ant"),
+        ({"folder": "../../etc"}, "below the data directory"),
+        ({"folder": "/etc"}, "below the data directory"),
+        ({"folder": "a\0b"}, "below the data directory"),
+        ({"folder": "~root"}, "below the data directory"),
+        ({"unpacked": ["../x"]}, "below the data directory"),
+        ({"mean": [127, 127, 127]}, "mean.0\n.*less than or equal to 1"),
+        ({"std": [58, 57, 57]}, "std.0\n.*less than or equal to 1"),
+        ({"fetch": {"url": "file:///etc/passwd", "md5": "0" * 32}}, "fetch.url\n.*should match pattern"),
+        ({"fetch": {"url": "data.org/x.zip", "md5": "0" * 32}}, "fetch.url\n.*should match pattern"),
+    ],
+)
+def test_what_a_description_cannot_say(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        toy(**changes)
 
 
 def test_imagenet100_lists_100_classes_of_imagenet() -> None:

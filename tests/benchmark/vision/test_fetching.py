@@ -195,7 +195,7 @@ def archive_of(suffix: str) -> bytes:
 def test_a_fetched_dataset_is_on_disk(server: Server, tmp_path: Path, suffix: str) -> None:
     server.content = archive_of(suffix)
     fetched = {"url": server.url.replace("zip", suffix), "md5": hashlib.md5(server.content).hexdigest()}
-    own = {"name": "toy", "folder": "toy", "unpacked": ["inner"], "classes": 2, "fetch": fetched}
+    own = {"name": "toy", "folder": "toy", "unpacked": ["inner"], "classes": 2, "class_names": {}, "fetch": fetched}
     config = DatasetConfig.model_validate(load_dataset("imagenette64").model_dump() | own)
     assert status(config, tmp_path) is not None
     fetch(config, tmp_path)

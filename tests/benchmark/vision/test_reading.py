@@ -137,15 +137,17 @@ def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) 
     (ant / "cut.jpg").write_bytes((ant / "whole.jpg").read_bytes()[:2000])
     (ant / "text.png").write_text("no image")
     (ant / "empty.png").touch()
+    (ant / "figure.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n%%EOF\n")
     for junk in (".DS_Store", "Thumbs.db", "notes.txt", "._train00.png"):
         (ant / junk).write_text("junk")
     with pytest.raises(BenchmarkError) as caught:
         open_train(toy(), root, tmp_path / "cache")
     text = str(caught.value)
-    assert "3 image files" in text and all(name in text for name in ("cut.jpg", "text.png", "empty.png", "delete them"))
+    assert "4 image files" in text and "BytesIO" not in text
+    assert all(name in text for name in ("cut.jpg", "text.png", "empty.png", "figure.eps: cannot", "delete them"))
     assert not list((tmp_path / "cache").iterdir())
     found = check(toy(), root)
-    assert len(found.unreadable) == 3 and found.train == {"ant": 24, "bee": 20, "cat": 20}
+    assert len(found.unreadable) == 4 and found.train == {"ant": 25, "bee": 20, "cat": 20}
     assert found.test == dict.fromkeys(CLASSES, 4)
     with pytest.raises(BenchmarkError, match=r"cut\.jpg"):
         all_images(open_train(toy(streaming=True), root, tmp_path / "cache"))
