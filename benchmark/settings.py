@@ -51,7 +51,7 @@ def restored() -> Iterator[None]:
     """
     before = [read() for _, read, _ in SCORING]
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _deterministic()
     cudnn = torch.backends.cudnn
     fastest, same = cudnn.benchmark, cudnn.deterministic
     folder, streams = _working_directory(), (sys.stdout, sys.stderr)
@@ -73,10 +73,16 @@ def restored() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
         cudnn.benchmark, cudnn.deterministic = fastest, same
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        if deterministic != _deterministic():
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])  # slow: it imports more
         if folder and folder != _working_directory():
             with suppress(OSError):
                 os.chdir(folder)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    """Return whether torch insists on deterministic algorithms, and whether it only warns of others."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _working_directory() -> Path | None:

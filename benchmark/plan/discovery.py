@@ -275,7 +275,7 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
-    file = display_path(Path(str(module.__file__)))
+    file = display_path(Path(getattr(module, "__file__", None) or module.__name__))
     if len(classes) != 1:
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
     if lacking := sorted(classes[0].__abstractmethods__):

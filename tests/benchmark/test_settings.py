@@ -88,6 +88,6 @@ def test_a_working_directory_that_is_gone_is_no_error(tmp_path, monkeypatch):
 def test_the_import_of_a_file_may_change_nothing_either(tmp_path, monkeypatch):
     (tmp_path / "doubles.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
-    with pytest.raises(BenchmarkError, match=r"methods/doubles\.py: cannot be imported \(it changed"):
+    with pytest.raises(BenchmarkError, match=r"doubles\.py: cannot be imported \(it changed"):
         load_method("doubles")
     assert torch.get_default_dtype() == torch.float32

@@ -36,4 +36,4 @@ def test_an_entry_for_some_ipc_goes_over_that_for_all(tmp_path):
 def test_a_wrong_entry_is_named(tmp_path, changes, said):
     with pytest.raises(Faults) as caught:
         read(tmp_path, *changes)
-    assert f"configs/methods/wmdd.yaml: {said}" in str(caught.value)
+    assert f"wmdd.yaml: {said}" in str(caught.value)

@@ -179,7 +179,7 @@ class TestResults:
         assert [trial["top1"] for trial in written["trials"]] == [result.top1 for result in results]
 
     def test_a_trial_that_diverges_does_not_win_and_stops_nobody(self, tmp_path):
-        rates = {"evaluator.learning_rate": [1e30, 0.001], "schedule.epochs": [2]}
+        rates = {"evaluator.weight_decay": [1e30, 0.01], "schedule.epochs": [2]}
         tuning = opened(tmp_path, search(space=rates, methods=["random_real"]))
         failed, fine = finish(tuning)
         assert failed.top1 is None
