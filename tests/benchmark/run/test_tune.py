@@ -179,8 +179,8 @@ class TestResults:
         assert [trial["top1"] for trial in written["trials"]] == [result.top1 for result in results]
 
     def test_a_trial_that_diverges_does_not_win_and_stops_nobody(self, tmp_path):
-        rates = {"evaluator.weight_decay": [1e30, 0.01], "schedule.epochs": [2]}
-        tuning = opened(tmp_path, search(space=rates, methods=["random_real"]))
+        space = {"evaluator.weight_decay": [1e30, 0.01], "schedule.epochs": [2]}
+        tuning = opened(tmp_path, search(space=space, methods=["random_real"]))
         failed, fine = finish(tuning)
         assert failed.top1 is None
         assert "training diverged" in failed.why
