@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -109,8 +110,9 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
         raise BenchmarkError(
             f"{folder}: {len(folders)} class folders for {len(class_names)} classes; no class: {', '.join(extra[:5])}"
         )
-    places = [(folder / name).resolve() for name in class_names]
-    if twice := [name for name, place in zip(class_names, places, strict=True) if places.count(place) > 1]:
+    places = {name: (folder / name).resolve() for name in class_names}
+    counts = Counter(places.values())
+    if twice := [name for name, place in places.items() if counts[place] > 1]:
         raise BenchmarkError(f"{folder}: the classes {', '.join(twice[:5])} are links to one folder")
     arrays, labels = list[Pixels](), list[int]()
     for label, name in enumerate(class_names):

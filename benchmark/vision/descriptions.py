@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
@@ -109,7 +110,7 @@ class DatasetConfig(Frozen):
     def _name_classes(cls, class_names: dict[str, str], others: ValidationInfo) -> dict[str, str]:
         if len(class_names) > others.data.get("classes", len(class_names)):
             raise ValueError(f"{len(class_names)} names for {others.data['classes']} classes")
-        if twice := sorted({name for name in class_names.values() if list(class_names.values()).count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(class_names.values()).items() if count > 1):
             raise ValueError(f"two classes have the name {', '.join(twice)}")
         return class_names
 

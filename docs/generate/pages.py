@@ -25,6 +25,7 @@ API = {  # page -> module, or package: all of its modules
     "vision": "benchmark.vision",
     "parts": "methods.parts",
 }
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PUBLISHED = re.compile(r"\]\((?:\.\./)+(leaderboards/[\w/]+)\)")  # a link to a folder that the site does not have
 
 
@@ -54,8 +55,7 @@ def write(app: Sphinx) -> None:
 
 def link_repository(app: Sphinx, name: str, text: list[str]) -> None:
     """Make links to published folders links to the repository's site."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    text[0] = PUBLISHED.sub(rf"]({project['urls']['Repository']}/tree/main/\1)", text[0])
+    text[0] = PUBLISHED.sub(rf"]({PROJECT['urls']['Repository']}/tree/main/\1)", text[0])
 
 
 def cli_page() -> str:

@@ -55,6 +55,7 @@ CONTROL_ERROR = 0.048  # that any interval of a pair with the control misses
 OTHERS_ERROR = 0.012  # that any interval of another pair misses
 ALONE_ERROR = 0.05  # of all pairs, in a block without a control
 AHEAD, BEHIND, TIED, NOT_KNOWN, NO_VERDICT = "ahead", "behind", "tied", "not known", "no verdict"
+DECIDED = (AHEAD, BEHIND)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Block:
         That is Welch's t, or the paired t where the units of the block are blocks.
         """
         found = self.compare(one, other, plan=False).verdict
-        return found in (AHEAD, BEHIND) and self._unpooled.compare(one, other, plan=False).verdict != found
+        return found in DECIDED and self._unpooled.compare(one, other, plan=False).verdict != found
 
     @cached_property
     def _unpooled(self) -> Block:
@@ -183,7 +184,7 @@ class Block:
             for other in names[position + 1 :]:
                 found = self.compare(one, other, plan=False).verdict
                 leader, loser = (one, other) if found == AHEAD else (other, one)
-                if found in (AHEAD, BEHIND):
+                if found in DECIDED:
                     ahead[loser] += 1
                     behind[leader] += 1
         means = {name: self.model.means[name].value for name in names}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchmark.files import file_name
 from leaderboards.plots import palette, style
-from leaderboards.plots.methods import APART, LEAST, MARKERS
+from leaderboards.plots.methods import Protocols, figure_by_protocol, shift
 from leaderboards.results import pairwise
+from leaderboards.results.records import rows_of
 
 
 def differences(blocks: pairwise.Blocks) -> dict[str, Figure]:
@@ -29,37 +29,20 @@ def differences(blocks: pairwise.Blocks) -> dict[str, Figure]:
 
 
 def _figure(dataset: str, rows: pd.DataFrame) -> Figure:
-    panels = list(rows.groupby(["student", "ipc"], sort=False))[: style.PANELS]
-    left_out = "" if len(panels) == rows.groupby(["student", "ipc"]).ngroups else "; more in the tables"
-    longest = max(panel["method"].nunique() for _, panel in panels)
-    protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
-    titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
-    row = 0.1 + 0.04 * len(protocols)  # inches
-    figure, all_axes = style.panels(titles, 0.9 + row * max(longest, LEAST), split=False)
-    for axes, (_, panel) in zip(all_axes, panels, strict=True):
-        _panel(axes, panel, protocols)
-    handles = [
-        Line2D([], [], label=name, color=colour, marker=marker, linestyle="")
-        for name, (marker, colour) in protocols.items()
-    ]
-    style.legend(figure, list(protocols), handles)
     control = " or ".join(rows["control"].unique())
     text = f"{dataset}: difference from {control}, corrected 95 % interval"
-    style.note(figure, f"{text}; filled: ahead or behind, hollow: tied or not known{left_out}")
-    return figure
+    return figure_by_protocol(rows, f"{text}; filled: ahead or behind, hollow: tied or not known", _panel)
 
 
-def _panel(axes: Axes, panel: pd.DataFrame, protocols: dict[str, tuple[str, str]]) -> None:
+def _panel(axes: Axes, panel: pd.DataFrame, protocols: Protocols) -> None:
     first = panel[panel["protocol"] == panel["protocol"].iloc[0]].sort_values("difference", ascending=False)
     names = list(dict.fromkeys([*first["method"], *panel["method"]]))[::-1]  # the last is on top
     axes.axvline(0, color="0.3", linewidth=0.8)
     for number, (protocol, (marker, colour)) in enumerate(protocols.items()):
-        shift = APART * (0.5 - (number + 0.5) / len(protocols))
-        for _, row in panel[panel["protocol"] == protocol].iterrows():
-            height = names.index(row["method"]) + shift
+        for row in rows_of(panel[panel["protocol"] == protocol]):
+            height = names.index(row["method"]) + shift(number, protocols)
             axes.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=0.9, alpha=0.7)
             face = colour if row["decided"] else palette.WHITE
             axes.plot(row["difference"], height, marker=marker, color=colour, markerfacecolor=face, markersize=3.5)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+    style.name_rows(axes, names)
     axes.set_xlabel("points of top-1 accuracy")

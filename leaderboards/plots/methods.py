@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +25,8 @@ MARKERS = (
 )  # of protocols, in the order of the suite
 LEAST = 5  # rows of a panel, for its height
 APART = 0.5  # of a row, between the dots of its first and last protocol
+Protocols = dict[str, tuple[str, str]]  # protocol -> marker and colour
+Draw = Callable[[Axes, pd.DataFrame, Protocols], None]
 
 
 def methods(leaderboard: pd.DataFrame) -> dict[str, Figure]:
@@ -42,39 +44,59 @@ def methods(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     return figures
 
 
-def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
+def figure_by_protocol(rows: pd.DataFrame, text: str, draw: Draw) -> Figure:
+    """Return a figure with a panel per student and IPC, and a marker per protocol in its legend.
+
+    Args:
+        rows: of one dataset.
+        text: what stands above the panels.
+        draw: fills a panel; takes its axes and its rows, and the protocols of the figure.
+    """
     panels = list(rows.groupby(["student", "ipc"], sort=False))[: style.PANELS]
     left_out = "" if len(panels) == rows.groupby(["student", "ipc"]).ngroups else "; more in the tables"
     longest = max(panel["method"].nunique() for _, panel in panels)
     titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
-    protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
+    protocols: Protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
     row = 0.1 + 0.04 * len(protocols)  # inches
     figure, all_axes = style.panels(titles, 0.9 + row * max(longest, LEAST), split=False)
-    for axes, ((student, _), panel) in zip(all_axes, panels, strict=True):
-        _panel(axes, panel, bound[bound["student"] == student], protocols)
-        axes.set_xlim(*style.limits(pd.concat([rows, bound])))
+    for axes, (_, panel) in zip(all_axes, panels, strict=True):
+        draw(axes, panel, protocols)
     handles = [
         Line2D([], [], label=name, color=colour, marker=marker, linestyle="")
         for name, (marker, colour) in protocols.items()
     ]
     style.legend(figure, list(protocols), handles)
-    style.note(figure, f"{dataset}: mean ± one standard deviation; dotted: the control; dashed: full data{left_out}")
+    style.note(figure, f"{text}{left_out}")
     return figure
 
 
-def _panel(axes: Axes, panel: pd.DataFrame, bound: pd.DataFrame, protocols: dict[Any, tuple[str, str]]) -> None:
+def shift(number: int, protocols: Protocols) -> float:
+    """Return how far the dots of a protocol lie above those of the middle one, in rows."""
+    return APART * (0.5 - (number + 0.5) / len(protocols))
+
+
+def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
+    limits = style.limits(pd.concat([rows, bound]))
+
+    def draw(axes: Axes, panel: pd.DataFrame, protocols: Protocols) -> None:
+        _panel(axes, panel, bound[bound["student"] == panel["student"].iloc[0]], protocols)
+        axes.set_xlim(*limits)
+
+    text = f"{dataset}: mean ± one standard deviation; dotted: the control; dashed: full data"
+    return figure_by_protocol(rows, text, draw)
+
+
+def _panel(axes: Axes, panel: pd.DataFrame, bound: pd.DataFrame, protocols: Protocols) -> None:
     first = panel[panel["protocol"] == panel["protocol"].iloc[0]]
     names = [*dict.fromkeys([*ranked(first), *panel["method"]])][::-1]  # the last is on top
     for number, (protocol, (marker, colour)) in enumerate(protocols.items()):
         own = panel[panel["protocol"] == protocol].set_index("method").reindex(names)
-        shift = APART * (0.5 - (number + 0.5) / len(protocols))
-        heights = [position + shift for position in range(len(names))]
+        heights = [position + shift(number, protocols) for position in range(len(names))]
         style.error_bars(axes, own["top1_mean"], heights, own["top1_std"], colour, horizontal=True)
         axes.plot(own["top1_mean"], heights, linestyle="", marker=marker, color=colour, markersize=3.5)
         for value in panel.loc[(panel["role"] == CONTROL) & (panel["protocol"] == protocol), "top1_mean"]:
             axes.axvline(value, color=colour, linewidth=0.8, linestyle=":")
     for value in bound["top1_mean"].head(1):
         axes.axvline(value, color="0.3", linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+    style.name_rows(axes, names)
     axes.set_xlabel("top-1 accuracy (%)")

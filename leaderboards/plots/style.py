@@ -167,9 +167,14 @@ def dots(axes: Axes, methods: pd.Series, means: pd.Series, deviations: pd.Series
         colour = marker_style(method).colour
         error_bars(axes, [mean], [height], pd.Series([deviation]), colour, horizontal=True)
         axes.plot(mean, height, **line_style(method))
+    name_rows(axes, methods)
+    axes.grid(axis="y", visible=False)
+
+
+def name_rows(axes: Axes, methods: Sequence[str] | pd.Series) -> None:
+    """Name rows of dots, the first at the bottom."""
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(-0.6, len(methods) - 0.4)
-    axes.grid(axis="y", visible=False)
 
 
 def time_axis(axes: Axes, seconds: pd.Series) -> None:

@@ -46,13 +46,13 @@ def write(results: Results, folder: Path) -> list[str]:
         return []
     from leaderboards.plots import differences, methods, style  # imported here, because the import takes seconds
 
-    report, sources = results.report, _sources(results)
+    report, sources, expected = results.report, _sources(results), names(results)
     drawn = {**methods.methods(report.leaderboard), **differences.differences(report.blocks)}
-    for (kind, _), name in names(results).items():
+    for (kind, _), name in expected.items():
         if name in changed:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(style.images(drawn[Path(name).stem], source=sources[kind])["svg"])
-    for name in set(changed) - set(names(results).values()):
+    for name in set(changed) - set(expected.values()):
         (folder / name).unlink()
     return changed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.inference.verdicts import AHEAD, BEHIND
+from leaderboards.inference.verdicts import AHEAD, BEHIND, DECIDED
 from leaderboards.results import pairwise
 from leaderboards.results.axes import BLOCK, CELL, axis_values
 from leaderboards.results.cells import cells_table
@@ -17,7 +17,6 @@ from leaderboards.results.records import Stored, rows_of
 PAIR = [*BLOCK, "method", "other"]
 VALUES = ["difference", "ci_low", "ci_high", "verdict", "rests_on_pool"]
 AGAIN = "_again"
-DECIDED = (AHEAD, BEHIND)
 OPPOSITE = {AHEAD: BEHIND, BEHIND: AHEAD}
 
 

@@ -85,7 +85,7 @@ def from_control(compared: Blocks) -> pd.DataFrame:
                 continue
             found = block.compare(name, block.control, plan=False)
             if found.interval:
-                decided = found.verdict in (verdicts.AHEAD, verdicts.BEHIND)
+                decided = found.verdict in verdicts.DECIDED
                 rows.append((*axes_of, name, block.control, found.gap.value, *found.interval, decided))
     return pd.DataFrame(rows, columns=[*BLOCK, "method", "control", "difference", "low", "high", "decided"])
 

@@ -1,10 +1,9 @@
 """Variants: which rows of a leaderboard are compared in an ablation, a series of one hyperparameter, or a pair.
 
 A variant is a method whose overrides change its base's hyperparameters. Variants that change one number form a
-*series*. All other variants, together with the method that they vary, form an *ablation*. A variant that starts from
-other images or runs for other iterations (0: the start itself), and differs in nothing else but its learning rate, is a
-method like any other. So is one whose base is not in the suite. A series and an ablation also show the control, random
-real images.
+*series*. All other variants, together with the method that they vary, form an *ablation*. A variant that changes
+nothing but its start, its iterations (0: the start itself) and its learning rate is a method like any other. So is one
+whose base is not in the suite. A series and an ablation also show the control, random real images.
 """
 
 from __future__ import annotations
