@@ -2,11 +2,11 @@
 
 ``<!-- results: SUITE -->`` to ``<!-- /results -->``: a table of every contestant under two protocols side by side, the
 one that ranks and one without the teacher's labels or augmentation, because the order may turn round; with the first
-student of every dataset, or of one: ``<!-- results: SUITE DATASET -->``. ``<!-- labels: SUITE -->`` to ``<!-- /labels
--->``: what labels alone are worth to random real images, from protocols that differ in nothing else. ``<!-- pairs:
-SUITE -->``: the differences of the suite's pairs. ``<!-- control: SUITE -->``: the difference of every method from the
-control. ``<!-- effects: SUITE -->``: main effects and interactions of a suite whose rows are named
-``term+regulariser``. All other results stand in the folder of the publication.
+student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: what labels alone are worth to random real
+images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
+``<!-- control: SUITE -->``: the difference of every method from the control. ``<!-- effects: SUITE -->``: main effects
+and interactions of a suite whose rows are named ``term+regulariser``. ``<!-- results: SUITE DATASET -->`` shows one
+dataset only, and so for the others. All other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -61,9 +62,10 @@ def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT)
         folder: of the text; links are relative to it.
 
     Raises:
-        BenchmarkError: there are markers of a suite without a publication, or with a dataset where none is possible.
+        BenchmarkError: there are markers of a suite without a publication.
     """
-    texts: dict[str, Callable[[Publication], str]] = {
+    texts: dict[str, Callable[[Publication, str], str]] = {
+        "results": partial(results_text, folder=folder),
         "labels": labels_text,
         "pairs": pairs_text,
         "control": control_text,
@@ -75,11 +77,7 @@ def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT)
         if suite not in published:
             remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
             raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
-        if dataset and kind != "results":
-            raise BenchmarkError(f"markers for {kind} of '{suite}' name a dataset ('{dataset}'); only results can")
-        found = published[suite]
-        text = results_text(found, dataset or "", folder) if kind == "results" else texts[kind](found)
-        return f"{start}{text}{end}"
+        return f"{start}{texts[kind](published[suite], dataset or '')}{end}"
 
     return MARKERS.sub(fill, text)
 
@@ -107,36 +105,37 @@ def results_text(publication: Publication, dataset: str = "", folder: Path = ROO
     return f"{text}\n{facts}{notes}Costs, seeds, other protocols and students: [{name}]({link}).\n"
 
 
-def labels_text(publication: Publication) -> str:
+def labels_text(publication: Publication, dataset: str = "") -> str:
     """Return a line per dataset: the control at the largest IPC under the protocols of `LABELS` that were measured."""
     board = publication.results.report.leaderboard
+    board = board[board["dataset"] == dataset] if dataset else board
     rows = board[(board["role"] == CONTROL) & board["protocol"].isin(list(LABELS)) & board["top1_mean"].notna()]
     lines = []
-    for dataset, group in rows.groupby("dataset", sort=False):
+    for name, group in rows.groupby("dataset", sort=False):
         chosen = group[(group["student"] == group["student"].iloc[0]) & (group["ipc"] == group["ipc"].max())]
         by_protocol = {row["protocol"]: row for row in rows_of(chosen)}
         parts = [
-            f"{accuracy_text(by_protocol[name])} % with {words}"
-            for name, words in LABELS.items()
-            if name in by_protocol
+            f"{accuracy_text(by_protocol[protocol])} % with {words}"
+            for protocol, words in LABELS.items()
+            if protocol in by_protocol
         ]
         if len(parts) > 1:
             first = rows_of(chosen)[0]
-            lines.append(f"- {dataset}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
+            lines.append(f"- {name}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
     return "".join(lines) or "Nothing is measured yet.\n"
 
 
-def pairs_text(publication: Publication) -> str:
+def pairs_text(publication: Publication, dataset: str = "") -> str:
     """Return the differences of the pairs of a suite, with their corrected intervals and verdicts, as Markdown."""
-    blocks = publication.results.report.blocks
+    blocks = _blocks(publication, dataset)
     return _differences(
         (*pair, cell, block) for pair, (cell, block) in itertools.product(publication.pairs, blocks.items())
     )
 
 
-def control_text(publication: Publication) -> str:
+def control_text(publication: Publication, dataset: str = "") -> str:
     """Return the differences of all methods that compete from the control, like `pairs_text`."""
-    blocks = publication.results.report.blocks
+    blocks = _blocks(publication, dataset)
     return _differences(
         (name, block.control, cell, block)
         for cell, block in blocks.items()
@@ -145,20 +144,26 @@ def control_text(publication: Publication) -> str:
     )
 
 
-def effects_text(publication: Publication) -> str:
+def effects_text(publication: Publication, dataset: str = "") -> str:
     """Return the main effects and interactions of the rows of an ablation, as Markdown."""
     lines = ["| effect | cell | points | interval | verdict |", "| :-- | :-- | --: | --: | :-- |"]
-    for (dataset, ipc, protocol, student), block in publication.results.report.blocks.items():
+    for (name, ipc, protocol, student), block in _blocks(publication, dataset).items():
         effects = factorial(block.rows, *FACTORS)
-        for name, found in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
+        for effect, found in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
             low, high = map(difference_text, found.interval)
             word = verdicts.verdict(found.interval, block.margin)
-            cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
+            cell = f"{name}, IPC {ipc}, {protocol}, {student}"
             value = difference_text(found.value)
             lines.append(
-                f"| {name} | {cell} | {value} | {low} to {high} | {WORDS.get(word, word)} |".replace("_", "\\_")
+                f"| {effect} | {cell} | {value} | {low} to {high} | {WORDS.get(word, word)} |".replace("_", "\\_")
             )
     return "\n".join(lines) + "\n"
+
+
+def _blocks(publication: Publication, dataset: str) -> dict[axes.Block, verdicts.Block]:
+    """Return the blocks of a dataset, by dataset, IPC, protocol and student; "" stands for all datasets."""
+    blocks = publication.results.report.blocks
+    return {cell: block for cell, block in blocks.items() if dataset in ("", cell[0])}
 
 
 def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -> str:

@@ -400,13 +400,16 @@ class TestReadme:
         low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
         assert low < -40.2 < high < 0
 
-    def test_only_results_name_a_dataset(self, run, place):
+    def test_markers_can_name_a_dataset(self, run, place):
+        for dataset in ("digits", "cifar10"):
+            for method in ("random_real", "wmdd"):
+                for seed, top1 in enumerate((60.0, 61.0, 62.0)):
+                    run.done(run.cell(dataset=dataset, method=method, seed=seed), top1)
         found = {"main": publish(run)}
-        text = readme.filled("<!-- results: main digits -->\n<!-- /results -->", found)
-        assert "digits with test" in text
-        assert "cifar10" not in text
-        with pytest.raises(BenchmarkError, match=r"pairs of 'main' name a dataset \('digits'\)"):
-            readme.filled("<!-- pairs: main digits -->\n<!-- /pairs -->", found)
+        for kind in ("results", "control"):
+            text = readme.filled(f"<!-- {kind}: main cifar10 -->\n<!-- /{kind} -->", found)
+            assert "| cifar10, " in text or "cifar10 with" in text
+            assert "digits" not in text
 
     def test_links_are_relative_to_the_text(self, run, place):
         found = {"main": publish(run)}
