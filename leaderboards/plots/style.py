@@ -101,7 +101,7 @@ def panels(titles: Sequence[str], height: float, split: bool = True) -> tuple[Fi
         height: of one panel, in inches.
         split: whether a title like "dataset, student" takes two lines where three panels stand side by side.
     """
-    columns = min(len(titles), 3)
+    columns = 2 if len(titles) == 4 else min(len(titles), 3)
     lines = math.ceil(len(titles) / columns)
     width = {1: COLUMN, 2: 0.9 * 2 * COLUMN, 3: 7.0}[columns]
     figure = Figure(figsize=(width, height * lines), layout="constrained")
