@@ -8,6 +8,7 @@ file in the working directory (``benchmark.toml``, or ``pyproject.toml`` below `
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -194,6 +195,8 @@ def _table(path: Path, _changed: int, keys: tuple[str, ...]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: not TOML ({error})") from error
     for key in keys:
+        if key not in table and (near := difflib.get_close_matches(key, table, n=1, cutoff=0.8)):
+            raise BenchmarkError(f"{path}: {unknown('table', near[0], [key])}")
         table = table.get(key, {})
         if not isinstance(table, dict):
             raise BenchmarkError(f"{path}: {key}: expected a table, [{'.'.join(keys)}]")

@@ -141,6 +141,7 @@ def test_wrong_folders_and_tables_are_named(folder):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[distilbench]\n", "unknown table 'distilbench'. Did you mean 'distillbench'?"),
         ("[distillbench]\nextra = 3\n", "distillbench.extra: expected a list of folders"),
         ("[distillbench\n", "not TOML"),
         ("distillbench = 3\n", "distillbench: expected a table, [distillbench]"),
