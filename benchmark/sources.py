@@ -84,6 +84,12 @@ def subfolders(name: str) -> Iterator[Path]:
     yield from (folder / name for folder in extra() if (folder / name).is_dir())
 
 
+def parts() -> dict[str, Path]:
+    """Return the files in folders of the user that components share, by their names: any of them may be imported."""
+    folders = (folder for name in SUBFOLDERS[:2] for folder in subfolders(f"{name}/parts"))
+    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("*.py"))}
+
+
 def outside_name(path: Path) -> str:
     """Return the name of a file in a folder of the user, as in ``methods/mine.py``; "" for a file of the benchmark."""
     return next((str(path.relative_to(folder)) for folder in extra() if path.is_relative_to(folder)), "")

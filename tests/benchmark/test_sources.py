@@ -225,7 +225,7 @@ def test_a_run_marks_what_comes_from_outside(folder):
     with zipfile.ZipFile("own.zip") as archive:
         archive.extractall("clone")
     clone = Path("clone")
-    for name in ("methods/stripes.py", *(f"configs/{name}.yaml" for name in FILES)):
+    for name in ("methods/stripes.py", "methods/parts/stripes_tools.py", *(f"configs/{name}.yaml" for name in FILES)):
         assert (clone / name).read_bytes() == (folder / name).read_bytes()
     published = publication.read("own", clone / "leaderboards" / "published")
     assert {cell["tier"] for cell in published.cells} == {"submitted"}
