@@ -8,6 +8,7 @@ file in the working directory (``benchmark.toml``, or ``pyproject.toml`` below `
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -81,6 +82,12 @@ def _distinct(folders: Iterable[Path]) -> tuple[Path, ...]:
 def subfolders(name: str) -> Iterator[Path]:
     """Yield the subfolders of a name, as in ``configs/suites``, in the folders of the user."""
     yield from (folder / name for folder in extra() if (folder / name).is_dir())
+
+
+def parts() -> dict[str, Path]:
+    """Return the files in folders of the user that components share, by their names: any of them may be imported."""
+    folders = (folder for name in SUBFOLDERS[:2] for folder in subfolders(f"{name}/parts"))
+    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("*.py"))}
 
 
 def outside_name(path: Path) -> str:
@@ -194,6 +201,8 @@ def _table(path: Path, _changed: int, keys: tuple[str, ...]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: not TOML ({error})") from error
     for key in keys:
+        if key not in table and (near := difflib.get_close_matches(key, table, n=1, cutoff=0.8)):
+            raise BenchmarkError(f"{path}: {unknown('table', near[0], [key])}")
         table = table.get(key, {})
         if not isinstance(table, dict):
             raise BenchmarkError(f"{path}: {key}: expected a table, [{'.'.join(keys)}]")

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.identity import STAGES, precision_of
+from benchmark.identity import STAGES
 from benchmark.run.heartbeat import is_recent
 from benchmark.run.store import TRACEBACK, Store, parse_heartbeat
 
@@ -179,26 +179,6 @@ def time_span(seconds: float) -> str:
     """Return a time for people: ``42 seconds``, ``7 minutes``, ``3 hours and 25 minutes``."""
     unit = "seconds" if seconds < 60 else "minutes"
     return humanize.precisedelta(round(seconds), minimum_unit=unit, format="%d")
-
-
-def first_lines(campaign: Campaign) -> str:
-    """Return what will happen: suite, datasets, device and precision, cells and nodes, and how long it may take."""
-    plan, suite = campaign.plan, campaign.plan.suite
-    reasons = {planned.cell.dataset: planned.skipped for planned in plan.cells if not planned.nodes}
-    found = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
-    skipped = [name for name in reasons if name not in found]
-    cells = sum(not planned.skipped for planned in plan.cells)
-    precisions = sorted({precision_of(node.identity) for node in plan.nodes.values()})
-    todo, (seconds, unknown) = len(campaign.todo), campaign.seconds_left()
-    rest = f" and {unknown} nodes without a past record" if unknown else ""
-    work = f": about {time_span(seconds)} of work by past records{rest}" if seconds else ", time unknown"
-    parts = [
-        f"suite {suite.name} version {suite.version}",
-        f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
-        f"{campaign.node_options.device}, {', '.join(precisions) or 'float32'}",
-        f"{cells} of {len(plan.cells)} cells, {todo} of {len(plan.nodes)} nodes to do{work if todo else ''}",
-    ]
-    return " · ".join(parts)
 
 
 def print_corrupt(campaign: Campaign, console: Console) -> None:

@@ -149,7 +149,7 @@ def plan(
     A dataset, method, IPC, student or protocol that the suite does not list is added to it. With --datasets, --card or
     --mixed, the hours of a graphics card are shown too, even for datasets that are not on disk.
     """
-    from benchmark.cli import costs, display
+    from benchmark.cli import costs, display, running
     from benchmark.plan.label_bytes import planned_label_sizes
     from benchmark.run import campaign as campaigns
 
@@ -168,11 +168,8 @@ def plan(
     display.print_corrupt(campaign, out)
     if runner:
         out.print(campaigns.preflight(campaign, runner))
-    seconds, unknown = campaign.seconds_left()
     if campaign.todo:
-        estimate = f"{display.time_span(seconds)} of work by past records" if seconds else "time unknown"
-        rest = f", and {unknown} nodes without a past record" if unknown and seconds else ""
-        out.print(f"To do: {len(campaign.todo)} nodes, {estimate}{rest}.")
+        out.print(f"To do: {len(campaign.todo)} nodes, {running.expected_time(campaign)}.")
     else:
         all_skipped = all(planned.skipped for planned in campaign.plan.cells)
         out.print("Nothing to do here: every cell is skipped." if all_skipped else "Nothing to do.")

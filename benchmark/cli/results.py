@@ -144,7 +144,7 @@ def submit(
     published = _publication(suite, runs, note, split_words(datasets), submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
-    found |= _suite_file(suite)
+    found |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
     if missing := sorted(names.keys() - found.keys()):
         raise BenchmarkError(f"submit: the suite needs {', '.join(missing)}; name their folder by --extra DIR")
     packed = submission.pack(published, Folder(runs), found, destination)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from benchmark.cli import display
 from benchmark.cli.options import out
+from benchmark.identity import precision_of
 
 if TYPE_CHECKING:
     from benchmark.run.campaign import Campaign, RunOptions
@@ -57,11 +59,10 @@ def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, v
     Raises:
         KeyboardInterrupt: after an interruption.
     """
-    from benchmark.cli import display
     from benchmark.cli.scores import Scores
     from benchmark.run import campaign as campaigns
 
-    out.print(display.first_lines(campaign), markup=False, highlight=False, soft_wrap=True)
+    out.print(first_lines(campaign), markup=False, highlight=False, soft_wrap=True)
     display.print_corrupt(campaign, out)
     if not (todo := campaign.todo):
         campaign.write_manifest()
@@ -74,6 +75,32 @@ def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, v
         out.print(f"\ninterrupted: {progress.finished} of {len(todo)} nodes are done")
         raise
     return progress.failed
+
+
+def first_lines(campaign: Campaign) -> str:
+    """Return what will happen: suite, datasets, device and precision, cells and nodes, and how long it may take."""
+    plan, suite = campaign.plan, campaign.plan.suite
+    reasons = {planned.cell.dataset: planned.skipped for planned in plan.cells if not planned.nodes}
+    found = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
+    skipped = [name for name in reasons if name not in found]
+    cells = sum(not planned.skipped for planned in plan.cells)
+    precisions = sorted({precision_of(node.identity) for node in plan.nodes.values()})
+    todo = f"{len(campaign.todo)} of {len(plan.nodes)} nodes to do"
+    parts = [
+        f"suite {suite.name} version {suite.version}",
+        f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
+        f"{campaign.node_options.device}, {', '.join(precisions) or 'float32'}",
+        f"{cells} of {len(plan.cells)} cells, {todo}{f', {expected_time(campaign)}' if campaign.todo else ''}",
+    ]
+    return " · ".join(parts)
+
+
+def expected_time(campaign: Campaign) -> str:
+    """Return the sum of what nodes like those to do took, on machines that may have been slower or shared."""
+    seconds, unknown = campaign.seconds_left()
+    rest = f" ({unknown} nodes have none)" if unknown else ""
+    past = f"such nodes took {display.time_span(seconds)} one after the other in past records{rest}"
+    return past if seconds else "time unknown"
 
 
 def _print_leaderboard(campaign: Campaign, runs: str, shown: Shown, *, write: bool) -> None:

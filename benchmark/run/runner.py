@@ -133,8 +133,8 @@ class RayRunner:
             ready, _ = self.ray.wait(list(running), num_returns=1, timeout=POLL if queue.theirs else 5.0)
             if not ready:
                 self.pulse.check()
-            for node, heartbeat in silence.look([together[0] for together in running.values() if together]):
-                self._end(node, heartbeat)
+            for _, heartbeat in silence.look([together[0] for together in running.values() if together]):
+                self._end(heartbeat)
             for task in ready:
                 yield from self._advance(task, running, queue, store)
 
@@ -184,8 +184,8 @@ class RayRunner:
         jobs = [(one.key, dict(one.identity), own) for one, own in zip(together, options, strict=True)]
         return named.remote(jobs) if needs.gpus else named.remote(*jobs[0])
 
-    def _end(self, node: Node, heartbeat: Mapping[str, Any]) -> None:
-        """End the worker of a node that is stopped; its node is then tried again, as after every death of a worker."""
+    def _end(self, heartbeat: Mapping[str, Any]) -> None:
+        """End the worker of a node that has stopped; its node is then tried again, as after every death of a worker."""
         host, pid = heartbeat.get("host"), heartbeat.get("pid")
         alive = [machine for machine in self.ray.nodes() if machine["Alive"]]
         for machine in alive:

@@ -129,7 +129,7 @@ def info(
 
     Raises:
         DataMissing: the dataset is not on disk; the message says how to get it.
-        Faults: classes are missing, empty or too many.
+        Faults: classes are missing, empty or too many, or ``class_names`` names a folder that is not there.
     """
     return _info(config, *_splits(config, root, part, quick=quick, report=report))
 
@@ -256,7 +256,8 @@ def _splits(config: DatasetConfig, root: Path, part: TrainPart, *, quick: bool, 
 
 def _refuse_faults(config: DatasetConfig, root: Path, train: Split, test: Split) -> None:
     where = f"{root / config.folder}" if config.folder else config.name
-    faults = []
+    nowhere = sorted(config.class_names.keys() - {*train.classes, *test.classes})
+    faults = [f"{where}: class_names: no folder is called {', '.join(nowhere[:5])}"] if nowhere else []
     if len(train.classes) != config.classes:
         faults.append(f"{where}: {len(train.classes)} training classes, where {config.name} has {config.classes}")
     for kind, split, other in (("training", train, test), ("test", test, train)):

@@ -75,10 +75,10 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
                 yield pictures[1], encoded(_strip(chosen, names))
 
 
-def thumbnail(png: bytes, quality: int = 80) -> bytes:
+def thumbnail(png: bytes) -> bytes:
     """Return a picture as a JPEG of a few kilobytes, for a page."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=quality)
+    Image.open(io.BytesIO(png)).convert("RGB").save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 

@@ -206,7 +206,7 @@ def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
     for row, mark in zip(dictionaries, marks(dictionaries, publication.results.report.blocks), strict=True):
         own = [_column(row)] if row["ipc"] != EVERY_IPC else [c for c in columns if c[0] == _column(row)[0]]
         entries.setdefault(row["method"], {}).update(dict.fromkeys(own, paper.Entry(row, mark)))
-    footer = frozenset(row["method"] for row in dictionaries if row["ipc"] == EVERY_IPC)
+    footer = {row["method"] for row in dictionaries if row["ipc"] == EVERY_IPC}
     ranking = rows[rows["protocol"] == rows["protocol"].iloc[0]]
     best_first = [*variants.ranked(ranking), *entries]
     order = sorted(dict.fromkeys(best_first), key=lambda method: method in footer)
@@ -214,7 +214,7 @@ def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
     with_students = ", ".join(f"{dataset} with {student}" for dataset, student in students.items())
     caption = f"Top-1 accuracy (%): {with_students}."
     in_order = {name: entries[name] for name in order if entries.get(name)}
-    return paper.Table("headline", paper.MAIN, caption, columns, in_order, footer)
+    return paper.Table("headline", paper.MAIN, caption, columns, in_order)
 
 
 def _column(row: Mapping[str, object]) -> paper.Column:

@@ -84,17 +84,16 @@ def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tup
     return "".join(f"{sentence}. " for sentence in sentences).strip()
 
 
-def mean_text(mean: float, deviation: float | None = None, plus_minus: str = "±") -> str:
+def mean_text(mean: float, deviation: float | None = None) -> str:
     """Return ``62.1 ± 0.4``, or ``62.1`` where the deviation is unknown (None or not a number)."""
-    return f"{mean:.1f}{_spread(deviation, plus_minus)}"
+    return f"{mean:.1f}{_spread(deviation)}"
 
 
-def difference_text(
-    difference: float, deviation: float | None = None, plus_minus: str = "±", minus: str = "\N{MINUS SIGN}"
-) -> str:
+def difference_text(difference: float, deviation: float | None = None) -> str:
     """Return ``+1.2 ± 0.4``: a difference always has a sign, and one that rounds to 0 has a plus."""
     rounded = round(difference, 1)
-    return f"{minus if rounded < 0 else '+'}{abs(rounded):.1f}{_spread(deviation, plus_minus)}"
+    sign = "\N{MINUS SIGN}" if rounded < 0 else "+"
+    return f"{sign}{abs(rounded):.1f}{_spread(deviation)}"
 
 
 def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -175,5 +174,5 @@ def rank_text(row: Mapping[str, Any]) -> str:
     return f"{row['rank']}" if pd.isna(low) or low == high else f"{row['rank']} ({low}\N{EN DASH}{high})"
 
 
-def _spread(deviation: float | None, plus_minus: str) -> str:
-    return "" if pd.isna(deviation) else f" {plus_minus} {deviation:.1f}"
+def _spread(deviation: float | None) -> str:
+    return "" if pd.isna(deviation) else f" ± {deviation:.1f}"

@@ -58,8 +58,7 @@ class Table:
         kind: one of `ORDER`.
         caption: one sentence that says what the table shows.
         columns: headings on two levels, of every column in which a method has a number.
-        entries: by method and column; there is no entry where the suite has no cell.
-        footer: methods that do not compete, such as the full set; they stand last.
+        entries: by method and column, methods that do not compete last; there is no entry where the suite has no cell.
         differences: lines below the methods: the pair, and the difference of its means by column.
         absent: what was not measured, with the reason.
     """
@@ -69,7 +68,6 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     entries: dict[str, dict[Column, Entry]]
-    footer: frozenset[str] = frozenset()
     differences: tuple[tuple[str, dict[Column, Gap]], ...] = ()
     absent: tuple[str, ...] = ()
 
@@ -132,7 +130,7 @@ def _table(
     columns = _columns(kind, measured)
     started = rows.loc[~rows["status"].isin(NOT_STARTED), "method"]
     listed = rows[rows["dataset"].isin(measured["dataset"]) & rows["method"].isin(started)]  # the rest is `absent`
-    footer = frozenset(listed.loc[listed["ipc"] == EVERY_IPC, "method"])
+    footer = set(listed.loc[listed["ipc"] == EVERY_IPC, "method"])
     best_first = variants.ranked(listed)
     methods = sorted(best_first, key=lambda name: (name in footer, order.index(name) if name in order else len(order)))
     entries: dict[str, dict[Column, Entry]] = {method: {} for method in methods}
@@ -141,7 +139,7 @@ def _table(
         entry = Entry(row, mark, _published(row, references))
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
     reasons = tuple(f"{title}. {line}" for title, lines in absent(rows, rows.iloc[0]["suite"]) for line in lines)
-    yield Table(f"{kind}_{end}", kind, caption, columns, entries, footer, (), reasons)
+    yield Table(f"{kind}_{end}", kind, caption, columns, entries, (), reasons)
 
 
 def _columns(kind: str, measured: pd.DataFrame) -> tuple[Column, ...]:

@@ -141,6 +141,7 @@ def test_wrong_folders_and_tables_are_named(folder):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[distilbench]\n", "unknown table 'distilbench'. Did you mean 'distillbench'?"),
         ("[distillbench]\nextra = 3\n", "distillbench.extra: expected a list of folders"),
         ("[distillbench\n", "not TOML"),
         ("distillbench = 3\n", "distillbench: expected a table, [distillbench]"),
@@ -224,7 +225,7 @@ def test_a_run_marks_what_comes_from_outside(folder):
     with zipfile.ZipFile("own.zip") as archive:
         archive.extractall("clone")
     clone = Path("clone")
-    for name in ("methods/stripes.py", *(f"configs/{name}.yaml" for name in FILES)):
+    for name in ("methods/stripes.py", "methods/parts/stripes_tools.py", *(f"configs/{name}.yaml" for name in FILES)):
         assert (clone / name).read_bytes() == (folder / name).read_bytes()
     published = publication.read("own", clone / "leaderboards" / "published")
     assert {cell["tier"] for cell in published.cells} == {"submitted"}

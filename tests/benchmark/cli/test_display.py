@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from dataclasses import replace
 
 import pytest
-from engine import campaign, plan
+from engine import plan
 from rich.console import Console
 
 from benchmark.cli import display
@@ -26,17 +25,6 @@ def nodes():
 )
 def test_times_are_for_people(seconds, text):
     assert display.time_span(seconds) == text
-
-
-def test_the_precision_of_teachers_is_told_too(tmp_path):
-    opened = campaign(tmp_path, {"protocols": ["soft"]})
-    assert " · cpu, float32 · " in display.first_lines(opened)
-    changed = copy.deepcopy(opened.plan.nodes)
-    for node in changed.values():
-        if node.stage == "teacher":
-            node.identity["component"]["params"]["recipe"]["precision"] = "bfloat16"
-    changed = replace(opened, plan=replace(opened.plan, nodes=changed))
-    assert " · cpu, bfloat16, float32 · " in display.first_lines(changed)
 
 
 def test_a_line_names_few_of_the_methods_that_are_skipped_for_one_reason():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engine import suite_file
+from engine import campaign, suite_file
 
 from benchmark import __version__
-from benchmark.cli import main
+from benchmark.cli import main, running
 from benchmark.run import runner
 from benchmark.sources import ENVIRONMENT
 
@@ -88,3 +90,30 @@ def test_an_interruption_prints_the_table_as_far_as_it_is(command, tmp_path, mon
     assert status == 130
     after = shown[shown.index("interrupted: 6 of 12 nodes are done") :]
     assert any(line.split()[:2] == ["1", "noise"] for line in after.splitlines()), after
+
+
+def test_the_precision_of_teachers_is_told_too(tmp_path):
+    opened = campaign(tmp_path, {"protocols": ["soft"]})
+    assert " · cpu, float32 · " in running.first_lines(opened)
+    changed = copy.deepcopy(opened.plan.nodes)
+    for node in changed.values():
+        if node.stage == "teacher":
+            node.identity["component"]["params"]["recipe"]["precision"] = "bfloat16"
+    changed = replace(opened, plan=replace(opened.plan, nodes=changed))
+    assert " · cpu, bfloat16, float32 · " in running.first_lines(changed)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ((0.0, 0.0), "time unknown"),
+        ((60.0, 60.0), "such nodes took 2 minutes one after the other in past records"),
+        ((60.0, 0.0), "such nodes took 1 minute one after the other in past records (1 nodes have none)"),
+    ],
+)
+def test_the_expected_time_says_whose_time_it_is(tmp_path, seconds, text):
+    opened = campaign(tmp_path)
+    nodes = [replace(node, seconds=each) for node, each in zip(opened.todo.values(), seconds, strict=False)]
+    opened.__dict__["todo"] = {node.key: node for node in nodes}
+    assert running.expected_time(opened) == text
+    assert running.first_lines(opened).endswith(f" nodes to do, {text}")

@@ -157,10 +157,11 @@ def test_wrong_classes_are_named_all_at_once(root: Path) -> None:
     for path in (root / "toy/train/bee").iterdir():
         path.unlink()
     with pytest.raises(Faults) as caught:
-        info(toy(classes=4), root)
+        info(toy(classes=4, class_names={"atn": "Ant", "bee": "Bee", "dog": "Dog"}), root)
     text = str(caught.value)
     for words in (
         "3 training classes, where toy has 4",
+        "toy: class_names: no folder is called atn\n",
         "no training folder for class dog",
         "no test folder for class cat",
     ):
