@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import subprocess
 import sys
 from importlib import import_module
@@ -13,15 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from short import ENVIRONMENT
 
 from benchmark.config_files import load_named
 from benchmark.plan.cost import Card
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-
-
-SHORT = "import runpy, short, sys; short.shorten(); sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.fixture
@@ -36,15 +32,22 @@ def gpu_check(bench):
 
 
 @pytest.mark.slow
-def test_the_check_of_a_gpu_runs_on_a_cpu(tmp_path):
+@pytest.mark.usefixtures("short_training")
+def test_the_check_of_a_gpu_runs_on_a_cpu(gpu_check, tmp_path, monkeypatch):
     few = "--methods random_real --ipc 1 --seeds 1 --protocols hard"
     words = ["--device", "cpu", "--size", "toy", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out.md")]
-    paths = os.pathsep.join(map(str, [ROOT, HERE.parent / "support", HERE]))
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", SHORT, str(HERE / "gpu_check.py"), *words, f"--select={few}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
-    text = (tmp_path / "out.md").read_text()
-    assert done.returncode == 0, done.stdout + done.stderr + text
+    part = gpu_check.part
+
+    def shortened(title, command):
+        return part(title, ["short" if word == "benchmark" else word for word in command])
+
+    monkeypatch.setattr(gpu_check, "part", shortened)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", *words, f"--select={few}"])
+    status, text = gpu_check.main(), (tmp_path / "out.md").read_text()
+    assert status == 0, text
     assert "## digits, suite main: exit status 0" in text
     assert "torch 2" in text
     for work in ("student step, batch 10", "teacher step, batch 100", "sre2l iteration", "wmdd iteration", "JPEG"):

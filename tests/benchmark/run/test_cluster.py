@@ -223,7 +223,7 @@ def works():
 
 own = {"num_gpus": 1, "max_calls": 1, "num_returns": "streaming"}
 runner.gpu_task = ray.remote(num_cpus=1, max_retries=0, **own)(works())
-shares = [0.5] * 8 + [1.0] * 2 + [2.0] + [0.25] * 4 + [0.0] * 3
+shares = [0.5] * 4 + [1.0] * 2 + [2.0] + [0.25] * 2 + [0.0]
 nodes = [Node(f"{i}", "distill", {"parents": {}, "dataset": {"name": "digits"}}, Needs(gpus=share), "t")
          for i, share in enumerate(shares)]
 options = NodeOptions(str(folder), str(folder), "cuda")
@@ -241,7 +241,7 @@ def test_no_card_is_given_twice(tmp_path):
     done = python(CARDS, tmp_path, **ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     tasks = [json.loads(path.read_text()) for path in tmp_path.iterdir() if path.name.isdigit()]
-    assert len(tasks) == 18
+    assert len(tasks) == 10
     for visible, device, share, *_ in tasks:
         cards = [card for card in (visible or "").split(",") if card]
         assert device == ("cuda" if share else "cpu")
@@ -317,6 +317,7 @@ def test_two_machines_with_a_token_run_many_nodes_lose_a_machine_and_refuse_an_o
     facts = json.loads(line)
     print(facts)
     tokens = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 32}, {"RAY_AUTH_MODE": "disabled"})
+    clean["RAY_NUM_REDIS_GET_RETRIES"] = "2"  # Ray tries 20 times to come in
     command = [sys.executable, "-c", OUTSIDER, facts["address"]]
     outsiders = [subprocess.Popen(command, env={**clean, **token}, text=True, **pipes) for token in tokens]
     for outsider in outsiders:
