@@ -68,12 +68,7 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
     Returns:
         [n, C, size, size].
     """
-    height, width = images.shape[-2:]
-    x0, y0, w, h = boxes.to(images.device, torch.float32).unsqueeze(-1).unbind(1)  # [n, 1] each
-    steps = (torch.arange(size, device=images.device) + 0.5) / size
-    mirrored = torch.where(flips.to(images.device).unsqueeze(-1), steps.flip(0), steps)
-    xs = torch.clamp(x0 + w * mirrored, x0 + 0.5 / width, x0 + w - 0.5 / width)  # [n, size], fractions of the image
-    ys = torch.clamp(y0 + h * steps, y0 + 0.5 / height, y0 + h - 0.5 / height)
+    xs, ys = _positions(boxes.to(images.device), flips.to(images.device), size, *images.shape[-2:])
     grid = torch.stack(
         [
             xs.unsqueeze(1).expand(len(images), size, size),
@@ -82,3 +77,37 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tens
         dim=-1,
     )
     return F.grid_sample(images, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def crop_alike(images: Tensor, box: Tensor, flip: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Cut the same box out of all images, resize it to their size, and shift it in a circle.
+
+    It computes ``crop_resize(images, box, flip, S).roll(shift, (2, 3))``, as two products with matrices that hold the
+    bilinear weights: faster where the gradient is needed, and with the same bytes every time on a graphics card.
+
+    Args:
+        images: [n, C, S, S] float.
+        box: [1, 4] (x0, y0, w, h) as fractions of the image, on the CPU.
+        flip: [1] bool, whether to mirror the crop, on the CPU.
+        shift: in pixels, down and to the right.
+
+    Returns:
+        [n, C, S, S], channels-last.
+    """
+    size = images.shape[-1]
+    pixels = torch.arange(size)
+    columns, rows = (
+        (1 - (positions.T * size - 0.5 - pixels).abs()).clamp_min(0).roll(by, 0).to(images.device)
+        for positions, by in zip(_positions(box, flip, size, size, size), reversed(shift), strict=True)
+    )  # [S, S] each: the weights of the pixels [·, S] in every pixel of the result
+    return (rows @ (images @ columns.T)).contiguous(memory_format=torch.channels_last)
+
+
+def _positions(boxes: Tensor, flips: Tensor, size: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return where the columns and the rows of crops lie, [n, size] each, as fractions of the image."""
+    x0, y0, w, h = boxes.float().unsqueeze(-1).unbind(1)  # [n, 1] each
+    steps = (torch.arange(size, device=boxes.device) + 0.5) / size
+    mirrored = torch.where(flips.unsqueeze(-1), steps.flip(0), steps)
+    xs = torch.clamp(x0 + w * mirrored, x0 + 0.5 / width, x0 + w - 0.5 / width)
+    ys = torch.clamp(y0 + h * steps, y0 + 0.5 / height, y0 + h - 0.5 / height)
+    return xs, ys

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,33 @@ class Moments(torch.autograd.Function):
         slope = gradients[1] * (2 / pixels)
         offset = gradients[0] / pixels - slope * mean
         return torch.addcmul(offset.to(x.dtype)[..., None, None], x, slope.to(x.dtype)[..., None, None])
+
+
+class NormedMoments(torch.autograd.Function):
+    """A frozen batch norm in eval mode, and `Moments` of its input: ``(x, scale, shift) -> (y, mean, variance)``.
+
+    ``y = scale x + shift``, scale and shift [C]. One pass computes the gradients of all three results, where the batch
+    norm and `Moments` would take a pass each and add their results.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return y [N, C, H, W], and the mean and the variance [N, C] of x."""
+        mean = x.mean((2, 3))
+        buffer = x * x
+        variance = buffer.mean((2, 3)) - mean * mean
+        ctx.save_for_backward(x, mean, scale)
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None], out=buffer), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return ``scale g_y + (g_mean + 2 g_variance (x - mean)) / (H W)``."""
+        x, mean, scale = ctx.saved_tensors
+        pixels = x.shape[2] * x.shape[3]
+        slope = gradients[2] * (2 / pixels)
+        offset = gradients[1] / pixels - slope * mean
+        own = torch.addcmul(offset[..., None, None], x, slope[..., None, None])
+        return own.addcmul_(gradients[0], scale[:, None, None]), None, None
 
 
 class InputRecorder(ABC):
@@ -84,9 +112,29 @@ class BatchNormInputs(InputRecorder):
         self.channels = [layer.num_features for layer in self.layers]
         super().__init__({str(index): layer for index, layer in enumerate(self.layers)})
 
+    def __enter__(self) -> Self:
+        for index, layer in enumerate(self.layers):
+            layer.forward = partial(self._pass, str(index), layer)  # type: ignore[method-assign]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for layer in self.layers:
+            del layer.forward
+        self.seen.clear()
+
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
         """Store the moments of every image."""
         self.seen[key] = Moments.apply(x)
+
+    def _pass(self, key: str, layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+        """Store the moments of every image, and return the output of a batch norm."""
+        if (frozen := _frozen(layer, x)) is None:
+            self.record(key, layer, x)
+            return type(layer).forward(layer, x)
+        output, *self.seen[key] = NormedMoments.apply(x, *frozen)
+        return cast("Tensor", output)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return per-image means and variances of the last forward pass, each [N, all channels], layer after layer."""
@@ -104,6 +152,16 @@ class BatchNormInputs(InputRecorder):
             means.append(layer.running_mean)
             variances.append(layer.running_var)
         return torch.cat(means).unsqueeze(0), torch.cat(variances).unsqueeze(0)
+
+
+def _frozen(layer: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return scale and shift of a batch norm that only scales and shifts x, in float32 and on the way to a gradient."""
+    if type(layer) is not nn.BatchNorm2d or layer.training or layer.running_mean is None or layer.running_var is None:
+        return None
+    if layer.weight is None or layer.weight.requires_grad or not x.requires_grad or x.dtype != torch.float32:
+        return None
+    scale = layer.weight * (layer.running_var + layer.eps).rsqrt()
+    return scale, layer.bias - layer.running_mean * scale
 
 
 def pooled(mean: Tensor, variance: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

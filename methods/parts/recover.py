@@ -32,7 +32,7 @@ from benchmark.api import (
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import denormalize, normalize, pixel_bounds
-from benchmark.vision.boxes import crop_resize, sample_boxes
+from benchmark.vision.boxes import crop_alike, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.jpeg import compressed
@@ -191,7 +191,7 @@ class Recovery(Distiller):
         box = sample_boxes(1, generator, scale=self.crop_range(iteration))
         flip = torch.rand(1, generator=generator) < (0.5 if info.flip else 0.0)
         down, right = torch.randint(self.jitter + 1, (2,), generator=generator).tolist()
-        return crop_resize(images, box, flip, images.shape[-1]).roll((down, right), (2, 3))
+        return crop_alike(images, box, flip, (down, right))
 
     def _start(self, data: TrainData, goal: Goal, unit: Unit, context: Context) -> Tensor:
         """Return the images before the first iteration, normalised, [N, C, S, S]."""

@@ -18,7 +18,7 @@ class RecoveryState:
 
     Attributes:
         path: of the file that `save` writes.
-        images: [N, C, S, S] normalised, on the device, channels-last.
+        images: [N, C, S, S] normalised, on the device.
         optimizer: of the images.
         iteration: number of iterations done.
         snapshots: earlier images, uint8 [N, C, S, S] each, on the CPU.
@@ -39,9 +39,9 @@ class RecoveryState:
         """Return the saved state of a unit, or a new state with the given images where none is saved."""
         path = context.scratch / f"recovery-{unit.index}.pt"
         saved = scratch.load(path, context.device)
-        leaf = (saved["images"] if saved else images).to(context.device, memory_format=torch.channels_last)
+        leaf = (saved["images"] if saved else images).to(context.device, memory_format=torch.contiguous_format)
         leaf = leaf.detach().clone().requires_grad_()
-        state = cls(path, leaf, torch.optim.Adam([leaf], lr=learning_rate, betas=betas))
+        state = cls(path, leaf, torch.optim.Adam([leaf], lr=learning_rate, betas=betas, fused=True))
         if saved:
             state.optimizer.load_state_dict(saved["optimizer"])
             state.iteration = saved["iteration"]
@@ -52,12 +52,13 @@ class RecoveryState:
     def restart(self, images: Tensor) -> None:
         """Go on with other images [N, C, s, s], of any size s, and with a new optimiser."""
         options = {name: self.optimizer.param_groups[0][name] for name in ("lr", "betas")}
-        self.images = images.contiguous(memory_format=torch.channels_last).detach().clone().requires_grad_()
-        self.optimizer = torch.optim.Adam([self.images], **options)
+        self.images = images.contiguous().detach().clone().requires_grad_()
+        self.optimizer = torch.optim.Adam([self.images], fused=True, **options)
 
     def step(self, loss: Tensor, learning_rate: float, low: Tensor, high: Tensor) -> None:
         """Take one step of the optimiser and clamp the images to [low, high], [C, 1, 1] each."""
-        (self.images.grad,) = torch.autograd.grad(loss, [self.images])
+        (gradient,) = torch.autograd.grad(loss, [self.images])
+        self.images.grad = gradient.contiguous()  # a fused optimiser reads it in the layout of the images
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
         with torch.no_grad():

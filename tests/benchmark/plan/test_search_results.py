@@ -23,7 +23,6 @@ OPEN = {  # recipes of ours whose values no search has chosen yet
     ("dwa", "digits"),
     ("sre2l_pp", "digits"),  # takes the values that the search chose for sre2l, so that only the start differs
     ("fadrm", "digits"),  # as sre2l_pp, so that only the mixing differs
-    *((method, "imagenette32") for method in ("cda", "sre2l_pp", "fadrm", "delt", "dwa")),  # lambda as sre2l
     *((method, "imagenette64") for method in ("sre2l", "cda", "gvbsm", "scdd", "mmd", "wmdd", "delt", "dwa")),
     *((method, "imagenette64") for method in ("sre2l_pp", "fadrm")),
     *(("mmd", dataset) for dataset in ("cifar10", "imagenette", "tiny_imagenet", "imagenet1k")),

@@ -21,7 +21,7 @@ from benchmark.vision.augment import (
     pixel_bounds,
     swap_halves,
 )
-from benchmark.vision.boxes import crop_resize, sample_boxes
+from benchmark.vision.boxes import crop_alike, crop_resize, sample_boxes
 from benchmark.vision.dsa import GROUPS
 
 INFO = DatasetInfo(
@@ -52,6 +52,17 @@ def test_crop_is_that_of_torchvision(box, size, layout):
     torch.testing.assert_close(crop_resize(batch, fractions, UPRIGHT, size), expected, atol=2e-5, rtol=0)
     mirrored = crop_resize(batch, fractions, ~UPRIGHT, size)
     torch.testing.assert_close(mirrored, expected.flip(-1), atol=2e-5, rtol=0)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([8, 15]), st.booleans(), st.tuples(st.integers(0, 9), st.integers(0, 9)))
+@settings(max_examples=40, deadline=None)
+def test_one_box_for_all_is_a_crop_and_a_shift(seed, size, mirrored, shift):
+    box = sample_boxes(1, torch.Generator().manual_seed(seed))
+    flip, x = torch.tensor([mirrored]), images(size=size, seed=seed).requires_grad_()
+    wanted, mine = crop_resize(x, box, flip, size).roll(shift, (2, 3)), crop_alike(x, box, flip, shift)
+    torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
+    gradients = [torch.autograd.grad(view.sin().sum(), x)[0] for view in (mine, wanted)]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
 
 
 def test_each_image_has_its_own_box_and_flip():
