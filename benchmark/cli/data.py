@@ -61,6 +61,10 @@ def check(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> 
         raise Faults(result.unreadable)
     train, test = sum(result.train.values()), sum(result.test.values())
     out.print(f"{train} training and {test} test images, all readable")
+    if len(result.sizes) == 1:
+        out.print("every file has {} x {} pixels".format(*next(iter(result.sizes))), highlight=False)
+    if small := sum(count for size, count in result.sizes.items() if min(size) < config.resize):
+        out.print(f"{small} files are smaller than {config.name} reads them ({config.resize} px): they are enlarged")
 
 
 def _dataset(name: str) -> DatasetConfig:

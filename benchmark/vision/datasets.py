@@ -36,11 +36,15 @@ def silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Check:
-    """The result of `check`: images per class folder of each split, and a line for every file that cannot be read."""
+    """The result of `check`: images per class folder of each split, and a line for every file that cannot be read.
+
+    ``sizes`` holds the number of files by width and height in pixels.
+    """
 
     train: dict[str, int]
     test: dict[str, int]
     unreadable: tuple[str, ...]
+    sizes: dict[tuple[int, int], int]
 
 
 class _Images(ImageData):
@@ -216,16 +220,7 @@ def fetch(config: DatasetConfig, root: Path, report: Report = silent) -> None:
 
 
 def check(config: DatasetConfig, root: Path, report: Report = silent) -> Check:
-    """Open every image of both splits.
-
-    Args:
-        config: the dataset.
-        root: the data directory.
-        report: called with the images done and the images in total.
-
-    Raises:
-        DataMissing, Faults: as for `info`.
-    """
+    """Open every image of both splits; ``report`` is called with the images done and in total. Errors: as `info`."""
     train, test = _splits(config, root, "full", quick=False, report=silent)
     unreadable: list[str] = []
     done, total = 0, len(train.items) + len(test.items)
@@ -234,7 +229,7 @@ def check(config: DatasetConfig, root: Path, report: Report = silent) -> Check:
             unreadable += faults
             done += len(pixels)
             report(done, total)
-    return Check(train.counts(), test.counts(), tuple(unreadable))
+    return Check(train.counts(), test.counts(), tuple(unreadable), reading.sizes((train, test)))
 
 
 def _splits(config: DatasetConfig, root: Path, part: TrainPart, *, quick: bool, report: Report) -> tuple[Split, Split]:

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -126,6 +127,15 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
         with write_atomically(store) as temporary:
             temporary.write_bytes(hashlib.sha256(data).digest() + data)
     return torch.tensor(found)
+
+
+def sizes(splits: Sequence[Split]) -> Counter[tuple[int, int]]:
+    """Return how many files have which width and height, in pixels, from their headers; broken files are left out."""
+    counts = Counter[tuple[int, int]]()
+    for item in (item for split in splits for item in split.items if isinstance(item, str)):
+        with suppress(*BROKEN), Image.open(item, formats=KINDS) as image:
+            counts[image.size] += 1
+    return counts
 
 
 def _aspect(item: str | Pixels) -> tuple[float, str]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from engine import suite_file
+from toy_folder import write_image
 
 import methods
 from benchmark.cli import main
 from benchmark.config_files import names
+from benchmark.vision.datasets import load_dataset
 from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
 
 BROKEN = '''
@@ -164,6 +166,19 @@ def test_data_check_counts_images(command):
     status, shown, _ = command("data", "check", "digits")
     assert status == 0
     assert "1442 training and 355 test images, all readable" in shown
+
+
+@pytest.mark.parametrize(("side", "enlarged"), [(224, True), (256, False)])
+def test_data_check_says_that_files_are_smaller_than_the_dataset_reads_them(command, tmp_path, side, enlarged):
+    config = load_dataset("imagenette")  # reads a short side of 256 px
+    for split in ("train", "val"):
+        for label, name in enumerate(config.class_names):
+            file = tmp_path / "imagenette" / split / name / f"{split}.png"
+            write_image(file, 20 * label + (split == "val"), (side, side))
+    status, shown, errors = command("data", "check", "imagenette", "--data", str(tmp_path))
+    assert status == 0, errors
+    assert f"every file has {side} x {side} pixels" in shown
+    assert ("20 files are smaller than imagenette reads them (256 px): they are enlarged" in shown) == enlarged
 
 
 def test_an_interruption_keeps_what_is_done_and_says_so(command, monkeypatch):
