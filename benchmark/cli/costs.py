@@ -58,15 +58,23 @@ def cost_table(costs: Costs) -> RenderableType:
     several = (costs.work + shared) * (1 / CARDS)
     several = Span(max(several.low, costs.chain.low), max(several.high, costs.chain.high))
     rows, distilled = costs.card.rows, costs.stages["distill"]
-    measured = sum(row.measured for row in rows)
     lines = [
         f"{CARDS} cards: {hours(several)} hours or more; the longest chain of nodes takes {hours(costs.chain)} hours.",
         f"{distilled.images:,} distilled images take {humanize.naturalsize(distilled.image_bytes)}.",
-        f"{measured} of {len(rows)} rows of the card's table were measured with this code; the others follow from "
-        "published numbers, and a range is what these allow. The hours leave out the work of processors and what "
+        f"{_sources(sum(row.measured for row in rows), len(rows))} The hours leave out the work of processors and what "
         "stands under 'not counted'.",
     ]
     return Group(table, *map(Text, lines))
+
+
+def _sources(measured: int, rows: int) -> str:
+    """Say where the throughputs of a card come from."""
+    if measured == rows:
+        return "All rows of the card's table were measured on it."
+    return (
+        f"{measured} of {rows} rows of the card's table were measured on it; each row names its source, and a range is "
+        "what the source allows."
+    )
 
 
 def hours(span: Span) -> str:

@@ -168,6 +168,13 @@ def test_data_check_counts_images(command):
     assert "1442 training and 355 test images, all readable" in shown
 
 
+@pytest.mark.parametrize(("card", "text"), [("H100", "All rows of the card's"), ("H200", "3 of 6 rows of the card's")])
+def test_the_cost_says_how_much_of_a_card_is_measured(command, card, text):
+    status, shown, errors = command("plan", "--suite", "reproduction", "--ipc", "1", "--card", card)
+    assert status == 0, errors
+    assert f"{text} table were measured on it" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize(("side", "enlarged"), [(224, True), (256, False)])
 def test_data_check_says_that_files_are_smaller_than_the_dataset_reads_them(command, tmp_path, side, enlarged):
     config = load_dataset("imagenette")  # reads a short side of 256 px
