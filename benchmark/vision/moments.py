@@ -100,7 +100,7 @@ class InputRecorder(ABC):
 
 
 class BatchNormInputs(InputRecorder):
-    """Records the moments of the input of every batch norm.
+    """Records the moments of the input of every batch norm; inside the block, frozen batch norms do not change.
 
     Attributes:
         layers: the batch norms, in the order of the network.
@@ -114,7 +114,7 @@ class BatchNormInputs(InputRecorder):
 
     def __enter__(self) -> Self:
         for index, layer in enumerate(self.layers):
-            layer.forward = partial(self._pass, str(index), layer)  # type: ignore[method-assign]
+            layer.forward = partial(self._pass, str(index), layer, _frozen(layer))  # type: ignore[method-assign]
         return self
 
     def __exit__(
@@ -128,9 +128,9 @@ class BatchNormInputs(InputRecorder):
         """Store the moments of every image."""
         self.seen[key] = Moments.apply(x)
 
-    def _pass(self, key: str, layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    def _pass(self, key: str, layer: nn.BatchNorm2d, frozen: tuple[Tensor, Tensor] | None, x: Tensor) -> Tensor:
         """Store the moments of every image, and return the output of a batch norm."""
-        if (frozen := _frozen(layer, x)) is None:
+        if frozen is None or layer.training or not x.requires_grad or x.dtype != torch.float32:
             self.record(key, layer, x)
             return type(layer).forward(layer, x)
         output, *self.seen[key] = NormedMoments.apply(x, *frozen)
@@ -154,11 +154,11 @@ class BatchNormInputs(InputRecorder):
         return torch.cat(means).unsqueeze(0), torch.cat(variances).unsqueeze(0)
 
 
-def _frozen(layer: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return scale and shift of a batch norm that only scales and shifts x, in float32 and on the way to a gradient."""
-    if type(layer) is not nn.BatchNorm2d or layer.training or layer.running_mean is None or layer.running_var is None:
+def _frozen(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor] | None:
+    """Return scale and shift of a batch norm in eval mode, if nothing else happens in it and its weights are frozen."""
+    if type(layer) is not nn.BatchNorm2d or layer.running_mean is None or layer.running_var is None:
         return None
-    if layer.weight is None or layer.weight.requires_grad or not x.requires_grad or x.dtype != torch.float32:
+    if layer.weight is None or layer.weight.requires_grad:
         return None
     scale = layer.weight * (layer.running_var + layer.eps).rsqrt()
     return scale, layer.bias - layer.running_mean * scale
