@@ -95,11 +95,10 @@ def crop_alike(images: Tensor, box: Tensor, flip: Tensor, shift: tuple[int, int]
         [n, C, S, S], channels-last.
     """
     size = images.shape[-1]
-    pixels = torch.arange(size)
-    columns, rows = (
-        (1 - (positions.T * size - 0.5 - pixels).abs()).clamp_min(0).roll(by, 0).to(images.device)
-        for positions, by in zip(_positions(box, flip, size, size, size), reversed(shift), strict=True)
-    )  # [S, S] each: the weights of the pixels [·, S] in every pixel of the result
+    centres = torch.stack(_positions(box, flip, size, size, size)).squeeze(1) * size - 0.5  # [2, S], in pixels
+    weights = (1 - (centres.unsqueeze(2) - torch.arange(size)).abs()).clamp_min(0)  # [2, S of the result, S]
+    columns, rows = (part.roll(by, 0) for part, by in zip(weights, reversed(shift), strict=True))
+    columns, rows = torch.stack([columns, rows]).to(images, non_blocking=True).unbind()  # does not wait for the device
     return (rows @ (images @ columns.T)).contiguous(memory_format=torch.channels_last)
 
 
