@@ -97,7 +97,7 @@ def crop_alike(images: Tensor, box: Tensor, flip: Tensor, shift: tuple[int, int]
     size = images.shape[-1]
     pixels = torch.arange(size)
     columns, rows = (
-        (1 - (positions.T * size - 0.5 - pixels).abs()).clamp_min(0).roll(by, 0).to(images.device)
+        (1 - ((positions.T * size - 0.5).clamp_min(0) - pixels).abs()).clamp_min(0).roll(by, 0).to(images.device)
         for positions, by in zip(_positions(box, flip, size, size, size), reversed(shift), strict=True)
     )  # [S, S] each: the weights of the pixels [·, S] in every pixel of the result
     return (rows @ (images @ columns.T)).contiguous(memory_format=torch.channels_last)
