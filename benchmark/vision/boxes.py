@@ -96,7 +96,7 @@ def crop_alike(images: Tensor, box: Tensor, flip: Tensor, shift: tuple[int, int]
     """
     size = images.shape[-1]
     centres = torch.stack(_positions(box, flip, size, size, size)).squeeze(1) * size - 0.5  # [2, S], in pixels
-    weights = (1 - (centres.unsqueeze(2) - torch.arange(size)).abs()).clamp_min(0)  # [2, S of the result, S]
+    weights = (1 - (centres.clamp_min(0).unsqueeze(2) - torch.arange(size)).abs()).clamp_min(0)  # [2, S, S]
     columns, rows = (part.roll(by, 0) for part, by in zip(weights, reversed(shift), strict=True))
     columns, rows = torch.stack([columns, rows]).to(images, non_blocking=True).unbind()  # does not wait for the device
     return (rows @ (images @ columns.T)).contiguous(memory_format=torch.channels_last)

@@ -113,26 +113,38 @@ class BatchNormInputs(InputRecorder):
         super().__init__({str(index): layer for index, layer in enumerate(self.layers)})
 
     def __enter__(self) -> Self:
-        for index, layer in enumerate(self.layers):
-            layer.forward = partial(self._pass, str(index), layer, _frozen(layer))  # type: ignore[method-assign]
+        # What was set before: by a recorder around this one, or by the user.
+        self._before = [vars(layer).get("forward") for layer in self.layers]
+        for index, (layer, before) in enumerate(zip(self.layers, self._before, strict=True)):
+            frozen = None if before else _frozen(layer)
+            layer.forward = partial(self._pass, str(index), layer, layer.forward, frozen)  # type: ignore[method-assign]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for layer in self.layers:
+        for layer, before in zip(self.layers, self._before, strict=True):
             del layer.forward
+            if before:
+                layer.forward = before  # type: ignore[method-assign]
         self.seen.clear()
 
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:
         """Store the moments of every image."""
         self.seen[key] = Moments.apply(x)
 
-    def _pass(self, key: str, layer: nn.BatchNorm2d, frozen: tuple[Tensor, Tensor] | None, x: Tensor) -> Tensor:
+    def _pass(
+        self,
+        key: str,
+        layer: nn.BatchNorm2d,
+        forward: Callable[[Tensor], Tensor],
+        frozen: tuple[Tensor, Tensor] | None,
+        x: Tensor,
+    ) -> Tensor:
         """Store the moments of every image, and return the output of a batch norm."""
         if frozen is None or layer.training or not x.requires_grad or x.dtype != torch.float32:
             self.record(key, layer, x)
-            return type(layer).forward(layer, x)
+            return forward(x)
         output, *self.seen[key] = NormedMoments.apply(x, *frozen)
         return cast("Tensor", output)
 
@@ -155,10 +167,10 @@ class BatchNormInputs(InputRecorder):
 
 
 def _frozen(layer: nn.BatchNorm2d) -> tuple[Tensor, Tensor] | None:
-    """Return scale and shift of a batch norm in eval mode, if nothing else happens in it and its weights are frozen."""
+    """Return scale and shift of a batch norm in eval mode, if both exist and are frozen, and it does no more."""
     if type(layer) is not nn.BatchNorm2d or layer.running_mean is None or layer.running_var is None:
         return None
-    if layer.weight is None or layer.weight.requires_grad:
+    if layer.bias is None or layer.weight.requires_grad or layer.bias.requires_grad:
         return None
     scale = layer.weight * (layer.running_var + layer.eps).rsqrt()
     return scale, layer.bias - layer.running_mean * scale

@@ -131,11 +131,19 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
 
 def sizes(splits: Sequence[Split]) -> Counter[tuple[int, int]]:
     """Return how many files have which width and height, in pixels, from their headers; broken files are left out."""
+    files = [item for split in splits for item in split.items if isinstance(item, str)]
     counts = Counter[tuple[int, int]]()
-    for item in (item for split in splits for item in split.items if isinstance(item, str)):
-        with suppress(*BROKEN), Image.open(item, formats=KINDS) as image:
-            counts[image.size] += 1
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(files), CHUNK):
+            counts.update(filter(None, pool.map(_size, files[start : start + CHUNK])))
     return counts
+
+
+def _size(file: str) -> tuple[int, int] | None:
+    """Return width and height of an image; None if its header cannot be read."""
+    with suppress(*BROKEN), Image.open(file, formats=KINDS) as image:
+        return image.size
+    return None
 
 
 def _aspect(item: str | Pixels) -> tuple[float, str]:

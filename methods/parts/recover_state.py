@@ -18,7 +18,7 @@ class RecoveryState:
 
     Attributes:
         path: of the file that `save` writes.
-        images: [N, C, S, S] normalised, on the device.
+        images: [N, C, S, S] normalised, on the device, contiguous.
         optimizer: of the images.
         iteration: number of iterations done.
         snapshots: earlier images, uint8 [N, C, S, S] each, on the CPU.
@@ -39,8 +39,8 @@ class RecoveryState:
         """Return the saved state of a unit, or a new state with the given images where none is saved."""
         path = context.scratch / f"recovery-{unit.index}.pt"
         saved = scratch.load(path, context.device)
-        leaf = (saved["images"] if saved else images).to(context.device, memory_format=torch.contiguous_format)
-        leaf = leaf.detach().clone().requires_grad_()
+        leaf = (saved["images"] if saved else images).to(context.device)
+        leaf = leaf.contiguous().detach().clone().requires_grad_()
         state = cls(path, leaf, torch.optim.Adam([leaf], lr=learning_rate, betas=betas, fused=True))
         if saved:
             state.optimizer.load_state_dict(saved["optimizer"])

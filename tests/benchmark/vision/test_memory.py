@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ from benchmark.vision.models import create_model
 ROOT = Path(__file__).parents[3]
 ALLOWANCE = {"cpu": 60e6, "cuda": 100e6}  # bytes: code that is loaded, and workspaces of convolutions
 MEASURED = """
-import resource, sys
+import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from bench import SIZES, Bench
-from dataclasses import replace
+from memory import resident  # getrusage would give the peak of the process that started this one, if that was higher
 from methods.sre2l import SRe2L
 
 kind, folder, *images = sys.argv[1:]
@@ -29,9 +31,9 @@ for n in map(int, images):
     bench = Bench(torch.device("cpu"), replace(SIZES["toy"], images=n, steps=1), Path(folder))
     work = bench.student(n) if kind == "training" else bench.recovery(SRe2L, n)
     if n == int(images[0]):
-        start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = resident("VmHWM")
     work()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) * 1024)
+    print(resident("VmHWM") - start)
 """
 
 
@@ -65,7 +67,8 @@ def test_the_peak_on_a_processor_is_that_of_the_formula(kind, tmp_path):
     sizes = (250, 500, 1000)
     arguments = [sys.executable, "-c", MEASURED, kind, str(tmp_path), *map(str, sizes)]
     paths = [str(ROOT / part) for part in ("", "tests/support", "tests/bench")]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(paths)})
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=variables)
     model = create_model("test_resnet", classes=10, resolution=32)
     for images, measured in zip(sizes, map(int, done.stdout.split()), strict=True):
         limit = formula(kind, "cpu", model, images, 32)

@@ -48,19 +48,23 @@ def test_a_frozen_norm_gives_what_a_hook_would_see(layout):
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("case", ["frozen", "trained", "weights", "bfloat16", "subclass", "plain"])
+CHANGES = {  # of a frozen norm, after which it is not replaced
+    "frozen": lambda layer: None,
+    "trained": lambda layer: layer.train(),
+    "weight": lambda layer: layer.weight.requires_grad_(True),
+    "bias": lambda layer: layer.bias.requires_grad_(True),
+    "no statistics": lambda layer: vars(layer)["_buffers"].update(running_mean=None, running_var=None),
+    "no weights": lambda layer: vars(layer)["_parameters"].update(weight=None, bias=None),
+    "no bias": lambda layer: vars(layer)["_parameters"].update(bias=None),
+    "subclass": lambda layer: setattr(layer, "__class__", type("NormAndActivation", (nn.BatchNorm2d,), {})),
+}
+
+
+@pytest.mark.parametrize("case", [*CHANGES, "bfloat16", "plain"])
 def test_only_a_frozen_norm_in_float32_is_replaced(case):
     layer, x = norm(), images()
-    if case == "trained":
-        layer.train()
-    if case == "weights":
-        layer.requires_grad_(True)
-    if case == "bfloat16":
-        x = x.bfloat16()
-    if case == "subclass":
-        layer.__class__ = type("NormAndActivation", (nn.BatchNorm2d,), {})
-    if case == "plain":
-        x = x.detach()
+    CHANGES.get(case, CHANGES["frozen"])(layer)
+    x = {"bfloat16": x.bfloat16(), "plain": x.detach()}.get(case, x)
     with BatchNormInputs(layer) as inputs:
         output = layer(x)
         mean, _ = inputs.moments()
@@ -68,11 +72,33 @@ def test_only_a_frozen_norm_in_float32_is_replaced(case):
     assert made_by == {"frozen": "NormedMomentsBackward", "plain": "NoneType"}.get(case, "MomentsBackward")
     torch.testing.assert_close(mean, x.float().mean((2, 3)))
     if case != "trained":
-        torch.testing.assert_close(output, layer(x))
+        torch.testing.assert_close(output, layer(x), **{} if case == "frozen" else {"rtol": 0, "atol": 0})
+
+
+def test_two_recorders_of_one_network_see_the_same():
+    layer, x = norm(), images()
+    with BatchNormInputs(layer) as outer:
+        with BatchNormInputs(layer) as inner:
+            output = layer(x)
+            for mine, theirs in zip(outer.moments(), inner.moments(), strict=True):
+                torch.testing.assert_close(mine, theirs)
+        layer(2 * x)
+        torch.testing.assert_close(outer.moments()[0], 2 * x.mean((2, 3)))
+    torch.testing.assert_close(output, layer(x))
+    assert "forward" not in vars(layer)
+
+
+def test_a_forward_of_the_user_stays():
+    layer, x = norm(), images()
+    layer.forward = mine = lambda x: 3 * x
+    with BatchNormInputs(layer):
+        torch.testing.assert_close(layer(x), 3 * x)
+    assert layer.forward is mine
 
 
 def test_a_norm_is_itself_again_after_the_block():
     layer = norm()
-    with pytest.raises(ZeroDivisionError), BatchNormInputs(layer):
+    with pytest.raises(ZeroDivisionError), BatchNormInputs(layer) as inputs:
+        layer(images())
         raise ZeroDivisionError
-    assert "forward" not in vars(layer)
+    assert "forward" not in vars(layer) and not inputs.seen

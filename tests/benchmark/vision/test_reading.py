@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from benchmark.vision.datasets import (
     check,
     open_train,
 )
+from benchmark.vision.layouts import Split
 
 MODES = (("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("1", "png"))
 
@@ -55,6 +57,23 @@ def test_a_crop_of_a_squeezed_image_is_a_crop_of_the_image(tmp_path: Path) -> No
         image = torch.from_numpy(smooth).permute(2, 0, 1).float()
         theirs = v2.functional.resized_crop(image, top, left, h, w, [32, 32], antialias=True)
         assert (crop - theirs).abs().max() < 4 and (crop - theirs).abs().mean() < 1.5
+
+
+def test_sizes_are_read_by_several_threads_and_broken_files_left_out(root: Path, monkeypatch) -> None:
+    both, opened = threading.Barrier(2), Image.open
+
+    def waits(file: str, **options: object) -> Image.Image:
+        both.wait(timeout=10)
+        return opened(file, **options)
+
+    paths = [root / f"{name}.png" for name in "abcd"]
+    for index, path in enumerate(paths):
+        write_image(path, index, (40, 30 + 10 * (index == 1)))
+    paths[2].write_bytes(b"no image")
+    monkeypatch.setattr(reading, "THREADS", 2)
+    monkeypatch.setattr(Image, "open", waits)
+    split = Split(("a",), torch.zeros(4, dtype=torch.int64), list(map(str, paths)), b"")
+    assert reading.sizes([split]) == {(40, 30): 2, (40, 40): 1}
 
 
 def of_shapes(root: Path) -> Path:

@@ -187,6 +187,35 @@ def test_a_step_goes_downhill_and_no_further_than_valid_pixels(toy_info, toy_con
     assert torch.equal(state.images, low.expand_as(state.images))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (0, 1, 3, 2), (1, 0, 2, 3)])  # of dimensions in memory
+def test_a_step_does_not_depend_on_the_layout_of_the_start(order, toy_info, toy_context):
+    unit, (low, high) = SRe2L().units(toy_info, 1)[0], pixel_bounds(toy_info, toy_context.device)
+    start = torch.zeros(3, 3, 8, 8).permute(order).contiguous().permute(*(order.index(axis) for axis in range(4)))
+    slope = torch.arange(float(start.numel())).view_as(start) - 200.5
+    state = RecoveryState.open(fresh(toy_context), unit, start, 1.0, (0.5, 0.9))
+    state.step((state.images * slope).sum(), 0.125, low, high)
+    torch.testing.assert_close(state.images.detach(), -0.125 * slope.sign())
+
+
+def test_a_state_of_an_earlier_version_is_taken_up(toy_info, toy_context):
+    """Its images are channels-last, and its optimiser is not fused."""
+    unit, (low, high) = SRe2L().units(toy_info, 1)[0], pixel_bounds(toy_info, toy_context.device)
+    states = [RecoveryState.open(fresh(toy_context), unit, torch.zeros(3, 3, 8, 8), 0.1, (0.5, 0.9)) for _ in "ab"]
+    earlier = states[1].images.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    states[1].images, states[1].optimizer = earlier, torch.optim.Adam([earlier], lr=0.1, betas=(0.5, 0.9))
+    target = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        for state in states:
+            state.step((state.images - target).square().sum(), 0.1, low, high)
+    states[1].save()
+    context = dataclasses.replace(toy_context, scratch=states[1].path.parent)
+    states[1] = RecoveryState.open(context, unit, torch.zeros(3, 3, 8, 8), 0.1, (0.5, 0.9))
+    assert states[1].iteration == 3
+    for state in states:
+        state.step((state.images - target).square().sum(), 0.1, low, high)
+    torch.testing.assert_close(states[0].images, states[1].images)
+
+
 @pytest.mark.parametrize("squared", [False, True])
 def test_real_classes_have_no_gap_to_their_own_statistics(squared, toy_data, context):
     labels = torch.arange(3).repeat_interleave(12)  # classes of one size, in order
