@@ -18,6 +18,8 @@ OPEN = {  # recipes of ours whose values no search has chosen yet
     ("gvbsm", "digits"),
     ("edc", "digits"),
     ("edc", "imagenette"),
+    ("edc", "imagenette32"),
+    ("gvbsm", "imagenette32"),
     ("edc", "imagenette64"),
     ("delt", "digits"),  # the search predates delt and dwa: they take what it chose for sre2l, whose loss they have
     ("dwa", "digits"),
