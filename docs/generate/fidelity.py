@@ -46,9 +46,9 @@ What differs for all methods:
   the codes, but the image is first scaled to 256 x 256 px; the codes crop the file at its own size.
 - The files of our published runs on ImageNette (at 224, 64 and 32 px) are not those of the papers. All 13,394 files are
   224 x 224 pixels, JPEG of quality 75. Images of other shapes were squeezed into this square: golf balls are ellipses.
-  `data fetch imagenette` loads fast.ai's files, which were not squeezed. With them all keys change, and numbers may. Our
-  files have less detail than fast.ai's, whose short side is 320 px or more; at 224 px we also enlarge them to 256 px. What
-  all this does to accuracies was not measured: fast.ai's files were not at hand.
+  `data fetch imagenette` loads fast.ai's files, which were not squeezed. With them all keys change, and numbers may.
+  Our files have less detail than fast.ai's, whose short side is 320 px or more; at 224 px we also enlarge them to 256
+  px. What all this does to accuracies was not measured: fast.ai's files were not at hand.
 - Teachers are those of the dataset, whatever a code trains: SRe2L++ and EDC, for example, have teachers of their own on
   CIFAR-10.
 - Weight decay leaves out biases and the weights of norms of teachers, students and scoring runs. The codes of SRe2L's
