@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -114,12 +115,10 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
         if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
             return torch.from_numpy(np.frombuffer(content[DIGEST:], "<f4").copy())
     found, faults = list[float](), list[str]()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(split.items), CHUNK):
-            for aspect, fault in pool.map(_aspect, split.items[start : start + CHUNK]):
-                found.append(aspect)
-                faults += [fault] if fault else []
-            report(len(found), len(split.items))
+    for headers in _headers(split.items):
+        found += [width / height for width, height, _ in headers]
+        faults += [fault for _, _, fault in headers if fault]
+        report(len(found), len(split.items))
     raise_if_unreadable(faults)
     data = np.array(found, "<f4").tobytes()
     with suppress(OSError):
@@ -132,27 +131,24 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
 def sizes(splits: Sequence[Split]) -> Counter[tuple[int, int]]:
     """Return how many files have which width and height, in pixels, from their headers; broken files are left out."""
     files = [item for split in splits for item in split.items if isinstance(item, str)]
-    counts = Counter[tuple[int, int]]()
+    headers = itertools.chain.from_iterable(_headers(files))
+    return Counter((width, height) for width, height, fault in headers if not fault)
+
+
+def _headers(items: Sequence[str | Pixels]) -> Iterator[list[tuple[int, int, str]]]:
+    """Yield the results of `_header` for all images, `CHUNK` images at a time."""
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(files), CHUNK):
-            counts.update(filter(None, pool.map(_size, files[start : start + CHUNK])))
-    return counts
+        for start in range(0, len(items), CHUNK):
+            yield list(pool.map(_header, items[start : start + CHUNK]))
 
 
-def _size(file: str) -> tuple[int, int] | None:
-    """Return width and height of an image; None if its header cannot be read."""
-    with suppress(*BROKEN), Image.open(file, formats=KINDS) as image:
-        return image.size
-    return None
-
-
-def _aspect(item: str | Pixels) -> tuple[float, str]:
-    """Return width / height of an image, and "FILE: REASON" if its header cannot be read."""
+def _header(item: str | Pixels) -> tuple[int, int, str]:
+    """Return width and height of an image, and "FILE: REASON" if its header cannot be read."""
     try:
         with Image.open(item, formats=KINDS) if isinstance(item, str) else Image.fromarray(item) as image:
-            return image.width / image.height, ""
+            return image.width, image.height, ""
     except BROKEN as error:
-        return 1.0, f"{item}: {reason(error)}"
+        return 1, 1, f"{item}: {reason(error)}"
 
 
 def reason(error: Exception) -> str:
