@@ -49,6 +49,9 @@ What differs for all methods:
   `data fetch imagenette` loads fast.ai's files, which were not squeezed. With them all keys change, and numbers may.
   Our files have less detail than fast.ai's, whose short side is 320 px or more; at 224 px we also enlarge them to 256
   px. What all this does to accuracies was not measured: fast.ai's files were not at hand.
+- The files of our published runs on CIFAR-10 (cifar10 and cifar10_small) are not the original ones either. All 60,000
+  are JPEG of quality 75 with colours at half the resolution. `data fetch cifar10` loads the original files, and all keys
+  change. What this does to accuracies was not measured.
 - Teachers are those of the dataset, whatever a code trains: SRe2L++ and EDC, for example, have teachers of their own on
   CIFAR-10.
 - Weight decay leaves out biases and the weights of norms of teachers, students and scoring runs. The codes of SRe2L's
