@@ -16,18 +16,11 @@ from typing import Any, Literal
 from benchmark.api import DatasetInfo, Distiller, Evaluator, LabelRegime, Measure
 from benchmark.errors import BenchmarkError, Faults, one_line
 from benchmark.identity import STAGES, Stage, ancestors
-from benchmark.plan.discovery import (
-    load_measure,
-    load_method,
-    outside_files,
-    outside_protocol,
-    outside_suite,
-    resolve_method,
-    stray_recipes,
-    why_cut,
-)
+from benchmark.plan.discovery import load_measure, load_method
 from benchmark.plan.nodes import CellNodes, Node
+from benchmark.plan.outside import outside_files, outside_protocol, outside_suite
 from benchmark.plan.protocol import load_protocol
+from benchmark.plan.recipes import resolve_method, stray_recipes, why_cut
 from benchmark.plan.suite import Cell, Suite
 from benchmark.vision import datasets
 

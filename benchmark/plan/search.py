@@ -19,9 +19,9 @@ from pydantic import Field, field_validator, model_validator
 from benchmark.api import DatasetInfo, Frozen
 from benchmark.config_files import FileName, Version, load_named
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.plan.discovery import resolve_method
 from benchmark.plan.nodes import CellNodes, Node
 from benchmark.plan.protocol import Deviation, Protocol, load_protocol
+from benchmark.plan.recipes import resolve_method
 from benchmark.plan.suite import Cell, MethodEntry, name_fault
 from benchmark.vision import datasets
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmark.files import checksum
-from benchmark.plan.discovery import outside_files
+from benchmark.plan.outside import outside_files
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "scikit-learn", "safetensors")
 

@@ -19,7 +19,7 @@ import yaml
 from pydantic import Field
 
 from benchmark.api import Frozen
-from benchmark.plan import discovery
+from benchmark.plan import recipes
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.suite import MethodEntry
 from benchmark.vision.datasets import load_dataset
@@ -50,7 +50,7 @@ What differs for all methods:
   Our files have less detail than fast.ai's, whose short side is 320 px or more; at 224 px we also enlarge them to 256
   px. What all this does to accuracies was not measured: fast.ai's files were not at hand.
 - The files of our published runs on CIFAR-10 (cifar10 and cifar10_small) are not the original ones either. All 60,000
-  are JPEG of quality 75 with colours at half the resolution. `data fetch cifar10` loads the original files, and all keys
+  are JPEG of quality 75 with colours at half the resolution. `data fetch cifar10` loads the original files: all keys
   change. What this does to accuracies was not measured.
 - Teachers are those of the dataset, whatever a code trains: SRe2L++ and EDC, for example, have teachers of their own on
   CIFAR-10.
@@ -108,7 +108,7 @@ def ours(method: str, facts: Facts) -> dict[str, dict[str, Any]]:
     assert protocol is not None, f"configs/protocols/native.yaml: add {method}"
     regime, evaluator = (part.model_dump(mode="json") for part in protocol.components(config, full_data=False))
     return {
-        "recipe": discovery.resolve_method(method, facts.dataset, facts.ipc, {}).model_dump(mode="json"),
+        "recipe": recipes.resolve_method(method, facts.dataset, facts.ipc, {}).model_dump(mode="json"),
         "student": {**evaluator, **regime, **evaluator["schedule"]},
         "teacher": config.teacher.model_dump(mode="json"),
     }
@@ -164,7 +164,7 @@ def _section(name: str, facts: Facts) -> Iterator[str]:
                 [[f"`{field}`", _text(theirs), _text(value)] for field, (theirs, value) in different.items()],
             )
     yield "Sources of the recipes:\n"
-    for recipe in discovery.read_recipes(name):
+    for recipe in recipes.read_recipes(name):
         at = f" at IPC {', '.join(map(str, recipe.ipc))}" if recipe.ipc else ""
         yield f"- `{recipe.dataset}`{at}: {recipe.source}"
     yield ""

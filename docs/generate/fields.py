@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from benchmark.api import Component
-from benchmark.plan import discovery
+from benchmark.config_files import CONFIGS
+from benchmark.plan import discovery, recipes
 from benchmark.plan.cost import Card
 from benchmark.plan.protocol import Protocol
 from benchmark.plan.search import Search
@@ -43,7 +44,7 @@ class File:
 FILES = (
     File("datasets", "Datasets", DatasetConfig),
     File("cards", "Graphics cards", Card),
-    File("methods", "Recipes of a method", discovery.RecipeFile, (discovery.Recipe,)),
+    File("methods", "Recipes of a method", recipes.RecipeFile, (recipes.Recipe,)),
     File("protocols", "Protocols", Protocol, (Schedule,)),
     File("suites", "Suites", Suite),
     File("searches", "Searches", Search),
@@ -130,7 +131,7 @@ def hyperparameters_page() -> str:
     }
     for title, (package, load) in groups.items():
         text += [f"## {title}\n"]
-        for path in sorted(discovery.CONFIGS.parent.joinpath(*package.split(".")).glob("[!_]*.py")):
+        for path in sorted(CONFIGS.parent.joinpath(*package.split(".")).glob("[!_]*.py")):
             text += [f"### {path.stem}\n", *_described(load(path.stem), set())]
     return "\n".join(text)
 

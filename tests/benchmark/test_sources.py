@@ -17,7 +17,7 @@ import yaml
 from benchmark import sources
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.plan.contents import descriptions
 from benchmark.plan.protocol import load_protocol
 from benchmark.sources import ENVIRONMENT, ROOT
@@ -170,13 +170,13 @@ def test_faults_name_the_file_where_it_lies(folder):
     protocol = folder / "configs" / "protocols" / "harder.yaml"
     content = yaml.safe_load(protocol.read_text())
     protocol.write_text(yaml.safe_dump({**content, "schedule": {"epoch": 3}}))
-    recipes = folder / "configs" / "methods" / "stripes.yaml"
-    recipes.parent.mkdir()
-    recipes.write_text(yaml.safe_dump({"recipes": [{"dataset": "digits", "source": "mine", "set": {"widht": 3}}]}))
+    stripes = folder / "configs" / "methods" / "stripes.yaml"
+    stripes.parent.mkdir()
+    stripes.write_text(yaml.safe_dump({"recipes": [{"dataset": "digits", "source": "mine", "set": {"widht": 3}}]}))
     with pytest.raises(Faults, match=f"^{protocol}: schedule: epoch: unknown key"):
         load_protocol("harder").components(load_dataset("digits"), full_data=False)
-    with pytest.raises(Faults, match=rf"^{recipes}: recipes\[0\]\.set: widht: unknown key"):
-        discovery.read_recipes("stripes")
+    with pytest.raises(Faults, match=rf"^{stripes}: recipes\[0\]\.set: widht: unknown key"):
+        recipes.read_recipes("stripes")
     (folder / "methods" / "dots.py").write_text("raise ValueError('mine')\n")
     with pytest.raises(BenchmarkError, match=f"^{folder}/methods/dots.py: cannot be imported"):
         discovery.load_method("dots")

@@ -14,7 +14,7 @@ import yaml
 from toy_folder import lay_down
 
 from benchmark.config_files import CONFIGS, validated
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.plan.protocol import Protocol
 from benchmark.plan.suite import load_suite
 from benchmark.synthetic import SyntheticSet
@@ -68,11 +68,11 @@ def test_the_method_selects_what_it_says(tmp_path, monkeypatch, toy_data, toy_co
 
 def test_the_recipes_set_fields_of_the_method(tmp_path, monkeypatch):
     install("methods/nearest_mean.py", tmp_path, monkeypatch)
-    monkeypatch.setattr(discovery, "RECIPES", tmp_path)
+    monkeypatch.setattr(recipes, "RECIPES", tmp_path)
     (tmp_path / "nearest_mean.yaml").write_text(EXAMPLES["configs/methods/nearest_mean.yaml"])
-    pools = [discovery.resolve_method("nearest_mean", "digits", ipc, {}).pool for ipc in (1, 10)]
+    pools = [recipes.resolve_method("nearest_mean", "digits", ipc, {}).pool for ipc in (1, 10)]
     assert pools == [20, 100]
-    assert discovery.resolve_method("nearest_mean", "cifar10", 1, {}).pool == 500
+    assert recipes.resolve_method("nearest_mean", "cifar10", 1, {}).pool == 500
 
 
 def test_the_dataset_opens(tmp_path):

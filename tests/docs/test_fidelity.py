@@ -5,7 +5,7 @@ from __future__ import annotations
 import fidelity
 import pytest
 
-from benchmark.plan import discovery
+from benchmark.plan import recipes
 from benchmark.plan.protocol import load_protocol
 
 FACTS = fidelity.load()
@@ -30,7 +30,7 @@ def test_a_different_value_is_explained_in_the_source_of_its_recipe(name):
     native = load_protocol("native").methods
     mine = fidelity.ours(name, facts)
     sources = {
-        "recipe": [recipe.source for recipe in discovery.read_recipes(name) if recipe.dataset == facts.dataset],
+        "recipe": [recipe.source for recipe in recipes.read_recipes(name) if recipe.dataset == facts.dataset],
         "student": [native[key].source for key in (f"{name}@{facts.dataset}", name) if key in native][:1],
         "teacher": [],
     }

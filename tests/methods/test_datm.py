@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from benchmark.errors import BenchmarkError
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.run.returned import check
 from benchmark.synthetic import CLASSES, SyntheticSet
 from benchmark.vision.augment import normalize
@@ -209,7 +209,7 @@ class TestFlatExperts:
 
     def test_ftd_and_datm_share_the_experts_of_digits_at_every_ipc(self, toy_info):
         made = [
-            discovery.resolve_method(name, "digits", ipc, {}).preparation(toy_info)
+            recipes.resolve_method(name, "digits", ipc, {}).preparation(toy_info)
             for name in ("ftd", "datm")
             for ipc in (1, 10)
         ]

@@ -35,13 +35,13 @@ class Brightness(Measure):
         return {"pixel": float(images.images.float().mean()), "real_pixel": float(real)}
 '''
 ASK = """
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.vision.datasets import list_datasets
 
 assert discovery.load_method("averages").role == "method"
 assert discovery.load_measure("brightness").columns[0].heading == "mean pixel"
 assert "digits_again" in list_datasets()
-assert discovery.resolve_method("wmdd", "digits_again", 1, {}) == discovery.load_method("wmdd")(), "class defaults"
+assert recipes.resolve_method("wmdd", "digits_again", 1, {}) == discovery.load_method("wmdd")(), "class defaults"
 """
 
 

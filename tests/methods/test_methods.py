@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from benchmark.api import Context, Distiller, Role, SyntheticSet, TrainData
 from benchmark.config_files import CONFIGS, names, read_yaml
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.run.returned import check
 
 METHODS = CONFIGS.parent / "methods"
@@ -158,9 +158,9 @@ def test_the_same_seed_and_manners(name, toy_data, toy_context, once, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipes_are_sound(name):
-    for recipe in discovery.read_recipes(name):
+    for recipe in recipes.read_recipes(name):
         for ipc in recipe.ipc or (10,):
-            method = discovery.resolve_method(name, recipe.dataset, ipc, {})
+            method = recipes.resolve_method(name, recipe.dataset, ipc, {})
             assert isinstance(method, discovery.load_method(name))
 
 
@@ -183,14 +183,14 @@ def test_no_suite_runs_a_method_with_defaults_that_nobody_chose(suite):
     """A recipe for the dataset, with its source; or a file without recipes: the defaults hold everywhere."""
     for base, dataset in sorted(runs_of(suite)):
         assert base in names("methods"), f"configs/methods/{base}.yaml: say `recipes: []` if the defaults hold"
-        recipes = discovery.read_recipes(base)
-        chosen = {recipe.dataset for recipe in recipes if not recipe.ipc}
-        assert not recipes or dataset in chosen, f"configs/methods/{base}.yaml: add a recipe for {dataset}"
+        entries = recipes.read_recipes(base)
+        chosen = {recipe.dataset for recipe in entries if not recipe.ipc}
+        assert not entries or dataset in chosen, f"configs/methods/{base}.yaml: add a recipe for {dataset}"
 
 
 def test_a_method_without_recipes_runs_with_its_defaults():
     assert "external" not in names("methods")
-    assert discovery.resolve_method("external", "digits", 1, {}) == discovery.load_method("external")()
+    assert recipes.resolve_method("external", "digits", 1, {}) == discovery.load_method("external")()
 
 
 def test_roles():
@@ -234,33 +234,33 @@ class TestDiscovery:
             discovery.load_method("wmd")
 
     def test_overrides_win_over_recipes(self):
-        assert discovery.resolve_method("sre2l", "imagenette64", 10, {"learning_rate": 0.5}).learning_rate == 0.5
+        assert recipes.resolve_method("sre2l", "imagenette64", 10, {"learning_rate": 0.5}).learning_rate == 0.5
 
     def test_all_wrong_overrides_are_reported_at_once(self):
         with pytest.raises(Faults) as caught:
-            discovery.resolve_method("wmdd", "digits", 1, {"learning_rat": 1, "iterations": "many"}, "main.yaml: set")
+            recipes.resolve_method("wmdd", "digits", 1, {"learning_rat": 1, "iterations": "many"}, "main.yaml: set")
         text = str(caught.value)
         assert "main.yaml: set: learning_rat: unknown key. Did you mean 'learning_rate'?" in text
         assert "main.yaml: set: iterations:" in text
         assert "'many'" in text
 
     def test_recipes_are_resolved_from_wide_to_narrow(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(discovery, "RECIPES", tmp_path)
+        monkeypatch.setattr(recipes, "RECIPES", tmp_path)
         entry = "  - {dataset: digits, source: test, set: {iterations: 5, jitter: 1}}\n"
         narrow = "  - {dataset: digits, ipc: [1], source: test, set: {iterations: 7}}\n"
         (tmp_path / "sre2l.yaml").write_text("recipes:\n" + narrow + entry)
-        one, ten = (discovery.resolve_method("sre2l", "digits", ipc, {}) for ipc in (1, 10))
+        one, ten = (recipes.resolve_method("sre2l", "digits", ipc, {}) for ipc in (1, 10))
         assert (one.iterations, one.jitter) == (7, 1)
         assert (ten.iterations, ten.jitter) == (5, 1)
-        assert discovery.resolve_method("sre2l", "cifar10", 1, {}) == discovery.load_method("sre2l")()
+        assert recipes.resolve_method("sre2l", "cifar10", 1, {}) == discovery.load_method("sre2l")()
 
     def test_faults_of_a_recipe_file_name_file_and_key(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(discovery, "RECIPES", tmp_path)
+        monkeypatch.setattr(recipes, "RECIPES", tmp_path)
         first = "  - {dataset: digits, set: {}}\n"
         second = "  - {dataset: digits, source: test, set: {learning_rat: 1}}\n"
         (tmp_path / "wmdd.yaml").write_text("recipes:\n" + first + second)
         with pytest.raises(Faults) as caught:
-            discovery.read_recipes("wmdd")
+            recipes.read_recipes("wmdd")
         lines = caught.value.faults
         assert lines[0] == f"{tmp_path}/wmdd.yaml: recipes[0]: source: is missing"
         assert lines[1].startswith(f"{tmp_path}/wmdd.yaml: recipes[1].set: learning_rat: unknown key")

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from benchmark.errors import BenchmarkError
 from benchmark.identity import seed_of
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.augment import denormalize, normalize
 from benchmark.vision.dsa import Augmentation, sample_augmentation
@@ -384,7 +384,7 @@ class TestExperts:
         assert discovery.load_preparation("experts") is Experts
         assert Experts.name() == "experts"
         for name in ("digits", "cifar10", "imagenette64", "tiny_imagenet"):
-            methods = [discovery.resolve_method("mtt", name, ipc, {}) for ipc in (1, 10, 50, 100)]
+            methods = [recipes.resolve_method("mtt", name, ipc, {}) for ipc in (1, 10, 50, 100)]
             assert len({method.preparation(toy_info) for method in methods}) == 1
 
 

@@ -11,7 +11,7 @@ from fresh import fresh
 from torch.nn import functional as F
 
 from benchmark.identity import seed_of
-from benchmark.plan import discovery
+from benchmark.plan import discovery, recipes
 from benchmark.vision.augment import Schedule, normalize
 from benchmark.vision.descriptions import list_datasets
 from methods.aum import AUM
@@ -284,6 +284,6 @@ class TestScoringRun:
 
 @pytest.mark.parametrize("dataset", list_datasets())
 def test_all_coresets_share_one_run_at_every_ipc(dataset, toy_info):
-    methods = [discovery.resolve_method(name, dataset, ipc, {}) for name in NAMES for ipc in (1, 10, 50)]
+    methods = [recipes.resolve_method(name, dataset, ipc, {}) for name in NAMES for ipc in (1, 10, 50)]
     assert len({method.preparation(toy_info) for method in methods}) == 1
-    assert all(any(recipe.dataset == dataset for recipe in discovery.read_recipes(name)) for name in NAMES)
+    assert all(any(recipe.dataset == dataset for recipe in recipes.read_recipes(name)) for name in NAMES)

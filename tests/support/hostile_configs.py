@@ -15,7 +15,7 @@ from hostile import Case
 
 from benchmark.api import TeacherSpec
 from benchmark.config_files import CONFIGS, read_yaml, validated
-from benchmark.plan import discovery
+from benchmark.plan import recipes
 from benchmark.plan.graph import Planner, PlanOptions
 from benchmark.plan.nodes import teacher_identity
 from benchmark.plan.protocol import Protocol
@@ -46,7 +46,7 @@ def search(path: Path) -> None:
 
 
 def recipe(path: Path) -> None:
-    discovery._read_recipes(path, path.stat().st_mtime_ns)
+    recipes._read_recipes(path.stem, path, path.stat().st_mtime_ns)
 
 
 READERS: dict[str, tuple[Callable[[Path], None], str]] = {

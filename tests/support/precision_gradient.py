@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.api import Context, TrainData, Unit
-from benchmark.plan.discovery import resolve_method
+from benchmark.plan.recipes import resolve_method
 from benchmark.vision import datasets
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import create_model

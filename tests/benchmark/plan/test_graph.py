@@ -13,7 +13,7 @@ from toy_folder import lay_down, toy
 from benchmark.api import Column
 from benchmark.errors import Faults
 from benchmark.identity import STAGES, key_of
-from benchmark.plan import discovery, nodes, protocol
+from benchmark.plan import discovery, nodes, protocol, recipes
 from benchmark.plan.graph import Plan, PlanOptions
 from benchmark.vision import datasets
 
@@ -134,7 +134,7 @@ class TestKeys:
 
     def test_spelled_out_defaults_are_not_in_a_key(self):
         plain = {"base": "sre2l", "method": "x"}
-        default = discovery.resolve_method("sre2l", "digits", 1, {}).model_dump()
+        default = recipes.resolve_method("sre2l", "digits", 1, {}).model_dump()
         assert not changed(plan({"methods": [plain]}), plan({"methods": [{**plain, "set": default}]}))
 
     def test_a_hyperparameter_changes_all_that_depends_on_it(self):

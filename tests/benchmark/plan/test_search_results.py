@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from benchmark.config_files import CONFIGS
-from benchmark.plan.discovery import load_method, method_names, read_recipes
+from benchmark.plan.discovery import load_method, method_names
+from benchmark.plan.recipes import read_recipes
 from benchmark.plan.search import load_search
 from methods.parts.recover import Recovery
 

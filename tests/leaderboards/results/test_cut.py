@@ -8,7 +8,7 @@ import pytest
 from engine import plan
 from fake_store import FakeStore
 
-from benchmark.plan import discovery
+from benchmark.plan import recipes
 from leaderboards import report
 from leaderboards.page.verdicts import verdicts
 from leaderboards.results import records
@@ -64,8 +64,8 @@ def test_recipes_and_suites_carry_the_reason_and_no_key_holds_it(monkeypatch):
     reasons = {cell["method"]: cell["cut"] for cell in planned.manifest()["cells"]}
     assert reasons["x"] == WHY
     assert "300 of 20000" in reasons["dm"]
-    without = [recipe.model_copy(update={"cut": "", "search": None}) for recipe in discovery.read_recipes("dm")]
-    monkeypatch.setattr(discovery, "read_recipes", lambda name: without if name == "dm" else ())
+    without = [recipe.model_copy(update={"cut": "", "search": None}) for recipe in recipes.read_recipes("dm")]
+    monkeypatch.setattr(recipes, "read_recipes", lambda name: without if name == "dm" else ())
     again = plan({"datasets": ["digits"], "methods": ["dm", {"method": "x", "base": "noise"}]})
     assert again.nodes.keys() == planned.nodes.keys()
     assert {cell["cut"] for cell in again.manifest()["cells"]} == {""}
@@ -73,6 +73,6 @@ def test_recipes_and_suites_carry_the_reason_and_no_key_holds_it(monkeypatch):
 
 def test_the_search_of_a_recipe_exists():
     recipe = {"dataset": "digits", "source": "ours", "set": {}}
-    assert discovery.Recipe(**recipe, search="digits").search == "digits"
+    assert recipes.Recipe(**recipe, search="digits").search == "digits"
     with pytest.raises(ValueError, match=r"unknown search 'digit'\. Did you mean 'digits'"):
-        discovery.Recipe(**recipe, search="digit")
+        recipes.Recipe(**recipe, search="digit")
