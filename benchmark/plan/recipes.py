@@ -120,17 +120,21 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
 
 def recipe_paths(name: str) -> list[Path]:
     """Return the recipe file of a method, then the file of which it takes the recipes; [] without such a file."""
-    folders = (RECIPES, *subfolders("configs/methods"))
-    own = next((path for folder in folders if (path := folder / f"{name}.yaml").exists()), None)
+    own = _recipe_path(name)
     if own is None:
         return []
     other = _recipe_file(own, own.stat().st_mtime_ns).recipes_of
     if other is None:
         return [own]
-    paths = recipe_paths(other) if other != name else []
-    if len(paths) != 1:
+    path = _recipe_path(other)
+    if path is None or _recipe_file(path, path.stat().st_mtime_ns).recipes is None:
         raise Faults([f"{display_path(own)}: recipes_of: {other!r} has no recipes of its own"])
-    return [own, *paths]
+    return [own, path]
+
+
+def _recipe_path(name: str) -> Path | None:
+    folders = (RECIPES, *subfolders("configs/methods"))
+    return next((path for folder in folders if (path := folder / f"{name}.yaml").exists()), None)
 
 
 @cache

@@ -56,6 +56,7 @@ def test_a_method_takes_the_recipes_of_another(tmp_path, monkeypatch):
         ("recipes_of: wmdd", "wmdd.yaml: recipes_of: 'wmdd' has no recipes of its own"),
         ("recipes_of: sre", "wmdd.yaml: recipes_of: 'sre' has no recipes of its own"),
         ("recipes_of: mmd", "wmdd.yaml: recipes_of: 'mmd' has no recipes of its own"),  # it takes those of sre2l
+        ("recipes_of: cda", "wmdd.yaml: recipes_of: 'cda' has no recipes of its own"),  # it takes those of wmdd
         ("recipes_of: sre2l\nrecipes: []", "wmdd.yaml: give either `recipes` or `recipes_of`"),
         ("{}", "wmdd.yaml: give either `recipes` or `recipes_of`"),
     ],
@@ -64,6 +65,7 @@ def test_a_wrong_source_of_recipes_is_named(tmp_path, monkeypatch, text, said):
     monkeypatch.setattr(recipes, "RECIPES", tmp_path)
     (tmp_path / "sre2l.yaml").write_text("recipes: []\n")
     (tmp_path / "mmd.yaml").write_text("recipes_of: sre2l\n")
+    (tmp_path / "cda.yaml").write_text("recipes_of: wmdd\n")
     (tmp_path / "wmdd.yaml").write_text(text + "\n")
     with pytest.raises(Faults) as caught:
         recipes.read_recipes("wmdd")
