@@ -54,8 +54,10 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
         best = max(means, key=lambda position: means[position])
         levels = sorted(set(means.values()), reverse=True)[:2]
         for position in members if len(members) > 1 else ():
-            compared = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
-            sign = SIGNS.get(compared.verdict, "") if position != best else ""
+            sign = ""
+            if position != best:
+                compared = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
+                sign = SIGNS.get(compared.verdict, "")
             mean = means.get(position)
             found[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, sign)
     return found

@@ -74,6 +74,11 @@ def test_one_seed_is_the_best_only_among_single_seeds(tmp_path):
     }
 
 
+def test_a_control_that_alone_has_several_seeds_is_not_compared_with_itself(tmp_path):
+    table = one(tmp_path, {"random_real": [50, 52], "a": [60]})
+    assert marks(table) == {"random_real": (1, ""), "a": (0, "")}
+
+
 def test_where_the_best_row_is_not_in_the_table_the_best_of_the_table_is_compared(built):
     row = {"dataset": "digits", "ipc": 10, "protocol": "standard", "student": "resnet18"}
     board = built.leaderboard
