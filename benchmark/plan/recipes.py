@@ -108,6 +108,13 @@ def why_cut(name: str, dataset: str, ipc: int) -> str:
     return next((recipe.cut for recipe in reversed(recipes_for(name, dataset, ipc)) if recipe.cut), "")
 
 
+def stray_recipes() -> list[str]:
+    """Return a fault for every recipe file that belongs to no method."""
+    methods = method_names()
+    stray = {name: path for name, path in files("methods").items() if name not in methods}
+    return [f"{display_path(path)}: {unknown('method', name, methods)}" for name, path in stray.items()]
+
+
 def read_recipes(name: str) -> tuple[Recipe, ...]:
     """Return the recipes of a method; () for a method without a recipe file.
 
@@ -141,13 +148,6 @@ def _recipe_path(name: str) -> Path | None:
 def _recipe_file(path: Path, mtime: int) -> RecipeFile:
     """Read a recipe file; ``mtime`` is its time of change, so a changed file is read again."""
     return validated(RecipeFile, read_yaml(path), display_path(path))
-
-
-def stray_recipes() -> list[str]:
-    """Return a fault for every recipe file that belongs to no method."""
-    methods = method_names()
-    stray = {name: path for name, path in files("methods").items() if name not in methods}
-    return [f"{display_path(path)}: {unknown('method', name, methods)}" for name, path in stray.items()]
 
 
 @cache
