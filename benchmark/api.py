@@ -179,10 +179,9 @@ class Context:
 
 
 class Preparation(Component, ABC):
-    """Costly work that does not depend on IPC: statistics or expert trajectories, say.
+    """Costly work that does not depend on IPC: statistics, say. Equal preparations of two methods share one result."""
 
-    Two methods that return equal preparations share one result.
-    """
+    per_draw: ClassVar[bool] = False  # True: each draw has a result of its own; False: all draws share one
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the trained networks that it needs; () for none."""

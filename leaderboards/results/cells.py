@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ CELL_COLUMNS = [
     "precision",  # of the networks; an identity may give other numbers in bfloat16 than in float32
     "evaluate_key",
     "teacher_keys",  # of a finished cell; what differs between the cells of a row are other teachers
+    "set_sha256",  # checksums of the images of a finished cell, one per unit; equal sets have equal ones
     "role",  # method, control, floor or bound
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
@@ -127,6 +128,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
         "teacher_keys": " ".join(keys_of(cell, "teacher")) if status == "ok" else "",
+        "set_sha256": " ".join(_checksums(done["distill"])) if status == "ok" else "",
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),
@@ -165,6 +167,11 @@ def _cost(record: Record, *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _checksums(distilled: list[Record]) -> Iterator[str]:
+    for record in distilled:
+        yield record.get("files", {}).get("images.safetensors", {}).get("sha256", "")[:16]
 
 
 def _hyperparameters(distilled: list[Record]) -> Any:

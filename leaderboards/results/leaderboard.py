@@ -48,6 +48,7 @@ LEADERBOARD_COLUMNS = [
     "precision",
     "cells",
     "teachers",
+    "sets",
     "teacher_top1",
     "teacher_seconds",
     "prepare_seconds",
@@ -93,7 +94,7 @@ DIGITS = {
     **dict.fromkeys(("top1_mean", "top1_std", "top5_mean", "teacher_top1", "ci_low", "ci_high"), 2),
     "peak_memory_mb": 1,
 }
-INTEGERS = ["seeds", "teachers", "cells", "student_steps", *BYTES]
+INTEGERS = ["seeds", "teachers", "sets", "cells", "student_steps", *BYTES]
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
 
     Accuracies are means over the cells (draws and seeds) with status ``ok``, with the sample standard deviation, which
     is empty for a single cell; ``seeds`` counts these cells, ``cells`` all cells of the row, ``teachers`` the different
-    teachers (0 where none is used). ``repeats`` names a protocol with the same accuracy in every cell. Costs are means
-    over cells. Rows are sorted by dataset (in the order of the suite), IPC, protocol, student and accuracy; skipped
-    rows stand last.
+    teachers (0 where none is used), ``sets`` the different sets of images. ``repeats`` names a protocol with the same
+    accuracy in every cell. Costs are means over cells. Rows are sorted by dataset (in the order of the suite), IPC,
+    protocol, student and accuracy; skipped rows stand last.
 
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
@@ -154,6 +155,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         seeds=("status", lambda statuses: (statuses == "ok").sum()),
         cells=("status", "size"),
         teachers=("teacher_keys", _teachers),
+        sets=("set_sha256", lambda sums: sums[sums != ""].nunique()),
         **{name: (name, joined) for name in ("device", "precision")},
         **{name: (name, "mean" if name == DIFFERENCE else "max") for name in (*FROM_METHOD, *marks)},  # "": no record
         **{name: (name, "mean") for name in MEANS},

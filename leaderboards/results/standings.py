@@ -56,7 +56,7 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         measured = key in blocks and row["method"] in blocks[key].rows
         found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": _no_rank(row)}
         if "ci_low" in found and found["ci_low"] is not None:
-            found["covers"] = covered(row["method"], blocks[key], row["teachers"])
+            found["covers"] = covered(row["method"], blocks[key], row["teachers"], row["sets"])
         standings.append(found)
     added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
     texts = {name: added[name].astype(object).fillna("") for name in TEXTS}
@@ -96,18 +96,20 @@ def _no_rank(row: Mapping[str, Any]) -> str:
     return f"rank refused: {row['method']}: {row['cut']}" if row["cut"] and not pd.isna(row["top1_mean"]) else ""
 
 
-def covered(name: str, block: verdicts.Block, teachers: int) -> str:
-    """Return in words what the interval of a row covers.
+def covered(name: str, block: verdicts.Block, teachers: int, sets: int) -> str:
+    """Return in words what the interval of a row covers: draws only where every draw has another set.
 
     Args:
         name: the row.
         block: its block.
         teachers: that its cells have met; 0 where none is used.
+        sets: how many different sets of images its cells have.
     """
-    cells = block.rows[name]
-    several = [words for axis, words in enumerate(("draws", "seeds")) if len({cell[axis] for cell in cells}) > 1]
+    draws, seeds = (len({cell[axis] for cell in block.rows[name]}) for axis in range(2))
+    words = "draws" if sets >= draws else "one set of images" if sets == 1 else f"{sets} sets of images"
+    several = [text for text, number in ((words, draws), ("seeds", seeds)) if number > 1]
     of_teachers = {0: [], 1: ["one teacher"]}.get(int(teachers), [f"{teachers} teachers"])
-    images = ["test images"] if cells.keys() <= block.correct.get(name, {}).keys() else []
+    images = ["test images"] if block.rows[name].keys() <= block.correct.get(name, {}).keys() else []
     return ", ".join([*several, *of_teachers, *images])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -31,6 +32,8 @@ class ScoringRun(Preparation):
     same. Differences: the learning rate falls to 0 (there to 1e-4); crops that are scaled up again replace shifts by 4
     px of 32, which leave 77 % of an image or more; biases and the weights of norms do not decay.
     """
+
+    per_draw: ClassVar[bool] = True  # a set that is chosen by one run for all seeds would hide the chance in the choice
 
     arch: str | None = None  # None: the dataset's teacher, with new random weights
     epochs: int = Field(default=200, ge=1)

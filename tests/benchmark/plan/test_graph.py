@@ -75,6 +75,12 @@ class TestSharing:
         by_stage = keys(plan({"methods": variants}))
         assert (len(by_stage["prepare"]), len(by_stage["distill"])) == (1, 2)
 
+    def test_each_draw_has_its_own_scoring_run_and_the_same_statistics(self):
+        block = {"methods": ["el2n", "aum", "wmdd"], "draws": 3, "teachers": 1}
+        prepared = [node.identity for node in plan(block).nodes.values() if node.stage == "prepare"]
+        assert [identity.get("seed") for identity in prepared] == [0, 1, 2, None]
+        assert len({tuple(identity["parents"]["teachers"]) for identity in prepared}) == 1
+
 
 class TestManifest:
     def test_it_holds_what_json_can_hold(self):

@@ -82,6 +82,14 @@ def test_rows_that_cover_less_are_named(store):
     )
 
 
+@pytest.mark.parametrize(("sums", "words"), [(("a", "a", "a"), "one set"), (("a", "b", "a"), "2 sets")])
+def test_equal_sets_do_not_count_as_draws(store, sums, words):
+    for seed, images in enumerate(sums):
+        store.done(store.cell(seed=seed), top1=50.0 + seed, images=images)
+    (row,) = summary(store).leaderboard.to_dict("records")
+    assert (row["sets"], row["covers"]) == (len(set(sums)), f"{words} of images, seeds, one teacher")
+
+
 def test_of_two_networks_the_one_with_fewer_teachers_counts(store):
     for seed in range(3):
         cell = store.cell(seed=seed, teacher=seed)
