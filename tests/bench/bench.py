@@ -167,13 +167,17 @@ class Bench:
         return Row(name, *(statistics.median(column) for column in zip(*turns, strict=True)))
 
     def seconds(self, work: Callable[[], int]) -> float:
-        """Return the seconds of one step of the work."""
-        clock = time.perf_counter if self.device.type == "cuda" else time.process_time
-        start = clock()
+        """Return the seconds of one step of the work, from `started` on, which the work may set itself."""
+        self.started = self.now()
         steps = work()
+        return (self.now() - self.started) / steps
+
+    def now(self) -> float:
+        """Return the seconds of the clock, after the device has done all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return (clock() - start) / steps
+            return time.perf_counter()
+        return time.process_time()
 
     def student(self, batch: int) -> Callable[[], int]:
         """Return the training of a student on stored pixels with crops, flips and CutMix."""
@@ -258,10 +262,16 @@ class Bench:
         return read(torch.arange(n)).contiguous(memory_format=torch.channels_last)
 
     def recovery(self, method: type[Recovery], images: int) -> Callable[[], int]:
-        """Return the recovery of one unit, its goal (k-means, barycenters) included."""
-        recover = method(iterations=self.size.steps, batch_images=images, start="noise")
+        """Return the recovery of one unit, from its second iteration on: a real one has thousands for one start."""
+        steps = 4 * self.size.steps
+        recover = method(iterations=steps + 1, batch_images=images, start="noise")
         prepared = ClassStatistics().prepare(self.data, self.context)
-        context = Context(self.device, self.precision, 0, self.folder, (self.teacher,), prepared)
+
+        def report(step: int, *_: object) -> None:
+            if step == 1:
+                self.started = self.now()
+
+        context = Context(self.device, self.precision, 0, self.folder, (self.teacher,), prepared, report)
         ipc = images // CLASSES
         unit = Unit(index=0, ipc=ipc, classes=tuple(range(CLASSES)), slots=tuple(range(ipc)))
 
@@ -269,7 +279,7 @@ class Bench:
             recover.distill(self.data, unit, context)
             for path in self.folder.glob("*"):
                 path.unlink()
-            return self.size.steps
+            return steps
 
         return work
 
