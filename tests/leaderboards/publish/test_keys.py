@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmark.api import Component, Unit
@@ -59,3 +60,12 @@ def test_todays_code_computes_every_published_key(path: Path) -> None:
         assert record["identity"]["component"]["version"] <= version, name
         if record["identity"]["component"]["version"] == version:
             assert record["key"] == key_of(today), name
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
+def test_different_draws_have_different_images(path: Path) -> None:
+    """Otherwise the interval of a row does not cover the choice of its images, whatever its seeds."""
+    cells = pd.read_csv(path.parent / "cells.csv")
+    done = cells[(cells["status"] == "ok") & (cells["role"] != "bound")]
+    counts = done.groupby(["dataset", "ipc", "method"])[["draw", "set_sha256"]].nunique()
+    assert counts[counts["set_sha256"] < counts["draw"]].empty
