@@ -19,6 +19,7 @@ from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import discovery, recipes
 from benchmark.plan.contents import descriptions
+from benchmark.plan.outside import outside_files
 from benchmark.plan.protocol import load_protocol
 from benchmark.sources import ENVIRONMENT, ROOT
 from benchmark.vision.datasets import load_dataset
@@ -79,6 +80,18 @@ def test_a_key_does_not_depend_on_where_a_file_lies(folder):
     sources.add([folder])
     identity = discovery.load_method("stripes")().identity()
     assert identity == {"name": "stripes", "version": 1, "params": {**identity["params"], "width": 3}}
+
+
+def test_the_recipes_that_a_method_takes_from_another_belong_to_its_files(folder):
+    configs = folder / "configs" / "methods"
+    configs.mkdir()
+    (configs / "stripes.yaml").write_text("recipes_of: bars\n")
+    (configs / "bars.yaml").write_text("recipes: [{dataset: digits, source: a test, set: {}}]\n")
+    (folder / "methods" / "bars.py").write_text(METHOD.replace("Stripes", "Bars"))
+    sources.add([folder])
+    found = outside_files("distill", "stripes", "numerals")
+    ours = {"methods/stripes.py", "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
+    assert {path.relative_to(folder).as_posix() for path in found.values()} == {*ours, "configs/datasets/numerals.yaml"}
 
 
 @pytest.mark.parametrize(
