@@ -121,15 +121,15 @@ class CellNodes:
         """Return the key of the preparation of a method or measure, and the keys of its teachers."""
         cell = self.cell
         preparation = self._once(("preparation", cell.dataset, id(owner)), lambda: owner.preparation(self.info))
-        draw = {"seed": cell.draw} if preparation and preparation.per_draw else {}
+        if preparation is None:
+            return (), ()
+        draw = {"seed": cell.draw} if preparation.per_draw else {}
         axes = ("prepare", cell.dataset, cell.teacher, *draw.values(), id(owner))
         prepared: tuple[Keys, Keys] = self._once(axes, lambda: self._prepared(preparation, draw))
         return prepared
 
-    def _prepared(self, preparation: Preparation | None, draw: Mapping[str, int]) -> tuple[Keys, Keys]:
+    def _prepared(self, preparation: Preparation, draw: Mapping[str, int]) -> tuple[Keys, Keys]:
         """Build the node of a preparation; `draw` is its seed, empty where all draws share it."""
-        if preparation is None:
-            return (), ()
         teachers = self._teachers(preparation.teachers())
         own = {"component": preparation.identity(), **draw, "parents": {"teachers": teachers}}
         return (self._node("prepare", own, f"{self.cell.dataset} {preparation.name()}"),), teachers

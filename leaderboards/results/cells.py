@@ -170,8 +170,7 @@ def _cost(record: Record, *path: str) -> Any:
 
 
 def _checksums(distilled: list[Record]) -> Iterator[str]:
-    for record in distilled:
-        yield record.get("files", {}).get("images.safetensors", {}).get("sha256", "")[:16]
+    return (facts["sha256"][:16] for record in distilled for facts in record.get("files", {}).values())
 
 
 def _hyperparameters(distilled: list[Record]) -> Any:

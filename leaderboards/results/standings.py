@@ -105,11 +105,12 @@ def covered(name: str, block: verdicts.Block, teachers: int, sets: int) -> str:
         teachers: that its cells have met; 0 where none is used.
         sets: how many different sets of images its cells have.
     """
-    draws, seeds = (len({cell[axis] for cell in block.rows[name]}) for axis in range(2))
+    cells = block.rows[name]
+    draws, seeds = (len({cell[axis] for cell in cells}) for axis in range(2))
     words = "draws" if sets >= draws else "one set of images" if sets == 1 else f"{sets} sets of images"
     several = [text for text, number in ((words, draws), ("seeds", seeds)) if number > 1]
     of_teachers = {0: [], 1: ["one teacher"]}.get(int(teachers), [f"{teachers} teachers"])
-    images = ["test images"] if block.rows[name].keys() <= block.correct.get(name, {}).keys() else []
+    images = ["test images"] if cells.keys() <= block.correct.get(name, {}).keys() else []
     return ", ".join([*several, *of_teachers, *images])
 
 
