@@ -2,6 +2,7 @@
 # make reproduce    set up, then a published suite again (SUITE=main), cell by cell: inside its interval or not, and why
 # make test         set up, then the tests
 # make lint         ruff and mypy
+# make check        are the published tables and the numbers in the texts what the records make?
 # make sanity       what must hold before a result is believed, into docs/sanity.md
 # make chaos        ten minutes of faults: kills, full disks, flipped and cut-off files, four drivers
 # make bench        what the benchmark adds to the bare work, as ratios, into docs/scale.md
@@ -16,7 +17,7 @@ OLDEST ?= .venv-oldest
 OLDEST_PYTHON ?= python3.11
 TESTS ?= tests
 
-.PHONY: run reproduce test lint docs sanity chaos bench gpu-check test-oldest install clean
+.PHONY: run reproduce test lint check docs sanity chaos bench gpu-check test-oldest install clean
 
 run: install
 	$(BIN)/python -m benchmark run --suite $(SUITE)
@@ -43,6 +44,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# ``python -m benchmark report --check``, where an import of torch, ray or timm is an error
+check: install
+	$(BIN)/python -c "import sys; sys.modules.update(dict.fromkeys(['torch', 'ray', 'timm'])); \
+	from benchmark.cli.main import main; main()" report --check
 
 docs: install
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html

@@ -30,6 +30,8 @@ from benchmark.run.store import Store
 from benchmark.vision.augment import Schedule
 from leaderboards.publish import publication
 from leaderboards.results import references, roles
+from leaderboards.results.cells import cells_table
+from leaderboards.results.leaderboard import leaderboard
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import accuracy_text, difference_text
 
@@ -72,15 +74,15 @@ def first_states() -> Iterator[Check]:
 
 def published() -> Iterator[Check]:
     """Compare random real images, the full training set and teachers with papers, where both have the same setting."""
-    suites = publication.read_all().values()
-    boards = [item.results.report.leaderboard for item in suites]
+    suites, papers = publication.read_all().values(), references.load()
+    boards = [leaderboard(cells_table(item.stored().with_cut_named()), papers) for item in suites]
     records = {key: record for item in suites for key, record in item.records.items() if record["stage"] == "teacher"}
     networks = defaultdict[tuple[str, str], list[float]](list)
     for record in records.values():
         identity = record["identity"]
         networks[identity["dataset"]["name"], identity["component"]["name"]].append(record["metrics"]["top1"])
     rows = [row for board in boards for row in rows_of(board[board["role"].isin([roles.CONTROL, roles.BOUND])])]
-    for paper in references.load():
+    for paper in papers:
         if paper.method not in ("random_real", "full"):
             continue
         name = (
