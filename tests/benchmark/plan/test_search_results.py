@@ -16,16 +16,10 @@ from methods.parts.recover import Recovery
 
 RESULTS = sorted((CONFIGS / "searches" / "results").glob("*.json"))
 OPEN = {  # recipes of ours whose values no search has chosen yet
-    ("gvbsm", "digits"),
-    ("edc", "digits"),
     ("edc", "imagenette"),
     ("edc", "imagenette32"),
     ("gvbsm", "imagenette32"),
     ("edc", "imagenette64"),
-    ("delt", "digits"),  # the search predates delt and dwa: they take what it chose for sre2l, whose loss they have
-    ("dwa", "digits"),
-    ("sre2l_pp", "digits"),  # takes the values that the search chose for sre2l, so that only the start differs
-    ("fadrm", "digits"),  # as sre2l_pp, so that only the mixing differs
     # question 19 carries these values over from imagenette32, whose search chose them
     *((method, "cifar10_small") for method in ("cda", "sre2l_pp", "fadrm", "delt", "dwa")),
     *((method, "imagenette64") for method in ("sre2l", "cda", "gvbsm", "scdd", "mmd", "wmdd", "delt", "dwa")),
