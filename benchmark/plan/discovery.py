@@ -8,6 +8,7 @@ is the name of the component.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from benchmark.api import Component, Distiller, Evaluator, LabelRegime, Measure, Preparation
 from benchmark.config_files import display_path
-from benchmark.errors import BenchmarkError, one_line, unknown
+from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
 from benchmark.settings import restored
 from benchmark.sources import component_files, load_module
@@ -118,4 +119,18 @@ def _component_class(module: ModuleType, base: type[C]) -> type[C]:
         raise BenchmarkError(f"{file}: defines {len(classes)} classes derived from {base.__name__}, not exactly one")
     if lacking := sorted(classes[0].__abstractmethods__):
         raise BenchmarkError(f"{file}: class {classes[0].__name__} has no method {', '.join(lacking)}")
+    if faults := list(_field_faults(classes[0], base)):
+        raise Faults(f"{file}: class {classes[0].__name__}: {fault}" for fault in faults)
     return classes[0]
+
+
+def _field_faults(component: type[Component], base: type[Component]) -> Iterator[str]:
+    """Yield what is wrong with the fields that a component class adds to those of its base class."""
+    for name in sorted(base.__class_vars__):
+        if name in component.model_fields:
+            yield f"{name}: write ClassVar[...] as its type; otherwise it is a hyperparameter"
+        elif not hasattr(component, name):
+            yield f"{name}: is missing"
+    for name, field in component.model_fields.items():
+        if field.is_required() and base is Distiller:  # other components get values from a protocol or a method
+            yield f"{name}: a hyperparameter needs a default value"

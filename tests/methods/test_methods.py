@@ -20,7 +20,7 @@ from benchmark.plan import discovery, recipes
 from benchmark.run.returned import check
 
 METHODS = CONFIGS.parent / "methods"
-NAMES = sorted(path.stem for path in METHODS.glob("*.py") if not path.stem.startswith("_"))
+NAMES = discovery.method_names()  # those of the folders that DISTILLBENCH_EXTRA names too
 MAKERS = [name for name in NAMES if name != "external"]  # which holds what was made elsewhere
 IPC = 2
 FEW = {  # a few steps of work
@@ -84,7 +84,7 @@ def same(a: SyntheticSet, b: SyntheticSet) -> bool:
 
 
 def test_every_file_is_discovered():
-    assert discovery.method_names() == NAMES
+    assert {path.stem for path in METHODS.glob("[!_]*.py")} <= set(NAMES)
     assert {"random_real", "full", "sre2l", "mmd", "wmdd"} <= set(NAMES)
 
 
