@@ -16,7 +16,7 @@ from short import ENVIRONMENT
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
-from benchmark.plan.suite import Selection
+from benchmark.plan.suite import MethodEntry, Selection
 from benchmark.record import SEAL
 from benchmark.run.campaign import merged
 from benchmark.run.runner import Event
@@ -125,6 +125,18 @@ class TestManifest:
         all_ = {("random_real", 1, 0), ("noise", 1, 0), ("noise", 1, 1)}
         assert self.cells(self.manifest(tmp_path)) == all_
         assert self.cells(self.manifest(tmp_path, version=2)) == {("random_real", 1, 0)}
+
+    @pytest.mark.parametrize(("checksums", "version"), [(("a", "b"), 1), (("a", "a"), 2)])
+    def test_a_row_has_no_cells_of_an_earlier_method_of_its_name(self, tmp_path, monkeypatch, checksums, version):
+        def added(checksum: str, seeds: int) -> Selection:
+            entry = MethodEntry(method="mine", base="external", set={"checksum": checksum})
+            return Selection(entries=(entry,), methods=("noise",), seeds=seeds)
+
+        self.manifest(tmp_path, selection=added(checksums[0], 3))
+        monkeypatch.setattr("methods.external.External.version", version)
+        after = self.manifest(tmp_path, selection=added(checksums[1], 1))
+        assert {cell for cell in self.cells(after) if cell[0] == "mine"} == {("mine", 1, 0)}
+        assert {cell for cell in self.cells(after) if cell[0] == "noise"} == {("noise", 1, seed) for seed in range(3)}
 
     def test_keys_outlive_data_that_are_gone(self, tmp_path, monkeypatch):
         before = self.manifest(tmp_path)
