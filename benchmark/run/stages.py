@@ -16,6 +16,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.identity import precision_of, seed_of
 from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
+from benchmark.record import accuracy_fault
 from benchmark.run import provenance, returned
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
@@ -69,6 +70,8 @@ class NodeRun:
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost, restored():
                 stages[self.identity["stage"]](folder)
+            if wrong := accuracy_fault(self.metrics):
+                raise BenchmarkError(f"{self._name} returned {wrong}")
             record = {
                 "stage": self.identity["stage"],
                 "identity": self.identity,

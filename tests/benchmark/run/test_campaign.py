@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from benchmark.plan.suite import MethodEntry, Selection
 from benchmark.record import SEAL
 from benchmark.run.campaign import merged
 from benchmark.run.runner import Event
+from benchmark.synthetic import SyntheticSet
 from leaderboards import report
 
 NUMBERS = ["dataset", "ipc", "method", "protocol", "student", "status", "reason", "top1_mean", "top1_std", "seeds"]
@@ -103,6 +105,27 @@ class TestOneRun:
         monkeypatch.undo()
         assert statuses(finish(campaign(folder, block))) == ["done"] * 3
         assert set(board(folder).query("ipc == 2")["status"]) == {"ok"}
+
+
+@pytest.mark.parametrize("wrong", [math.nan, 930, -1.0, "9", None, [10, 20]])
+def test_an_accuracy_that_is_no_percentage_fails_its_node_alone(tmp_path, monkeypatch, wrong):
+    first = iter([{"top1": wrong}])
+    monkeypatch.setattr("evaluators.students.accuracy.Accuracy.evaluate", lambda *_: next(first, {"top1": 10.0}))
+    events = finish(campaign(tmp_path, TWO))
+    assert sorted(statuses(events)) == ["done"] * 5 + ["failed"]
+    (reason,) = (event.message for event in events if event.status == "failed")
+    assert reason == f"accuracy returned top1 = {wrong!r}, which is no number from 0 to 100"
+
+
+def test_metadata_of_a_set_that_are_no_percentage_fail_its_node_alone(tmp_path, monkeypatch):
+    def distill(_self, data, unit, _context) -> SyntheticSet:
+        return SyntheticSet(data.read(unit.labels), unit.labels, metadata={"top1": [10, 20]})
+
+    monkeypatch.setattr("methods.random_real.RandomReal.distill", distill)
+    events = finish(campaign(tmp_path, TWO))
+    assert sorted(statuses(events)) == ["blocked"] * 2 + ["done"] * 3 + ["failed"]
+    (reason,) = (event.message for event in events if event.status == "failed")
+    assert reason == "random_real returned top1 = [10, 20], which is no number from 0 to 100"
 
 
 class TestManifest:
