@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from torch import nn
 
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.identity import precision_of, seed_of
-from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
+from benchmark.files import checksum
+from benchmark.identity import Stage, digest, precision_of, seed_of
+from benchmark.plan.discovery import PACKAGES, load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
 from benchmark.record import accuracy_fault
 from benchmark.run import provenance, returned
@@ -23,6 +25,7 @@ from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
 from benchmark.settings import restored
+from benchmark.sources import component_files, parts
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -194,7 +197,7 @@ class NodeRun:
             device=self.device,
             precision=self.precision,
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
-            scratch=self.store.scratch(self.key),
+            scratch=self.store.scratch(self.key, code_of(identity["stage"], self._name)),
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,
@@ -226,6 +229,16 @@ class NodeRun:
         model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
         model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
         return model.eval().requires_grad_(False)
+
+
+@functools.cache
+def code_of(stage: Stage, component: str) -> str:
+    """Return a checksum of a component's file and of the parts in folders of the user: the code of this process.
+
+    A process imports a file once. So a file that changes later gives no other checksum.
+    """
+    files = (component_files(package).get(component) for package in PACKAGES[stage])
+    return digest([checksum(path) for path in (*files, *parts().values()) if path])[:12]
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype:

@@ -239,6 +239,28 @@ def test_a_failure_leaves_its_reason_and_its_traceback(options, monkeypatch):
     assert store.read_json(f"{node.key}/error.json") is None
 
 
+@pytest.mark.parametrize("changed", ["method.py", "part.py"])
+def test_what_other_code_saved_is_not_resumed(options, tmp_path, monkeypatch, changed):
+    def fail(_self, _data, _unit, context):
+        found = (context.scratch / "state").exists()
+        (context.scratch / "state").write_text("step 3")
+        raise RuntimeError(f"found {found}")
+
+    node, method, part = node_of(plan(), "distill"), tmp_path / "method.py", tmp_path / "part.py"
+    method.write_text("wrong")
+    part.write_text("wrong")
+    monkeypatch.setattr(RandomReal, "distill", fail)
+    monkeypatch.setattr(stages, "component_files", lambda package: {"random_real": method})
+    monkeypatch.setattr(stages, "parts", lambda: {"methods/parts/part.py": part})
+    for found in ("False", "True", "True"):
+        stages.code_of.cache_clear()  # as in a new process
+        assert f"found {found}" in run(node, options)
+    (tmp_path / changed).write_text("mended")
+    assert "found True" in run(node, options), "this process has the code that it had"
+    stages.code_of.cache_clear()
+    assert "found False" in run(node, options)
+
+
 def test_memory_that_ran_out_is_worth_another_try(options, monkeypatch):
     def fail(*_args, **_options):
         raise torch.OutOfMemoryError("out of memory")
