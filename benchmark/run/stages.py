@@ -54,6 +54,7 @@ class NodeRun:
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: Mapping[str, float] = {}
+        self.resumed = False  # whether an earlier attempt had saved something
         self.heartbeat = heartbeat or Heartbeat(store, key, options.owner)
 
     def run(self) -> None:
@@ -75,19 +76,19 @@ class NodeRun:
                 stages[self.identity["stage"]](folder)
             if wrong := accuracy_fault(self.metrics):
                 raise BenchmarkError(f"{self._name} returned {wrong}")
+            cost |= {
+                "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
+                "images_forwarded": images_forwarded() - forwarded,
+                "exclusive": self.heartbeat.check_alone(),
+                "bytes": self.bytes,
+                "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
+                "precision": str(self.precision).removeprefix("torch."),
+            }
             record = {
                 "stage": self.identity["stage"],
                 "identity": self.identity,
                 "metrics": self.metrics,
-                "cost": {
-                    **cost,
-                    "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
-                    "images_forwarded": images_forwarded() - forwarded,
-                    "exclusive": self.heartbeat.check_alone(),
-                    "bytes": self.bytes,
-                    "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
-                    "precision": str(self.precision).removeprefix("torch."),
-                },
+                "cost": provenance.of_last_attempt(cost) if self.resumed else cost,
                 "provenance": provenance.facts(started, self.identity),
             }
             self.store.commit(self.key, folder, record)
@@ -193,11 +194,13 @@ class NodeRun:
         ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
         axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
+        scratch = self.store.scratch(self.key, code_of(identity["stage"], self._name))
+        self.resumed = any(scratch.glob("[!.]*"))  # a half-written file begins with a dot
         return Context(
             device=self.device,
             precision=self.precision,
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
-            scratch=self.store.scratch(self.key, code_of(identity["stage"], self._name)),
+            scratch=scratch,
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,

@@ -261,6 +261,25 @@ def test_what_other_code_saved_is_not_resumed(options, tmp_path, monkeypatch, ch
     assert "found False" in run(node, options)
 
 
+@pytest.mark.parametrize(("left", "resumed"), [("state.pt", True), (".state.pt.1.part", False)])
+def test_a_record_says_that_its_node_went_on_after_an_interruption(options, monkeypatch, left, resumed):
+    whole, attempts = RandomReal.distill, iter([True])
+
+    def distill(self, data, unit, context):
+        if next(attempts, False):
+            (context.scratch / left).write_text("step 3")
+            raise RuntimeError("killed")
+        return whole(self, data, unit, context)
+
+    node = node_of(plan(), "distill")
+    monkeypatch.setattr(RandomReal, "distill", distill)
+    assert "killed" in run(node, options)
+    assert run(node, options) == DONE
+    cost, sums = Store(options.runs).record(node.key)["cost"], {"seconds", "images_forwarded", "parts"}
+    assert cost.get("resumed", {}).keys() == (sums if resumed else set()), "of the last attempt alone"
+    assert cost.keys() & sums == (set() if resumed else sums)
+
+
 def test_memory_that_ran_out_is_worth_another_try(options, monkeypatch):
     def fail(*_args, **_options):
         raise torch.OutOfMemoryError("out of memory")
