@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Set
 from functools import cached_property
+from typing import get_args, get_origin
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +16,19 @@ class Frozen(BaseModel):
     """Validated values that cannot be changed; an unknown field is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: object) -> None:
+        """Refuse a class with a field of sets, from which each process would make another key."""
+        for name, field in cls.model_fields.items():
+            if _has_set(field.annotation):
+                raise TypeError(f"{cls.__name__}.{name}: a set has another order in each process; take a tuple")
+
+
+def _has_set(kind: object) -> bool:
+    """Return whether a type is a set, or has one in its parts."""
+    origin = get_origin(kind) or kind
+    return (isinstance(origin, type) and issubclass(origin, Set)) or any(map(_has_set, get_args(kind)))
 
 
 class DatasetInfo(Frozen):

@@ -153,12 +153,18 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
+def accuracy_fault(metrics: Mapping[str, Any]) -> str:
+    """Return which metric should be an accuracy and is none, with its value; "" where all are in order."""
+    accuracies = {name: metrics[name] for name in sorted(ACCURACIES & metrics.keys())}
+    wrong = (name for name, value in accuracies.items() if not (is_number(value) and 0 <= value <= 100))
+    return next((f"{name} = {metrics[name]!r:.80}, which is no number from 0 to 100" for name in wrong), "")
+
+
 def _has_form(record: Mapping[str, Any]) -> bool:
     """Return whether the fields that code reads without asking have the types that it expects."""
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
         return False
-    metrics = record.get("metrics", {})
-    if not all(is_number(metrics[name]) and 0 <= metrics[name] <= 100 for name in ACCURACIES & metrics.keys()):
+    if accuracy_fault(record.get("metrics", {})):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):

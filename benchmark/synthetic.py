@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,6 +140,9 @@ class SyntheticSet:
         """Return the units of a set joined into one, class by class; within a class in the order of the units.
 
         Pixels are copied once, from the mapped files to their place.
+
+        Raises:
+            BenchmarkError: units differ in the type of their tensors.
         """
         if len(parts) == 1:
             return parts[0]
@@ -246,12 +248,18 @@ class LabeledSet:
 
 
 def _joined(parts: Sequence[Tensor], order: Tensor) -> Tensor:
-    """Return ``torch.cat(parts)[order]``, without the memory of the joined parts in their own order."""
-    kind = functools.reduce(torch.promote_types, (part.dtype for part in parts))
-    whole = torch.empty((len(order), *parts[0].shape[1:]), dtype=kind)
+    """Return ``torch.cat(parts)[order]``, without the memory of the joined parts in their own order.
+
+    Raises:
+        BenchmarkError: parts differ in type; a pixel of 255 means white in one type, and 1 does in the other.
+    """
+    types = sorted({str(part.dtype) for part in parts})
+    if len(types) > 1:
+        raise BenchmarkError(f"the units of a set differ in type: {', '.join(types)}; a method returns one type")
+    whole = torch.empty((len(order), *parts[0].shape[1:]), dtype=parts[0].dtype)
     places = torch.argsort(order).split([len(part) for part in parts])
     for part, rows in zip(parts, places, strict=True):
-        whole[rows] = part.to(kind)
+        whole[rows] = part
     return whole
 
 

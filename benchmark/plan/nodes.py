@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from benchmark import identity
-from benchmark.api import Component, DatasetInfo, Distiller, Evaluator, LabelRegime, Measure, Preparation, TeacherSpec
+from benchmark.api import (
+    Component,
+    DatasetInfo,
+    Distiller,
+    Evaluator,
+    LabelRegime,
+    Measure,
+    Preparation,
+    TeacherSpec,
+    Unit,
+)
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import Stage
 from benchmark.plan.suite import Cell
@@ -146,7 +157,7 @@ class CellNodes:
         """Return the fields of the units of a method."""
         axes = ("units", self.cell.dataset, self.cell.ipc, id(method))
         units: Sequence[Mapping[str, Any]] = self._once(
-            axes, lambda: [identity.Shared(unit.model_dump()) for unit in method.units(self.info, self.cell.ipc)]
+            axes, lambda: [identity.Shared(unit.model_dump()) for unit in _units_of(method, self.info, self.cell.ipc)]
         )
         return units
 
@@ -202,6 +213,29 @@ class CellNodes:
         gpus = resources.gpus if self.on_gpu else 0.0
         model = resources.gpu_model if gpus else ""
         return Needs(cpus, gpus, resources.memory_gb, model, 60 * resources.silent_minutes)
+
+
+def _units_of(method: Distiller, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
+    """Return the units of a method.
+
+    Raises:
+        BenchmarkError: they do not hold every slot of every class once; where the set does not depend on IPC, they lack
+            a class, or have one that does not exist.
+    """
+    units = tuple(method.units(info, ipc))
+    slots = defaultdict[int, list[int]](list)
+    for unit in units:
+        for label in unit.classes:
+            slots[label] += unit.slots
+    expected = list(range(ipc))
+    images = sum(map(len, slots.values()))
+    whole = not method.uses_ipc or all(sorted(each) == expected for each in slots.values())
+    if not whole or slots.keys() != set(range(info.classes)):
+        raise BenchmarkError(
+            f"method {method.name()} on {info.name} at IPC {ipc}: its units hold {images} images; "
+            f"they must hold each of the {ipc} slots of each of the {info.classes} classes once"
+        )
+    return units
 
 
 def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dict[str, Any]:

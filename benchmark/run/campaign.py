@@ -222,15 +222,19 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
 
     Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
     are kept, and so are the keys of cells, and the names of classes, of datasets that are not on disk any more. An
-    earlier manifest of another version of the suite, and cells in an older format (with ``label``), are ignored.
+    earlier manifest of another version of the suite, and cells in an older format (with ``label``), are ignored; so are
+    all earlier cells of a row where one of them has another key now: another version or set has taken its name.
     """
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]
     kept = {_axes(cell): cell for cell in (_sound_cells(earlier) if same_version else [])}
-    cells: dict[str, Any] = {}
+    cells, changed = dict[str, Any](), set[str]()
     for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
         known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
         cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
+        if _evaluation(known) not in ([], _evaluation(cells[_axes(cell)])):
+            changed.add(_axes(cell, ROW_AXES))
+    kept = {axes: cell for axes, cell in kept.items() if _axes(cell, ROW_AXES) not in changed}
     columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
     class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
@@ -246,9 +250,14 @@ def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [cell for cell in cells if not cell_fault(cell) and "label" not in cell] if isinstance(cells, list) else []
 
 
-def _axes(cell: Mapping[str, Any]) -> str:
-    """Return what tells a cell from the other cells of a suite."""
-    return canonical([cell[name] for name in CELL_AXES])
+def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:
+    """Return what tells a cell from the other cells of a suite, or a row from the other rows."""
+    return canonical([cell[name] for name in names])
+
+
+def _evaluation(cell: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a cell's evaluation, on which all hangs that can change its numbers; [] for none."""
+    return list((cell.get("nodes") or {}).get("evaluate", ()))
 
 
 def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

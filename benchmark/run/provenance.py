@@ -20,6 +20,7 @@ from benchmark.files import checksum
 from benchmark.plan.outside import outside_files
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "scikit-learn", "safetensors")
+SUMS = ("seconds", "images_forwarded", "parts")  # costs that grow while a node runs
 
 
 def facts(started: str, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +100,16 @@ def measured(device: torch.device) -> Iterator[dict[str, Any]]:
     cost["seconds"] = round(time.perf_counter() - start, 3)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak()
     cost["peak_memory_mb"] = round(peak / 1e6, 1)
+
+
+def of_last_attempt(cost: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cost of a node that went on from what an earlier attempt had saved.
+
+    What that attempt has spent is not known. So the sums of the last attempt stand in ``resumed``, where no report
+    takes them for those of the whole node.
+    """
+    whole = {name: value for name, value in cost.items() if name not in SUMS}
+    return {**whole, "resumed": {name: cost[name] for name in SUMS}}
 
 
 def now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +14,18 @@ from torch import nn
 
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.identity import precision_of, seed_of
-from benchmark.plan.discovery import load_evaluator, load_labels, load_measure, load_method, load_preparation
+from benchmark.files import checksum
+from benchmark.identity import Stage, digest, precision_of, seed_of
+from benchmark.plan.discovery import PACKAGES, load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
+from benchmark.record import accuracy_fault
 from benchmark.run import provenance, returned
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
 from benchmark.settings import restored
+from benchmark.sources import component_files, parts
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -50,6 +54,7 @@ class NodeRun:
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: Mapping[str, float] = {}
+        self.resumed = False  # whether an earlier attempt had saved something
         self.heartbeat = heartbeat or Heartbeat(store, key, options.owner)
 
     def run(self) -> None:
@@ -69,19 +74,21 @@ class NodeRun:
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost, restored():
                 stages[self.identity["stage"]](folder)
+            if wrong := accuracy_fault(self.metrics):
+                raise BenchmarkError(f"{self._name} returned {wrong}")
+            cost |= {
+                "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
+                "images_forwarded": images_forwarded() - forwarded,
+                "exclusive": self.heartbeat.check_alone(),
+                "bytes": self.bytes,
+                "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
+                "precision": str(self.precision).removeprefix("torch."),
+            }
             record = {
                 "stage": self.identity["stage"],
                 "identity": self.identity,
                 "metrics": self.metrics,
-                "cost": {
-                    **cost,
-                    "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
-                    "images_forwarded": images_forwarded() - forwarded,
-                    "exclusive": self.heartbeat.check_alone(),
-                    "bytes": self.bytes,
-                    "parts": {name: round(seconds, 3) for name, seconds in self.parts.items()},
-                    "precision": str(self.precision).removeprefix("torch."),
-                },
+                "cost": provenance.of_last_attempt(cost) if self.resumed else cost,
                 "provenance": provenance.facts(started, self.identity),
             }
             self.store.commit(self.key, folder, record)
@@ -187,11 +194,13 @@ class NodeRun:
         ipc = 0 if identity["stage"] == "distill" else identity.get("ipc", 0)
         axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
+        scratch = self.store.scratch(self.key, code_of(identity["stage"], self._name))
+        self.resumed = any(scratch.glob("[!.]*"))  # a half-written file begins with a dot
         return Context(
             device=self.device,
             precision=self.precision,
             seed=seed_of(identity["stage"], *axes, identity.get("seed", 0)),
-            scratch=self.store.scratch(self.key),
+            scratch=scratch,
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,
@@ -223,6 +232,16 @@ class NodeRun:
         model = self._network(params["recipe"]["arch"], params["stem"], seed=0)
         model.load_state_dict(load_file(folder / MODEL, device=str(self.device)))
         return model.eval().requires_grad_(False)
+
+
+@functools.cache
+def code_of(stage: Stage, component: str) -> str:
+    """Return a checksum of a component's file and of the parts in folders of the user: the code of this process.
+
+    A process imports a file once. So a file that changes later gives no other checksum.
+    """
+    files = (component_files(package).get(component) for package in PACKAGES[stage])
+    return digest([checksum(path) for path in (*files, *parts().values()) if path])[:12]
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype:

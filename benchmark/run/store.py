@@ -205,14 +205,17 @@ class Store:
         """Return a JSON object from a file below the root, or None where the file is absent or damaged."""
         return parse_object(self.files.read_file(name))
 
-    def scratch(self, key: str) -> Path:
-        """Return a node's private folder, which is kept after an interruption; `clear_scratch` removes it."""
-        folder = self.disk / ".scratch" / key
+    def scratch(self, key: str, code: str) -> Path:
+        """Return a node's private folder, which is kept after an interruption; `clear_scratch` removes it.
+
+        Each `code` has a folder of its own, so that corrected code does not go on from what wrong code saved.
+        """
+        folder = self.disk / ".scratch" / key / code
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def clear_scratch(self, key: str) -> None:
-        """Remove a node's private folder and its heartbeat."""
+        """Remove a node's private folders and its heartbeat."""
         shutil.rmtree(self.disk / ".scratch" / key, ignore_errors=True)
         self.files.remove(f".progress/{key}.json")
 

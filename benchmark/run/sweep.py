@@ -20,7 +20,7 @@ from benchmark.run import copies
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
 AGE = 86_400.0  # seconds; what another machine left is kept as long
-LEFTOVERS = (".staging/*", ".*.part", "*/.*.part", ".scratch/*/.*.part", "leaderboards/**/.*.part")
+LEFTOVERS = (".staging/*", ".*.part", "*/.*.part", ".scratch/*/*/.*.part", "leaderboards/**/.*.part")
 
 
 class Sweep:

@@ -158,8 +158,9 @@ def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
 
 
 def _total(records: list[Record], *path: str) -> float | None:
-    values = [value for record in records if (value := _cost(record, *path)) is not None]
-    return sum(values) if values else None
+    """Return the sum over the records, None where one is unknown: the seconds of a node that was interrupted, say."""
+    values = [_cost(record, *path) for record in records]
+    return sum(values) if values and None not in values else None
 
 
 def _cost(record: Record, *path: str) -> Any:

@@ -41,7 +41,8 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in the order of the leaderboard.
 
     A total is the sum of the row's own stages and of the shared ones, these divided by `SETS`. A number that
-    is not recorded is empty, never 0. Peak memory, device and ``exclusive`` are those of all stages but the teacher's.
+    is not recorded is empty, never 0; so are the seconds of a node that went on after an interruption. Peak memory,
+    device and ``exclusive`` are those of all stages but the teacher's.
     """
     of_control = _of_control(stored.cells)
     rows = defaultdict[tuple[Any, ...], list[dict[str, Any]]](list)
@@ -102,6 +103,7 @@ def _costs(done: Mapping[str, Sequence[Record]], of_control: Collection[str]) ->
         "teacher_bytes": _sum([_file_bytes(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
         "exclusive": _exclusive(own),
+        "resumed": any("resumed" in record["cost"] for record in records),
         "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in done["distill"]]),
         "barycenter_seconds": _sum([_of_weights(record, "cost", "parts", "barycenter_") for record in done["distill"]]),
     }
@@ -112,13 +114,16 @@ def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     words = {name: joined(cell[name] for cell in cells) for name in cells[0] if name in TEXTS}
     words["exclusive"] = _worst(cell["exclusive"] for cell in cells)
     means = {name: _mean([cell[name] for cell in cells]) for name in cells[0] if name not in words}
-    return {**means, **words, "comparable": _comparable(words["device"], words["exclusive"])}
+    resumed = any(cell["resumed"] for cell in cells)
+    return {**means, **words, "comparable": _comparable(words["device"], words["exclusive"], resumed=resumed)}
 
 
-def _comparable(device: str, exclusive: str) -> str:
+def _comparable(device: str, exclusive: str, *, resumed: bool) -> str:
     """Return with which rows the timings of a row may be compared, or the reason why with no other row."""
     if " + " in device:
         return "no: more than one device"
+    if resumed:
+        return "no: a node went on after an interruption; its time is not known"
     reasons = {
         "no": "no: other work ran on the machine",
         "": "unknown: the records do not say whether other work ran on the machine",

@@ -69,6 +69,8 @@ def test_what_is_wrong_is_said():
         {"identity": {"component": "wmdd"}},
         {"identity": {"parents": [1]}},
         {"metrics": 7},
+        {"metrics": {"top1": 100.1}},
+        {"metrics": {"top5": None}},
         {"cost": None},
         {"files": {"a.txt": "big"}},
         {"files": {"a.txt": {"bytes": "4", "sha256": ""}}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from memory import MEGABYTE, needs_linux, peak
 from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import pil_to_tensor
 
+from benchmark.errors import BenchmarkError
 from benchmark.synthetic import SyntheticSet, TensorFile, as_image
 
 
@@ -76,6 +78,20 @@ def test_joined_units_are_in_the_order_of_their_classes():
     assert torch.equal(whole.images, torch.cat([part.images for part in parts])[order])
     assert torch.equal(whole.weights, torch.cat([part.weights for part in parts])[order])
     assert torch.equal(whole.extras["atoms"], torch.cat([part.extras["atoms"] for part in parts])[order])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"images": torch.full((3, 3, 4, 4), 255, dtype=torch.uint8)}, "torch.float32, torch.uint8"),
+        ({"targets": torch.eye(3)}, "torch.float32, torch.int64"),
+        ({"weights": torch.ones(3, dtype=torch.float64)}, "torch.float32, torch.float64"),
+    ],
+)
+def test_units_of_different_types_are_not_joined(change, said):
+    part = SyntheticSet(torch.rand(3, 3, 4, 4), torch.arange(3), weights=torch.ones(3))
+    with pytest.raises(BenchmarkError, match=said):
+        SyntheticSet.merge([part, replace(part, **change)])
 
 
 @needs_linux

@@ -10,7 +10,7 @@ import pytest
 from engine import plan
 from toy_folder import lay_down, toy
 
-from benchmark.api import Column
+from benchmark.api import Column, Unit
 from benchmark.errors import Faults
 from benchmark.identity import STAGES, key_of
 from benchmark.plan import discovery, nodes, protocol, recipes
@@ -198,6 +198,27 @@ class TestFaults:
         assert len(lines) == 2, "each once, however many cells it spoils"
         assert lines[0] == "suite tiny: x.set: jiter: unknown key. Did you mean 'jitter'?"
         assert lines[1].startswith("suite tiny: y.set: iterations: input should be a valid integer")
+
+    @pytest.mark.parametrize(
+        ("classes", "slots", "times"),
+        [
+            (range(10), range(10), 1),
+            (range(3), range(1), 1),
+            (range(10), range(1), 2),
+            (range(10), (1,), 1),
+            (range(10), (), 1),
+            (range(-1, 9), range(1), 1),
+            (range(11), range(1), 1),
+        ],
+    )
+    def test_units_that_are_no_set_of_its_ipc(self, monkeypatch, classes, slots, times):
+        units = [Unit(index=index, ipc=1, classes=tuple(classes), slots=tuple(slots)) for index in range(times)]
+        monkeypatch.setattr("methods.noise.Noise.units", lambda self, info, ipc: units)
+        with pytest.raises(Faults) as caught:
+            plan({**NOISE, "seeds": 2})
+        (line,) = caught.value.faults
+        images = times * len(classes) * len(slots)
+        assert line.startswith(f"method noise on digits at IPC 1: its units hold {images} images; ")
 
     @pytest.mark.parametrize(
         ("change", "fault"),

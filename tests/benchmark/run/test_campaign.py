@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,10 +17,11 @@ from short import ENVIRONMENT
 
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import key_of
-from benchmark.plan.suite import Selection
+from benchmark.plan.suite import MethodEntry, Selection
 from benchmark.record import SEAL
 from benchmark.run.campaign import merged
 from benchmark.run.runner import Event
+from benchmark.synthetic import SyntheticSet
 from leaderboards import report
 
 NUMBERS = ["dataset", "ipc", "method", "protocol", "student", "status", "reason", "top1_mean", "top1_std", "seeds"]
@@ -105,6 +107,27 @@ class TestOneRun:
         assert set(board(folder).query("ipc == 2")["status"]) == {"ok"}
 
 
+@pytest.mark.parametrize("wrong", [math.nan, 930, -1.0, "9", None, [10, 20]])
+def test_an_accuracy_that_is_no_percentage_fails_its_node_alone(tmp_path, monkeypatch, wrong):
+    first = iter([{"top1": wrong}])
+    monkeypatch.setattr("evaluators.students.accuracy.Accuracy.evaluate", lambda *_: next(first, {"top1": 10.0}))
+    events = finish(campaign(tmp_path, TWO))
+    assert sorted(statuses(events)) == ["done"] * 5 + ["failed"]
+    (reason,) = (event.message for event in events if event.status == "failed")
+    assert reason == f"accuracy returned top1 = {wrong!r}, which is no number from 0 to 100"
+
+
+def test_metadata_of_a_set_that_are_no_percentage_fail_its_node_alone(tmp_path, monkeypatch):
+    def distill(_self, data, unit, _context) -> SyntheticSet:
+        return SyntheticSet(data.read(unit.labels), unit.labels, metadata={"top1": [10, 20]})
+
+    monkeypatch.setattr("methods.random_real.RandomReal.distill", distill)
+    events = finish(campaign(tmp_path, TWO))
+    assert sorted(statuses(events)) == ["blocked"] * 2 + ["done"] * 3 + ["failed"]
+    (reason,) = (event.message for event in events if event.status == "failed")
+    assert reason == "random_real returned top1 = [10, 20], which is no number from 0 to 100"
+
+
 class TestManifest:
     def manifest(self, folder, *blocks, **changes) -> dict:
         found = campaign(folder, *blocks, **changes)
@@ -125,6 +148,18 @@ class TestManifest:
         all_ = {("random_real", 1, 0), ("noise", 1, 0), ("noise", 1, 1)}
         assert self.cells(self.manifest(tmp_path)) == all_
         assert self.cells(self.manifest(tmp_path, version=2)) == {("random_real", 1, 0)}
+
+    @pytest.mark.parametrize(("checksums", "version"), [(("a", "b"), 1), (("a", "a"), 2)])
+    def test_a_row_has_no_cells_of_an_earlier_method_of_its_name(self, tmp_path, monkeypatch, checksums, version):
+        def added(checksum: str, seeds: int) -> Selection:
+            entry = MethodEntry(method="mine", base="external", set={"checksum": checksum})
+            return Selection(entries=(entry,), methods=("noise",), seeds=seeds)
+
+        self.manifest(tmp_path, selection=added(checksums[0], 3))
+        monkeypatch.setattr("methods.external.External.version", version)
+        after = self.manifest(tmp_path, selection=added(checksums[1], 1))
+        assert {cell for cell in self.cells(after) if cell[0] == "mine"} == {("mine", 1, 0)}
+        assert {cell for cell in self.cells(after) if cell[0] == "noise"} == {("noise", 1, seed) for seed in range(3)}
 
     def test_keys_outlive_data_that_are_gone(self, tmp_path, monkeypatch):
         before = self.manifest(tmp_path)

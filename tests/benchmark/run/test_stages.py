@@ -239,6 +239,47 @@ def test_a_failure_leaves_its_reason_and_its_traceback(options, monkeypatch):
     assert store.read_json(f"{node.key}/error.json") is None
 
 
+@pytest.mark.parametrize("changed", ["method.py", "part.py"])
+def test_what_other_code_saved_is_not_resumed(options, tmp_path, monkeypatch, changed):
+    def fail(_self, _data, _unit, context):
+        found = (context.scratch / "state").exists()
+        (context.scratch / "state").write_text("step 3")
+        raise RuntimeError(f"found {found}")
+
+    node, method, part = node_of(plan(), "distill"), tmp_path / "method.py", tmp_path / "part.py"
+    method.write_text("wrong")
+    part.write_text("wrong")
+    monkeypatch.setattr(RandomReal, "distill", fail)
+    monkeypatch.setattr(stages, "component_files", lambda package: {"random_real": method})
+    monkeypatch.setattr(stages, "parts", lambda: {"methods/parts/part.py": part})
+    for found in ("False", "True", "True"):
+        stages.code_of.cache_clear()  # as in a new process
+        assert f"found {found}" in run(node, options)
+    (tmp_path / changed).write_text("mended")
+    assert "found True" in run(node, options), "this process has the code that it had"
+    stages.code_of.cache_clear()
+    assert "found False" in run(node, options)
+
+
+@pytest.mark.parametrize(("left", "resumed"), [("state.pt", True), (".state.pt.1.part", False)])
+def test_a_record_says_that_its_node_went_on_after_an_interruption(options, monkeypatch, left, resumed):
+    whole, attempts = RandomReal.distill, iter([True])
+
+    def distill(self, data, unit, context):
+        if next(attempts, False):
+            (context.scratch / left).write_text("step 3")
+            raise RuntimeError("killed")
+        return whole(self, data, unit, context)
+
+    node = node_of(plan(), "distill")
+    monkeypatch.setattr(RandomReal, "distill", distill)
+    assert "killed" in run(node, options)
+    assert run(node, options) == DONE
+    cost, sums = Store(options.runs).record(node.key)["cost"], {"seconds", "images_forwarded", "parts"}
+    assert cost.get("resumed", {}).keys() == (sums if resumed else set()), "of the last attempt alone"
+    assert cost.keys() & sums == (set() if resumed else sums)
+
+
 def test_memory_that_ran_out_is_worth_another_try(options, monkeypatch):
     def fail(*_args, **_options):
         raise torch.OutOfMemoryError("out of memory")

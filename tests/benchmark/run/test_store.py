@@ -230,12 +230,12 @@ def test_records_of_somebody_else_are_no_records(store):
 
 
 def test_scratch_outlives_an_attempt_and_goes_with_success(store):
-    (store.scratch(KEY) / "state").write_text("step 3")
+    (store.scratch(KEY, "code") / "state").write_text("step 3")
     beat = {"step": 3, "total": 4, "when": 0.5}
     store.write_text(f".progress/{KEY}.json", json.dumps(beat))
-    assert (store.scratch(KEY) / "state").read_text() == "step 3"
+    assert (store.scratch(KEY, "code") / "state").read_text() == "step 3"
     assert store.heartbeats() == {KEY: beat}
     store.clear_scratch(KEY)
-    assert not (store.scratch(KEY) / "state").exists()
+    assert not (store.scratch(KEY, "code") / "state").exists()
     assert store.heartbeats() == {}
     store.clear_scratch(KEY)  # twice does no harm

@@ -35,7 +35,8 @@ def dead(store: Store) -> None:
         "from benchmark.run.store import Store\n"
         "store = Store(sys.argv[1])\n"
         f"Heartbeat(store, '{KEY}')(1, 2, {{}})\n"
-        f"with store.writing('{KEY}') as folder, write_atomically(store.scratch('{KEY}') / 'state.pt') as path:\n"
+        f"state = store.scratch('{KEY}', 'code') / 'state.pt'\n"
+        f"with store.writing('{KEY}') as folder, write_atomically(state) as path:\n"
         "    path.write_text('half'), (folder / 'a.txt').write_text('half'), os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, store.root]).returncode == 9
@@ -62,13 +63,14 @@ def minutes(monkeypatch):
 
 def test_what_a_dead_process_left_goes_at_once(store):
     dead(store)
-    assert len(staged(store)) == 1
+    assert len(staged(store)) == len(list(store.scratch(KEY, "code").iterdir())) == 1
     assert list(store.heartbeats()) == [KEY]
-    (store.scratch(KEY) / "saved.pt").write_text("step 500")
+    (store.scratch(KEY, "code") / "saved.pt").write_text("step 500")
     Sweep(store)
     assert staged(store) == set()
     assert store.heartbeats() == {}
-    assert [path.name for path in store.scratch(KEY).iterdir()] == ["saved.pt"], "it is not done: its progress stays"
+    names = [path.name for path in store.scratch(KEY, "code").iterdir()]
+    assert names == ["saved.pt"], "it is not done: its progress stays"
 
 
 def test_a_live_node_stays_however_old_it_seems(store, minutes):
@@ -130,7 +132,7 @@ def test_malformed_heartbeats_go(store, text):
 
 
 def test_what_is_saved_of_a_finished_node_goes(store):
-    (store.scratch(KEY) / "state.pt").write_text("step 500")
+    (store.scratch(KEY, "code") / "state.pt").write_text("step 500")
     with store.writing(KEY) as folder:
         (folder / "a.txt").write_text("artifact")
         store.commit(KEY, folder, {"stage": "distill"})

@@ -104,6 +104,7 @@ def test_images_forwarded_are_those_of_all_stages(store):
     [
         ({"exclusive": True}, "yes", "with rows of the same device"),
         ({"exclusive": False}, "no", "no: other work ran on the machine"),
+        ({"exclusive": True, "resumed": {}}, "yes", "no: a node went on after an interruption; its time is not known"),
         ({}, "", "unknown: the records do not say whether other work ran on the machine"),
     ],
 )
@@ -122,6 +123,19 @@ def test_one_node_that_shared_its_machine_spoils_a_row_but_the_teacher_does_not(
     found = table(store)
     assert found.loc[("wmdd", 10), "exclusive"] == "yes"
     assert found.loc[("mmd", 10), "exclusive"] == "no"
+
+
+def test_the_time_of_a_node_that_was_interrupted_is_not_known(store):
+    cells = [store.cell(seed=seed) for seed in range(2)]
+    for cell, seconds in zip(cells, (2.0, 4.0), strict=True):
+        store.done(cell, seconds=seconds, images_forwarded=7)
+    unit = cells[0]["nodes"]["distill"][0]
+    record = store.read(f"{unit}/record.json")
+    record["cost"]["resumed"] = {name: record["cost"].pop(name) for name in ("seconds", "images_forwarded")}
+    store.write(f"{unit}/record.json", record)
+    row, board = table(store).loc[("wmdd", 10)], store.summarise().leaderboard.set_index("method")
+    assert row["distill_seconds"] == board.loc["wmdd", "distill_seconds"] == 8, "two units of the other seed"
+    assert row["comparable"].startswith("no: a node went on after an interruption")
 
 
 def test_rows_of_two_devices_do_not_compare(store):
