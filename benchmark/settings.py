@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmark.errors import BenchmarkError
@@ -83,6 +85,25 @@ def restored() -> Iterator[None]:
 def _deterministic() -> tuple[bool, bool]:
     """Return whether torch insists on deterministic algorithms, and whether it only warns of others."""
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+@contextmanager
+def seeded(key: str) -> Iterator[None]:
+    """Start the global generators of torch, NumPy and Python from a key; restore those of processors afterwards.
+
+    A component draws from the generators of its `Context`. One that does not gets the same numbers in every run, too.
+    """
+    seed = int(key[:8], 16)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)  # noqa: NPY002
+            random.setstate(python)
 
 
 def _working_directory() -> Path | None:

@@ -100,13 +100,13 @@ class CellNodes:
 
         Teachers and preparations that only a measure needs are built, but their keys are not returned.
         """
-        distill_teachers = self._teachers(method.teachers())
+        distill_teachers = self._teachers(method)
         preparation, preparation_teachers = self._preparation(method)
         images = self._once(
             ("distill", self.cell.dataset, self.cell.ipc, self.cell.draw, self.cell.teacher, id(method)),
             lambda: self._units(method, identity.Shared(teachers=distill_teachers, prepared=preparation)),
         )
-        label_teachers = self._teachers(regime.teachers())
+        label_teachers = self._teachers(regime)
         labels = self._labels(regime, {"images": images, "teachers": label_teachers})
         parents = {"images": images, "teachers": label_teachers, "labels": labels}
         keys = {
@@ -118,7 +118,10 @@ class CellNodes:
         }
         return keys | ({"measure": tuple(self._measure(measure, images) for measure in measures)} if measures else {})
 
-    def _teachers(self, specs: Sequence[TeacherSpec]) -> Keys:
+    def _teachers(self, owner: Distiller | LabelRegime | Preparation | Measure) -> Keys:
+        specs = owner.teachers()
+        if not all(isinstance(spec, TeacherSpec) for spec in specs):  # the fields of a spec can be iterated over too
+            raise BenchmarkError(f"{owner.name()}: teachers() must return a tuple of TeacherSpec (returned: {specs!r})")
         return tuple(
             self._once(("teacher", self.cell.dataset, spec, seed), partial(self._teacher, spec, seed))
             for spec in specs
@@ -141,7 +144,7 @@ class CellNodes:
 
     def _prepared(self, preparation: Preparation, draw: Mapping[str, int]) -> tuple[Keys, Keys]:
         """Build the node of a preparation; `draw` is its seed, empty where all draws share it."""
-        teachers = self._teachers(preparation.teachers())
+        teachers = self._teachers(preparation)
         own = {"component": preparation.identity(), **draw, "parents": {"teachers": teachers}}
         return (self._node("prepare", own, f"{self.cell.dataset} {preparation.name()}"),), teachers
 
@@ -176,7 +179,7 @@ class CellNodes:
 
     def _measure(self, measure: Measure, images: Keys) -> str:
         preparation, _ = self._preparation(measure)
-        parents = {"images": images, "teachers": self._teachers(measure.teachers()), "prepared": preparation}
+        parents = {"images": images, "teachers": self._teachers(measure), "prepared": preparation}
         own = {**self._component(measure), "ipc": self.cell.ipc, "parents": parents}
         return self._node("measure", own, f"{self._title} draw {self.cell.draw} {measure.name()}")
 

@@ -24,7 +24,7 @@ from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
-from benchmark.settings import restored
+from benchmark.settings import restored, seeded
 from benchmark.sources import component_files, parts
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
@@ -72,7 +72,7 @@ class NodeRun:
         started, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
-            with provenance.measured(self.device) as cost, restored():
+            with provenance.measured(self.device) as cost, restored(), seeded(self.key):
                 stages[self.identity["stage"]](folder)
             if wrong := accuracy_fault(self.metrics):
                 raise BenchmarkError(f"{self._name} returned {wrong}")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import methods
 from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_method
-from benchmark.settings import restored
+from benchmark.settings import restored, seeded
 
 
 def state() -> tuple[Any, ...]:
@@ -91,3 +93,20 @@ def test_the_import_of_a_file_may_change_nothing_either(tmp_path, monkeypatch):
     with pytest.raises(BenchmarkError, match=r"doubles\.py: cannot be imported \(it changed"):
         load_method("doubles")
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_global_generator_gives_the_same_numbers_in_every_run_of_a_node():
+    def numbers() -> tuple[float, float, float]:
+        return torch.rand(1).item(), random.random(), np.random.rand()  # noqa: NPY002
+
+    def of(key: str) -> tuple[float, float, float]:
+        with seeded(key):
+            return numbers()
+
+    with seeded("0" * 32):
+        expected = numbers(), numbers()
+    with seeded("0" * 32):
+        first = numbers()
+        of("a" * 32)  # of another node in the same process
+        assert (first, numbers()) == expected
+    assert of("a" * 32) == of("a" * 32) != of("b" * 32)

@@ -10,8 +10,8 @@ import pytest
 from engine import plan
 from toy_folder import lay_down, toy
 
-from benchmark.api import Column, Unit
-from benchmark.errors import Faults
+from benchmark.api import Column, TeacherSpec, Unit
+from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import STAGES, key_of
 from benchmark.plan import discovery, nodes, protocol, recipes
 from benchmark.plan.graph import Plan, PlanOptions
@@ -80,6 +80,12 @@ class TestSharing:
         prepared = [node.identity for node in plan(block).nodes.values() if node.stage == "prepare"]
         assert [identity.get("seed") for identity in prepared] == [0, 1, 2, None]
         assert len({tuple(identity["parents"]["teachers"]) for identity in prepared}) == 1
+
+
+    def test_a_teacher_in_place_of_a_tuple_of_teachers_is_refused(self, monkeypatch):
+        monkeypatch.setattr(discovery.load_method("sre2l"), "teachers", lambda self: TeacherSpec())
+        with pytest.raises(BenchmarkError, match=r"^sre2l: teachers\(\) must return a tuple of TeacherSpec"):
+            plan({"methods": ["sre2l"]})
 
 
 class TestManifest:
