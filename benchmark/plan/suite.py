@@ -15,7 +15,7 @@ from benchmark.api import Frozen
 from benchmark.config_files import FileName, Version, Words, load_named, names
 from benchmark.errors import unknown
 from benchmark.identity import MOST_SEEDS
-from benchmark.plan.discovery import load_method, method_names
+from benchmark.plan.discovery import component_names, load_method, method_names
 from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
 
@@ -161,6 +161,8 @@ class Suite(Frozen):
             for name in pair
             if name not in entries
         ]
+        named = [(f"measures[{i}]", name_fault("measures", name)) for i, name in enumerate(self.measures)]
+        faults += [f"{key}: {fault}" for key, fault in named if fault]
         faults += [f"pairs[{i}]: compares '{a}' with itself" for i, (a, b) in enumerate(self.pairs) if a == b]
         if faults:
             raise ValueError("; ".join(faults))
@@ -232,7 +234,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
     """Return a message if a name does not exist, else None.
 
     Args:
-        axis: ``datasets``, ``methods``, ``students`` or ``protocols``.
+        axis: ``datasets``, ``methods``, ``students``, ``protocols`` or ``measures``.
         name: the name on this axis.
         suite: its variants count as methods.
     """
@@ -243,6 +245,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
         "datasets": list_datasets,
         "methods": lambda: [*method_names(), *variants],
         "protocols": lambda: names("protocols"),
+        "measures": lambda: component_names("evaluators.measures"),
     }
     available = listings[axis]()
     return None if name in available else unknown(axis.removesuffix("s"), name, available)

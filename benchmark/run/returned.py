@@ -27,7 +27,9 @@ def check(returned: object, method: Distiller, unit: Unit, info: DatasetInfo) ->
     """
     if not isinstance(returned, SyntheticSet):
         raise BenchmarkError(f"{method.name()} returned {type(returned).__name__}, not a SyntheticSet")
-    own = (returned.images, returned.targets, returned.weights, returned.extras, returned.metadata)
+    weights = None if returned.weights is None else returned.weights.detach()
+    extras = {name: tensor.detach() for name, tensor in returned.extras.items()}
+    own = (returned.images.detach(), returned.targets.detach(), weights, extras, returned.metadata)
     images = SyntheticSet(*own)  # a subclass could save something else
     labels = _label_faults(images, method, unit, info)
     if faults := [*_image_faults(images.images, info), *labels, *_other_faults(images)]:

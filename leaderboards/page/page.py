@@ -113,7 +113,7 @@ def render(
             plots=list(images.values()),
             pictures=thumbnails,
             left_out=left_out,
-            absent=list(absent(leaderboard, stored.suite)),
+            absent=list(absent(leaderboard, stored.suite, options=True)),
             provenance=_packed(json.dumps(provenance(stored, leaderboard), separators=(",", ":"))),
             script=_packed(_asset("dt_bundle.js")),
             style=_asset("dt_bundle.css"),

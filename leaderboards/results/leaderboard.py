@@ -182,7 +182,7 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     return rounded.to_csv(index=False, lineterminator="\n").encode()
 
 
-def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list[str]]]:
+def absent(board: pd.DataFrame, suite: str = "NAME", *, options: bool = False) -> Iterator[tuple[str, list[str]]]:
     """Yield headings (skipped, failed, ...), each with the reasons why rows have no number, or cells of them have none.
 
     What rows need that is not part of the benchmark is listed too.
@@ -190,6 +190,7 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
     Args:
         board: a leaderboard, or rows of one.
         suite: name of the suite, for the command that computes the missing rows.
+        options: whether the run may have had options that this command needs too; a published suite needs none.
     """
     headings = {
         "skipped": "Skipped",
@@ -209,7 +210,8 @@ def absent(board: pd.DataFrame, suite: str = "NAME") -> Iterator[tuple[str, list
     missing = int((board["status"] == "missing").sum())
     if missing:
         command = f"`python -m benchmark run --suite {suite}`"
-        yield "Not run yet", [f"{missing} of {len(board)} rows; {command} computes them"]
+        needed = ", with the options of your run," if options else ""
+        yield "Not run yet", [f"{missing} of {len(board)} rows; {command}{needed} computes them"]
 
 
 def _outside(board: pd.DataFrame) -> list[str]:

@@ -86,7 +86,7 @@ class Board:
             yield Text("\n".join(remarks), style="dim")
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE.format(marks_legend(rows_of(rows))), style="dim")
-        for title, lines in absent(self.rows, self.report.suite):
+        for title, lines in absent(self.rows, self.report.suite, options=True):
             yield _section(title, lines)
         if self.report.notes:
             yield _section("Not plotted", list(self.report.notes))

@@ -16,6 +16,7 @@ from toy_folder import lay_down
 from benchmark.config_files import CONFIGS, validated
 from benchmark.plan import discovery, recipes
 from benchmark.plan.protocol import Protocol
+from benchmark.plan.search import Search
 from benchmark.plan.suite import load_suite
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
@@ -46,6 +47,7 @@ def test_there_is_one_for_everything_that_can_be_added():
         "configs/datasets",
         "configs/suites",
         "configs/protocols",
+        "configs/searches",
     }
     for path in EXAMPLES:
         assert not (CONFIGS.parent / path).exists(), f"{path} is an example; the project has a file of that name"
@@ -119,3 +121,13 @@ def test_the_protocol_names_components_that_exist(full_data):
     labels, evaluator = protocol.components(datasets.load_dataset("digits"), full_data=full_data)
     assert (labels.name(), evaluator.name()) == ("per_epoch", "accuracy")
     assert evaluator.schedule.mix == "none"
+
+
+def test_the_search_gives_every_method_the_same_number_of_trials():
+    search = validated(Search, config("configs/searches/rates.yaml"), "rates")
+    control, wmdd = (search.grid(method) for method in search.methods)
+    assert [values["evaluator.learning_rate"] for values in control] == [0.0005, 0.00136, 0.00368, 0.01]
+    assert len(wmdd) == search.trials
+    for method, grid in zip(search.methods, (control, wmdd), strict=True):
+        assert search.deviation(method, grid[0], "the example").evaluator["learning_rate"] > 0
+        recipes.resolve_method(method.base, search.dataset, search.ipc, search.entry(method, grid[0]).overrides)

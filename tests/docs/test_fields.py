@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 
 from benchmark.config_files import CONFIGS
 
+DOCS = CONFIGS.parent / "docs"
+PAGES = [str(page.relative_to(DOCS)) for page in sorted(DOCS.rglob("*.md")) if "reference" not in page.parts]
 MODELS = {
     model.__name__: (model, {"name"} if model is file.model else set())
     for file in fields.FILES
@@ -83,3 +85,10 @@ def test_the_comment_beside_a_field_is_its_meaning():
         "z": Declared("z: int = 3", ""),
     }
     assert declared(source, "B") == {}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_first_link_to_a_generated_page_says_how_to_make_it(name):
+    paragraphs = (DOCS / name).read_text(encoding="utf-8").split("\n\n")
+    first = next((text for text in paragraphs if "](reference/" in text or "](../reference/" in text), "make docs")
+    assert "make docs" in first, "in a clone the link is dead"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
 import subprocess
 import sys
 from functools import partial
@@ -207,3 +209,15 @@ def test_no_torch():
         "import sys, leaderboards.report; print([name for name in ('torch', 'benchmark.api') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_missing_needs_the_options_of_the_run_and_a_published_table_none(store):
+    measured(store, ipcs=(10,), datasets=("digits",))
+    store.cell(method="dm")
+    command = "`python -m benchmark run --suite main`"
+    built = store.build()
+    page = re.sub("</?code>", "`", html.unescape((Path(built.folder) / "index.html").read_text()))
+    for shown in (" ".join(report.text(built).split()), page):
+        assert f"{command}, with the options of your run, computes them" in shown
+    tables = store.results().files
+    assert f"{command} computes them".encode() in tables["tables/main_standard_test_resnet.md"]

@@ -1,4 +1,4 @@
-"""The README's promise: one new file in its folder is a method, a measure or a dataset, and its tests pass."""
+"""One new file in its folder is a method, a measure or a dataset, and its tests pass: those of README and docs/add."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ ROOT = CONFIGS.parent
 PACKAGES = ("benchmark", "methods", "evaluators", "leaderboards", "configs", "tests")
 # without this file: in the copy, `-k averages` would select its tests, which would copy the copy, without end
 IGNORED = shutil.ignore_patterns("published", "__pycache__", "test_drop_in.py")
+METHODS = {"averages": "README.md", "nearest_mean": "docs/add/method.md"}  # examples, and the pages that have them
 LIMIT = 600  # seconds of one process
 MEASURE = '''"""Brightness: how bright a set is."""
 
@@ -47,15 +48,16 @@ assert recipes.resolve_method("wmdd", "digits_again", 1, {}) == discovery.load_m
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the code with one new method, one new measure and one new dataset, a file each."""
+    """A copy of the code with two new methods, one new measure and one new dataset, a file each."""
     root = tmp_path_factory.mktemp("tree")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, root / package, ignore=IGNORED)
     shutil.copy(ROOT / "pyproject.toml", root)
     shutil.copy(ROOT / "README.md", root)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    (source,) = [block for block in blocks if "class Averages" in block]
-    (root / "methods" / "averages.py").write_text(source)
+    for name, page in METHODS.items():
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+        (source,) = [block for block in blocks if "(Distiller):" in block]
+        (root / "methods" / f"{name}.py").write_text(source)
     (root / "evaluators" / "measures" / "brightness.py").write_text(MEASURE)
     shutil.copy(root / "configs" / "datasets" / "digits.yaml", root / "configs" / "datasets" / "digits_again.yaml")
     return root
@@ -75,13 +77,14 @@ def test_new_files_are_discovered(tree: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "tests"),
-    [("averages", "tests/methods"), ("brightness", "tests/evaluators/test_contract.py")],
+    ("names", "tests"),
+    [(tuple(METHODS), "tests/methods"), (("brightness",), "tests/evaluators/test_contract.py")],
     ids=["method", "measure"],  # no name of a component: `-k NAME` must select no copy of the tree
 )
-def test_the_contract_tests_run_over_a_new_file(name: str, tests: str, tree: Path) -> None:
-    output = run(tree, "-m", "pytest", tests, "-k", name, "-p", "no:cacheprovider", "-vv")
-    assert re.search(rf"\[{name}\] PASSED", output), output
+def test_the_contract_tests_run_over_a_new_file(names: tuple[str, ...], tests: str, tree: Path) -> None:
+    output = run(tree, "-m", "pytest", tests, "-k", " or ".join(names), "-p", "no:cacheprovider", "-vv")
+    for name in names:
+        assert re.search(rf"\[{name}\] PASSED", output), output
 
 
 @pytest.mark.slow

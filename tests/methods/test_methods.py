@@ -92,10 +92,11 @@ def test_every_file_is_discovered():
 def test_form(name):
     method = discovery.load_method(name)
     assert method.name() == name
-    assert method.paper and len(method.__doc__ or "") > 60
+    assert method.paper, "the class names its paper"
+    assert len(method.__doc__ or "") > 60, "the docstring has more than 60 characters"
     assert "``" in method.__doc__ or "=" in method.__doc__, "the docstring shows an equation or names the idea"
     instance = method()
-    assert set(instance.identity()["params"]) == set(method.model_fields)
+    assert set(instance.identity()["params"]) == set(method.model_fields), "every field is part of the key"
     for field in method.model_fields:
         with pytest.raises(ValidationError):
             setattr(instance, field, getattr(instance, field))
@@ -131,7 +132,7 @@ def test_units_cover_every_pair_once(name, toy_info):
 def test_another_seed(name, toy_data, toy_context, once):
     method = small(name)
     changes = not same(once(name), run(method, toy_data, toy_context, seed=8))
-    assert changes == ("seed" not in method.__doc__), "another seed gives other images, or the docstring says why not"
+    assert changes == ("seed" not in method.__doc__), "the docstring says seed if another seed gives the same images"
 
 
 @pytest.mark.parametrize("name", MAKERS)

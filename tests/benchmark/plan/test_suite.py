@@ -99,6 +99,12 @@ class TestFiles:
             load_suite(suite_file(tmp_path, {"methods": ["wmdd", "mmd"]}, pairs=[pair]))
         assert [line.removeprefix(f"{tmp_path}/tiny.yaml: ") for line in caught.value.faults] == [fault]
 
+    def test_a_wrong_measure_is_named(self, tmp_path):
+        with pytest.raises(Faults) as caught:
+            load_suite(suite_file(tmp_path, {}, measures=["distances", "distancs"]))
+        fault = "measures[1]: unknown measure 'distancs'. Did you mean 'distances'? Available: distances"
+        assert list(caught.value.faults) == [f"{tmp_path}/tiny.yaml: {fault}"]
+
     def test_pairs_are_methods_of_the_suite(self, tmp_path):
         variant = {"method": "wmdd+bn", "base": "wmdd", "set": {"regulariser": "bn"}}
         path = suite_file(tmp_path, {"methods": ["wmdd", variant]}, pairs=[["wmdd", "wmdd+bn"]])
