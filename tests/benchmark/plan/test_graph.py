@@ -81,7 +81,6 @@ class TestSharing:
         assert [identity.get("seed") for identity in prepared] == [0, 1, 2, None]
         assert len({tuple(identity["parents"]["teachers"]) for identity in prepared}) == 1
 
-
     def test_a_teacher_in_place_of_a_tuple_of_teachers_is_refused(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("sre2l"), "teachers", lambda self: TeacherSpec())
         with pytest.raises(BenchmarkError, match=r"^sre2l: teachers\(\) must return a tuple of TeacherSpec"):
