@@ -108,7 +108,7 @@ class Component(Frozen):
 
 
 class TeacherSpec(Frozen):
-    """A network trained on the real training set, whose input is ``benchmark.vision.augment.normalize(images, info)``."""
+    """A network trained on the real training set; it takes ``benchmark.vision.augment.normalize(images, info)``."""
 
     arch: str | None = None  # None: the dataset's teacher
     neutral: bool = False  # True: the dataset's neutral network, which no method uses by default (`arch` stays None)
