@@ -165,6 +165,9 @@ def export(
     method: Annotated[str, typer.Option(help="The method that made it, by its name in tables.")],
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.imagefolder,
     draw: Annotated[int, typer.Option(min=0, help="The draw: the seed of the set.")] = 0,
+    teacher: Annotated[
+        int | None, typer.Option(min=0, help="The teacher of the set, where several have one.", show_default=False)
+    ] = None,
     suite: SuiteName = "main",
     runs: Runs = "runs",
     data: Data = Path("data"),
@@ -173,7 +176,7 @@ def export(
     """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find
 
-    stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw))
+    stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
     lost = export.export(stored.images, stored.info(data), form.value, destination, stored.title, stored.facts)
     out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
     for part in lost:
