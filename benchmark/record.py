@@ -158,12 +158,12 @@ def _has_form(record: Mapping[str, Any]) -> bool:
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
         return False
     metrics = record.get("metrics", {})
-    if record.get("stage") == "evaluate" and "top1" not in metrics:
-        return False
     if not all(is_number(metrics[name]) and 0 <= metrics[name] <= 100 for name in ACCURACIES & metrics.keys()):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):
+        return False
+    if record.get("stage") == "evaluate" and "top1" not in record.get("metrics", {}):
         return False
     return all(
         isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)
