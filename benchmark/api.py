@@ -263,7 +263,7 @@ class Evaluator(Component, ABC):
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | str | list[float]]:
-        """Train a student and return named numbers, accuracies in percent.
+        """Train a student and return named numbers, accuracies in percent: ``top1``, which tables compare, and others.
 
         Args:
             train: the synthetic images with their labels.

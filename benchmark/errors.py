@@ -31,7 +31,7 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> str:
         available: the names that exist.
     """
     names = sorted(set(available))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}"
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, TypedDict, Unpack
@@ -171,8 +172,8 @@ def distill(
     """
     sources.add(())
     run_options = _run_options(options)
-    if draw < 0:
-        raise BenchmarkError(f"draw: the first one is 0 (given: {draw})")
+    if isinstance(draw, bool) or not isinstance(draw, Integral) or draw < 0:
+        raise BenchmarkError(f"draw: a whole number, the first one is 0 (given: {draw!r})")
     entry: Any = method
     if hyperparameters:
         entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters)}

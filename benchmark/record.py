@@ -169,6 +169,8 @@ def _has_form(record: Mapping[str, Any]) -> bool:
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):
         return False
+    if record.get("stage") == "evaluate" and "top1" not in record.get("metrics", {}):
+        return False
     return all(
         isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)
         for facts in record.get("files", {}).values()

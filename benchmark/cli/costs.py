@@ -30,6 +30,7 @@ def print_costs(plan: Plan, data: Path, card: str, todo: Collection[str], *, mix
         todo: keys of the nodes that count, where all datasets are on disk; else all nodes count.
         mixed: count all work as if it were done in mixed precision.
     """
+    loaded = load_named(Card, "cards", card)
     names = {planned.cell.dataset for planned in plan.cells}
     if not any(load_dataset(name).resources.gpus for name in names):
         return
@@ -38,7 +39,7 @@ def print_costs(plan: Plan, data: Path, card: str, todo: Collection[str], *, mix
     infos = {name: info for name in names if (info := planner.dataset(name)[1])}
     on_disk = all(key in plan.nodes for key in nominal.nodes)
     counted = todo if on_disk else nominal.nodes
-    costs = Costs(nominal.nodes, infos, load_named(Card, "cards", card), todo=counted, mixed=mixed)
+    costs = Costs(nominal.nodes, infos, loaded, todo=counted, mixed=mixed)
     if any(cost.nodes for cost in costs.stages.values()):
         out.print(cost_table(costs))
 

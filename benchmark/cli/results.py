@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,10 +38,8 @@ def status(suite: SuiteName = "main", datasets: Datasets = "", runs: Runs = "run
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
-    in_suite, chosen = {str(cell["dataset"]) for cell in stored.cells}, split_words(datasets)
-    if faults := [f"--datasets: {unknown('dataset', name, in_suite)}" for name in chosen if name not in in_suite]:
-        raise Faults(faults)
-    stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in (chosen or in_suite)))
+    if chosen := _chosen(datasets, stored.cells):
+        stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in chosen))
     names = {
         key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
         for cell in stored.cells
@@ -72,6 +70,8 @@ def report(
 
     if csv and not any(compare):
         raise BenchmarkError("report: --csv writes a comparison; add --compare A B")
+    if check and any(compare):
+        raise BenchmarkError("report: --check and --compare are two commands; give one of them")
     if check:
         _check()
     elif any(compare):
@@ -109,8 +109,10 @@ def publish(
         raise BenchmarkError("publish: --runs and --note belong to one suite; add --suite NAME")
     if sets and not runs:
         raise BenchmarkError("publish: --sets copies the sets of a run; add --runs")
+    if datasets and not runs:
+        raise BenchmarkError("publish: --datasets chooses among the results of a run; add --runs")
     for name in [suite] if suite else publication.suites():
-        published = _publication(name, runs, note, split_words(datasets))
+        published = _publication(name, runs, note, datasets)
         changed = publication.write(published.suite, publication.files(published))
         changed += figures.write(published.results, publication.FOLDER / published.suite / figures.FOLDER)
         counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
@@ -141,7 +143,7 @@ def submit(
 
     if destination.suffix != ".zip":
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
-    published = _publication(suite, runs, note, split_words(datasets), submitted=True)
+    published = _publication(suite, runs, note, datasets, submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
     found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
     found |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
@@ -163,6 +165,9 @@ def export(
     method: Annotated[str, typer.Option(help="The method that made it, by its name in tables.")],
     form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.imagefolder,
     draw: Annotated[int, typer.Option(min=0, help="The draw: the seed of the set.")] = 0,
+    teacher: Annotated[
+        int | None, typer.Option(min=0, help="The teacher of the set, where several have one.", show_default=False)
+    ] = None,
     suite: SuiteName = "main",
     runs: Runs = "runs",
     data: Data = Path("data"),
@@ -171,7 +176,7 @@ def export(
     """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find
 
-    stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw))
+    stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
     lost = export.export(stored.images, stored.info(data), form.value, destination, stored.title, stored.facts)
     out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
     for part in lost:
@@ -228,16 +233,26 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
             raise BenchmarkError(f"--csv {csv}: cannot be written ({error.strerror})") from error
 
 
-def _publication(suite: str, runs: str, note: str, datasets: Sequence[str], *, submitted: bool = False) -> Publication:
+def _chosen(datasets: str, cells: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the datasets that an option names, () for all; those of some cells can be named."""
+    chosen, known = split_words(datasets), {str(cell["dataset"]) for cell in cells}
+    if faults := [f"--datasets: {unknown('dataset', name, known)}" for name in chosen if name not in known]:
+        raise Faults(faults)
+    return chosen
+
+
+def _publication(suite: str, runs: str, note: str, datasets: str, *, submitted: bool = False) -> Publication:
     """Return the publication of a suite, with the results that a run adds to it."""
     from benchmark.files import Folder
+    from benchmark.record import read_manifest
     from leaderboards.publish import publication, verify
 
     name = _suite_name(suite, runs) if runs else suite
     earlier = publication.read(name)
     if runs:
-        records = verify.verified(Folder(runs), publication.done(runs, name, datasets))
-        run = publication.of_run(runs, name, records, datasets, submitted=submitted)
+        chosen = _chosen(datasets, read_manifest(Folder(runs), name)["cells"])
+        records = verify.verified(Folder(runs), publication.done(runs, name, chosen))
+        run = publication.of_run(runs, name, records, chosen, submitted=submitted)
         return publication.merged(earlier, run, note)
     if earlier is None:
         raise BenchmarkError(f"suite '{name}' is not published; add --runs DIR to publish the results of a run")

@@ -1,4 +1,4 @@
-"""Find a distilled set of a run by dataset, IPC, method and draw."""
+"""Find a distilled set of a run by dataset, IPC, method, draw and teacher."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ class SetQuery:
     ipc: int
     method: str  # its name in tables
     draw: int = 0
+    teacher: int | None = None  # needed where several teachers have a set of this draw
 
     def __str__(self) -> str:
         """Return it as a title."""
-        return f"{self.method} on {self.dataset}, {self.ipc} images per class, draw {self.draw}"
+        teacher = "" if self.teacher is None else f", teacher {self.teacher}"
+        return f"{self.method} on {self.dataset}, {self.ipc} images per class, draw {self.draw}{teacher}"
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,27 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
         query: which set.
 
     Raises:
-        BenchmarkError: the suite has not been run into the store, or has no such set, or it is not distilled yet.
+        BenchmarkError: the suite has not been run into the store, or has no such set, or it is not distilled yet; or
+            several teachers have a set of this draw, and the query names none.
     """
     store = Store(runs)
     cells = read_manifest(store.files, suite)["cells"]
     axes = {"dataset": query.dataset, "ipc": query.ipc, "method": query.method, "draw": query.draw}
+    if query.teacher is not None:
+        axes["teacher"] = query.teacher
     for axis, value in axes.items():
         values = [str(cell[axis]) for cell in cells]
         if str(value) not in values:
             raise BenchmarkError(f"{unknown(axis, str(value), values)} (in suite {suite} of {runs})")
         cells = [cell for cell in cells if cell[axis] == value]
-    keys: list[str] = next(filter(None, ((cell.get("nodes") or {}).get("distill") for cell in cells)), [])
+    teachers: dict[tuple[str, ...], int] = {}  # keys of a set -> the first teacher that has it
+    for cell in cells:
+        if keys_of_cell := (cell.get("nodes") or {}).get("distill"):
+            teachers.setdefault(tuple(keys_of_cell), cell["teacher"])
+    if len(teachers) > 1 and query.teacher is None:
+        choices = ", ".join(map(str, sorted(teachers.values())))
+        raise BenchmarkError(f"{query}: each teacher has another set; name one (--teacher). Available: {choices}")
+    keys = next(iter(teachers), ())
     records = [record for key in keys if (record := store.record(key))]
     if not records or len(records) != len(keys):
         raise BenchmarkError(

@@ -142,7 +142,7 @@ class NodeRun:
         train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
         evaluator = load_evaluator(self._name)(**self.params)
-        self.metrics |= evaluator.evaluate(train, self.test(), student, context)
+        self.metrics |= returned.with_top1(evaluator.evaluate(train, self.test(), student, context), evaluator)
 
     def measure(self, folder: Path) -> None:
         """Measure the synthetic set without a student; the test split is not opened."""

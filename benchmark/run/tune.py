@@ -204,7 +204,7 @@ def protocol_text(search: Search, winners: Mapping[str, Result]) -> str:
         "methods": methods,
         "only_listed": True,
     }
-    kept = base.model_dump(mode="json", include={"schedule", "labels", "evaluator"})
+    kept = base.model_dump(mode="json", exclude={"name", *new}, exclude_defaults=True)
     return yaml.safe_dump({**new, **kept}, sort_keys=False, width=120)
 
 

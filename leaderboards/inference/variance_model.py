@@ -9,8 +9,7 @@ then cover teachers, draws, seeds and labels together. A block with one teacher 
 
 **Crossed axes.** Where units share draws or seeds (every teacher meets seed 0), the mean of a row has errors that no
 variance between units shows. Then every such axis has a model of its own, whose units are the values of that axis, and
-the variances of the mean are added. Interactions are counted once per axis, so intervals are too long rather than too
-short.
+the variances of the mean are added. Interactions are counted once per axis, so intervals are rather too long.
 
 **Spread.** Row i, unit j: ``y_ij = mu_i + g_i (b_j + e_ij)``, with ``g_i = 1`` (the same spread in points) or
 ``g_i = 100 p_i (1 - p_i)``, ``p_i = mu_i / 100`` kept `EDGE` away from 0 and 1 (the same spread in log odds; Wedderburn
@@ -25,7 +24,8 @@ freedom. Out of the pool stay
 * rows with the role floor or bound (noise, full): chance and the ceiling bound their spread. They use the larger of
   their own variance and the pool's, so their intervals are not too short;
 * rows with one unit, which tell nothing, and rows whose units are all equal, which scatter less than the test set can
-  resolve. The latter use the pool's variance;
+  resolve. The latter use the pool's variance. Without a pool there is no verdict, and means have the error of the test
+  images alone;
 * copies: rows with the same number in every unit count once.
 
 Rows with the same test images right in every cell are the same images (`same`): their difference is 0, without error.
@@ -70,6 +70,7 @@ Correct = Mapping[str, Mapping[Cell, Bits]]
 Matrix = NDArray[np.float64]
 
 SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
+NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
 EDGE = 0.005  # a mean closer to 0 or 1 scatters as one here
 NOT_POOLED = ("floor", "bound")  # roles
 TEACHER, DRAW, SEED = 2, 0, 1  # axes of a cell
@@ -111,7 +112,7 @@ class VarianceModel:
 
     @cached_property
     def means(self) -> dict[str, Mean]:
-        """Method -> its mean; without an error where the row has fewer than two units."""
+        """Method -> its mean; without an error where the row has fewer than two units, or no variance is known."""
         return {name: self._mean(name) for name in self.rows}
 
     @cached_property
@@ -137,11 +138,11 @@ class VarianceModel:
 
     @cached_property
     def spreads(self) -> dict[str, Estimate | None]:
-        """Method -> variance of one unit; None with fewer than two units."""
+        """Method -> variance of one unit; None with fewer than two units, or with equal ones where no row scatters."""
         return {name: self._spread(name) for name in self.rows}
 
     def source(self, name: str) -> str:
-        """Return where the variance of a row comes from: ``pool``, ``own``, or "" with fewer than two units."""
+        """Return where the variance of a row comes from: ``pool``, ``own``, or "" where it is not known."""
         spread = self.spreads[name]
         shared = self.pool is not None and (self.pooled or self.roles.get(name) in NOT_POOLED)
         return "" if spread is None else "pool" if shared and spread is not self._own[name] else "own"
@@ -152,10 +153,10 @@ class VarianceModel:
         units = self._gaps(one, other, shared)
         value = fmean(units.values()) if units else math.nan
         spread = self._error_of_difference(one, other, shared)
+        if len(units) > 1 and self.same(one, other):
+            return Gap(0.0, len(units), 0.0, freedom=math.inf)
         if len(units) < 2 or spread is None:
             return Gap(value, len(units))
-        if self.same(one, other):
-            return Gap(0.0, len(units), 0.0, freedom=math.inf)
         crossed = [model._error_of_difference(one, other, shared) for model in self.crossed(shared)]
         spread = combined(spread, *filter(None, crossed))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
@@ -202,15 +203,14 @@ class VarianceModel:
         found: dict[str, Estimate | None] = {}
         for name, units in self.units.items():
             values = list(units.values())
-            same = len(set(values)) < 2  # exactly 0 then, without what rounding leaves
-            variance = 0.0 if same else float(np.var(values, ddof=1))
+            variance = float(np.var(values, ddof=1)) if len(set(values)) > 1 else 0.0  # else rounding leaves something
             found[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
         return found
 
     def _spread(self, name: str) -> Estimate | None:
         own = self._own[name]
         if own is None or self.pool is None or not self.share:
-            return own
+            return own if own and (own.variance or self.pool) else None
         limited = self.roles.get(name) in NOT_POOLED
         shared = self.pools["log odds"] if limited else self.pool
         square = self._scale(name, shared.shape) ** 2
@@ -221,14 +221,15 @@ class VarianceModel:
         return Estimate(max(own.variance, square * shared.median), own.freedom)
 
     def _error_of_difference(self, one: str, other: str, shared: Iterable[Cell]) -> Estimate | None:
-        """Return the variance of a mean difference without test images; None with fewer than two units."""
+        """Return the variance of a mean difference without test images; None where it is not known."""
         gaps = self._gaps(one, other, shared)
         spread, units = self._spread_of_difference(one, other), len(gaps)
         if spread is None or units < 2:
             return None
         if not self.share and self.pool is not None and self.pool.blocked:  # the pairs of the two rows alone
-            spread = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
-        return Estimate(spread.variance / units, spread.freedom)
+            paired = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
+            spread = paired if paired.variance > NO_SPREAD else spread
+        return Estimate(spread.variance / units, spread.freedom) if spread.variance > NO_SPREAD else None
 
     def _spread_of_difference(self, one: str, other: str) -> Estimate | None:
         first, second = self.spreads[one], self.spreads[other]
@@ -242,17 +243,16 @@ class VarianceModel:
         return Estimate(first.variance + second.variance, self.pool.within.freedom)  # one estimate, not two
 
     def _mean(self, name: str) -> Mean:
-        value, error = fmean(self.units[name].values()), self._error_of_mean(name)
-        if error is None:
+        value, units = fmean(self.units[name].values()), len(self.units[name])
+        if units < 2:
             return Mean(value)
-        crossed = [model._error_of_mean(name) for model in self.crossed(self.rows[name])]
+        errors = [model._error_of_mean(name) for model in (self, *self.crossed(self.rows[name]))]
         bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
-        images = Estimate(self._image_variance(bits, len(self.units[name])), math.inf)
-        total = combined(error, *filter(None, crossed), images)
-        return Mean(value, math.sqrt(total.variance), total.freedom)
+        total = combined(*filter(None, errors), Estimate(self._image_variance(bits, units), math.inf))
+        return Mean(value, math.sqrt(total.variance), total.freedom) if total.variance > NO_SPREAD else Mean(value)
 
     def _error_of_mean(self, name: str) -> Estimate | None:
-        """Return the variance of the mean of a row without test images; None with fewer than two units."""
+        """Return the variance of the mean of a row without test images; None where it is not known."""
         units, spread = len(self.units[name]), self.spreads[name]
         if spread is not None and self.pool is not None and self._from_pool(name):
             square = self._scale(name, self.pool.shape) ** 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
+NOTHING = 1e-9  # of a variance: what rounding leaves
 UNITS_DIFFER = 0.01  # level of the F test, below which units are blocks
 
 
@@ -105,6 +106,6 @@ def pool(rows: Sequence[Mapping[int, float]], scales: Sequence[float], shape: st
     left = float(((values - design @ fit) ** 2).sum())
     rest = Estimate(left / freedom, freedom)
     units = Estimate((within.variance * within.freedom - left) / explained, explained)
-    ratio = units.variance / rest.variance if rest.variance else math.inf
-    blocked = float(fdtrc(explained, freedom, ratio)) < UNITS_DIFFER
+    resolved = rest.variance > NOTHING * within.variance  # rows that rise and fall alike are no proof of no error
+    blocked = resolved and float(fdtrc(explained, freedom, units.variance / rest.variance)) < UNITS_DIFFER
     return Pool(shape, within, rest, units, len(values) / len(known), equal, median, blocked)

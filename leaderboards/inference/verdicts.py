@@ -5,7 +5,8 @@
 * ``ahead``, ``behind``: the interval excludes 0;
 * ``tied``: it includes 0 and lies within `MARGIN` points on either side, so equivalence is shown;
 * ``not known``: neither. `power.needed` says how many seeds a verdict needs;
-* ``no verdict``: one of the rows has, or both share, fewer than two units. One seed says nothing.
+* ``no verdict``: one of the rows has, or both share, fewer than two units, for one seed says nothing; or no spread is
+  known, because every row of the block has equal units. Equal numbers say that images are few, not that errors are 0.
 
 **Variance** comes from `variance_model`. Differences are taken over the cells that both rows have.
 
@@ -128,7 +129,7 @@ class Block:
 
     @cached_property
     def control(self) -> str | None:
-        """The row that all others are compared with, if it has two units."""
+        """The row that all others are compared with, if its spread is known."""
         return self._first("control")
 
     @cached_property
@@ -138,7 +139,7 @@ class Block:
 
     @cached_property
     def competing(self) -> list[str]:
-        """The rows with two units or more that have a rank, the most accurate first: all but the bound."""
+        """The rows whose spread is known, which have a rank, the most accurate first: all but the bound."""
         names = [name for name in self.rows if self._sure(name) and self.roles.get(name) != "bound"]
         return sorted(names, key=lambda name: (-self.model.means[name].value, name))
 
@@ -202,7 +203,8 @@ class Block:
         for role, name in (("control", self.control), ("bound", self.bound)):
             if name is None:
                 given = next((row for row in self.rows if self.roles.get(row) == role), None)
-                return f"{given} has one seed" if given else f"no {role}"
+                why = "one seed" if given and len(self.model.units[given]) < 2 else "no spread"
+                return f"{given} has {why}" if given else f"no {role}"
         assert self.bound is not None and self.control is not None
         found = self.compare(self.bound, self.control, plan=False).verdict
         return "" if found == AHEAD else f"{self.bound} against {self.control}: {found}"

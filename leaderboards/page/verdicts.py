@@ -63,7 +63,8 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     best = max(sure or block, key=lambda row: row["top1_mean"])
     name = f"{best['method']}{_kind(best)}"
     if not sure:
-        yield f"{name} has the highest mean, {mean_text(best['top1_mean'])} %: one seed, no verdict."
+        reason = "one seed" if pd.isna(best["top1_std"]) else "no spread over seeds"
+        yield f"{name} has the highest mean, {mean_text(best['top1_mean'])} %: {reason}, no verdict."
     else:
         open_ = any(row["verdict_best"] in (NOT_KNOWN, AHEAD) for row in sure)
         yield f"{name} {'has the highest mean,' if open_ else 'is best with'} {accuracy_text(best)} %."

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from benchmark.record import is_number
 from leaderboards.results.axes import METHOD, ROW, axis_values
@@ -19,6 +19,7 @@ from leaderboards.results.correct_images import FIELD
 from leaderboards.results.records import Record, keys_of
 
 TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change a number by so much
+ERROR = 0.05  # that any number of an honest run is called a disagreement
 ACCURACIES = ("top1", "top5")  # and numbers whose names end with one of them: in percent of the test images
 MOST_IMAGES = 100_000  # of a test split
 BITS = f"metrics.{FIELD}"  # base64, which may start with a slash
@@ -27,32 +28,37 @@ Records = Mapping[str, Record]
 
 
 def disagreements(earlier: Records, new: Records, cells: Sequence[Record]) -> Iterator[str]:
-    """Yield a line for every metric whose published value differs from that of a run with the same key.
+    """Yield a line for every accuracy whose published value differs from that of a run with the same key.
 
     Another device or precision rounds otherwise, so that training takes another course, as with another seed. A number
-    may therefore differ by the 95 % interval of a difference between two seeds (their deviation is pooled over the rows
-    of the dataset), or where no row has two seeds, by that of two samples of as many test images; and by one image.
+    may therefore differ by the interval of a difference between two seeds (their deviation is pooled over the rows of
+    the dataset), or where no row has two seeds, by that of two samples of as many test images; and by one image. The
+    intervals are corrected for their number (Bonferroni): of honest runs, one in twenty has a line. Other numbers, such
+    as losses, have no such scale and decide no verdict; they are not compared.
 
     Args:
         earlier: the published records.
         new: the records of the run.
         cells: the published cells, which say whose records are seeds of one row.
     """
-    spread = Spread(earlier, cells)
+    spread, differing = Spread(earlier, cells), list[tuple[str, str, float, float]]()
     for key in sorted(earlier.keys() & new.keys()):
-        record, old, metrics = earlier[key], earlier[key]["metrics"], new[key]["metrics"]
-        for name in sorted(old.keys() & metrics.keys()):
-            if _close(old[name], metrics[name]):
-                continue
-            allowed, reason = spread.allowed(record, name)
-            if abs(old[name] - metrics[name]) <= allowed:  # false for NaN
-                continue
-            node = f"{record['stage']} {record['identity']['component']['name']} ({key})"
-            yield (
-                f"{node}: {name} is published as {old[name]}, and in this run it is {metrics[name]}, with the same "
-                f"identity: more than {allowed:.3g} apart, {reason}. {surroundings(record, new[key])}; "
-                "find the cause, or remove the line of the key from records.jsonl to publish the new value"
-            )
+        old, metrics = earlier[key]["metrics"], new[key]["metrics"]
+        names = [name for name in sorted(old.keys() & metrics.keys()) if _is_accuracy(name)]
+        differing += [(key, name, old[name], metrics[name]) for name in names if old[name] != metrics[name]]
+    for key, name, published, again in differing:
+        record = earlier[key]
+        if math.isclose(published, again, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            continue
+        allowed, reason = spread.allowed(record, name, len(differing))
+        if abs(published - again) <= allowed:  # false for NaN
+            continue
+        node = f"{record['stage']} {record['identity']['component']['name']} ({key})"
+        yield (
+            f"{node}: {name} is published as {published}, and in this run it is {again}, with the same "
+            f"identity: more than {allowed:.3g} apart, {reason}. {surroundings(record, new[key])}; "
+            "find the cause, or remove the line of the key from records.jsonl to publish the new value"
+        )
 
 
 def surroundings(published: Record, run: Record) -> str:
@@ -85,8 +91,15 @@ class Spread:
             for stage, axes in {"distill": METHOD, "evaluate": ROW}.items():
                 self.rows |= dict.fromkeys(keys_of(cell, stage), axis_values(cell, axes))
 
-    def allowed(self, record: Record, name: str) -> tuple[float, str]:
-        """Return the largest difference of a number in a record, and what gives it."""
+    def allowed(self, record: Record, name: str, comparisons: int = 1) -> tuple[float, str]:
+        """Return the largest difference of a number in a record, and what gives it.
+
+        Args:
+            record: the published one.
+            name: of the number.
+            comparisons: how many numbers are looked at; none of honest ones is further apart in 95 % of runs.
+        """
+        level = 1 - ERROR / 2 / comparisons
         value, dataset = float(record["metrics"][name]), record["identity"].get("dataset", {}).get("name")
         groups = defaultdict[object, list[float]](list)
         for key, other in self.records.items():
@@ -100,11 +113,12 @@ class Spread:
         one = 100 / images if images else 0.0
         if freedom:
             squares = sum((value - fmean(values)) ** 2 for values in groups.values() for value in values)
-            between = float(stdtrit(freedom, 0.975)) * math.sqrt(2 * squares / freedom)
+            between = float(stdtrit(freedom, level)) * math.sqrt(2 * squares / freedom)
             return max(between, one), "which seeds" + (f" and {images} test images allow" if images else " allow")
         if images:
             share = min(max(value / 100, 0.0), 1.0)
-            return max(196 * math.sqrt(2 * share * (1 - share) / images), one), f"which {images} test images allow"
+            sampled = 100 * float(ndtri(level)) * math.sqrt(2 * share * (1 - share) / images)
+            return max(sampled, one), f"which {images} test images allow"
         return TOLERANCE * max(1.0, abs(value)), "which rounding allows"
 
 
@@ -128,12 +142,6 @@ def leaks(published: Records) -> Iterator[str]:
         for field, text in _texts(record):
             if field != BITS and names_machine(text):
                 yield f"{key}: {field} holds {text!r}, a path or a host; it cannot be published; run it again without"
-
-
-def _close(one: Any, two: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(two, int | float):
-        return math.isclose(one, two, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return True  # texts and lists are no results
 
 
 def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:

@@ -17,14 +17,19 @@ Bits = NDArray[np.bool_]  # [N], in the order of the test split
 
 
 def bits_by_key(stored: Stored) -> dict[str, Bits]:
-    """Return the bits of every evaluation that recorded them, by its key."""
-    bits = {}
+    """Return the bits of every evaluation that recorded them, by its key.
+
+    All evaluations on a dataset have the same N. Where no image was right, N is that of the other ones.
+    """
+    bits, images, datasets = dict[str, Bits](), dict[str, int](), dict[str, str]()
     for cell in stored.cells:
         for key in keys_of(cell, "evaluate"):
             metrics = stored.nodes.records.get(key, {}).get("metrics", {})
             if (decoded := correct_images(metrics)) is not None:
-                bits[key] = decoded
-    return bits
+                bits[key], datasets[key] = decoded, cell["dataset"]
+                if decoded.any():
+                    images[cell["dataset"]] = len(decoded)
+    return {key: right[: images.get(datasets[key])] for key, right in bits.items()}
 
 
 def correct_images(metrics: Mapping[str, Any]) -> Bits | None:

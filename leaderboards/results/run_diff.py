@@ -131,13 +131,13 @@ def _rows(stored: Stored) -> dict[Row, dict[Pair, tuple[Record, float]]]:
 
 
 def _pooled(rows: Sequence[Mapping[Pair, tuple[Record, float]]]) -> Mean:
-    """Return a mean of 0 with the standard error of a difference of two cells; without error if no row has several."""
+    """Return a mean of 0 with the standard error of a difference of two cells; without error where no row scatters."""
     squares, freedom = 0.0, 0
     for row in rows:
         values = [top1 for _, top1 in row.values()]
         squares += sum((value - fmean(values)) ** 2 for value in values)
         freedom += len(values) - 1
-    return Mean(0.0, math.sqrt(2 * squares / freedom), freedom) if freedom else Mean(0.0)
+    return Mean(0.0, math.sqrt(2 * squares / freedom), freedom) if squares else Mean(0.0)
 
 
 def _gap(cells: Mapping[Pair, Cell], noise: Mean) -> Mean:

@@ -3,7 +3,8 @@
 All numbers come from `verdicts`. A rank also needs its *controls* in the same block: the control (random real images)
 in three draws, the floor (noise), and the bound (the full training set) under the same protocol and student. The part
 recovered needs them too: ``(row - control) / (bound - control)`` is 0 for random real images and 1 for the full set. It
-stays empty where the bound is not ahead of the control. A row with fewer than two seeds has no verdict and no rank.
+stays empty where the bound is not ahead of the control. A row with fewer than two seeds has no verdict and no rank,
+and neither has a block in which no row scatters.
 """
 
 from __future__ import annotations

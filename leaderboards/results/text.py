@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.inference.verdicts import AHEAD, NOT_KNOWN, TIED
+from leaderboards.inference.verdicts import AHEAD, NO_VERDICT, NOT_KNOWN, TIED
 from leaderboards.results import axes
 from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.cells import DIFFERENCE, TIER
@@ -57,7 +57,9 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
             sign = ""
             if position != best:
                 compared = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
-                sign = SIGNS.get(compared.verdict, "")
+                several_seeds = not pd.isna(rows[position]["top1_std"])
+                unknown = several_seeds and compared.verdict == NO_VERDICT  # no sign would say: behind
+                sign = SIGNS.get(NOT_KNOWN if unknown else compared.verdict, "")
             mean = means.get(position)
             found[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, sign)
     return found

@@ -76,7 +76,13 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
         ("evaluate", {**EVALUATE, "devise": "cpu"}, "options: devise: unknown key. Did you mean 'device'?"),
         ("distill", {**DISTILL, "method": "noice"}, "unknown method 'noice'. Did you mean 'noise'?"),
         ("distill", {**DISTILL, "ipc": 0}, "images per class are 1 or more"),
-        ("distill", {**DISTILL, "draw": -1}, "draw: the first one is 0 (given: -1)"),
+        *(
+            ("distill", {**DISTILL, "draw": draw}, f"draw: a whole number, the first one is 0 (given: {draw!r})")
+            for draw in (-1, "0", 1.5, None, True)
+        ),
+        *(("distill", {**DISTILL, "ipc": ipc}, "arguments: ipc") for ipc in ("1", 1.5, None, True)),
+        *(("evaluate", {**EVALUATE, "seeds": seeds}, "arguments: seeds: ") for seeds in ("1", 1.5, None, True)),
+        *(("evaluate", {**EVALUATE, "dataset": name}, f"unknown dataset '{name}'") for name in (None, 1)),
         (
             "distill",
             {**DISTILL, "device": "gpu"},

@@ -74,6 +74,7 @@ def test_what_is_wrong_is_said():
         {"cost": None},
         {"files": {"a.txt": "big"}},
         {"files": {"a.txt": {"bytes": "4", "sha256": ""}}},
+        {"metrics": {"fgsm_top1": 50.0}},  # of an evaluation, without the accuracy that tables compare
     ],
 )
 def test_fields_of_a_wrong_type_are_damage(field):

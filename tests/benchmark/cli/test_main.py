@@ -118,6 +118,7 @@ def test_data_that_were_asked_for_and_are_not_here_are_planned_but_not_run(comma
         ("status --runs empty", "empty"),
         ("report --runs empty", "empty"),
         ("submit --suite main sub.tar", "submit: 'sub.tar': the name of the archive ends in .zip"),
+        ("plan --datasets digits --card nosuch", "unknown card 'nosuch'"),
         ("submit --suite main .zip", "the name of the archive ends in .zip"),
     ],
 )

@@ -88,6 +88,8 @@ class TestPublishing:
             "publish --suite tiny": "suite 'tiny' is not published; add --runs DIR",
             "publish --runs runs": "add --suite NAME",
             "publish -s mian --runs empty": "unknown suite 'mian'",
+            "publish --suite tiny --datasets digits": "--datasets chooses among the results of a run; add --runs",
+            "report --check --compare a b": "--check and --compare are two commands; give one of them",
             "report --csv x.csv": "--csv writes a comparison; add --compare A B",
             "publish --suite main --runs empty": "suite 'main' has not been run into this store",
         }.items():
@@ -103,7 +105,10 @@ class TestPublishing:
     def test_the_status_of_some_datasets(self, finished):
         status, shown, _ = command(finished, "status", *suite(finished), "-d", "digits")
         assert (status, "digits" in shown) == (0, True)
-        status, _, errors = command(finished, "status", *suite(finished), "-d", "digit")
+
+    @pytest.mark.parametrize("words", ["status", "publish", "submit a.zip"])
+    def test_a_dataset_that_is_not_in_the_suite(self, finished, words):
+        status, _, errors = command(finished, *words.split(), *suite(finished), "-d", "digit")
         assert (status, errors) == (2, "--datasets: unknown dataset 'digit'. Did you mean 'digits'? Available: digits")
 
     def test_a_run_is_published(self, finished, tmp_path, tmp_path_factory):

@@ -30,6 +30,7 @@ from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
 from benchmark.vision.models import create_model
+from evaluators.students.accuracy import Accuracy
 from methods.random_real import RandomReal
 
 DONE = "done"
@@ -188,6 +189,14 @@ def test_a_student_needs_the_teacher_only_where_labels_are_not_stored(options, q
     Store(options.runs).discard(node_of(planned, "teacher").key)
     message = run(node_of(planned, "evaluate"), options)
     assert ("is missing; run the command again to compute it" in message) if asks else message == DONE
+
+
+def test_an_evaluator_returns_top1(options, quick_digits, monkeypatch):
+    planned = plan()
+    assert [run(node_of(planned, before), options) for before in ("distill", "relabel")] == [DONE, DONE]
+    monkeypatch.setattr(Accuracy, "evaluate", lambda *_: {"f1": 50.0})
+    said = "accuracy returned no top1, the accuracy on the test split in percent, which tables compare (it returned f1)"
+    assert run(node_of(planned, "evaluate"), options) == said
 
 
 def test_seeds_do_not_depend_on_the_method(options):

@@ -257,6 +257,19 @@ def test_the_protocol_and_the_lines_of_a_suite_say_what_was_tried():
     assert "best of 2 trials on a hold-out" in protocol.methods["random_real"].source
 
 
+@pytest.mark.parametrize("name", names("protocols"))
+def test_the_written_protocol_is_the_one_that_was_searched(name):
+    found, searched = search(protocol=name, space={"evaluator.learning_rate": [0.01]}, trials=1), load_protocol(name)
+    winners = {
+        method.method: tune.Result(Trial(method, values, {}, ()), (50.0,))
+        for method in found.methods
+        for values in found.grid(method)
+    }
+    written = Protocol.model_validate({"name": name, **yaml.safe_load(tune.protocol_text(found, winners))})
+    for field in Protocol.model_fields.keys() - {"version", "title", "description", "methods", "only_listed"}:
+        assert getattr(written, field) == getattr(searched, field), field
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Tune by the command line; returns the output, and what was written."""

@@ -277,6 +277,50 @@ def test_differences_are_taken_over_the_cells_that_both_have():
 
 
 @pytest.mark.parametrize(
+    ("roles", "rows"),
+    [
+        ({}, {"control": [49.9] * 2}),
+        ({}, {"control": [49.9] * 3, "m2": [10.0] * 3}),
+        ({"noise": "floor"}, {"control": [49.9] * 3, "noise": [9.0, 10.0, 11.0]}),  # the floor is in no pool
+        ({"full": "bound"}, {"control": [49.9] * 3, "full": [98.0] * 3}),
+    ],
+)
+def test_where_no_row_scatters_there_is_no_verdict_and_no_rank(roles, rows):
+    found = block({"control": "control", **roles}, **rows, m1=[50.0] * len(rows["control"]))
+    compared = found.compare("m1", "control")
+    assert (compared.verdict, compared.interval) == (NO_VERDICT, None)
+    assert not {"m1", "control"} & found.ranks.keys()
+    assert found.refused in ("no bound", "control has no spread")
+
+
+def test_rows_one_image_apart_whose_answers_are_random_are_never_decided():
+    generator, cells = np.random.default_rng(0), [(i, i) for i in range(3)]
+
+    def right(count: int) -> dict[tuple[int, int], np.ndarray]:
+        return {cell: generator.permutation(355) < count for cell in cells}
+
+    for _ in range(200):
+        bits = {"control": right(177), "m1": right(178)}
+        rows = {name: {cell: 100 * one.mean() for cell, one in row.items()} for name, row in bits.items()}
+        assert Block(rows, ROLES_OF_THREE, bits).compare("m1", "control").verdict == NO_VERDICT
+
+
+def test_rows_that_rise_and_fall_alike_have_the_spread_of_their_units():
+    found = block(control=[50.0, 51.0], m1=[50.1, 51.1])
+    assert not found.model.pool.blocked
+    assert found.compare("m1", "control").verdict == NOT_KNOWN
+    far = block(control=[50.0, 51.0, 50.5], m1=[60.0, 61.0, 60.5])
+    assert far.compare("m1", "control").verdict == AHEAD
+    assert not far.rests_on_pool("m1", "control")
+
+
+def test_a_verdict_on_two_rows_that_do_not_scatter_rests_on_the_pool():
+    found = block(control=[50.0] * 3, m1=[60.0] * 3, m2=[55.0, 55.4, 54.9])
+    assert found.compare("m1", "control").verdict == AHEAD
+    assert found.rests_on_pool("m1", "control")
+
+
+@pytest.mark.parametrize(
     ("interval", "expected"),
     [
         ((0.1, 3.0), AHEAD),

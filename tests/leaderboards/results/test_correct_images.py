@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 
+from benchmark.files import Folder
 from leaderboards.inference.variance_model import VarianceModel
 from leaderboards.inference.verdicts import Block
+from leaderboards.results.correct_images import bits_by_key
+from leaderboards.results.records import Nodes, Stored
 
 UNITS, IMAGES = 4, 400
 
@@ -73,3 +78,16 @@ def test_verdicts_use_the_bits():
     found = model(correct)
     wide, narrow = (Block(found.rows, found.roles, known).compare("m1", "m0") for known in (found.correct, {}))
     assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("right", "lengths"), [((0, 355, 1), [355, 355, 355]), ((0, 0), [360, 360])], ids=["one is 0 %", "all are 0 %"]
+)
+def test_bits_of_a_dataset_have_one_length_where_no_image_was_right_too(tmp_path, right, lengths):
+    cells = [{"dataset": "digits", "nodes": {"evaluate": [str(i)]}} for i in range(len(right))]
+    packed = [base64.b64encode(np.packbits(np.arange(355) < count)).decode() for count in right]
+    metrics = [{"correct": bits, "top1": 100 * count / 355} for bits, count in zip(packed, right, strict=True)]
+    nodes = Nodes({str(i): {"metrics": numbers} for i, numbers in enumerate(metrics)}, {})
+    found = bits_by_key(Stored(Folder(str(tmp_path)), "main", 1, "", tuple(cells), nodes))
+    assert [len(bits) for bits in found.values()] == lengths
+    assert [bits.sum() for bits in found.values()] == list(right)

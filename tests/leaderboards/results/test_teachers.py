@@ -119,6 +119,16 @@ def test_bits_of_the_records_reach_the_intervals(store):
     assert block.correct.keys() == {"wmdd", "mmd"}
 
 
+def test_a_row_without_a_verdict_is_not_marked_as_behind_the_best(store):
+    for method, top1 in (("wmdd", 50.1), ("mmd", 50.0), ("random_real", 49.9)):
+        for seed in range(3):
+            store.done(store.cell(method=method, seed=seed), top1=top1)
+    built = summary(store)
+    assert [mark.sign for mark in marks(built.leaderboard.to_dict("records"), built.blocks)] == ["", "?", "?"]
+    store.build()
+    assert "50.1 %: no spread over seeds, no verdict" in (Path(built.folder) / "index.html").read_text()
+
+
 @pytest.mark.parametrize("images", [1, 7, 8, 9, 355, 3925])
 def test_padding_is_no_test_image(images):
     right = np.random.default_rng(images).random(images) < 0.8
