@@ -190,10 +190,7 @@ def distill(
 
 
 def run_suite(
-    suite: str = "main",
-    *,
-    selection: Mapping[str, Any] | None = None,
-    **options: Unpack[Options],
+    suite: str = "main", *, selection: Mapping[str, Any] | None = None, **options: Unpack[Options]
 ) -> pd.DataFrame:
     """Compute what the store lacks of a suite, write its report, and return its leaderboard.
 
@@ -250,16 +247,19 @@ def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, see
 
 
 def _as_set(images: Any, labels: Any) -> SyntheticSet:
-    if isinstance(images, SyntheticSet):
-        return images
-    if labels is None:
+    if labels is None and not isinstance(images, SyntheticSet):
         raise BenchmarkError("labels: needed beside images; give one class per image")
+    given: SyntheticSet = images
     try:
-        pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
-        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
-        return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
+        if not isinstance(images, SyntheticSet):
+            pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
+            pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
+            given = SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
     except (RuntimeError, TypeError, ValueError) as error:
         raise BenchmarkError(f"images, labels: {error}") from error
+    if given.images.is_floating_point() and not ((given.images >= 0) & (given.images <= 1)).all():
+        raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
+    return given
 
 
 def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:

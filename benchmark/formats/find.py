@@ -102,9 +102,8 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     keys = next(iter(teachers), ())
     records = [record for key in keys if (record := store.record(key))]
     if not records or len(records) != len(keys):
-        raise BenchmarkError(
-            f"{query}: is not distilled yet; run `python -m benchmark run --suite {suite} --runs {runs}`"
-        )
+        command = f"`python -m benchmark run --suite {suite} --runs {runs}`, with the options of your run"
+        raise BenchmarkError(f"{query}: is not distilled yet; run {command}")
     images = SyntheticSet.merge([SyntheticSet.load(store.folder(key) / IMAGES) for key in keys])
     return StoredSet(images, query, records[0]["identity"]["dataset"]["fingerprint"], _facts(cells[0], records))
 

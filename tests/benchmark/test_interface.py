@@ -71,6 +71,7 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
         ("evaluate", {**EVALUATE, "seeds": 0}, "seeds: input should be greater than or equal to 1 (given: 0)"),
         ("evaluate", {**EVALUATE, "ipc": 0}, "images per class are 1 or more"),
         ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "images must be uint8 or float32 [N, C, H, W]"),
+        ("evaluate", {**EVALUATE, "images": torch.full((10, 1, 32, 32), -0.5)}, "images: floats must lie in [0, 1]"),
         ("evaluate", {**EVALUATE, "labels": [1]}, "there are 10 images, but 1 targets"),
         ("evaluate", {**EVALUATE, "labels": ["zero"] * 10}, "images, labels: "),
         ("evaluate", {**EVALUATE, "devise": "cpu"}, "options: devise: unknown key. Did you mean 'device'?"),
