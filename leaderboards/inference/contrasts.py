@@ -17,10 +17,10 @@ Weights = Mapping[str, float]  # row -> its weight; the weights add up to 0
 
 @dataclass(frozen=True)
 class Contrast:
-    """A weighted sum of means, ``sum_i w_i mu_i``, in points, with its interval."""
+    """A weighted sum of means, ``sum_i w_i mu_i``, in points, with its interval; None where no spread is known."""
 
     value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
 
 
 def contrasts(model: VarianceModel, family: Sequence[Weights]) -> list[Contrast]:
@@ -30,28 +30,36 @@ def contrasts(model: VarianceModel, family: Sequence[Weights]) -> list[Contrast]
     have their own variances, degrees of freedom are Satterthwaite's. All intervals cover together with 95 % if rows
     scatter as the pool says, and with about 90 % if some scatter twice as much without a test noticing it. What units
     have in common cancels where spreads are equal in points; where they are equal in log odds, only if
-    ``sum_i w_i g_i = 0``: else an interval can be slightly too short. They do not cover the choice of test images.
+    ``sum_i w_i g_i = 0``: else an interval can be slightly too short. They do not cover the choice of test images,
+    nor what units do to some rows only (a teacher that suits one regulariser).
 
     Args:
         model: of the block.
-        family: the contrasts that are looked at together; each row has two units or more.
+        family: the contrasts that are looked at together.
+
+    Returns:
+        A contrast for each of the family, in their order.
     """
     found = []
     for weights in family:
         value = sum(weight * model.means[name].value for name, weight in weights.items())
         cells = [cell for name in weights for cell in model.rows[name]]
-        axes = [_variance(other, weights) for other in model.crossed(cells)]
-        spread = combined(_variance(model, weights), *axes)
+        axes = [_variance(each, weights) for each in (model, *model.crossed(cells))]
+        if None in axes:
+            found.append(Contrast(value, None))
+            continue
+        spread = combined(*filter(None, axes))
         half = float(stdtrit(spread.freedom, 1 - ERROR / 2 / len(family))) * spread.variance**0.5
         found.append(Contrast(value, (value - half, value + half)))
     return found
 
 
-def _variance(model: VarianceModel, weights: Weights) -> Estimate:
+def _variance(model: VarianceModel, weights: Weights) -> Estimate | None:
     parts = []
     for name, weight in weights.items():
         spread = model.spreads[name]
-        assert spread is not None, f"{name} has one unit"
+        if spread is None:
+            return None
         parts.append(Estimate(weight**2 * spread.variance / len(model.units[name]), spread.freedom))
     if all(model.source(name) == "pool" for name in weights):
         return Estimate(sum(part.variance for part in parts), parts[0].freedom)  # one estimate for all rows

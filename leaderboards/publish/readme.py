@@ -150,13 +150,11 @@ def effects_text(publication: Publication, dataset: str = "") -> str:
     for (name, ipc, protocol, student), block in _blocks(publication, dataset).items():
         effects = factorial(block.rows, *FACTORS)
         for effect, found in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
-            low, high = map(difference_text, found.interval)
+            interval = " to ".join(map(difference_text, found.interval)) if found.interval else "\N{EN DASH}"
             word = verdicts.verdict(found.interval, block.margin)
             cell = f"{name}, IPC {ipc}, {protocol}, {student}"
             value = difference_text(found.value)
-            lines.append(
-                f"| {effect} | {cell} | {value} | {low} to {high} | {WORDS.get(word, word)} |".replace("_", "\\_")
-            )
+            lines.append(f"| {effect} | {cell} | {value} | {interval} | {WORDS.get(word, word)} |".replace("_", "\\_"))
     return "\n".join(lines) + "\n"
 
 

@@ -281,5 +281,7 @@ def _ordered(board: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rounded(board: pd.DataFrame) -> pd.DataFrame:
-    rounded = board.round({name: DIGITS.get(name, 2) for name in board.columns[board.dtypes == "float64"]})
+    """Return a leaderboard with whole numbers and costs as in its file; texts round accuracies, once."""
+    costs_of_rows = board.columns[board.dtypes == "float64"].difference([*DIGITS])
+    rounded = board.round(dict.fromkeys(costs_of_rows, 2))
     return rounded.assign(**{name: rounded[name].round().astype("Int64") for name in INTEGERS})

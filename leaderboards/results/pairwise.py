@@ -57,8 +57,9 @@ def table(suite: str, compared: Blocks) -> pd.DataFrame:
     """Return `COLUMNS`: a row for every two methods of a block, the more accurate one first, in percent points.
 
     ``ci_low`` and ``ci_high`` are corrected for the number of comparisons. ``rests_on_pool``: the verdict needs the
-    variance that rows of the block share (`verdicts.Block.rests_on_pool`). ``units`` counts the draws (or seeds, where
-    there is one draw) that both methods have. The bound is compared with the control only.
+    variance that rows of the block share (`verdicts.Block.rests_on_pool`). ``units`` counts the teachers that both
+    methods have; draws, if there is one teacher; seeds, if there is one draw. The bound is compared with the control
+    only.
     """
     rows = []
     for axes_of, block in compared.items():
