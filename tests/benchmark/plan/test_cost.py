@@ -24,7 +24,8 @@ LOADERS = {
     "evaluate": load_evaluator,
     "measure": load_measure,
 }
-SILENT = {"robustness", "dc", "dsa", "mtt", "external"}  # components that do not say what their work is
+# components that do not say what their work is
+SILENT = {"robustness", "external", "dc", "dsa", "mtt", "tesla", "ftd", "datm", "idm", "m3d", "hdd", "ncfm", "pairs"}
 
 
 def records(suite: str) -> list[dict]:
