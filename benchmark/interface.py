@@ -174,9 +174,8 @@ def distill(
     run_options = _run_options(options)
     if isinstance(draw, bool) or not isinstance(draw, Integral) or draw < 0:
         raise BenchmarkError(f"draw: a whole number, the first one is 0 (given: {draw!r})")
-    entry: Any = method
-    if hyperparameters:
-        entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters)}
+    changed = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
+    entry: Any = changed if hyperparameters else method
     arch = datasets.load_dataset(dataset).teacher.arch
     suite = _suite(dataset, ipc, entry, arch, "hard", draw + 1)
     campaign = open_campaign(suite, Selection(datasets=(dataset,)), run_options)
@@ -247,19 +246,21 @@ def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, see
 
 
 def _as_set(images: Any, labels: Any) -> SyntheticSet:
-    if labels is None and not isinstance(images, SyntheticSet):
-        raise BenchmarkError("labels: needed beside images; give one class per image")
-    given: SyntheticSet = images
-    try:
-        if not isinstance(images, SyntheticSet):
-            pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
-            pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
-            given = SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise BenchmarkError(f"images, labels: {error}") from error
+    given = images if isinstance(images, SyntheticSet) else _from_arrays(images, labels)
     if given.images.is_floating_point() and not ((given.images >= 0) & (given.images <= 1)).all():
         raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
     return given
+
+
+def _from_arrays(images: Any, labels: Any) -> SyntheticSet:
+    if labels is None:
+        raise BenchmarkError("labels: needed beside images; give one class per image")
+    try:
+        pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
+        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
+        return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BenchmarkError(f"images, labels: {error}") from error
 
 
 def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:

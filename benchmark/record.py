@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, TypeGuard
 
@@ -127,6 +127,11 @@ def cell_fault(cell: object) -> str:
     return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
 
 
+def keys_of(cell: Mapping[str, Any], stage: str) -> Sequence[str]:
+    """Return the keys of a cell's nodes of a stage."""
+    return (cell.get("nodes") or {}).get(stage) or []
+
+
 def _field_fault(cell: Mapping[str, Any]) -> str:
     """Return what is wrong with the fields of a cell that are no axes; older manifests lack some of them."""
     for name, kinds in KINDS.items():
@@ -153,8 +158,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
-def accuracy_fault(metrics: Mapping[str, Any]) -> str:
-    """Return which metric should be an accuracy and is none, with its value; "" where all are in order."""
+def accuracy_fault(stage: object, metrics: Mapping[str, Any]) -> str:
+    """Return which accuracy a node of a stage lacks, or has with a value that is none; "" where all are in order."""
+    if stage == "evaluate" and "top1" not in metrics:
+        names = ", ".join(map(str, metrics)) or "nothing"
+        return f"no top1, the accuracy on the test split in percent, which tables compare (it returned {names})"
     accuracies = {name: metrics[name] for name in sorted(ACCURACIES & metrics.keys())}
     wrong = (name for name, value in accuracies.items() if not (is_number(value) and 0 <= value <= 100))
     return next((f"{name} = {metrics[name]!r:.80}, which is no number from 0 to 100" for name in wrong), "")
@@ -164,12 +172,10 @@ def _has_form(record: Mapping[str, Any]) -> bool:
     """Return whether the fields that code reads without asking have the types that it expects."""
     if not all(isinstance(record.get(name, {}), dict) for name in OBJECTS):
         return False
-    if accuracy_fault(record.get("metrics", {})):
+    if accuracy_fault(record.get("stage"), record.get("metrics", {})):
         return False
     identity = record.get("identity", {})
     if not all(isinstance(identity.get(name, {}), dict) for name in ("component", "dataset", "parents")):
-        return False
-    if record.get("stage") == "evaluate" and "top1" not in record.get("metrics", {}):
         return False
     return all(
         isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("sha256"), str)

@@ -11,7 +11,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import canonical
 from benchmark.plan.discovery import load_method
-from benchmark.record import read_manifest
+from benchmark.record import keys_of, read_manifest
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
@@ -94,7 +94,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
         cells = [cell for cell in cells if cell[axis] == value]
     teachers: dict[tuple[str, ...], int] = {}  # keys of a set -> the first teacher that has it
     for cell in cells:
-        if keys_of_cell := (cell.get("nodes") or {}).get("distill"):
+        if keys_of_cell := keys_of(cell, "distill"):
             teachers.setdefault(tuple(keys_of_cell), cell["teacher"])
     if len(teachers) > 1 and query.teacher is None:
         choices = ", ".join(map(str, sorted(teachers.values())))

@@ -19,7 +19,7 @@ from benchmark.identity import ancestors, canonical
 from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
-from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, is_altered, manifest_name, sealed
+from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, is_altered, keys_of, manifest_name, sealed
 from benchmark.run.options import NodeOptions
 from benchmark.run.queue import Event
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
@@ -257,7 +257,7 @@ def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:
 
 def _evaluation(cell: Mapping[str, Any]) -> list[str]:
     """Return the keys of a cell's evaluation, on which all hangs that can change its numbers; [] for none."""
-    return list((cell.get("nodes") or {}).get("evaluate", ()))
+    return list(keys_of(cell, "evaluate"))
 
 
 def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

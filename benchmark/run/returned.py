@@ -1,18 +1,14 @@
-"""The check of what a method or an evaluator returned, before it is stored.
-
-A set that does not fit its unit has no score, and an evaluation without an accuracy has no place in a table.
-"""
+"""The check of what a method returned, before it is stored: a set that does not fit its unit has no score."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from benchmark.api import DatasetInfo, Distiller, Evaluator, SyntheticSet, Unit
+from benchmark.api import DatasetInfo, Distiller, SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import are_probabilities
 
@@ -39,21 +35,6 @@ def check(returned: object, method: Distiller, unit: Unit, info: DatasetInfo) ->
     if faults := [*_image_faults(images.images, info), *labels, *_other_faults(images)]:
         raise BenchmarkError(f"{method.name()} returned a wrong set: {'; '.join(faults)}")
     return images
-
-
-def with_top1(numbers: Mapping[str, Any], evaluator: Evaluator) -> Mapping[str, Any]:
-    """Return the numbers of an evaluation, if ``top1`` is one of them.
-
-    Raises:
-        BenchmarkError: it is not.
-    """
-    if "top1" not in numbers:
-        names = ", ".join(map(str, numbers)) or "nothing"
-        raise BenchmarkError(
-            f"{evaluator.name()} returned no top1, the accuracy on the test split in percent, which tables compare "
-            f"(it returned {names})"
-        )
-    return numbers
 
 
 def _image_faults(images: Tensor, info: DatasetInfo) -> Iterator[str]:

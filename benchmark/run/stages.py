@@ -74,7 +74,7 @@ class NodeRun:
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost, restored(), seeded(self.key):
                 stages[self.identity["stage"]](folder)
-            if wrong := accuracy_fault(self.metrics):
+            if wrong := accuracy_fault(self.identity["stage"], self.metrics):
                 raise BenchmarkError(f"{self._name} returned {wrong}")
             cost |= {
                 "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
@@ -142,7 +142,7 @@ class NodeRun:
         train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
         evaluator = load_evaluator(self._name)(**self.params)
-        self.metrics |= returned.with_top1(evaluator.evaluate(train, self.test(), student, context), evaluator)
+        self.metrics |= evaluator.evaluate(train, self.test(), student, context)
 
     def measure(self, folder: Path) -> None:
         """Measure the synthetic set without a student; the test split is not opened."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,10 +157,14 @@ def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
     return "missing", "not run yet"
 
 
+def total(values: Sequence[float | None]) -> float | None:
+    """Return the sum of some values, None where one is unknown or there are no values."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
 def _total(records: list[Record], *path: str) -> float | None:
-    """Return the sum over the records, None where one is unknown: the seconds of a node that was interrupted, say."""
-    values = [_cost(record, *path) for record in records]
-    return sum(values) if values and None not in values else None
+    return total([_cost(record, *path) for record in records])
 
 
 def _cost(record: Record, *path: str) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results.axes import ROW, axis_values
-from leaderboards.results.cells import joined
+from leaderboards.results.cells import joined, total
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
 from leaderboards.results.roles import CONTROL
 
@@ -86,26 +86,28 @@ def _costs(done: Mapping[str, Sequence[Record]], of_control: Collection[str]) ->
     records = [record for stage in STAGES for record in done[stage]]
     own = [record for stage in STAGES[1:] for record in done[stage]]
     share = {record["key"]: 1 / SETS if record["stage"] in SHARED else 1.0 for record in records}
-    by_stage: dict[str, Any] = {f"{stage}_seconds": _sum(_values(done[stage], "seconds")) for stage in STAGES}
+    by_stage: dict[str, Any] = {f"{stage}_seconds": total(_values(done[stage], "seconds")) for stage in STAGES}
     more = [record for stage in SHARED for record in done[stage] if record["key"] not in of_control]
-    needed = _sum(_values(more, "seconds")) if more else 0.0
+    needed = total(_values(more, "seconds")) if more else 0.0
     by_stage["needed_seconds"] = needed
-    by_stage["amortised_seconds"] = _sum([by_stage["distill_seconds"], None if needed is None else needed / SETS])
+    by_stage["amortised_seconds"] = total([by_stage["distill_seconds"], None if needed is None else needed / SETS])
     by_stage["amortised_over"] = SETS
     return {
         **by_stage,
-        "total_seconds": _sum([_cost(record, "seconds", share) for record in records]),
-        "gpu_seconds": _sum([_gpu_seconds(record, share) for record in records]),
+        "total_seconds": total([_cost(record, "seconds", share) for record in records]),
+        "gpu_seconds": total([_gpu_seconds(record, share) for record in records]),
         "peak_memory_mb": max((value for value in _values(own, "peak_memory_mb") if value is not None), default=None),
-        "images_forwarded": _sum([_cost(record, "images_forwarded", share) for record in records]),
-        "images_bytes": _sum([_bytes(record, "images") for record in done["distill"]]),
-        "labels_bytes": _sum([_bytes(record, "labels") for record in done["relabel"]]),
-        "teacher_bytes": _sum([_file_bytes(record) for record in done["teacher"]]),
+        "images_forwarded": total([_cost(record, "images_forwarded", share) for record in records]),
+        "images_bytes": total([_bytes(record, "images") for record in done["distill"]]),
+        "labels_bytes": total([_bytes(record, "labels") for record in done["relabel"]]),
+        "teacher_bytes": total([_file_bytes(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
         "exclusive": _exclusive(own),
         "resumed": any("resumed" in record["cost"] for record in records),
         "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in done["distill"]]),
-        "barycenter_seconds": _sum([_of_weights(record, "cost", "parts", "barycenter_") for record in done["distill"]]),
+        "barycenter_seconds": total(
+            [_of_weights(record, "cost", "parts", "barycenter_") for record in done["distill"]]
+        ),
     }
 
 
@@ -170,12 +172,6 @@ def _file_bytes(record: Record) -> int | None:
     """Return the number of bytes of a node's files, None where they are not recorded."""
     files = record.get("files")
     return sum(file["bytes"] for file in files.values()) if files else None
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    """Return the sum of some values, None where one is unknown or there are no values."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

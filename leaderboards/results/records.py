@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmark.files import Folder, parse_object
 from benchmark.record import damaged_manifest, fault, read_manifest
+from benchmark.record import keys_of as keys_of
 from benchmark.record import suites as suites
 from leaderboards.results.columns import Columns, parse_columns
 
@@ -114,8 +115,3 @@ def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     for name, data in folder.read(f"{key}/error.json" for key in failed).items():
         errors[name.split("/")[0]] = parse_object(data) or {"message": NO_MESSAGE}
     return Nodes(records, errors)
-
-
-def keys_of(cell: Record, stage: str) -> list[str]:
-    """Return the keys of a cell's nodes of a stage."""
-    return (cell.get("nodes") or {}).get(stage) or []
