@@ -172,8 +172,8 @@ def export(
     from benchmark.formats import export, find
 
     stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
-    lost = export.export(stored.images, stored.info(data), form, destination, stored.title, stored.facts)
-    out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
+    lost = export.export(stored.images, stored.info(data), form, destination, str(stored.query), stored.facts)
+    out.print(f"{destination}: {len(stored.images)} images, {stored.query}", markup=False)
     for part in lost:
         out.print(f"the format cannot hold {part}", markup=False)
 
