@@ -18,7 +18,7 @@ given for three weights and beside its components.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -66,6 +66,16 @@ class Accuracies(NamedTuple):
 
     by_method: Mapping[tuple[Block, str], float]
     by_role: Mapping[tuple[Block, str], float]
+
+
+def ranking(protocols: Sequence[str]) -> str:
+    """Return the protocol that ranks, or the first of some protocols where that one is not among them."""
+    return ANY if ANY in protocols or not protocols else protocols[0]
+
+
+def main_protocol(leaderboard: pd.DataFrame) -> str:
+    """Return the protocol that ranks, or the first with a number where the suite has not run that one."""
+    return ranking([str(name) for name in leaderboard.loc[leaderboard["top1_mean"].notna(), "protocol"].unique()])
 
 
 def normalised(advantage: float) -> float:
