@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from benchmark.files import Folder
 from leaderboards.page import page
-from leaderboards.page.verdicts import main_protocol
 from leaderboards.plots import images, neighbours
 from leaderboards.results import (
     components,
@@ -30,6 +29,7 @@ from leaderboards.results.correct_images import bits_by_key
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
+from leaderboards.results.scores import main_protocol
 from leaderboards.tables import components as components_table
 from leaderboards.tables import layout, overview, paper, typeset
 from leaderboards.tables import networks as needed_networks

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from benchmark.cli.options import Data, DatasetName, Extra, out
+from benchmark.cli import options as opt
+from benchmark.cli.options import out
 from benchmark.config_files import display_path, files
-from benchmark.errors import BenchmarkError, Faults, unknown
-
-if TYPE_CHECKING:
-    from benchmark.vision.datasets import DatasetConfig
+from benchmark.errors import BenchmarkError, Faults
 
 data_app = typer.Typer(help="List, download and check datasets.", no_args_is_help=True)
 
 
 @data_app.command("list")
-def list_datasets(data: Data = Path("data"), extra: Extra = None) -> None:
+def list_datasets(data: opt.Data = Path("data"), extra: opt.Extra = None) -> None:
     """Print which datasets are on disk, and how to get the others."""
     from benchmark.cli import display
     from benchmark.vision import datasets
@@ -29,12 +26,12 @@ def list_datasets(data: Data = Path("data"), extra: Extra = None) -> None:
 
 
 @data_app.command()
-def fetch(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> None:
+def fetch(name: opt.DatasetName, data: opt.Data = Path("data"), extra: opt.Extra = None) -> None:
     """Download a public dataset, or print how to get it. An interrupted download continues where it stopped."""
     from benchmark.cli import display
     from benchmark.vision import datasets
 
-    config = _dataset(name)
+    config = datasets.load_dataset(name)
     with display.progress_bar(out, "bytes") as report:
         datasets.fetch(config, data, report)
     if datasets.status(config, data):
@@ -46,12 +43,12 @@ def fetch(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> 
 
 
 @data_app.command()
-def check(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> None:
+def check(name: opt.DatasetName, data: opt.Data = Path("data"), extra: opt.Extra = None) -> None:
     """Open every image of a dataset; print the number of images per class and the files that cannot be read."""
     from benchmark.cli import display
     from benchmark.vision import datasets
 
-    config = _dataset(name)
+    config = datasets.load_dataset(name)
     with display.progress_bar(out, "images") as report:
         result = datasets.check(config, data, report)
     for split, counts in (("train", result.train), ("test", result.test)):
@@ -65,11 +62,3 @@ def check(name: DatasetName, data: Data = Path("data"), extra: Extra = None) -> 
         out.print("every file has {} x {} pixels".format(*next(iter(result.sizes))), highlight=False)
     if small := sum(count for size, count in result.sizes.items() if min(size) < config.resize):
         out.print(f"{small} files are smaller than {config.name} reads them ({config.resize} px): they are enlarged")
-
-
-def _dataset(name: str) -> DatasetConfig:
-    from benchmark.vision import datasets
-
-    if name not in datasets.list_datasets():
-        raise BenchmarkError(unknown("dataset", name, datasets.list_datasets()))
-    return datasets.load_dataset(name)

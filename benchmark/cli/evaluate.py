@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import (
-    Data,
-    DeviceName,
-    DeviceOption,
-    Extra,
-    InsecureOption,
-    Protocols,
-    RayOption,
-    RunnerName,
-    RunnerOption,
-    Runs,
-    Seeds,
-    Students,
-    SuiteName,
-    out,
-    run_options,
-    split_words,
-)
+from benchmark.cli import options as opt
+from benchmark.cli.options import out, run_options, split_words
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -33,17 +16,7 @@ if TYPE_CHECKING:
     from benchmark.vision.datasets import DatasetConfig
 
 evaluate_app = typer.Typer()
-
-
-class ValueRange(StrEnum):
-    """The scales that the values of images can have."""
-
-    auto = "auto"
-    unit = "0-1"
-    bytes = "0-255"
-    normalised = "normalised"
-
-
+ValueRange = Literal["auto", "0-1", "0-255", "normalised"]
 Mean = Annotated[
     str, typer.Option(help="The mean that normalised the images, e.g. 0.4914,0.4822,0.4465.", show_default=False)
 ]
@@ -58,28 +31,27 @@ Std = Annotated[
 @evaluate_app.command()
 def evaluate(
     path: Annotated[
-        Path,
-        typer.Argument(help="An ImageFolder, .parquet files, or a .safetensors, .pt, .npz or .npy file."),
+        Path, typer.Argument(help="An ImageFolder, .parquet files, or a .safetensors, .pt, .npz or .npy file.")
     ],
     dataset: Annotated[str, typer.Option(help="The dataset that the set replaces, e.g. cifar10.")],
     ipc: Annotated[int, typer.Option(min=1, help="The images per class of the set.")],
     method_name: Annotated[str, typer.Option(help="The name of the method that made it, for the leaderboard.")],
-    suite: SuiteName = "main",
-    students: Students = "",
-    protocols: Protocols = "",
-    seeds: Seeds = None,
+    suite: opt.SuiteName = "main",
+    students: opt.Students = "",
+    protocols: opt.Protocols = "",
+    seeds: opt.Seeds = None,
     value_range: Annotated[
         ValueRange, typer.Option(help="The scale of the images; auto guesses it from the values.")
-    ] = ValueRange.auto,
+    ] = "auto",
     mean: Mean = "",
     std: Std = "",
-    runs: Runs = "runs",
-    data: Data = Path("data"),
-    runner: RunnerOption = RunnerName.ray,
-    ray: RayOption = "local",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    extra: Extra = None,
+    runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
+    runner: opt.RunnerOption = "ray",
+    ray: opt.RayOption = "local",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    extra: opt.Extra = None,
 ) -> None:
     """Evaluate a distilled set as a suite evaluates its methods, and add it to the leaderboard of the suite.
 
@@ -93,7 +65,7 @@ def evaluate(
 
     config = datasets.load_dataset(dataset)
     normalisation = _normalisation(mean, std, config)
-    artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range.value, normalisation)
+    artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range, normalisation)
     for note in artifact.notes:
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))

@@ -8,42 +8,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from benchmark import __version__
+from benchmark.cli import options as opt
 from benchmark.cli.data import data_app
 from benchmark.cli.evaluate import evaluate_app
-from benchmark.cli.options import (
-    CardOption,
-    Data,
-    Datasets,
-    DeviceName,
-    DeviceOption,
-    Extra,
-    InsecureOption,
-    Ipc,
-    Methods,
-    MixedOption,
-    NoReport,
-    PreflightOption,
-    Protocols,
-    RayOption,
-    RunnerName,
-    RunnerOption,
-    Runs,
-    Seeds,
-    Students,
-    SuiteName,
-    Verbose,
-    out,
-    run_options,
-    selected,
-)
+from benchmark.cli.options import out, run_options, selected
 from benchmark.cli.reproduce import reproduce_app
 from benchmark.cli.results import results_app
 from benchmark.cli.tune import tune_app
@@ -78,37 +53,27 @@ def common(
 
 
 INTERRUPTED = 130  # the exit status of Typer after a KeyboardInterrupt
-
-
-class Kind(StrEnum):
-    """The kinds of names that can be listed."""
-
-    methods = "methods"
-    datasets = "datasets"
-    students = "students"
-    protocols = "protocols"
-    suites = "suites"
-    searches = "searches"
+Kind = Literal["methods", "datasets", "students", "protocols", "suites", "searches"]
 
 
 @app.command()
 def run(
-    suite: SuiteName = "main",
-    datasets: Datasets = "",
-    methods: Methods = "",
-    ipc: Ipc = "",
-    students: Students = "",
-    protocols: Protocols = "",
-    seeds: Seeds = None,
-    runs: Runs = "runs",
-    data: Data = Path("data"),
-    runner: RunnerOption = RunnerName.ray,
-    ray: RayOption = "local",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    extra: Extra = None,
-    no_report: NoReport = False,
-    verbose: Verbose = False,
+    suite: opt.SuiteName = "main",
+    datasets: opt.Datasets = "",
+    methods: opt.Methods = "",
+    ipc: opt.Ipc = "",
+    students: opt.Students = "",
+    protocols: opt.Protocols = "",
+    seeds: opt.Seeds = None,
+    runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
+    runner: opt.RunnerOption = "ray",
+    ray: opt.RayOption = "local",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    extra: opt.Extra = None,
+    no_report: opt.NoReport = False,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Compute the results of a suite that are missing in the store, and print the leaderboard.
 
@@ -128,21 +93,21 @@ def run(
 
 @app.command()
 def plan(
-    suite: SuiteName = "main",
-    datasets: Datasets = "",
-    methods: Methods = "",
-    ipc: Ipc = "",
-    students: Students = "",
-    protocols: Protocols = "",
-    seeds: Seeds = None,
-    runs: Runs = "runs",
-    data: Data = Path("data"),
-    ray: PreflightOption = "",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    card: CardOption = "",
-    mixed: MixedOption = False,
-    extra: Extra = None,
+    suite: opt.SuiteName = "main",
+    datasets: opt.Datasets = "",
+    methods: opt.Methods = "",
+    ipc: opt.Ipc = "",
+    students: opt.Students = "",
+    protocols: opt.Protocols = "",
+    seeds: opt.Seeds = None,
+    runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
+    ray: opt.PreflightOption = "",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    card: opt.CardOption = "",
+    mixed: opt.MixedOption = False,
+    extra: opt.Extra = None,
 ) -> None:
     """Show what a run would do: cells, nodes, results that exist, skipped cells with reasons, and the expected time.
 
@@ -154,7 +119,7 @@ def plan(
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
-    options = run_options(runs, data, RunnerName.ray, ray, insecure, device)
+    options = run_options(runs, data, "ray", ray, insecure, device)
     runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(
@@ -176,12 +141,12 @@ def plan(
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")], extra: Extra = None) -> None:
+def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")], extra: opt.Extra = None) -> None:
     """Print the names of all methods, datasets, students, protocols, suites or searches, each with a description."""
     from benchmark.cli import display
     from benchmark.plan import contents
 
-    out.print(display.description_table(contents.descriptions(kind.value)))
+    out.print(display.description_table(contents.descriptions(kind)))
 
 
 def main() -> None:

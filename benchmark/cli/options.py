@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -19,26 +18,18 @@ if TYPE_CHECKING:
     from benchmark.run.campaign import RunOptions
 
 out = Console(width=None if sys.stdout.isatty() else 120)
-
-
-class RunnerName(StrEnum):
-    """The runners."""
-
-    ray = "ray"
-    serial = "serial"
-
-
-class DeviceName(StrEnum):
-    """The devices."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+RunnerName = Literal["ray", "serial"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 def _add_folders(folders: list[Path] | None) -> list[Path]:
     sources.add(folders or [])
     return folders or []
+
+
+def _only(values: str, *names: str) -> Any:
+    """Return an option that selects some values of an axis of the suite."""
+    return typer.Option(*names, help=f"Only these {values}. Default: all of the suite.", show_default=False)
 
 
 Extra = Annotated[
@@ -55,46 +46,12 @@ Extra = Annotated[
 SuiteName = Annotated[
     str, typer.Option("--suite", "-s", help="The suite: a name that `list suites` prints, or the path of a suite file.")
 ]
-Datasets = Annotated[
-    str,
-    typer.Option(
-        "--datasets",
-        "-d",
-        help="Only these datasets, e.g. digits,cifar10. Default: all of the suite.",
-        show_default=False,
-    ),
-]
-Methods = Annotated[
-    str,
-    typer.Option(
-        "--methods",
-        "-m",
-        help="Only these methods, e.g. random_real,wmdd. Default: all of the suite.",
-        show_default=False,
-    ),
-]
-Ipc = Annotated[
-    str,
-    typer.Option(
-        "--ipc", "-i", help="Only these images per class, e.g. 1,10. Default: all of the suite.", show_default=False
-    ),
-]
-Students = Annotated[
-    str,
-    typer.Option(
-        help="Only these students, e.g. resnet18. Default: all of the suite.",
-        show_default=False,
-    ),
-]
+Datasets = Annotated[str, _only("datasets, e.g. digits,cifar10", "--datasets", "-d")]
+Methods = Annotated[str, _only("methods, e.g. random_real,wmdd", "--methods", "-m")]
+Ipc = Annotated[str, _only("images per class, e.g. 1,10", "--ipc", "-i")]
+Students = Annotated[str, _only("students, e.g. resnet18", "--students")]
 Protocols = Annotated[
-    str,
-    typer.Option(
-        "--protocols",
-        "-p",
-        help="Only these protocols (how sets are labelled and students are trained), e.g. standard,hard."
-        " Default: all of the suite.",
-        show_default=False,
-    ),
+    str, _only("protocols (how sets are labelled and students are trained), e.g. standard,hard", "--protocols", "-p")
 ]
 Seeds = Annotated[
     int | None,
@@ -184,7 +141,7 @@ def run_options(runs: str, data: Path, runner: RunnerName, ray: str, insecure: b
     """Return the options of a command that say how nodes are run."""
     from benchmark.run.campaign import RunOptions
 
-    return RunOptions(runs=runs, data=data, runner=runner.value, ray=ray, insecure=insecure, device=device.value)
+    return RunOptions(runs=runs, data=data, runner=runner, ray=ray, insecure=insecure, device=device)
 
 
 def selected(

@@ -10,27 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.options import (
-    Data,
-    Datasets,
-    DeviceName,
-    DeviceOption,
-    Extra,
-    InsecureOption,
-    Ipc,
-    Methods,
-    RayOption,
-    RunnerName,
-    RunnerOption,
-    Runs,
-    SuiteName,
-    Verbose,
-    out,
-    run_options,
-    selected,
-    suite_stem,
-    whole,
-)
+from benchmark.cli import options as opt
+from benchmark.cli.options import out, run_options, selected, suite_stem, whole
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -48,18 +29,18 @@ CHANCE = "An interval is where 95 % of further cells of its row lie: one cell in
 
 @reproduce_app.command()
 def reproduce(
-    suite: SuiteName = "main",
-    datasets: Datasets = "",
-    methods: Methods = "",
-    ipc: Ipc = "",
-    runs: Runs = "reproduced",
-    data: Data = Path("data"),
-    runner: RunnerOption = RunnerName.ray,
-    ray: RayOption = "local",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    extra: Extra = None,
-    verbose: Verbose = False,
+    suite: opt.SuiteName = "main",
+    datasets: opt.Datasets = "",
+    methods: opt.Methods = "",
+    ipc: opt.Ipc = "",
+    runs: opt.Runs = "reproduced",
+    data: opt.Data = Path("data"),
+    runner: opt.RunnerOption = "ray",
+    ray: opt.RayOption = "local",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    extra: opt.Extra = None,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Run a published suite again, and say for every cell whether it is inside its interval, or else what differs."""
     from benchmark.cli import running
@@ -90,14 +71,14 @@ def rescore(
         int | None,
         typer.Option(min=0, help="The number of an earlier sample, to draw the same cells.", show_default=False),
     ] = None,
-    runs: Runs = "rescored",
-    data: Data = Path("data"),
-    runner: RunnerOption = RunnerName.ray,
-    ray: RayOption = "local",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    extra: Extra = None,
-    verbose: Verbose = False,
+    runs: opt.Runs = "rescored",
+    data: opt.Data = Path("data"),
+    runner: opt.RunnerOption = "ray",
+    ray: opt.RayOption = "local",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    extra: opt.Extra = None,
+    verbose: opt.Verbose = False,
 ) -> None:
     """Evaluate a random sample of published cells again, with the distilled sets of a folder."""
     from benchmark.cli import running

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from benchmark import sources
-from benchmark.cli.options import Data, Datasets, Extra, Runs, SuiteName, out, split_words, suite_stem
+from benchmark.cli import options as opt
+from benchmark.cli.options import out, split_words, suite_stem
 from benchmark.config_files import CONFIGS, files, names
 from benchmark.errors import BenchmarkError, Faults, unknown
 
@@ -20,18 +20,13 @@ if TYPE_CHECKING:
     from leaderboards.results.records import Stored
 
 results_app = typer.Typer()
-
-
-class Format(StrEnum):
-    """The formats of other tools."""
-
-    imagefolder = "imagefolder"
-    dcbench = "dcbench"
-    huggingface = "huggingface"
+Format = Literal["imagefolder", "dcbench", "huggingface"]
 
 
 @results_app.command()
-def status(suite: SuiteName = "main", datasets: Datasets = "", runs: Runs = "runs", extra: Extra = None) -> None:
+def status(
+    suite: opt.SuiteName = "main", datasets: opt.Datasets = "", runs: opt.Runs = "runs", extra: opt.Extra = None
+) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
     from benchmark.run.store import Store
@@ -51,8 +46,8 @@ def status(suite: SuiteName = "main", datasets: Datasets = "", runs: Runs = "run
 
 @results_app.command()
 def report(
-    suite: SuiteName = "main",
-    runs: Runs = "runs",
+    suite: opt.SuiteName = "main",
+    runs: opt.Runs = "runs",
     check: Annotated[
         bool, typer.Option("--check", help="Check that the published files are what the published records give.")
     ] = False,
@@ -63,7 +58,7 @@ def report(
     csv: Annotated[
         Path | None, typer.Option(help="With --compare: write the comparison of every cell to this file.")
     ] = None,
-    extra: Extra = None,
+    extra: opt.Extra = None,
 ) -> None:
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
     from leaderboards import report as reports
@@ -92,11 +87,11 @@ def publish(
         ),
     ] = "",
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
-    datasets: Datasets = "",
+    datasets: opt.Datasets = "",
     sets: Annotated[
         bool, typer.Option("--sets", help="Publish the distilled sets of the run too.", show_default=False)
     ] = False,
-    extra: Extra = None,
+    extra: opt.Extra = None,
 ) -> None:
     """Add the checked records of a run to the published ones; write the published tables and the README's results."""
     from benchmark.files import Folder
@@ -132,10 +127,10 @@ def publish(
 def submit(
     suite: Annotated[str, typer.Option("--suite", "-s", help="The suite whose results you submit.")],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="The archive to write, NAME.zip.")],
-    runs: Runs = "runs",
+    runs: opt.Runs = "runs",
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
-    datasets: Datasets = "",
-    extra: Extra = None,
+    datasets: opt.Datasets = "",
+    extra: opt.Extra = None,
 ) -> None:
     """Pack the results of a run, its distilled sets and your own files into an archive for a pull request."""
     from benchmark.files import Folder
@@ -163,22 +158,22 @@ def export(
     dataset: Annotated[str, typer.Option(help="The dataset that was distilled, e.g. cifar10.")],
     ipc: Annotated[int, typer.Option(min=1, help="The images per class of the set.")],
     method: Annotated[str, typer.Option(help="The method that made it, by its name in tables.")],
-    form: Annotated[Format, typer.Option("--format", help="The format.")] = Format.imagefolder,
+    form: Annotated[Format, typer.Option("--format", help="The format.")] = "imagefolder",
     draw: Annotated[int, typer.Option(min=0, help="The draw: the seed of the set.")] = 0,
     teacher: Annotated[
         int | None, typer.Option(min=0, help="The teacher of the set, where several have one.", show_default=False)
     ] = None,
-    suite: SuiteName = "main",
-    runs: Runs = "runs",
-    data: Data = Path("data"),
-    extra: Extra = None,
+    suite: opt.SuiteName = "main",
+    runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
+    extra: opt.Extra = None,
 ) -> None:
     """Write a distilled set of a run in a format that other tools read."""
     from benchmark.formats import export, find
 
     stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
-    lost = export.export(stored.images, stored.info(data), form.value, destination, stored.title, stored.facts)
-    out.print(f"{destination}: {len(stored.images)} images, {stored.title}", markup=False)
+    lost = export.export(stored.images, stored.info(data), form, destination, str(stored.query), stored.facts)
+    out.print(f"{destination}: {len(stored.images)} images, {stored.query}", markup=False)
     for part in lost:
         out.print(f"the format cannot hold {part}", markup=False)
 

@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import (
-    Data,
-    DeviceName,
-    DeviceOption,
-    Extra,
-    InsecureOption,
-    RayOption,
-    RunnerName,
-    RunnerOption,
-    Runs,
-    out,
-    run_options,
-)
+from benchmark.cli import options as opt
+from benchmark.cli.options import out, run_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,13 +25,13 @@ SearchName = Annotated[
 @tune_app.command()
 def tune(
     search: SearchName,
-    runs: Runs = "runs",
-    data: Data = Path("data"),
-    runner: RunnerOption = RunnerName.ray,
-    ray: RayOption = "local",
-    insecure: InsecureOption = False,
-    device: DeviceOption = DeviceName.auto,
-    extra: Extra = None,
+    runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
+    runner: opt.RunnerOption = "ray",
+    ray: opt.RayOption = "local",
+    insecure: opt.InsecureOption = False,
+    device: opt.DeviceOption = "auto",
+    extra: opt.Extra = None,
 ) -> None:
     """Try the values of a search on a hold-out of the training set, and write a protocol with the best values."""
     from benchmark.plan.search import load_search

@@ -50,11 +50,6 @@ class StoredSet:
     fingerprint: str
     facts: Mapping[str, str]
 
-    @property
-    def title(self) -> str:
-        """Its names in one line."""
-        return str(self.query)
-
     def info(self, data: Path) -> DatasetInfo:
         """Return the facts about its dataset; exports need the names of classes and the mean of pixels.
 

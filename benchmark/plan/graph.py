@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError, Faults, one_line
 from benchmark.identity import STAGES, Stage, ancestors
 from benchmark.plan.discovery import load_measure, load_method
 from benchmark.plan.nodes import CellNodes, Node
-from benchmark.plan.outside import outside_files, outside_protocol, outside_suite
+from benchmark.plan.outside import outside_files
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.recipes import resolve_method, stray_recipes, why_cut
 from benchmark.plan.suite import Cell, Suite
@@ -74,7 +74,8 @@ class Plan:
         """Return the manifest: what tables and plots need beside the records, as values that JSON can hold."""
         role, outside = cache(lambda base: load_method(base).role), cache(_outside)
         cut = {entry.method: entry.cut for entry in self.suite.entries}
-        of_suite = frozenset(outside_suite(self.suite.name, self.suite.measures))
+        measures: list[tuple[Stage, str]] = [("measure", name) for name in self.suite.measures]
+        of_suite = frozenset(outside_files("suites", self.suite.name, measures))
         cells = [
             {
                 **planned.cell.model_dump(mode="json"),
@@ -145,9 +146,10 @@ class Planner:
             raise Faults(faults)
         own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
         needed = ancestors(own_keys, lambda key: self.nodes[key].parents)
-        nodes = sorted((self.nodes[key] for key in self.nodes if key in needed), key=_stage_number)
+        kept = [node for key, node in self.nodes.items() if key in needed]
+        nodes = {node.key: node for node in sorted(kept, key=lambda node: STAGES.index(node.stage))}
         infos = {name: info for name in {each.cell.dataset: None for each in cells} if (info := self.dataset(name)[1])}
-        return Plan(suite, tuple(cells), {node.key: node for node in nodes}, infos)
+        return Plan(suite, tuple(cells), nodes, infos)
 
     def _missing(self, required_datasets: Collection[str]) -> list[str]:
         """Return a fault for every required dataset that is not on disk, or is damaged."""
@@ -220,13 +222,13 @@ class Planner:
 def _outside(dataset: str, base: str, protocol: str, of_suite: frozenset[str]) -> dict[str, list[str]]:
     """Return the files in folders of the user that a cell needs, by the field of the manifest; {} for none."""
     parts = load_protocol(protocol)
-    components: dict[Stage, str] = {
-        "relabel": str(parts.labels.get("name")),
-        "evaluate": str(parts.evaluator.get("name")),
+    components: list[tuple[Stage, str]] = [
+        ("relabel", str(parts.labels.get("name"))),
+        ("evaluate", str(parts.evaluator.get("name"))),
+    ]
+    files = {
+        *outside_files("datasets", dataset, [("distill", base)]),
+        *outside_files("protocols", protocol, components),
+        *of_suite,
     }
-    files = {*outside_files("distill", base, dataset), *outside_protocol(protocol, components), *of_suite}
     return {"outside": sorted(files)} if files else {}
-
-
-def _stage_number(node: Node) -> int:
-    return STAGES.index(node.stage)

@@ -20,6 +20,7 @@ from benchmark.vision.augment import Schedule
 from benchmark.vision.datasets import DatasetConfig
 
 C = TypeVar("C", bound=Component)
+PARTS = ("schedule", "labels", "evaluator")  # of a protocol, which a deviation changes key by key
 
 
 class Deviation(Frozen):
@@ -81,8 +82,7 @@ class Protocol(Frozen):
         deviation = self.deviation(method, dataset, ipc)
         if deviation is None:
             return None if self.only_listed else self
-        parts = ("schedule", "labels", "evaluator")
-        return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in parts})
+        return self.model_copy(update={part: {**getattr(self, part), **getattr(deviation, part)} for part in PARTS})
 
     def deviation(self, method: MethodEntry | Cell, dataset: str = "", ipc: int | None = None) -> Deviation | None:
         """Return the deviation of a method on a dataset at an IPC, or None."""

@@ -20,12 +20,11 @@ from benchmark.api import DatasetInfo, Frozen
 from benchmark.config_files import FileName, Version, load_named
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.nodes import CellNodes, Node
-from benchmark.plan.protocol import Deviation, Protocol, load_protocol
+from benchmark.plan.protocol import PARTS, Deviation, Protocol, load_protocol
 from benchmark.plan.recipes import resolve_method
 from benchmark.plan.suite import Cell, MethodEntry, name_fault
 from benchmark.vision import datasets
 
-PARTS = ("schedule", "labels", "evaluator")  # of a protocol; other names are hyperparameters of the method
 Values = Mapping[str, Any]
 
 
@@ -176,7 +175,7 @@ def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
     for method in search.methods:
         for values in search.grid(method):
             try:
-                trials.append(_trial(search, method, values, _Target(config, info, on_gpu)))
+                trials.append(_trial(search, method, values, config, info, on_gpu=on_gpu))
             except Faults as error:
                 faults += error.faults
             except BenchmarkError as error:
@@ -186,24 +185,22 @@ def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
     return trials
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The dataset of a search, and whether its nodes run on a graphics card."""
-
-    config: datasets.DatasetConfig
-    info: DatasetInfo
-    on_gpu: bool
-
-
-def _trial(search: Search, method: SearchedMethod, values: Values, target: _Target) -> Trial:
+def _trial(
+    search: Search,
+    method: SearchedMethod,
+    values: Values,
+    config: datasets.DatasetConfig,
+    info: DatasetInfo,
+    *,
+    on_gpu: bool,
+) -> Trial:
     where = f"search {search.name}: {method.method}"
     entry = search.entry(method, values)
     distiller = resolve_method(entry.base, search.dataset, search.ipc, entry.overrides, where)
-    if unsupported := distiller.supports(target.info, search.ipc):
+    if unsupported := distiller.supports(info, search.ipc):
         raise BenchmarkError(f"{where}: {unsupported}")
-    components = _protocol(search, method, values).components(
-        target.config, full_data=not distiller.uses_ipc, ipc=search.ipc
-    )
+    protocol = _protocol(search, method, values)
+    components = protocol.components(config, full_data=not distiller.uses_ipc, ipc=search.ipc)
     axes = {
         "dataset": search.dataset,
         "ipc": search.ipc if distiller.uses_ipc else 0,
@@ -216,7 +213,7 @@ def _trial(search: Search, method: SearchedMethod, values: Values, target: _Targ
     nodes, scores = dict[str, Node](), tuple[str, ...]()
     for seed in range(search.seeds):
         cell = Cell(**axes, teacher=seed, draw=seed, seed=seed)
-        cell_nodes = CellNodes(cell, target.config, target.info, on_gpu=target.on_gpu, part="holdout")
+        cell_nodes = CellNodes(cell, config, info, on_gpu=on_gpu, part="holdout")
         scores += cell_nodes.add(distiller, *components, ())["evaluate"]
         nodes |= {node.key: node for node in cell_nodes.nodes}
     return Trial(method, values, nodes, scores)

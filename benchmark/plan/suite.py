@@ -93,24 +93,22 @@ class Exclude(Frozen):
     protocols: tuple[str, ...] = ()
     why: Words
 
+    @property
+    def _named(self) -> dict[str, tuple[Any, ...]]:
+        """The axes that the rule names, with their values."""
+        return {axis: values for axis, values in self if axis != "why" and values}
+
     def covers(self, cell: Cell) -> bool:
         """Return whether the rule excludes a cell."""
-        axes = (
-            (self.datasets, cell.dataset),
-            (self.ipc, cell.ipc),
-            (self.methods, cell.method),
-            (self.students, cell.student),
-            (self.protocols, cell.protocol),
-        )
-        return all(not values or value in values for values, value in axes)
+        return all(getattr(cell, axis.removesuffix("s")) in values for axis, values in self._named.items())
 
     def faults(self, suite: Suite) -> Iterator[str]:
         """Yield every unknown name of the rule, and a fault if it names no axis."""
-        for axis in ("datasets", "methods", "students", "protocols"):
-            for name in getattr(self, axis):
+        for axis, names_of_axis in self._named.items():
+            for name in names_of_axis if axis != "ipc" else ():
                 if fault := name_fault(axis, name, suite):
                     yield f"{axis}: {fault}"
-        if not (self.datasets or self.ipc or self.methods or self.students or self.protocols):
+        if not self._named:
             yield "names no axis, so it would exclude every cell"
         elif not any(self._meets(block) for block in suite.blocks):
             yield "excludes nothing: no block has all that it names"
@@ -118,8 +116,7 @@ class Exclude(Frozen):
     def _meets(self, block: Block) -> bool:
         """Return whether a block may have cells of the rule; cells of a method that does not use IPC have IPC 0."""
         listed = {**dict(block), "ipc": (*block.ipc, 0), "methods": [entry.method for entry in block.methods]}
-        axes = ("datasets", "ipc", "methods", "students", "protocols")
-        return all(not getattr(self, axis) or set(getattr(self, axis)) & set(listed[axis]) for axis in axes)
+        return all(set(values) & set(listed[axis]) for axis, values in self._named.items())
 
 
 class Cell(Frozen):

@@ -21,7 +21,7 @@ from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
 from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, is_altered, keys_of, manifest_name, sealed
 from benchmark.run.options import NodeOptions
-from benchmark.run.queue import Event
+from benchmark.run.queue import Event, group_of
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
 from benchmark.run.store import Store
 from benchmark.run.sweep import Sweep
@@ -266,10 +266,8 @@ def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     """Return the groups of similar nodes that a node belongs to, the most similar first."""
-    student = identity.get("student", {}).get("arch", "")
-    component, dataset = identity["component"]["name"], identity["dataset"]["name"]
-    ipc = str(identity.get("ipc", ""))
-    return (stage, dataset, component, student, ipc), (stage, dataset, component), (stage, dataset)
+    group = group_of(stage, identity)
+    return group, group[:3], group[:2]
 
 
 def _published(suite: str) -> list[dict[str, Any]]:

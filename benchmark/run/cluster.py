@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +137,15 @@ def _keep_to_this_machine() -> None:
 
 def _refuse_without_token(address: str) -> None:
     """Ask for ``--insecure`` where this process has no token: then the cluster has none either, or refuses us."""
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and any(_tokens()):
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    has_token = named or (Path.home() / ".ray" / "auth_token").is_file()
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and has_token:
         os.environ["RAY_AUTH_MODE"] = "token"
         return
     raise BenchmarkError(
         f"--ray {address}: no token is set, so whoever reaches the cluster can run code on it. Set RAY_AUTH_MODE=token "
         "and one secret RAY_AUTH_TOKEN on all machines before `ray start`, or accept it by --insecure"
     )
-
-
-def _tokens() -> Iterable[bool]:
-    yield bool(os.environ.get("RAY_AUTH_TOKEN"))
-    yield bool(os.environ.get("RAY_AUTH_TOKEN_PATH"))
-    yield (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _listens(host: str, port: int) -> bool:

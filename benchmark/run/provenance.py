@@ -30,7 +30,8 @@ def facts(started: str, identity: Mapping[str, Any]) -> dict[str, Any]:
         started: the time at which it started, as `now` gives it.
         identity: of the node.
     """
-    files = outside_files(identity["stage"], identity["component"]["name"], identity["dataset"]["name"])
+    component = (identity["stage"], identity["component"]["name"])
+    files = outside_files("datasets", identity["dataset"]["name"], [component])
     outside = {name: checksum(path)[:16] for name, path in files.items()}
     history = {"started": started, "finished": now(), "versions": versions(), "commit": commit()}
     return history | ({"outside": outside} if outside else {})

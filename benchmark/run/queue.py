@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from benchmark.identity import STAGES
 from benchmark.plan.nodes import Needs, Node
@@ -110,7 +110,7 @@ class Queue:
 
     def _expected(self, node: Node) -> float:
         """Return the seconds that a node may take: as similar nodes in this run, else as past records; 0: unknown."""
-        ended = self.ended[_group(node)]
+        ended = self.ended[group_of(node.stage, node.identity)]
         return fmean(ended) if ended else node.seconds
 
     def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
@@ -127,7 +127,8 @@ class Queue:
             return
         self._subtract(self.seconds[node.key])
         if outcome.status == "done":
-            self.ended[_group(node)] += [outcome.seconds] if outcome.seconds else []  # none: another process did it
+            if outcome.seconds:  # none: another process did it
+                self.ended[group_of(node.stage, node.identity)].append(outcome.seconds)
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
         else:
@@ -181,11 +182,10 @@ class Queue:
                 yield from self._block(self.nodes[child])
 
 
-def _group(node: Node) -> tuple[str, ...]:
-    """Return what nodes of about equal length have in common."""
-    identity = node.identity
+def group_of(stage: str, identity: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what nodes of about equal length have in common: stage, dataset, component, student and IPC."""
     student, component = identity.get("student", {}).get("arch", ""), identity.get("component", {}).get("name", "")
-    return node.stage, identity["dataset"]["name"], component, str(identity.get("ipc", "")), student
+    return stage, identity["dataset"]["name"], component, student, str(identity.get("ipc", ""))
 
 
 def _alike(one: Node, other: Node) -> bool:

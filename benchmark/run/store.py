@@ -108,8 +108,7 @@ class Store:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield every record of the store, in the order of their keys."""
         for key in self.files.folders(""):
-            record = self.record(key)
-            if record:
+            if record := self.record(key):
                 yield record
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
@@ -118,10 +117,14 @@ class Store:
         A heartbeat has ``step`` and ``total``, ``when`` by the clock of its machine, ``host`` and ``pid`` of its
         process, and the numbers that the node reports. Values of another form are left out.
         """
+        files = self.heartbeat_files().items()
+        return {Path(name).stem: beat for name, data in files if (beat := parse_heartbeat(data))}
+
+    def heartbeat_files(self) -> dict[str, bytes]:
+        """Return the contents of the files of heartbeats by name, malformed ones included."""
         names = [name for name in self.files.files(".progress") if name.endswith(".json")]
         contents = self.files.read(f".progress/{name}" for name in names)
-        heartbeats = {Path(name).stem: parse_heartbeat(data) for name, data in contents.items()}
-        return {key: heartbeat for key, heartbeat in heartbeats.items() if heartbeat}
+        return {Path(name).name: data for name, data in contents.items()}
 
     # Writing
 

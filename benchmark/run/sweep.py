@@ -61,11 +61,8 @@ class Sweep:
                 yield from sorted(self.store.disk.glob(pattern))
 
     def _heartbeats(self) -> dict[str, bytes]:
-        """Return the contents of the heartbeat files by name, malformed ones included."""
         with contextlib.suppress(BenchmarkError):
-            names = [name for name in self.store.files.files(".progress") if name.endswith(".json")]
-            contents = self.store.files.read(f".progress/{name}" for name in names)
-            return {name.rpartition("/")[2]: data for name, data in contents.items()}
+            return self.store.heartbeat_files()
         return {}
 
     def _remove_heartbeat(self, name: str) -> None:

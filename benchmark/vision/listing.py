@@ -168,21 +168,12 @@ def _save(store: Path, listing: Listing) -> None:
         sources=_packed(listing.sources),
         source_times=np.array(list(listing.sources.values()), np.int64),
     )
-    data = buffer.getvalue()
-    with suppress(OSError):
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(store) as temporary:
-            temporary.write_bytes(MARK + hashlib.sha256(data).digest() + data)
+    save_checked(store, buffer.getvalue(), MARK)
 
 
 def _load(store: Path) -> Listing | None:
     """Return the stored list, or None where there is none or it is damaged: it is made again then."""
-    try:
-        content = store.read_bytes()
-    except OSError:
-        return None
-    mark, data = content[: len(MARK) + DIGEST], content[len(MARK) + DIGEST :]
-    if mark != MARK + hashlib.sha256(data).digest():
+    if (data := load_checked(store, MARK)) is None:
         return None
     with np.load(io.BytesIO(data)) as arrays:
         return Listing(
@@ -194,6 +185,24 @@ def _load(store: Path) -> Listing | None:
             digests=arrays["digests"].tobytes(),
             sources=dict(zip(_unpacked(arrays["sources"]), arrays["source_times"].tolist(), strict=True)),
         )
+
+
+def save_checked(path: Path, data: bytes, mark: bytes = b"") -> None:
+    """Write bytes behind a mark and their checksum, whole or not at all; where nothing can be written, do nothing."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as temporary:
+            temporary.write_bytes(mark + hashlib.sha256(data).digest() + data)
+
+
+def load_checked(path: Path, mark: bytes = b"") -> bytes | None:
+    """Return the bytes that `save_checked` wrote; None where there is no such file, or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    start = len(mark) + DIGEST
+    return content[start:] if content[:start] == mark + hashlib.sha256(content[start:]).digest() else None
 
 
 def _packed(names: Iterable[str]) -> Bytes:

@@ -16,7 +16,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import write_atomically
 from benchmark.vision.layouts import Pixels, Split
-from benchmark.vision.listing import DIGEST, Report
+from benchmark.vision.listing import DIGEST, Report, load_checked, save_checked
 
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
@@ -110,21 +108,15 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
     Raises:
         BenchmarkError: an image cannot be read.
     """
-    with suppress(OSError):
-        content = store.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]:
-            return torch.from_numpy(np.frombuffer(content[DIGEST:], "<f4").copy())
+    if (data := load_checked(store)) is not None:
+        return torch.from_numpy(np.frombuffer(data, "<f4").copy())
     found, faults = list[float](), list[str]()
     for headers in _headers(split.items):
         found += [width / height for width, height, _ in headers]
         faults += [fault for _, _, fault in headers if fault]
         report(len(found), len(split.items))
     raise_if_unreadable(faults)
-    data = np.array(found, "<f4").tobytes()
-    with suppress(OSError):
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(store) as temporary:
-            temporary.write_bytes(hashlib.sha256(data).digest() + data)
+    save_checked(store, np.array(found, "<f4").tobytes())
     return torch.tensor(found)
 
 

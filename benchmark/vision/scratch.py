@@ -29,12 +29,13 @@ def save(value: Any, path: Path) -> None:
     Raises:
         OSError: the disk is full, or the folder is gone because another driver committed the node.
     """
-    with write_atomically(path, durable=True) as temporary, temporary.open("wb") as file:
+    with write_atomically(path, durable=True) as temporary, temporary.open("w+b") as file:
         file.write(bytes(HEADER))
-        hashed = _Hashed(file)
-        torch.save(value, cast("IO[bytes]", hashed))
+        torch.save(value, file)
+        file.seek(HEADER)
+        digest = hashlib.file_digest(file, "sha256").digest()
         file.seek(0)
-        file.write(MARK + hashed.sum.digest())
+        file.write(MARK + digest)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Any:
@@ -56,22 +57,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> Any:
         return None
     logging.getLogger(__name__).warning("%s: saved progress is damaged; starts afresh", path)
     return None
-
-
-class _Hashed:
-    """A file for writing that hashes what goes through it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.sum = file, hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        """Write and hash some bytes."""
-        self.sum.update(data)
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self.file.flush()
 
 
 class _Shifted:

@@ -22,11 +22,12 @@ from markupsafe import Markup, escape
 
 from benchmark.files import file_name
 from leaderboards.page.provenance import permalinks, provenance
-from leaderboards.page.verdicts import main_protocol, verdicts
+from leaderboards.page.verdicts import verdicts
 from leaderboards.plots.images import Picture, thumbnail
 from leaderboards.results.axes import ROW
 from leaderboards.results.leaderboard import absent
 from leaderboards.results.records import Stored, rows_of
+from leaderboards.results.scores import main_protocol
 from leaderboards.results.text import (
     WORDS,
     accuracy_text,

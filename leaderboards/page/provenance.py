@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from benchmark.files import file_name
 from leaderboards.results.axes import CELL, ROW, axis_values
-from leaderboards.results.records import STAGES, Record, Stored, keys_of
+from leaderboards.results.records import STAGES, Record, Stored, flat, keys_of
 from leaderboards.results.text import ipc_text
 
 KEYS = 4  # keys of a set's units that a page names; the record of the next stage names all
@@ -48,7 +48,7 @@ def permalinks(leaderboard: pd.DataFrame) -> list[str]:
     names = []
     for axes in leaderboard[ROW].itertuples(index=False, name=None):
         texts = [ipc_text(value) if name == "ipc" else str(value) for name, value in zip(ROW, axes, strict=True)]
-        name = re.sub(r"[^\w.+-]+", "_", "-".join(["row", *texts]))
+        name = file_name("-".join(["row", *texts]))
         counts[name] += 1
         names.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
     return names
@@ -60,7 +60,7 @@ def _node(stage: str, keys: tuple[str, ...], records: Sequence[Record], texts: d
     component = first.get("identity", {}).get("component", {})
     cost, history = first.get("cost", {}), first.get("provenance", {})
     versions = "  ".join(f"{name} {version}" for name, version in sorted(history.get("versions", {}).items()))
-    hyperparameters = "\n".join(_lines(component.get("params", {})))
+    hyperparameters = "\n".join(f"{name}: {value}" for name, value in flat(component.get("params", {})))
     name = f"{component.get('name', '')} (version {component.get('version', '?')})"
     return {
         "stage": stage,
@@ -81,12 +81,3 @@ def _seconds(records: Sequence[Record]) -> float | str:
     """Return the seconds of all nodes, "" where a set was made elsewhere and its seconds are unknown."""
     seconds = [record.get("cost", {}).get("seconds") for record in records]
     return "" if None in seconds else round(sum(seconds), 2)
-
-
-def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield a line per hyperparameter, with dotted names for nested ones."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _lines(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}: {value}"

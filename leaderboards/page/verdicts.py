@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from leaderboards.inference.verdicts import AHEAD, BEHIND, NO_VERDICT, NOT_KNOWN, TIED
-from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
+from leaderboards.results.scores import main_protocol
 from leaderboards.results.text import accuracy_text, difference_text, mean_text
 from leaderboards.results.units import duration
 
@@ -36,12 +36,6 @@ class Verdict(NamedTuple):
 
     block: str
     sentence: str
-
-
-def main_protocol(leaderboard: pd.DataFrame) -> str:
-    """Return the protocol that ranks, or the first with a number where the suite has not run that one."""
-    protocols = list(leaderboard.loc[leaderboard["top1_mean"].notna(), "protocol"].unique())
-    return scores.ANY if scores.ANY in protocols or not protocols else str(protocols[0])
 
 
 def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:

@@ -110,8 +110,7 @@ def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order])
     axes.tick_params(axis="x", labelsize=6 if len(order) > WIDE else 7)
     axes.set_xlim(-0.5, len(order) - 0.5)
-    axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_ylim(*style.limits(panel))
+    style.accuracy_axis(axes, panel)
 
 
 def _against(leaderboard: pd.DataFrame, cost: pd.Series, unit: str, label: str) -> dict[str, Figure]:
@@ -153,8 +152,7 @@ def _costs(axes: Axes, panel: pd.DataFrame, methods: list[str], unit: str) -> No
         axes.xaxis.set_major_formatter(EngFormatter("B"))
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > DECADES else (1, 2, 5), numticks=style.TICKS))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_ylim(*style.limits(panel))
+    style.accuracy_axis(axes, panel)
 
 
 def _measured(leaderboard: pd.DataFrame) -> pd.DataFrame:
@@ -175,8 +173,7 @@ def _curves(axes: Axes, panel: pd.DataFrame, methods: list[str], ticks: list[int
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
     axes.set_xlabel("images per class")
-    axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_ylim(*style.limits(panel))
+    style.accuracy_axis(axes, panel)
     _baselines(axes, panel)
 
 

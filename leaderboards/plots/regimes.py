@@ -65,5 +65,4 @@ def _axis(axes: Axes, rows: pd.DataFrame) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("all bytes that are sent")
-    axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_ylim(*style.limits(rows))
+    style.accuracy_axis(axes, rows)

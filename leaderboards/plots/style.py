@@ -190,6 +190,12 @@ def methods_of(rows: pd.DataFrame) -> list[str]:
     return ranked(rows[rows["ipc"] != EVERY_IPC])
 
 
+def accuracy_axis(axes: Axes, panel: pd.DataFrame) -> None:
+    """Name the upright axis of accuracies, and give it the `limits` of a panel."""
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylim(*limits(panel))
+
+
 def limits(panel: pd.DataFrame) -> tuple[float, float]:
     """Return the range of an axis of accuracies: error bars and a margin, within 0 to 100 % and a little more."""
     error = panel["top1_std"].fillna(0)

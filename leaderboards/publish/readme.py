@@ -186,7 +186,7 @@ def _rows(board: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of both protocols with the first student of every dataset, of blocks with a number."""
     measured = board[board["top1_mean"].notna()]
     names = list(measured["protocol"].unique())
-    ranking = next((name for name in names if name == scores.ANY), *names[:1]) if names else ""
+    ranking = scores.ranking(names)
     beside = [name for name in BESIDE if name in names and name != ranking][:1]
     measured = measured[measured["protocol"].isin([ranking, *beside])]
     students = measured[measured["protocol"] == ranking].groupby("dataset", sort=False)["student"].first()

@@ -85,8 +85,7 @@ def curves_table(stored: Stored) -> pd.DataFrame:
     for cell in stored.cells:
         for record in stored.records(cell, "evaluate"):
             losses = record["metrics"].get("curve_loss") or []
-            params = (record.get("identity") or {}).get("component", {}).get("params", {})
-            epochs = params.get("schedule", {}).get("epochs", len(losses))
+            epochs = params_of(record).get("schedule", {}).get("epochs", len(losses))
             axes = {name: cell[name] for name in CELL}
             epoch = np.linspace(1, epochs, len(losses))  # an evaluator records evenly spaced epochs up to the last
             frames.append(pd.DataFrame({**axes, "epoch": epoch, "loss": losses}))
@@ -117,15 +116,15 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "top1": metrics.get("top1"),
         "top5": metrics.get("top5"),
         "teacher_top1": teacher.get("top1"),
-        "images_bytes": _total(done["distill"], "bytes", "images"),
-        "labels_bytes": _total(done["relabel"], "bytes", "labels"),
-        "teacher_seconds": _total(done["teacher"], "seconds"),
-        "prepare_seconds": _total(done["prepare"], "seconds"),
-        "distill_seconds": _total(done["distill"], "seconds"),
-        "relabel_seconds": _total(done["relabel"], "seconds"),
-        "evaluate_seconds": _total(done["evaluate"], "seconds"),
-        "peak_memory_mb": max((value for record in own if (value := _cost(record, "peak_memory_mb"))), default=None),
-        **{name: joined(str(_cost(record, name) or "") for record in own) for name in ("device", "precision")},
+        "images_bytes": total_cost(done["distill"], "bytes", "images"),
+        "labels_bytes": total_cost(done["relabel"], "bytes", "labels"),
+        "teacher_seconds": total_cost(done["teacher"], "seconds"),
+        "prepare_seconds": total_cost(done["prepare"], "seconds"),
+        "distill_seconds": total_cost(done["distill"], "seconds"),
+        "relabel_seconds": total_cost(done["relabel"], "seconds"),
+        "evaluate_seconds": total_cost(done["evaluate"], "seconds"),
+        "peak_memory_mb": max((value for record in own if (value := cost(record, "peak_memory_mb"))), default=None),
+        **{name: joined(str(cost(record, name) or "") for record in own) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
         "teacher_keys": " ".join(keys_of(cell, "teacher")) if status == "ok" else "",
         "set_sha256": " ".join(_checksums(done["distill"])) if status == "ok" else "",
@@ -135,7 +134,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         **_sent(done),
         "student_steps": _steps(done["evaluate"], done["distill"]),
         "cut": cell.get("cut") or "",
-        "hyperparameters": _json_text(_hyperparameters(done["distill"])),
+        "hyperparameters": _json_text(params_of(done["distill"][0]) if done["distill"] else None),
         OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
         TIER: cell.get(TIER) or "",
         DIFFERENCE: cell.get(DIFFERENCE),
@@ -163,11 +162,13 @@ def total(values: Sequence[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(values) else None
 
 
-def _total(records: list[Record], *path: str) -> float | None:
-    return total([_cost(record, *path) for record in records])
+def total_cost(records: Sequence[Record], *path: str) -> float | None:
+    """Return the sum of a cost over some records, None where one does not say; ``path`` as in `cost`."""
+    return total([cost(record, *path) for record in records])
 
 
-def _cost(record: Record, *path: str) -> Any:
+def cost(record: Record, *path: str) -> Any:
+    """Return a cost of a record by its names, as in ``"bytes", "images"``; None where it is not recorded."""
     value: Any = record.get("cost")
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
@@ -178,19 +179,20 @@ def _checksums(distilled: list[Record]) -> Iterator[str]:
     return (facts["sha256"][:16] for record in distilled for facts in record.get("files", {}).values())
 
 
-def _hyperparameters(distilled: list[Record]) -> Any:
-    return distilled[0].get("identity", {}).get("component", {}).get("params") if distilled else None
+def params_of(record: Record) -> Mapping[str, Any]:
+    """Return the hyperparameters of a node's component; {} where they are not recorded."""
+    params: Mapping[str, Any] = (record.get("identity") or {}).get("component", {}).get("params") or {}
+    return params
 
 
 def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
     """Return the bytes of images as PNG, of a teacher that labels online, and of all that a student needs."""
-    raw, png = (_total(done["distill"], "bytes", name) for name in ("images", "images_png"))
-    png = png if all(_cost(record, "bytes", "images_png") is not None for record in done["distill"]) else None
-    labels, teacher = _total(done["relabel"], "bytes", "labels"), 0.0
+    raw, png = (total_cost(done["distill"], "bytes", name) for name in ("images", "images_png"))
+    png = png if all(cost(record, "bytes", "images_png") is not None for record in done["distill"]) else None
+    labels, teacher = total_cost(done["relabel"], "bytes", "labels"), 0.0
     for record in done["relabel"]:
-        params = (record.get("identity") or {}).get("component", {}).get("params", {})
-        if params.get("storage") == "online":
-            teacher += _cost(record, "bytes", "teacher_if_online") or 0
+        if params_of(record).get("storage") == "online":
+            teacher += cost(record, "bytes", "teacher_if_online") or 0
     images = raw if png is None else png
     total = None if images is None or labels is None else images + labels + teacher
     return {"images_png_bytes": png, "online_teacher_bytes": teacher, "total_bytes": total}
@@ -204,7 +206,7 @@ def _steps(evaluated: list[Record], distilled: list[Record]) -> int | None:
     if "student_steps" in metrics:
         return int(metrics["student_steps"])
     # older records have none: epochs times batches
-    schedule = evaluated[0].get("identity", {}).get("component", {}).get("params", {}).get("schedule", {})
+    schedule = params_of(evaluated[0]).get("schedule", {})
     images = metrics.get("images_shown") or sum(record.get("metrics", {}).get("images", 0) for record in distilled)
     if not images or not {"epochs", "batch_size"} <= schedule.keys():
         return None

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.results.axes import ROW, axis_values
-from leaderboards.results.cells import joined, total
+from leaderboards.results.cells import cost, joined, params_of, total, total_cost
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
 from leaderboards.results.roles import CONTROL
 
@@ -86,20 +86,21 @@ def _costs(done: Mapping[str, Sequence[Record]], of_control: Collection[str]) ->
     records = [record for stage in STAGES for record in done[stage]]
     own = [record for stage in STAGES[1:] for record in done[stage]]
     share = {record["key"]: 1 / SETS if record["stage"] in SHARED else 1.0 for record in records}
-    by_stage: dict[str, Any] = {f"{stage}_seconds": total(_values(done[stage], "seconds")) for stage in STAGES}
+    by_stage: dict[str, Any] = {f"{stage}_seconds": total_cost(done[stage], "seconds") for stage in STAGES}
     more = [record for stage in SHARED for record in done[stage] if record["key"] not in of_control]
-    needed = total(_values(more, "seconds")) if more else 0.0
+    needed = total_cost(more, "seconds") if more else 0.0
     by_stage["needed_seconds"] = needed
     by_stage["amortised_seconds"] = total([by_stage["distill_seconds"], None if needed is None else needed / SETS])
     by_stage["amortised_over"] = SETS
+    peaks = [cost(record, "peak_memory_mb") for record in own]
     return {
         **by_stage,
-        "total_seconds": total([_cost(record, "seconds", share) for record in records]),
+        "total_seconds": total([_amortised(record, "seconds", share) for record in records]),
         "gpu_seconds": total([_gpu_seconds(record, share) for record in records]),
-        "peak_memory_mb": max((value for value in _values(own, "peak_memory_mb") if value is not None), default=None),
-        "images_forwarded": total([_cost(record, "images_forwarded", share) for record in records]),
-        "images_bytes": total([_bytes(record, "images") for record in done["distill"]]),
-        "labels_bytes": total([_bytes(record, "labels") for record in done["relabel"]]),
+        "peak_memory_mb": max((peak for peak in peaks if peak is not None), default=None),
+        "images_forwarded": total([_amortised(record, "images_forwarded", share) for record in records]),
+        "images_bytes": total_cost(done["distill"], "bytes", "images"),
+        "labels_bytes": total_cost(done["relabel"], "bytes", "labels"),
         "teacher_bytes": total([_file_bytes(record) for record in done["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in own),
         "exclusive": _exclusive(own),
@@ -145,27 +146,18 @@ def _worst(words: Iterable[str]) -> str:
 
 
 def _gpu_seconds(record: Record, share: Mapping[str, float]) -> float | None:
-    gpus, seconds = record["cost"].get("gpus"), _cost(record, "seconds", share)
+    gpus, seconds = record["cost"].get("gpus"), _amortised(record, "seconds", share)
     return None if gpus is None or seconds is None else gpus * seconds
 
 
-def _cost(record: Record, name: str, share: Mapping[str, float]) -> float | None:
-    value = record["cost"].get(name)
+def _amortised(record: Record, name: str, share: Mapping[str, float]) -> float | None:
+    value = cost(record, name)
     return None if value is None else value * share[record["key"]]
-
-
-def _values(records: Sequence[Record], name: str) -> list[Any]:
-    return [record["cost"].get(name) for record in records]
 
 
 def _of_weights(record: Record, part: str, name: str, prefix: str = "") -> Any:
     """Return the number that a record has for the weights of its method (``uniform``, ``learned``), or None."""
-    weights = record.get("identity", {}).get("component", {}).get("params", {}).get("weights")
-    return (record.get(part, {}).get(name) or {}).get(f"{prefix}{weights}")
-
-
-def _bytes(record: Record, name: str) -> Any:
-    return (record["cost"].get("bytes") or {}).get(name)
+    return (record.get(part, {}).get(name) or {}).get(f"{prefix}{params_of(record).get('weights')}")
 
 
 def _file_bytes(record: Record) -> int | None:

@@ -6,7 +6,7 @@ finished node has ``KEY/record.json``, a failed one ``KEY/error.json``; where bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,6 +98,15 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table as dictionaries."""
     names = [str(name) for name in frame.columns]
     return [dict(zip(names, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values inside nested mappings with their dotted names."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flat(item, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, value
 
 
 def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:

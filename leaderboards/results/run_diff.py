@@ -26,7 +26,7 @@ import pandas as pd
 from leaderboards.inference.intervals import Mean
 from leaderboards.inference.variance_model import VarianceModel
 from leaderboards.results.axes import CELL, ROW, axis_values
-from leaderboards.results.records import Record, Stored, keys_of
+from leaderboards.results.records import Record, Stored, flat, keys_of
 
 PARENTS = ("labels", "images", "prepared", "teachers")  # kinds of parents, in the order in which changes are named
 STAGES = ("distill", "relabel", "evaluate")  # whose device and versions are compared
@@ -198,20 +198,11 @@ def _identity_changes(a: Stored, b: Stored, key_a: str, key_b: str) -> Iterator[
 
 def _field_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Yield the fields of two identities that differ, by dotted name, without their parents."""
-    fields_a, fields_b = (dict(_flat({**identity, "parents": {}})) for identity in (a, b))
+    fields_a, fields_b = (dict(flat({**identity, "parents": {}})) for identity in (a, b))
     for name in dict.fromkeys([*fields_a, *fields_b]):
         values = fields_a.get(name, "absent"), fields_b.get(name, "absent")
         if values[0] != values[1]:
             yield name.removeprefix("component."), values
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values inside nested mappings with their dotted names."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}".lstrip("."))
-    else:
-        yield name, value
 
 
 def _surroundings_changes(records_a: Sequence[Record], records_b: Sequence[Record]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 
 NAMES = {CONTROL: "random", BOUND: "full"}  # of the roles, in the names of components
-SCORES = [name for name in scores.COLUMNS if name.startswith(("hlr", "ior", "lrs", "ars"))]
+SCORES = {**scores.DIFFERENCES, **scores.ADVANTAGES}
 ENDS = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
 
 
@@ -61,7 +61,7 @@ def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tu
         row: ``random`` or ``full`` where the row is one of these itself, so that it is not compared with its own error.
     """
     intervals = {}
-    for score, weights in _component_weights().items():
+    for score, weights in SCORES.items():
         own: dict[str, float] = {}
         for name, weight in weights.items():
             method, _, protocol = name.partition("_")
@@ -74,22 +74,5 @@ def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tu
         interval = total.interval if total.error else (total.value, total.value) if total.error == 0 else None
         if interval is not None:
             low, high = (min(max(end, -1.0), 1.0) for end in interval)
-            shown = score in ("hlr", "ior")
-            intervals[score] = (low, high) if shown else (scores.normalised(low), scores.normalised(high))
+            intervals[score] = scores.shown(score, low), scores.shown(score, high)
     return intervals
-
-
-def _component_weights() -> dict[str, dict[str, float]]:
-    """Return score -> component -> weight, before `scores.normalised`."""
-    hlr = {"full_hard": 1.0, "syn_hard": -1.0}
-    ior = {"syn_any": 1.0, "random_any": -1.0}
-    gains = {kind: {f"syn_{kind}": 1.0, f"random_{kind}": -1.0} for kind in ("augmented", "plain")}
-    weights = {"hlr": hlr, "ior": ior}
-    for w in scores.WEIGHTS:
-        weights[f"lrs_w{w}"] = _mixed(w, ior, {name: -weight for name, weight in hlr.items()})
-        weights[f"ars_g{w}"] = _mixed(w, gains["augmented"], gains["plain"])
-    return weights
-
-
-def _mixed(share: float, one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {name: share * one.get(name, 0.0) + (1 - share) * other.get(name, 0.0) for name in [*one, *other]}

@@ -18,7 +18,7 @@ given for three weights and beside its components.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -40,10 +40,23 @@ COMPONENTS = {  # column -> the protocol, and the role of the method whose accur
     "random_plain": (PLAIN, CONTROL),
     "syn_plain": (PLAIN, None),
 }
+Weighted = Mapping[str, float]  # component -> its weight in a sum
+
+
+def _mixed(share: float, one: Weighted, other: Weighted) -> Weighted:
+    return {name: share * one.get(name, 0.0) + (1 - share) * other.get(name, 0.0) for name in [*one, *other]}
+
+
+_IOR, _RECOVERED = {"syn_any": 1.0, "random_any": -1.0}, {"full_hard": -1.0, "syn_hard": 1.0}  # the latter is -HLR
+_GAINS = [{f"syn_{kind}": 1.0, f"random_{kind}": -1.0} for kind in ("augmented", "plain")]
+DIFFERENCES: dict[str, Weighted] = {"hlr": {"full_hard": 1.0, "syn_hard": -1.0}, "ior": _IOR}
+ADVANTAGES: dict[str, Weighted] = {  # before `normalised`
+    **{f"lrs_w{w}": _mixed(w, _IOR, _RECOVERED) for w in WEIGHTS},
+    **{f"ars_g{g}": _mixed(g, *_GAINS) for g in WEIGHTS},
+}
 COLUMNS = [
     *("suite", *SCORED),
-    *COMPONENTS,
-    *("hlr", "ior", *(f"lrs_w{w}" for w in WEIGHTS), *(f"ars_g{g}" for g in WEIGHTS)),
+    *(*COMPONENTS, *DIFFERENCES, *ADVANTAGES),
     "missing",  # components that have no number; the scores that need them are empty
 ]
 
@@ -55,44 +68,14 @@ class Accuracies(NamedTuple):
     by_role: Mapping[tuple[Block, str], float]
 
 
-def hlr(full_hard: float, syn_hard: float) -> float:
-    """Return hard-label recovery: the accuracy lost against the full training set; lower is better.
-
-    Args:
-        full_hard: accuracy of the full training set with hard labels, in [0, 1].
-        syn_hard: accuracy of the synthetic images with hard labels, in [0, 1].
-
-    Raises:
-        BenchmarkError: an accuracy is not in [0, 1].
-    """
-    return _fraction(full_hard) - _fraction(syn_hard)
+def ranking(protocols: Sequence[str]) -> str:
+    """Return the protocol that ranks, or the first of some protocols where that one is not among them."""
+    return ANY if ANY in protocols or not protocols else protocols[0]
 
 
-def ior(syn: float, random: float) -> float:
-    """Return the improvement over random real images under one protocol; arguments and errors as in `hlr`."""
-    return _fraction(syn) - _fraction(random)
-
-
-def lrs(hlr: float, ior: float, w: float = 0.5) -> float:
-    """Return the label-robust score in [0, 1], higher is better.
-
-    Args:
-        hlr: hard-label recovery, in [-1, 1].
-        ior: improvement over random, in [-1, 1].
-        w: weight of IOR, in [0, 1].
-    """
-    return normalised(_weight(w) * ior - (1 - w) * hlr)
-
-
-def ars(gain_augmented: float, gain_plain: float, gamma: float = 0.5) -> float:
-    """Return the augmentation-robust score in [0, 1], higher is better.
-
-    Args:
-        gain_augmented: improvement over random real images of students that see augmented images, in [-1, 1].
-        gain_plain: the same of students that see unchanged images.
-        gamma: weight of `gain_augmented`, in [0, 1].
-    """
-    return normalised(_weight(gamma) * gain_augmented + (1 - gamma) * gain_plain)
+def main_protocol(leaderboard: pd.DataFrame) -> str:
+    """Return the protocol that ranks, or the first with a number where the suite has not run that one."""
+    return ranking([str(name) for name in leaderboard.loc[leaderboard["top1_mean"].notna(), "protocol"].unique()])
 
 
 def normalised(advantage: float) -> float:
@@ -119,7 +102,26 @@ def table(board: pd.DataFrame) -> pd.DataFrame:
         {block_and_role: row["top1_mean"] / 100 for block_and_role, row in rows_by_role(rows).items()},
     )
     axes = measured.loc[measured["ipc"] != EVERY_IPC, ["suite", *SCORED]].drop_duplicates()
-    return pd.DataFrame([{**row, **_scores(_components(row, accuracies))} for row in rows_of(axes)], columns=COLUMNS)
+    lines = []
+    for row in rows_of(axes):
+        known = _components(row, accuracies)
+        missing = " ".join(name for name in COMPONENTS if name not in known)
+        lines.append({**row, **known, **scores_of(known), "missing": missing})
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def scores_of(components: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores that some components, accuracies in [0, 1], suffice for."""
+    return {
+        name: shown(name, sum(weight * components[part] for part, weight in weights.items()))
+        for name, weights in {**DIFFERENCES, **ADVANTAGES}.items()
+        if weights.keys() <= components.keys()
+    }
+
+
+def shown(score: str, total: float) -> float:
+    """Return a score from the weighted sum of its components."""
+    return total if score in DIFFERENCES else normalised(total)
 
 
 def _components(row: dict[str, Any], accuracies: Accuracies) -> dict[str, float]:
@@ -131,31 +133,3 @@ def _components(row: dict[str, Any], accuracies: Accuracies) -> dict[str, float]
         if known is not None:
             components[column] = known
     return components
-
-
-def _scores(components: dict[str, float]) -> dict[str, Any]:
-    """Return the components of a row and the scores that they suffice for."""
-    scores: dict[str, Any] = dict(components)
-    if "syn_hard" in components and "full_hard" in components:
-        scores["hlr"] = hlr(components["full_hard"], components["syn_hard"])
-    if "syn_any" in components and "random_any" in components:
-        scores["ior"] = ior(components["syn_any"], components["random_any"])
-    if "hlr" in scores and "ior" in scores:
-        scores |= {f"lrs_w{w}": lrs(scores["hlr"], scores["ior"], w) for w in WEIGHTS}
-    if all(f"{side}_{kind}" in components for side in ("syn", "random") for kind in ("augmented", "plain")):
-        augmented = ior(components["syn_augmented"], components["random_augmented"])
-        plain = ior(components["syn_plain"], components["random_plain"])
-        scores |= {f"ars_g{g}": ars(augmented, plain, g) for g in WEIGHTS}
-    return {**scores, "missing": " ".join(name for name in COMPONENTS if name not in components)}
-
-
-def _fraction(accuracy: float) -> float:
-    if not 0 <= accuracy <= 1:
-        raise BenchmarkError(f"an accuracy of {accuracy:g}: scores take fractions from 0 to 1; divide percent by 100")
-    return accuracy
-
-
-def _weight(weight: float) -> float:
-    if not 0 <= weight <= 1:
-        raise BenchmarkError(f"a weight of {weight:g}: weights lie in [0, 1]")
-    return weight

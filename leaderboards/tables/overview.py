@@ -133,7 +133,7 @@ def to_csv(sheet: Sheet) -> bytes:
 def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks: Blocks) -> Sheet:
     dataset, ipc, student = axes
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
-    main = [row for row in rows if row["protocol"] == (scores.ANY if scores.ANY in protocols else protocols[0])]
+    main = [row for row in rows if row["protocol"] == scores.ranking(protocols)]
     columns = [
         *_accuracies(rows, protocols, blocks),
         ("recovered", {row["method"]: Cell(recovered_text(row["recovered"])) for row in main}),

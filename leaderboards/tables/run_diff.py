@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from leaderboards.results.run_diff import BEYOND, SAME, Change, Row, RunDiff
 from leaderboards.results.text import difference_text, ipc_text, mean_text
+from leaderboards.tables.terminal import section
 
 SHOWN = 3  # changes of an identity per row; the CSV file has all
 RULE = (
@@ -38,10 +38,10 @@ def render(difference: RunDiff, a: str, b: str) -> RenderableType:
     parts: list[RenderableType] = [Text(head)]
     parts += [_table(listed), Text(RULE, style="dim")] if listed else []
     surroundings = [f"{text} ({count} cells)" for text, count in difference.surroundings.most_common()]
-    parts += _section("Device and versions", surroundings)
+    sections = {"Device and versions": surroundings}
     for run, rows in difference.only.items():
-        parts += _section(f"Only in {run}", [f"{_name(row)}: {count} cells" for row, count in rows.items()])
-    return Group(*parts)
+        sections[f"Only in {run}"] = [f"{_name(row)}: {count} cells" for row, count in rows.items()]
+    return Group(*parts, *(section(title, lines) for title, lines in sections.items() if lines))
 
 
 def _table(changes: Sequence[Change]) -> Table:
@@ -72,9 +72,3 @@ def _difference(change: Change) -> str:
 def _name(row: Row) -> str:
     dataset, ipc, method, protocol, student = row
     return f"{dataset}/{ipc_text(ipc)} {method} {protocol} {student}"
-
-
-def _section(title: str, lines: Sequence[str]) -> list[RenderableType]:
-    if not lines:
-        return []
-    return [Text(f"\n{title}", style="bold"), *(Padding(Text(line), (0, 0, 0, 2)) for line in lines)]

@@ -87,11 +87,11 @@ class Board:
         if any(rows["top1_mean"].notna()):
             yield Text(NOTE.format(marks_legend(rows_of(rows))), style="dim")
         for title, lines in absent(self.rows, self.report.suite, options=True):
-            yield _section(title, lines)
+            yield section(title, lines)
         if self.report.notes:
-            yield _section("Not plotted", list(self.report.notes))
+            yield section("Not plotted", self.report.notes)
         if self.report.paths:
-            yield _section(f"Files in {self.report.folder}", [_files(self.report)])
+            yield section(f"Files in {self.report.folder}", [_files(self.report)])
 
     def _texts(self, row: Row, mark: Mark) -> dict[str, str]:
         """Return the texts of a row by column."""
@@ -191,6 +191,7 @@ def _files(report: Report) -> str:
     return "  ".join([*(name for name in names if "/" not in name), *counted])
 
 
-def _section(title: str, lines: list[str]) -> RenderableType:
+def section(title: str, lines: Sequence[str]) -> RenderableType:
+    """Return a bold title and indented lines."""
     body = [Padding(Text(line), (0, 0, 0, 2)) for line in lines]
     return Group(Text(f"\n{title}", style="bold"), *body)

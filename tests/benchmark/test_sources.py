@@ -89,7 +89,7 @@ def test_the_recipes_that_a_method_takes_from_another_belong_to_its_files(folder
     (configs / "bars.yaml").write_text("recipes: [{dataset: digits, source: a test, set: {}}]\n")
     (folder / "methods" / "bars.py").write_text(METHOD.replace("Stripes", "Bars"))
     sources.add([folder])
-    found = outside_files("distill", "stripes", "numerals")
+    found = outside_files("datasets", "numerals", [("distill", "stripes")])
     ours = {"methods/stripes.py", "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
     assert {path.relative_to(folder).as_posix() for path in found.values()} == {*ours, "configs/datasets/numerals.yaml"}
 

@@ -47,7 +47,7 @@ def runs(tmp_path) -> str:
 def test_the_set_of_a_teacher(runs, method, teacher, pixel):
     found = find_set(runs, "main", SetQuery("digits", 10, method, teacher=teacher))
     assert set(found.images.images.flatten().tolist()) == {pixel}
-    assert ("teacher" in found.title) == (teacher is not None)
+    assert ("teacher" in str(found.query)) == (teacher is not None)
 
 
 @pytest.mark.parametrize(

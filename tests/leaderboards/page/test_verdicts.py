@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from fake_store import FakeStore
 
-from leaderboards.page.verdicts import main_protocol, verdicts
+from leaderboards.page.verdicts import verdicts
+from leaderboards.results.scores import main_protocol
 
 
 @pytest.fixture

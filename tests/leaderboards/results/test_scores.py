@@ -13,66 +13,51 @@ from hypothesis import strategies as st
 from benchmark.errors import BenchmarkError
 from leaderboards.report import summarise
 from leaderboards.results import score_table, scores
-from leaderboards.results.scores import ars, hlr, ior, lrs, normalised
+from leaderboards.results.scores import normalised, scores_of
 
-fractions = st.floats(0, 1)
-differences = st.floats(-1, 1)
-steps = st.floats(0.01, 1)
-
-
-@given(fractions, fractions, fractions, fractions, fractions)
-def test_scores_lie_in_the_unit_interval(full, hard, soft, random, weight):
-    assert -1e-12 <= lrs(hlr(full, hard), ior(soft, random), weight) <= 1 + 1e-12
-    assert -1e-12 <= ars(ior(soft, random), ior(hard, random), weight) <= 1 + 1e-12
+components = st.fixed_dictionaries({name: st.floats(0, 1) for name in scores.COMPONENTS})
+NORMALISED = [f"{score}{weight}" for score in ("lrs_w", "ars_g") for weight in scores.WEIGHTS]
 
 
-def test_the_ends_of_the_interval_are_reached():
-    assert lrs(hlr=1, ior=-1) == pytest.approx(0)
-    assert lrs(hlr=-1, ior=1) == pytest.approx(1)
-    assert ars(-1, -1) == pytest.approx(0)
-    assert ars(1, 1) == pytest.approx(1)
+@given(components)
+def test_normalised_scores_lie_in_the_unit_interval(accuracies):
+    found = scores_of(accuracies)
+    assert all(-1e-12 <= found[name] <= 1 + 1e-12 for name in NORMALISED)
 
 
-@given(differences, steps)
-def test_normalisation_keeps_the_order(advantage, step):
-    if advantage + step <= 1:
-        assert normalised(advantage + step) > normalised(advantage)
+@pytest.mark.parametrize(("images", "others", "end"), [(0, 1, 0), (1, 0, 1), (0.4, 0.4, 0.2689)])
+def test_the_ends_of_the_interval_are_reached_and_no_advantage_scores_0_269(images, others, end):
+    found = scores_of({name: images if name.startswith("syn") else others for name in scores.COMPONENTS})
+    assert [found[name] for name in NORMALISED] == pytest.approx([end] * 6, abs=1e-4)
 
 
-@given(fractions, fractions, fractions, steps, st.floats(0.05, 0.95))
-def test_lrs_rises_with_either_accuracy_of_the_synthetic_images_and_falls_with_the_controls(a, b, c, step, w):
-    if b + step <= 1:
-        better, worse = hlr(a, b + step), hlr(a, b)
-        assert better < worse  # of HLR, lower is better
-        assert lrs(better, 0, w) > lrs(worse, 0, w)
-        assert lrs(0, ior(b + step, c), w) > lrs(0, ior(b, c), w)
-        assert lrs(0, ior(c, b + step), w) < lrs(0, ior(c, b), w)
+@given(components, st.sampled_from(sorted(scores.COMPONENTS)), st.floats(0.01, 1))
+def test_scores_rise_with_the_accuracies_of_the_synthetic_images_and_fall_with_the_others(accuracies, name, step):
+    """Of HLR, lower is better."""
+    if accuracies[name] + step <= 1:
+        before, after = scores_of(accuracies), scores_of(accuracies | {name: accuracies[name] + step})
+        changed = {score for score in before if before[score] != after[score]}
+        assert changed
+        better = {score for score in changed if (after[score] > before[score]) != (score == "hlr")}
+        assert better == (changed if name.startswith("syn") else set())
 
 
-@given(fractions, fractions)
-def test_no_advantage_at_all_scores_0_269(full, random):
-    assert lrs(hlr(full, full), ior(random, random)) == pytest.approx(0.2689, abs=1e-4)
-    assert ars(0, 0) == pytest.approx(0.2689, abs=1e-4)
-
-
-@given(differences, differences)
-def test_weights_decide_between_the_parts(one, other):
-    assert lrs(-one, other, w=0) == ars(other, one, gamma=0) == normalised(one)
-    assert lrs(-one, other, w=1) == ars(other, one, gamma=1) == normalised(other)
-    assert lrs(-one, other) == pytest.approx(normalised((one + other) / 2))
+@given(components)
+def test_weights_mix_the_parts(accuracies):
+    found = scores_of(accuracies)
+    gains = [accuracies[f"syn_{kind}"] - accuracies[f"random_{kind}"] for kind in ("augmented", "plain")]
+    for weight in scores.WEIGHTS:
+        lrs = normalised(weight * found["ior"] - (1 - weight) * found["hlr"])
+        assert found[f"lrs_w{weight}"] == pytest.approx(lrs)
+        assert found[f"ars_g{weight}"] == pytest.approx(normalised(weight * gains[0] + (1 - weight) * gains[1]))
 
 
 def test_a_known_value():
     """DM on CIFAR-10 at IPC 10: HLR 39.4 and IOR 16.1 points, as DD-Ranking's leaderboard has them."""
+    found = scores_of({"full_hard": 0.394, "syn_hard": 0, "syn_any": 0.161, "random_any": 0})
     alpha = 0.5 * 0.161 - 0.5 * 0.394
-    assert lrs(0.394, 0.161) == pytest.approx((math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1)))
-    assert lrs(0.394, 0.161) == pytest.approx(0.222, abs=5e-4)
-
-
-@pytest.mark.parametrize("call", [lambda: hlr(99.0, 50.0), lambda: ior(0.5, -0.1), lambda: lrs(0, 0, w=2)])
-def test_percent_and_wild_weights_are_refused(call):
-    with pytest.raises(BenchmarkError, match=r"fractions|weights"):
-        call()
+    assert found["lrs_w0.5"] == pytest.approx((math.exp(alpha) - math.exp(-1)) / (math.e - math.exp(-1)))
+    assert found["lrs_w0.5"] == pytest.approx(0.222, abs=5e-4)
 
 
 @pytest.mark.parametrize("value", [-11.6, 4.1])
@@ -108,8 +93,8 @@ def test_every_score_stands_beside_its_components(board):
     assert row["hlr"] == pytest.approx(row["full_hard"] - row["syn_hard"]) == pytest.approx(0.5)
     assert row["ior"] == pytest.approx(row["syn_any"] - row["random_any"]) == pytest.approx(0.1)
     for w in (0.25, 0.5, 0.75):
-        assert row[f"lrs_w{w}"] == pytest.approx(lrs(0.5, 0.1, w))
-        assert row[f"ars_g{w}"] == pytest.approx(ars(0.08, 0.02, w))
+        assert row[f"lrs_w{w}"] == pytest.approx(normalised(w * 0.1 - (1 - w) * 0.5))
+        assert row[f"ars_g{w}"] == pytest.approx(normalised(w * 0.08 + (1 - w) * 0.02))
     assert row["missing"] == ""
 
 
