@@ -185,7 +185,6 @@ def _hyperparameters(distilled: list[Record]) -> Any:
 def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
     """Return the bytes of images as PNG, of a teacher that labels online, and of all that a student needs."""
     raw, png = (_total(done["distill"], "bytes", name) for name in ("images", "images_png"))
-    png = png if all(_cost(record, "bytes", "images_png") is not None for record in done["distill"]) else None
     labels, teacher = _total(done["relabel"], "bytes", "labels"), 0.0
     for record in done["relabel"]:
         params = (record.get("identity") or {}).get("component", {}).get("params", {})

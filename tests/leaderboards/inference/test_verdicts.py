@@ -81,16 +81,16 @@ def test_critical_values_fall_with_degrees_of_freedom(critical):
 
 
 @pytest.mark.parametrize(
-    ("critical", "rounded"),
+    ("critical", "given", "rounded"),
     [
-        (range_critical(7, 12.7, 0.05), range_critical(7, 12, 0.05)),
-        (range_critical(7, 2.59, 0.05), range_critical(7, 2.5, 0.05)),
-        (control_critical(7, 0.5, 128, 0.05), control_critical(7, 0.5, 120, 0.05)),
-        (control_critical(7, 0.499, 12, 0.05), control_critical(7, 0.48, 12, 0.05)),
+        (range_critical, (7, 12.7, 0.05), (7, 12, 0.05)),
+        (range_critical, (7, 2.59, 0.05), (7, 2.5, 0.05)),
+        (control_critical, (7, 0.5, 128, 0.05), (7, 0.5, 120, 0.05)),
+        (control_critical, (7, 0.499, 12, 0.05), (7, 0.48, 12, 0.05)),
     ],
 )
-def test_degrees_of_freedom_and_correlations_are_rounded_down_to_longer_intervals(critical, rounded):
-    assert critical == rounded
+def test_degrees_of_freedom_and_correlations_are_rounded_down_to_longer_intervals(critical, given, rounded):
+    assert critical(*given) == critical(*rounded)
 
 
 # The variance model
