@@ -188,7 +188,6 @@ def params_of(record: Record) -> Mapping[str, Any]:
 def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
     """Return the bytes of images as PNG, of a teacher that labels online, and of all that a student needs."""
     raw, png = (total_cost(done["distill"], "bytes", name) for name in ("images", "images_png"))
-    png = png if all(cost(record, "bytes", "images_png") is not None for record in done["distill"]) else None
     labels, teacher = total_cost(done["relabel"], "bytes", "labels"), 0.0
     for record in done["relabel"]:
         if params_of(record).get("storage") == "online":

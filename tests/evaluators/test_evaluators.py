@@ -159,6 +159,13 @@ def test_t_squared_scales_the_step(context, tmp_path):
     torch.testing.assert_close(large, 9 * small, atol=2e-7, rtol=1e-2)
 
 
+def test_hard_labels_have_no_temperature(context):
+    labels, options = hard_labels(PLAIN, context), {"optimizer": "sgd", "weight_decay": 0}
+    plain = trained(toy_set(), labels, context, PLAIN, **options)
+    hot = trained(toy_set(), labels, context, PLAIN, temperature=3.0, t_squared=True, **options)
+    assert furthest(plain, hot) == 0
+
+
 def test_an_image_of_weight_zero_teaches_nothing(context):
     ignored = 5
     weights = torch.ones(N).index_fill(0, torch.tensor([ignored]), 0)

@@ -168,6 +168,7 @@ def test_costs_that_tell_nothing_apart_are_not_plotted(store):
 def test_a_hyperparameter_is_plotted_beside_random_images(store):
     paper(store, seeds=2)
     figures = ablation.sensitivity(store.summarise().leaderboard)
+    assert figures
     for figure in figures.values():
         dotted = [line for axes in figure.axes for line in axes.lines if line.get_linestyle() == ":"]
         assert dotted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -294,6 +295,19 @@ def test_an_interrupted_run_ends_with_the_same_bytes(toy_data, toy_context, monk
     resumed, steps = interrupted(lambda again: method.distill(toy_data, unit, again), toy_context, at=3)
     assert torch.equal(resumed.images, whole.images)
     assert steps == [3, 4]
+
+
+def test_a_queue_goes_on_from_a_state_with_the_same_networks(toy_data, toy_context):
+    one, other = (queue.Queue(IDM(**CHEAP).growth(), toy_data, toy_context) for _ in range(2))
+    one.drawn(0)
+    one.train(0)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for each in (one, other):
+        for iteration in (1, 2, 3):
+            each.train(iteration)
+    for mine, theirs in zip(one.learners, other.learners, strict=True):
+        assert (mine.percent, mine.shown) == (theirs.percent, theirs.shown)
+        assert all(map(torch.equal, mine.network.parameters(), theirs.network.parameters()))
 
 
 def test_networks_and_views_change_with_the_iteration_and_views_with_the_class(toy_data, toy_context, monkeypatch):

@@ -94,6 +94,12 @@ def test_the_kept_crop_has_the_least_loss_of_its_image(toy_data, toy_context):
     assert scores.mean() < single.mean()
 
 
+def test_a_pool_that_is_smaller_than_the_set_grows(toy_data, toy_context):
+    method = RDED(factor=1, crops=1, crop_scale=(1.0, 1.0))
+    small, large = (distill(method.model_copy(update={"pool": pool}), toy_data, toy_context, 3) for pool in (1, 3))
+    assert torch.equal(small.images, large.images)
+
+
 def test_more_crops_to_choose_from_are_never_harder(toy_data, toy_context):
     losses = [distill(RDED(crops=crops), toy_data, toy_context, 2).metadata["ce"] for crops in (1, 10)]
     assert losses[1] < losses[0]

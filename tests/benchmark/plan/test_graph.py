@@ -81,6 +81,38 @@ class TestSharing:
         assert [identity.get("seed") for identity in prepared] == [0, 1, 2, None]
         assert len({tuple(identity["parents"]["teachers"]) for identity in prepared}) == 1
 
+    def test_every_teacher_has_its_own_sets_and_one_neutral_network_measures_all(self):
+        planned = plan({"methods": ["sre2l"], "draws": 2, "teachers": 2}, measures=["distances"])
+        taught = {
+            (cell.cell.draw, cell.cell.teacher): [
+                planned.nodes[parent].identity["seed"]
+                for key in cell.nodes["distill"]
+                for parent in planned.nodes[key].parents
+            ]
+            for cell in planned.cells
+        }
+        assert taught == {(draw, teacher): [teacher] for draw in (0, 1) for teacher in (0, 1)}
+        measured = [node for node in planned.nodes.values() if node.stage == "measure"]
+        assert len(measured) == 4
+        assert len({node.identity["parents"]["teachers"][-1] for node in measured}) == 1
+
+    def test_a_downloaded_teacher_is_of_its_own_network_alone(self):
+        config = datasets.load_dataset("imagenet1k")
+        assert config.teacher.pretrained
+        recipes_of = [
+            nodes.teacher_identity(config, TeacherSpec(arch=arch), 0)["component"]["params"]["recipe"]
+            for arch in (None, "resnet50")
+        ]
+        assert [recipe["pretrained"] for recipe in recipes_of] == [config.teacher.pretrained, None]
+
+    def test_full_data_are_not_measured(self):
+        assert not keys(plan({"methods": ["full"]}, measures=["distances"]))["measure"]
+
+    def test_one_plan_has_the_recipe_of_each_ipc(self):
+        blocks = [{"ipc": ipc, "protocols": ["equal_steps"]} for ipc in ([1, 50], [1], [50])]
+        both, one, two = (keys(plan(block)) for block in blocks)
+        assert both["evaluate"] == one["evaluate"] | two["evaluate"]
+
     def test_a_teacher_in_place_of_a_tuple_of_teachers_is_refused(self, monkeypatch):
         monkeypatch.setattr(discovery.load_method("sre2l"), "teachers", lambda self: TeacherSpec())
         with pytest.raises(BenchmarkError, match=r"^sre2l: teachers\(\) must return a tuple of TeacherSpec"):

@@ -220,6 +220,13 @@ def test_a_larger_random_subset_extends_a_smaller_one(options):
     assert torch.equal(sets[1], sets[3][:, :1])
 
 
+def test_units_of_a_set_have_different_seeds(options):
+    identity = node_of(plan(), "distill").identity
+    units = [{**identity, "unit": {**identity["unit"], "index": index}} for index in (0, 1)]
+    one, other = (stages.NodeRun("1" * 32, unit, options, Store(options.runs)).context().seed for unit in units)
+    assert one != other
+
+
 @pytest.mark.parametrize("stage", ["distill", "relabel", "evaluate"])
 def test_every_stage_refuses_data_that_changed(options, stage):
     planned = plan()

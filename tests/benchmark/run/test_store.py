@@ -122,6 +122,14 @@ def test_a_folder_without_a_record_is_absent_and_replaced(store):
     assert (store.folder(KEY) / "a.txt").read_text() == "artifact"
 
 
+def test_a_result_that_was_damaged_meanwhile_is_replaced_by_the_next_writer(tmp_path):
+    store = Store(str(tmp_path / "runs"))
+    put(store)
+    damage(store, "a.txt", b"artifacT")
+    put(store)
+    assert (store.folder(KEY) / "a.txt").read_text() == "artifact"
+
+
 def test_a_failure_satisfies_nobody_and_gives_way_to_success(store):
     store.fail(KEY, {"message": "no"})
     assert store.state(KEY) == "absent"

@@ -109,6 +109,14 @@ class TestPlan:
         trials = plan(search(), Path("data"), on_gpu=False)
         assert {node.identity["dataset"]["view"] for trial in trials for node in trial.nodes.values()} == {"holdout"}
 
+    def test_each_seed_of_a_trial_has_its_own_teacher_set_labels_and_student(self):
+        found = search(methods=["sre2l"], space={"jitter": [0, 1]}, trials=2, protocol="standard", seeds=2)
+        for trial in plan(found, Path("data"), on_gpu=False):
+            seeds = {"teacher": [], "distill": [], "relabel": [], "evaluate": []}
+            for node in trial.nodes.values():
+                seeds[node.stage].append(node.identity["seed"])
+            assert list(seeds.values()) == [[0, 1]] * 4
+
     def test_no_key_is_that_of_a_suite(self):
         block = {"datasets": ["digits"], "ipc": [1], "methods": ["random_real"], "students": ["test_resnet"]}
         whole = Suite(name="s", version=1, title="S", blocks=[{**block, "protocols": ["hard"]}])

@@ -264,6 +264,13 @@ def test_a_shuffle_joins_the_draws_of_cutmix_and_changes_none():
     assert torch.equal(shuffled.apply(images(9)), plain.apply(swapped))
 
 
+@pytest.mark.parametrize("mix", ["dsa_of_cells", "cutmix_of_cells"])
+def test_cells_of_mosaics_are_numbered_row_by_row(mix):
+    schedule = Schedule(epochs=1, batch_size=4, mix=mix)
+    view = schedule._view_of_cells(torch.zeros(4, dtype=torch.int64), torch.arange(4), torch.Generator())
+    assert view.cells.tolist() == [[x, y, 0.5, 0.5] for y in (0.0, 0.5) for x in (0.0, 0.5)]
+
+
 def test_halves_trade_places_where_they_are_told_to():
     quarters = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat_interleave(4, 0).repeat_interleave(4, 1)
     batch = quarters.expand(4, 3, 8, 8)

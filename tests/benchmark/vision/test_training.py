@@ -78,6 +78,29 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def test_dropout_is_decided_by_the_seed_alone():
+    def weights(seed: int, before: int) -> Tensor:
+        torch.manual_seed(before)
+        model = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(3 * 64, INFO.classes))
+        nn.init.zeros_(model[2].weight)
+        nn.init.zeros_(model[2].bias)
+        stream = Stream(
+            Schedule(epochs=1, batch_size=20, mix="none"), 0, 120, from_pixels(Colours().pixels, INFO, CONTEXT.device)
+        )
+        context = dataclasses.replace(CONTEXT, seed=seed)
+        fit(
+            model,
+            stream,
+            lambda logits, batch: logits.square().mean() + logits.mean(),
+            make_optimizer(model, "sgd", learning_rate=0.1, weight_decay=0.0),
+            context,
+        )
+        return model[2].weight.detach()
+
+    assert torch.equal(weights(3, before=0), weights(3, before=1))
+    assert not torch.equal(weights(3, before=0), weights(4, before=0))
+
+
 def test_a_separable_set_is_learnt():
     model = student()
     losses = train_classifier(model, TrainColours(), TRAINING, CONTEXT)

@@ -46,6 +46,21 @@ def test_cells_without_a_spread_have_no_interval(values):
     assert mean(paired(values)).interval is None
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Mean(0.0), True),
+        (Mean(0.1), None),
+        (Mean(0.0, 0.0, 2), True),  # the interval is the point 0
+        (Mean(1.0, 0.5, 2), True),
+        (Mean(1.0, 0.2, 2), False),
+        (Mean(-1.0, 0.2, 2), False),
+    ],
+)
+def test_an_interval_includes_zero_or_not(found, expected):
+    assert found.includes_zero is expected
+
+
 def test_seeds_of_a_single_draw_are_the_units_and_so_are_draws_of_a_single_seed():
     values = [50.0, 52.0, 57.0]
     assert mean({(0, i): v for i, v in enumerate(values)}) == mean({(i, 0): v for i, v in enumerate(values)})

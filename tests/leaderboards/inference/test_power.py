@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from leaderboards.inference import power as power_module
 from leaderboards.inference.intervals import Gap
@@ -34,9 +35,17 @@ def observed(value: float) -> Gap:
     return Gap(value, units=3, unit_variance=2.0, freedom=20)
 
 
-@pytest.mark.parametrize(("gap", "seeds", "margin"), [(2.0, 3, None), (2.0, 5, None), (0.2, 60, 1.0), (0.0, 25, 1.0)])
+@pytest.mark.parametrize(
+    ("gap", "seeds", "margin"), [(2.0, 3, None), (2.0, 5, None), (0.2, 60, 1.0), (0.0, 25, 1.0), (0.0, 5, 1.0)]
+)
 def test_power_agrees_with_counting(gap, seeds, margin):
     assert chance(gap, seeds, margin) == pytest.approx(counted(gap, seeds, margin), abs=0.01)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_without_a_gap_power_is_the_error_of_an_interval_on_both_sides(seeds):
+    freedom = 10 * (seeds - 1)
+    assert chance(0.0, seeds, None) == pytest.approx(2 * stats.t.sf(family(freedom), freedom), rel=0.01)
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(2.0, "ahead"), (-2.0, "ahead"), (0.1, "tied"), (0.9, "ahead")])

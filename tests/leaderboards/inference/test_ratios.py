@@ -46,6 +46,12 @@ def test_fieller_says_nothing_where_the_way_may_be_none():
     assert fieller(gap(1, 2), Gap(2, 1), gap(-1, 2), 2.0) is None
 
 
+@pytest.mark.parametrize(("variance", "possible"), [(16, 9), (0.2, 1)])  # of the rest, beside deviations 1 and 2
+def test_fieller_takes_no_covariance_that_two_errors_cannot_have(variance, possible):
+    part, way = gap(5, 1), gap(50, 4)
+    assert fieller(part, way, gap(-45, variance), 2.0) == fieller(part, way, gap(-45, possible), 2.0)
+
+
 def test_fieller_covers():
     generator, hits = np.random.default_rng(0), []
     for _ in range(4000):
@@ -65,6 +71,10 @@ def test_the_part_recovered_has_the_error_of_the_control_and_of_full():
     assert widths[0] < widths[1]
     assert sure.recovered("c").value == sure.recovered("c").high == 0.0
     assert sure.recovered("full") is None
+    part, way, rest = (unsure.model.difference(*pair) for pair in (("a", "c"), ("full", "c"), ("a", "full")))
+    assert way.freedom < part.freedom
+    fewest = unsure._critical("a", "c", min(way.freedom, rest.freedom))
+    assert unsure.recovered("a") == fieller(part, way, rest, fewest)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,7 @@ def test_errors_of_one_method_add_and_those_of_several_add_in_squares():
     assert total.value == pytest.approx(0.4)
     assert total.error == pytest.approx(0.05)
     assert total.freedom == 4
+    assert weighted_sum({"syn_any": 1, "syn_hard": -1}, means).error == pytest.approx(0.04)  # whatever they share
     assert weighted_sum({"syn_any": 1}, {"syn_any": Mean(0.5)}).error is None
 
 

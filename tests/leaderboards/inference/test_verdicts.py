@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,19 @@ def test_critical_values_fall_with_degrees_of_freedom(critical):
     assert values == sorted(values, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("critical", "given", "rounded"),
+    [
+        (range_critical, (7, 12.7, 0.05), (7, 12, 0.05)),
+        (range_critical, (7, 2.59, 0.05), (7, 2.5, 0.05)),
+        (control_critical, (7, 0.5, 128, 0.05), (7, 0.5, 120, 0.05)),
+        (control_critical, (7, 0.499, 12, 0.05), (7, 0.48, 12, 0.05)),
+    ],
+)
+def test_degrees_of_freedom_and_correlations_are_rounded_down_to_longer_intervals(critical, given, rounded):
+    assert critical(*given) == critical(*rounded)
+
+
 # The variance model
 
 
@@ -124,6 +139,14 @@ def test_spreads_that_shrink_towards_the_ceiling_are_pooled_in_log_odds():
     assert spreads[0] > 20 * spreads[-1]
 
 
+def test_a_row_at_the_ceiling_scatters_as_one_at_995_per_mille():
+    odds = np.random.default_rng(3).normal(0, 0.3, (6, 4)) + np.linspace(0, 4, 6)[:, None]
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(100 / (1 + np.exp(-odds)))}
+    model = block(**rows, flat=[100.0] * 4).model
+    assert model.pool.shape == "log odds"
+    assert model.spreads["flat"].variance == pytest.approx((100 * 0.995 * 0.005) ** 2 * model.pool.within.variance)
+
+
 def test_noise_and_full_stay_out_of_the_pool_and_do_not_shorten_intervals():
     rows = noisy(5, 3)
     alone = block(**rows)
@@ -167,6 +190,18 @@ def test_what_seeds_have_in_common_is_taken_out_of_differences_and_stays_in_mean
     assert found.difference("m1", "m2").error < 1.5 * without.difference("m1", "m2").error
     assert found.means["m1"].error > 2 * without.means["m1"].error
     assert found.means["m1"].freedom < 6  # little more than the 3 of four seeds
+    alone = block(**rows)._unpooled.model.difference("m1", "m2")
+    assert (alone.error, alone.freedom) == (pytest.approx(stats.sem(rows["m1"] - rows["m2"])), 3)
+
+
+def test_what_seeds_have_in_common_cancels_only_as_far_as_rows_have_one_scale():
+    generator = np.random.default_rng(0)
+    odds = 0.01 * generator.normal(size=(6, 8)) + 0.3 * generator.normal(size=8) + np.linspace(0, 4, 6)[:, None]
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(100 / (1 + np.exp(-odds)))}
+    model = block(**rows).model
+    assert model.pool.blocked and model.pool.shape == "log odds"
+    paired = stats.sem(rows["m5"] - rows["control"])
+    assert model.difference("m5", "control").error == pytest.approx(paired, rel=0.2)
 
 
 def test_without_unit_effects_the_mean_has_the_pools_degrees_of_freedom():
@@ -175,6 +210,22 @@ def test_without_unit_effects_the_mean_has_the_pools_degrees_of_freedom():
     flat = model.pool.estimate(1.0, 1.0)
     assert flat.variance == pytest.approx(model.pool.within.variance)
     assert flat.freedom <= model.pool.within.freedom + 3
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [
+        ([[1, 1, 0, 1], [1, 0, 0, 1]], (2 * 6875 / 3 - 3750 / 3) / 8),  # MS_image 2 x 6875 / 3, MS_rest 3750 / 3
+        ([[1, 1, 0, 0], [0, 0, 1, 0]], 0.0),  # the units agree less than by chance
+        ([[1, 1, 0, 1], [1, 0, 0, 1], None], 0.0),  # not known for every unit
+    ],
+)
+def test_the_choice_of_test_images_adds_the_mean_square_of_images_less_that_of_the_rest(right, expected):
+    bits = {(i, i): np.array(row, bool) for i, row in enumerate(right) if row}
+    rows = {"control": diagonal([0.0] * len(right)), "m1": diagonal([75.0, 50.0, 60.0][: len(right)])}
+    correct = {"control": {cell: np.zeros(4, bool) for cell in bits}, "m1": bits}
+    gap = Block(rows, ROLES_OF_THREE, correct).model.difference("m1", "control")
+    assert gap.image_variance == pytest.approx(expected)
 
 
 # Units
@@ -195,6 +246,9 @@ def test_axes_that_units_share_make_errors_longer_and_those_that_they_do_not_sha
     crossed = VarianceModel({"a": accuracy}, {}, {}).means["a"]
     assert crossed.error == pytest.approx(math.sqrt(16 / 3 + 1 / 3))  # draws 4 apart, seeds 1 apart
     assert crossed.freedom == pytest.approx((16 + 1) ** 2 / (16**2 / 2 + 1 / 2))
+    both = VarianceModel({"a": accuracy, "b": {cell: 45.0 + 2 * cell[1] - cell[0] for cell in accuracy}}, {}, {})
+    parts = [replace(both, unit_axis=axis).difference("a", "b").error for axis in (DRAW, SEED)]
+    assert both.difference("a", "b").error == pytest.approx(math.hypot(*parts))
     matched = {(i, i, i): 50.0 + i for i in range(3)}
     assert VarianceModel({"a": matched}, {}, {}).means["a"].error == pytest.approx(stats.sem([50, 51, 52]))
     bound = {(0, i, i): 90.0 + i for i in range(3)}  # full data: draw 0 under every teacher
@@ -359,6 +413,26 @@ def test_ranks_lie_in_their_intervals_and_agree_with_the_verdicts():
     assert {interval[1:] for name, interval in found.ranks.items() if name.startswith("high")} == {(1, 3)}
     assert {interval[1:] for name, interval in found.ranks.items() if not name.startswith("high")} == {(4, 8)}
     assert sorted(interval[0] for interval in found.ranks.values()) == list(range(1, 9))
+
+
+def test_a_partial_row_that_is_ahead_of_rows_with_higher_means_has_its_rank_in_its_interval():
+    common = np.array([0.0, 5.0, *[10.0] * 7])  # all rows have more in the seeds that the partial row lacks
+    rows = {name: common + 50 + 0.1 * (row - 60) for name, row in noisy(5, 9).items()}
+    found = block(**rows, partial=rows["m1"][:3] + 2)
+    assert found.model.means["partial"].value < found.model.means["m1"].value
+    assert found.compare("partial", "m1").verdict == AHEAD
+    rank, low, high = found.ranks["partial"]
+    assert low == 1 and low <= rank <= high
+
+
+def test_the_correlation_of_two_comparisons_with_the_control_is_a_mean_over_pairs():
+    sizes = {"control": 4, "m1": 2, "m2": 4, "m3": 40}
+    rows = {name: noisy(1, size, seed=size)["control"] for name, size in sizes.items()}
+    found = block(**rows)
+    assert found.model.pooled and found.model.pool.shape == "points"
+    loads = [math.sqrt(size / (size + 4)) for name, size in sizes.items() if name != "control"]
+    pairs = [one * other for one, other in itertools.combinations(loads, 2)]
+    assert found._compared_with_control == (3, pytest.approx(np.mean(pairs)))
 
 
 # Published numbers
