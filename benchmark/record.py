@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, TypeGuard
 
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, parse_object, path_fault
 
 RECORD = "record.json"
@@ -85,7 +85,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
     data = folder.read_file(manifest_name(suite))
     if data is None:
         others = suites(folder.root)
-        hint = f" ({unknown('suite', suite, others)})" if others else ""
+        hint = f" (it has: {', '.join(others)})" if others else ""
         raise BenchmarkError(
             f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
             f"run `python -m benchmark run --suite {suite} --runs {folder.root}` first"

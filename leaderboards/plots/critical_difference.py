@@ -61,9 +61,9 @@ def _nothing_to_show(accuracies: pd.DataFrame) -> str:
     """Return why a diagram would show nothing, an empty text if it shows something."""
     complete, methods = accuracies.shape
     if methods < METHODS:
-        return f"{methods} of {METHODS} methods"
+        return f"it needs {METHODS} methods, and {methods} are measured in all blocks"
     if complete < BLOCKS:
-        return f"{complete} of {BLOCKS} blocks (dataset, IPC, student) in which all {methods} methods were measured"
+        return f"it needs {BLOCKS} blocks (dataset, IPC, student), and {complete} have all {methods} methods"
     if not (_p_values(accuracies) < LEVEL).to_numpy().any():
         return f"no two of {methods} methods are told apart in {complete} blocks (Friedman, Nemenyi, 5 %)"
     return ""

@@ -120,3 +120,11 @@ def test_reports_and_exports_read_manifests_alike(tmp_path, change, said):
         messages.add(str(caught.value))
     (message,) = messages
     assert said in message
+
+
+def test_a_suite_that_has_not_run_is_not_called_unknown(tmp_path):
+    store = FakeStore(str(tmp_path))
+    store.cell()
+    store.write_manifest()
+    with pytest.raises(BenchmarkError, match=r"'ablation' has not been run into this store \(it has: main\)"):
+        records.read(store.root, "ablation")

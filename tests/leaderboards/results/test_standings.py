@@ -261,7 +261,10 @@ def test_the_diagram_is_readable_in_a_column(store, methods, ipcs):
 
 @pytest.mark.parametrize(
     ("methods", "ipcs", "why"),
-    [(2, (1, 10, 50), "2 of 3 methods"), (3, (1, 10), "2 of 3 blocks (dataset, IPC, student) in which all 3 methods")],
+    [
+        (2, (1, 10, 50), "it needs 3 methods, and 2 are"),
+        (3, (1, 10), "it needs 3 blocks (dataset, IPC, student), and 2 have all 3 methods"),
+    ],
 )
 def test_where_there_is_no_diagram_the_report_says_why(store, methods, ipcs, why):
     fill_blocks(store, methods, ipcs)
