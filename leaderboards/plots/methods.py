@@ -82,7 +82,9 @@ def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
         _panel(axes, panel, bound[bound["student"] == panel["student"].iloc[0]], protocols)
         axes.set_xlim(*limits)
 
-    text = f"{dataset}: mean ± one standard deviation; dotted: the control; dashed: full data"
+    text = f"{dataset}: mean ± one standard deviation"
+    text += "; dotted: the control" if (rows["role"] == CONTROL).any() else ""
+    text += "; dashed: full data" if len(bound) else ""
     return figure_by_protocol(rows, text, draw)
 
 

@@ -38,6 +38,11 @@ def test_a_figure_names_all_methods_and_protocols(drawn, tmp_path):
     assert {"wmdd", "random_real", "standard", "hard"} <= words
 
 
+def test_a_figure_explains_only_the_lines_that_it_has(drawn, tmp_path):
+    assert "dotted: the control" in (text := (tmp_path / "figures" / "methods_digits.svg").read_text())
+    assert "dashed" not in text  # no row has full data
+
+
 def test_a_figure_is_drawn_again_only_from_another_leaderboard(drawn, tmp_path):
     folder = tmp_path / "figures"
     assert figures.outdated(drawn, folder) == figures.write(drawn, folder) == []
