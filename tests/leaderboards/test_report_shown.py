@@ -33,7 +33,7 @@ def test_without_a_manifest_the_remedy_is_named(store):
     assert records.suites(store.root) == []
     store.build()
     assert records.suites(store.root) == ["main"]
-    with pytest.raises(BenchmarkError, match="Did you mean 'main'"):
+    with pytest.raises(BenchmarkError, match="it has: main"):
         report.build(store.root, "mian")
 
 
