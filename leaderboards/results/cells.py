@@ -193,8 +193,8 @@ def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
         if params_of(record).get("storage") == "online":
             teacher += cost(record, "bytes", "teacher_if_online") or 0
     images = raw if png is None else png
-    total = None if images is None or labels is None else images + labels + teacher
-    return {"images_png_bytes": png, "online_teacher_bytes": teacher, "total_bytes": total}
+    sent = total([images, labels, teacher])
+    return {"images_png_bytes": png, "online_teacher_bytes": teacher, "total_bytes": sent}
 
 
 def _steps(evaluated: list[Record], distilled: list[Record]) -> int | None:

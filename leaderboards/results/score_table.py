@@ -16,8 +16,7 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 
 NAMES = {CONTROL: "random", BOUND: "full"}  # of the roles, in the names of components
-SCORES = {**scores.DIFFERENCES, **scores.ADVANTAGES}
-ENDS = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
+ENDS = [f"{name}_{end}" for name in scores.SCORES for end in ("low", "high")]
 
 
 def table(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
@@ -61,7 +60,7 @@ def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tu
         row: ``random`` or ``full`` where the row is one of these itself, so that it is not compared with its own error.
     """
     intervals = {}
-    for score, weights in SCORES.items():
+    for score, weights in scores.SCORES.items():
         own: dict[str, float] = {}
         for name, weight in weights.items():
             method, _, protocol = name.partition("_")

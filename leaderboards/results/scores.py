@@ -54,9 +54,10 @@ ADVANTAGES: dict[str, Weighted] = {  # before `normalised`
     **{f"lrs_w{w}": _mixed(w, _IOR, _RECOVERED) for w in WEIGHTS},
     **{f"ars_g{g}": _mixed(g, *_GAINS) for g in WEIGHTS},
 }
+SCORES = {**DIFFERENCES, **ADVANTAGES}
 COLUMNS = [
     *("suite", *SCORED),
-    *(*COMPONENTS, *DIFFERENCES, *ADVANTAGES),
+    *(*COMPONENTS, *SCORES),
     "missing",  # components that have no number; the scores that need them are empty
 ]
 
@@ -114,7 +115,7 @@ def scores_of(components: Mapping[str, float]) -> dict[str, float]:
     """Return the scores that some components, accuracies in [0, 1], suffice for."""
     return {
         name: shown(name, sum(weight * components[part] for part, weight in weights.items()))
-        for name, weights in {**DIFFERENCES, **ADVANTAGES}.items()
+        for name, weights in SCORES.items()
         if weights.keys() <= components.keys()
     }
 
