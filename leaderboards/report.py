@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
 from benchmark.files import Folder
 from leaderboards.page import page
 from leaderboards.plots import images, neighbours
@@ -92,12 +94,14 @@ class Results:
         tables: as in a paper.
         overviews: tables of all that is known of the sets of a dataset at an IPC.
         files: all tables as CSV, Markdown and LaTeX, by name of the file.
+        compared: the comparisons that figures show (`pairwise.plotted`).
     """
 
     report: Report
     tables: list[paper.Table]
     overviews: list[Sheet]
     files: dict[str, bytes]
+    compared: dict[str, pd.DataFrame]
 
 
 def results_of(stored: records.Stored) -> Results:
@@ -128,7 +132,7 @@ def results_of(stored: records.Stored) -> Results:
         **typeset.files(overviews),
         **_typeset(paper_tables),
     }
-    return Results(report, paper_tables, overviews, files)
+    return Results(report, paper_tables, overviews, files, pairwise.plotted(blocks, stored.pairs))
 
 
 def _report(stored: records.Stored, published: Sequence[references.Reference]) -> Report:
@@ -177,7 +181,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
     measured = correlations.contenders(stored, results.report.sets)
     figures = {
-        **differences.differences(results.report.blocks),
+        **differences.differences(results.compared),
         **accuracy.accuracy_against_ipc(main),
         **accuracy.accuracy_by_protocol(main),
         **accuracy.accuracy_against_bytes(main),
@@ -185,7 +189,6 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
         **regimes.regimes(all_regimes),
         **critical_difference.critical_difference(board),
         **ablation.ablation(board),
-        **ablation.pairs(board, stored.pairs),
         **ablation.networks(board),
         **ablation.sensitivity(board),
         **declared.accuracy_against_measures(measured, stored.columns.get(measures.STAGE, {})),

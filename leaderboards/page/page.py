@@ -62,7 +62,7 @@ TITLES = {  # of plots, by the start of their names
     "numbers": "Further numbers of an evaluator",
     "critical_difference": "Mean ranks, and which methods cannot be told apart",
     "ablation": "Variants of a method",
-    "pairs": "Pairs of methods that differ in one idea",
+    "pairs": "Differences of pairs that differ in one idea",
     "networks": "Accuracy of every student",
     "sensitivity": "Accuracy against one hyperparameter",
     "training": "Training loss of the students",
@@ -171,7 +171,7 @@ def _summary(leaderboard: pd.DataFrame) -> str:
 def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str]]:
     """Return the title of every plot, and the smaller of its PNG and its SVG as a data URL, by name.
 
-    Differences from the control come first, then the plots of one protocol.
+    Differences come first, then the plots of one protocol.
     """
     kinds = {"png": "image/png", "svg": "image/svg+xml"}
     smallest: dict[str, tuple[str, bytes]] = {}
@@ -180,7 +180,7 @@ def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str
         if name not in smallest or len(data) < len(smallest[name][1]):
             smallest[name] = kinds[kind], data
     end = f"_{file_name(protocol)}"
-    names = sorted(smallest, key=lambda name: (not name.startswith("differences"), not name.endswith(end)))
+    names = sorted(smallest, key=lambda name: (not name.startswith(("differences", "pairs")), not name.endswith(end)))
     return {name: {"title": _title(name), "url": _url(*smallest[name])} for name in names}
 
 

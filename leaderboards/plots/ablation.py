@@ -1,4 +1,4 @@
-"""Plots of one question each: ablation, pairs, students, one hyperparameter, training. Each returns figures by name."""
+"""Plots of one question each: ablation, students, one hyperparameter, training. Each returns figures by name."""
 
 from __future__ import annotations
 
@@ -30,12 +30,21 @@ MARKERS = ("o", "s", "^", "D", "v")
 
 def ablation(leaderboard: pd.DataFrame) -> dict[str, Figure]:
     """Plot the variants of a method as bars with one standard deviation, a panel per dataset and student."""
-    return _bars(variants.ablation(_by_ipc(leaderboard)), "ablation")
-
-
-def pairs(leaderboard: pd.DataFrame, declared: Sequence[tuple[str, str]]) -> dict[str, Figure]:
-    """Plot the pairs of methods that a suite declares as bars, a panel per dataset and student."""
-    return _bars(variants.pairs(_by_ipc(leaderboard), declared), "pairs")
+    figures = {}
+    with style.plotting():
+        for protocol, group in variants.ablation(_by_ipc(leaderboard)).groupby("protocol"):
+            group, words = style.fewer(group)
+            methods = style.methods_of(group)[::-1]
+            panels = [(n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["method"].nunique() > 1]
+            if not panels:
+                continue
+            figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.0)
+            for ax, (_, panel) in zip(axes, panels, strict=True):
+                _bar_panel(ax, panel, [method for method in methods if method in set(panel["method"])])
+            style.legend(figure, methods, [Patch(label=method, **_fill(method)) for method in methods])
+            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
+            figures[f"ablation_{file_name(str(protocol))}"] = figure
+    return figures
 
 
 def networks(leaderboard: pd.DataFrame) -> dict[str, Figure]:
@@ -122,24 +131,6 @@ def training(curves: pd.DataFrame) -> dict[str, Figure]:
 
 def _by_ipc(leaderboard: pd.DataFrame) -> pd.DataFrame:
     return leaderboard[leaderboard["top1_mean"].notna() & (leaderboard["ipc"] != EVERY_IPC)]
-
-
-def _bars(rows: pd.DataFrame, name: str) -> dict[str, Figure]:
-    figures = {}
-    with style.plotting():
-        for protocol, group in rows.groupby("protocol"):
-            group, words = style.fewer(group)
-            methods = style.methods_of(group)[::-1]
-            panels = [(n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["method"].nunique() > 1]
-            if not panels:
-                continue
-            figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.0)
-            for ax, (_, panel) in zip(axes, panels, strict=True):
-                _bar_panel(ax, panel, [method for method in methods if method in set(panel["method"])])
-            style.legend(figure, methods, [Patch(label=method, **_fill(method)) for method in methods])
-            style.note(figure, f"protocol {protocol}; mean ± one standard deviation{words}")
-            figures[f"{name}_{file_name(str(protocol))}"] = figure
-    return figures
 
 
 def _bar_panel(axes: Axes, panel: pd.DataFrame, methods: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ MARKERS = (
     ("v", palette.ORANGE),
     ("P", palette.SKY),
 )  # of protocols, in the order of the suite
-LEAST = 5  # rows of a panel, for its height
+LEAST = 0.7  # inches for the rows of a panel
 APART = 0.5  # of a row, between the dots of its first and last protocol
 Protocols = dict[str, tuple[str, str]]  # protocol -> marker and colour
 Draw = Callable[[Axes, pd.DataFrame, Protocols], None]
@@ -57,8 +57,9 @@ def figure_by_protocol(rows: pd.DataFrame, text: str, draw: Draw) -> Figure:
     longest = max(panel["method"].nunique() for _, panel in panels)
     titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
     protocols: Protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
-    row = 0.1 + 0.04 * len(protocols)  # inches
-    figure, all_axes = style.panels(titles, 0.9 + row * max(longest, LEAST), split=False)
+    two_lines = rows["method"].str.contains("\n").any()
+    row = max(0.1 + 0.04 * len(protocols), 0.32 if two_lines else 0)  # inches
+    figure, all_axes = style.panels(titles, 0.9 + max(row * longest, LEAST), split=False)
     for axes, (_, panel) in zip(all_axes, panels, strict=True):
         draw(axes, panel, protocols)
     handles = [

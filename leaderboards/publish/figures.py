@@ -1,8 +1,7 @@
-"""The figures of a publication, by dataset: ``figures/methods_DATASET.svg`` and ``figures/differences_DATASET.svg``.
+"""The figures of a publication, by dataset: ``figures/KIND_DATASET.svg``, with a KIND of `TITLES`.
 
-The first shows accuracies, the second differences from the control, with the intervals of their verdicts. The bytes of
-a drawing depend on the version of matplotlib, so figures are not compared byte by byte. Each names the checksum of the
-table that it was drawn from.
+The bytes of a drawing depend on the version of matplotlib, so figures are not compared byte by byte. Each names the
+checksum of the table that it was drawn from.
 """
 
 from __future__ import annotations
@@ -16,17 +15,19 @@ from leaderboards.results import leaderboard, pairwise
 from leaderboards.results.axes import EVERY_IPC
 
 FOLDER = "figures"
-METHODS, DIFFERENCES = "methods", "differences"
-TITLES = {METHODS: "All methods", DIFFERENCES: "Differences from the control"}
+METHODS = "methods"
+TITLES = {
+    pairwise.DIFFERENCES: "Differences from the control",
+    pairwise.PAIRS: "Differences of pairs",
+    METHODS: "All methods",
+}
 
 
 def names(results: Results) -> dict[tuple[str, str], str]:
-    """Return the name of the file of every figure, by kind and dataset: all differences first."""
+    """Return the name of the file of every figure, by kind and dataset, in the order of `TITLES`."""
     board = results.report.leaderboard
-    measured = board[board["top1_mean"].notna() & (board["ipc"] != EVERY_IPC)]
-    compared = pairwise.from_control(results.report.blocks)
-    datasets = {DIFFERENCES: compared["dataset"].unique(), METHODS: measured["dataset"].unique()}
-    return {(kind, name): f"{kind}_{file_name(name)}.svg" for kind, found in datasets.items() for name in found}
+    rows = {**results.compared, METHODS: board[board["top1_mean"].notna() & (board["ipc"] != EVERY_IPC)]}
+    return {(kind, name): f"{kind}_{file_name(name)}.svg" for kind in TITLES for name in rows[kind]["dataset"].unique()}
 
 
 def outdated(results: Results, folder: Path) -> list[str]:
@@ -46,8 +47,8 @@ def write(results: Results, folder: Path) -> list[str]:
         return []
     from leaderboards.plots import differences, methods, style  # imported here, because the import takes seconds
 
-    report, sources, expected = results.report, _sources(results), names(results)
-    drawn = {**methods.methods(report.leaderboard), **differences.differences(report.blocks)}
+    sources, expected = _sources(results), names(results)
+    drawn = {**methods.methods(results.report.leaderboard), **differences.differences(results.compared)}
     for (kind, _), name in expected.items():
         if name in changed:
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,6 @@ def write(results: Results, folder: Path) -> list[str]:
 
 def _sources(results: Results) -> dict[str, str]:
     """Return the name and the checksum of the table of each kind of figure."""
-    compared = leaderboard.to_csv(pairwise.from_control(results.report.blocks).round(4))
-    tables = {METHODS: ("leaderboard.csv", results.files["leaderboard.csv"]), DIFFERENCES: ("differences", compared)}
+    tables = {kind: (kind, leaderboard.to_csv(rows.round(4))) for kind, rows in results.compared.items()}
+    tables[METHODS] = ("leaderboard.csv", results.files["leaderboard.csv"])
     return {kind: f"{name}, sha256 {hashlib.sha256(table).hexdigest()}" for kind, (name, table) in tables.items()}

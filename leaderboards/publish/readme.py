@@ -11,10 +11,9 @@ dataset only, and so for the others. All other results stand in the folder of th
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from leaderboards.inference import verdicts
 from leaderboards.inference.contrasts import contrasts, factorial
 from leaderboards.publish import publication as publications
 from leaderboards.publish.publication import Publication
-from leaderboards.results import axes, scores, variants, versions
+from leaderboards.results import axes, pairwise, scores, variants, versions
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import CONTROL
@@ -127,21 +126,12 @@ def labels_text(publication: Publication, dataset: str = "") -> str:
 
 def pairs_text(publication: Publication, dataset: str = "") -> str:
     """Return the differences of the pairs of a suite, with their corrected intervals and verdicts, as Markdown."""
-    blocks = _blocks(publication, dataset)
-    return _differences(
-        (*pair, cell, block) for pair, (cell, block) in itertools.product(publication.pairs, blocks.items())
-    )
+    return _differences(pairwise.of_pairs(_blocks(publication, dataset), publication.pairs))
 
 
 def control_text(publication: Publication, dataset: str = "") -> str:
     """Return the differences of all methods that compete from the control, like `pairs_text`."""
-    blocks = _blocks(publication, dataset)
-    return _differences(
-        (name, block.control, cell, block)
-        for cell, block in blocks.items()
-        for name in block.competing
-        if block.control is not None and name != block.control
-    )
+    return _differences(pairwise.from_control(_blocks(publication, dataset)))
 
 
 def effects_text(publication: Publication, dataset: str = "") -> str:
@@ -164,17 +154,14 @@ def _blocks(publication: Publication, dataset: str) -> dict[axes.Block, verdicts
     return {cell: block for cell, block in blocks.items() if dataset in ("", cell[0])}
 
 
-def _differences(pairs: Iterable[tuple[str, str, axes.Block, verdicts.Block]]) -> str:
-    """Return a line for each pair of rows of a block that both have an accuracy, as Markdown."""
+def _differences(compared: pd.DataFrame) -> str:
+    """Return a line for each comparison that has an interval (`pairwise.COLUMNS`), as Markdown."""
     lines = ["| method | against | cell | difference | interval | verdict |", "| :-- | :-- | :-- | --: | --: | :-- |"]
-    for one, other, (dataset, ipc, protocol, student), block in pairs:
-        compared = block.compare(one, other, plan=False) if {one, other} <= block.rows.keys() else None
-        if compared is None or compared.interval is None:
-            continue
-        low, high = map(difference_text, compared.interval)
-        cell = f"{dataset}, IPC {ipc}, {protocol}, {student}"
-        verdict = f"{compared.verdict} {POOLED if block.rests_on_pool(one, other) else ''}".strip()
-        entries = [one, other, cell, difference_text(compared.gap.value), f"{low} to {high}", verdict]
+    for row in rows_of(compared[compared["ci_low"].notna()]):
+        low, high = map(difference_text, (row["ci_low"], row["ci_high"]))
+        cell = "{dataset}, IPC {ipc}, {protocol}, {student}".format_map(row)
+        verdict = f"{row['verdict']} {POOLED if row['rests_on_pool'] else ''}".strip()
+        entries = [row["method"], row["other"], cell, difference_text(row["difference"]), f"{low} to {high}", verdict]
         lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
     if any(POOLED in line for line in lines):
         note = "needs the variance that the rows of a block share; the two rows alone do not give it."

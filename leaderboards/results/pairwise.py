@@ -6,7 +6,7 @@ A *block* is one dataset, IPC, protocol and student. `verdicts` says how its row
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -18,7 +18,8 @@ from leaderboards.results.correct_images import Bits
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, rows_by_role
 
-COLUMNS = ["suite", *BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units", "rests_on_pool"]
+COLUMNS = [*BLOCK, "method", "other", "difference", "ci_low", "ci_high", "verdict", "units", "rests_on_pool"]
+DIFFERENCES, PAIRS = "differences", "pairs"  # the comparisons that figures show: from the control, and of the pairs
 T = TypeVar("T")
 UNITS = ["draw", "seed", "teacher"]  # what tells the cells of a row apart
 Blocks = Mapping[axes.Block, verdicts.Block]
@@ -53,42 +54,65 @@ def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[
     return found
 
 
-def table(suite: str, compared: Blocks) -> pd.DataFrame:
-    """Return `COLUMNS`: a row for every two methods of a block, the more accurate one first, in percent points.
+def table(suite: str, blocks: Blocks) -> pd.DataFrame:
+    """Return the suite and `COLUMNS` for every two methods of a block, the more accurate one first.
 
-    ``ci_low`` and ``ci_high`` are corrected for the number of comparisons. ``rests_on_pool``: the verdict needs the
-    variance that rows of the block share (`verdicts.Block.rests_on_pool`). ``units`` counts the teachers that both
-    methods have; draws, if there is one teacher; seeds, if there is one draw. The bound is compared with the control
-    only.
+    The bound is compared with the control only.
     """
-    rows = []
-    for axes_of, block in compared.items():
+    chosen = []
+    for cell, block in blocks.items():
         names = sorted(block.rows, key=lambda name: (-block.model.means[name].value, name))
         for one, other in itertools.combinations(names, 2):
-            if block.bound in (one, other) and block.control not in (one, other):
-                continue
-            found = block.compare(one, other, plan=False)
-            low, high = found.interval or (None, None)
-            judged = found.verdict, found.gap.units, block.rests_on_pool(one, other)
-            rows.append((suite, *axes_of, one, other, found.gap.value, low, high, *judged))
-    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
+            if block.bound not in (one, other) or block.control in (one, other):
+                chosen.append((cell, one, other))
+    rows = _compared(blocks, chosen)
+    rows.insert(0, "suite", suite)
+    return rows
 
 
-def from_control(compared: Blocks) -> pd.DataFrame:
-    """Return `BLOCK`, method, control, difference, low, high and decided of every row beside its control, in points.
+def from_control(blocks: Blocks) -> pd.DataFrame:
+    """Return `COLUMNS` for every method that competes, compared with the control of its block."""
+    chosen = [
+        (cell, name, block.control)
+        for cell, block in blocks.items()
+        for name in block.competing
+        if block.control is not None and name != block.control
+    ]
+    return _compared(blocks, chosen)
 
-    ``decided``: the row is ahead or behind. Rows without an interval are left out, and the floor (noise).
+
+def of_pairs(blocks: Blocks, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """Return `COLUMNS` for the pairs of methods that a suite declares, in its order, where a block has both."""
+    both = itertools.product(pairs, blocks.items())
+    return _compared(blocks, [(cell, *pair) for pair, (cell, block) in both if block.rows.keys() >= set(pair)])
+
+
+def plotted(blocks: Blocks, pairs: Iterable[tuple[str, str]]) -> dict[str, pd.DataFrame]:
+    """Return the comparisons that figures show, by `DIFFERENCES` and `PAIRS`: those with an interval, without noise.
+
+    The rows have `COLUMNS`, and ``decided``: the verdict is ahead or behind.
+    """
+    noise = {name for block in blocks.values() for name, role in block.roles.items() if role == FLOOR}
+    compared = {DIFFERENCES: from_control(blocks), PAIRS: of_pairs(blocks, pairs)}
+    shown = {kind: rows[rows["ci_low"].notna() & ~rows["method"].isin(noise)] for kind, rows in compared.items()}
+    return {kind: rows.assign(decided=rows["verdict"].isin(verdicts.DECIDED)) for kind, rows in shown.items()}
+
+
+def _compared(blocks: Blocks, chosen: Iterable[tuple[axes.Block, str, str]]) -> pd.DataFrame:
+    """Return `COLUMNS` for some pairs of methods; differences are in percent points.
+
+    ``ci_low`` and ``ci_high`` are corrected for the number of comparisons of the block; they are missing where there is
+    no verdict. ``units`` counts the teachers that both methods have; draws, if there is one teacher; seeds, if there is
+    one draw. ``rests_on_pool``: the verdict needs the variance that rows of the block share
+    (`verdicts.Block.rests_on_pool`).
     """
     rows = []
-    for axes_of, block in compared.items():
-        for name in block.competing:
-            if block.control is None or name == block.control or block.roles.get(name) == FLOOR:
-                continue
-            found = block.compare(name, block.control, plan=False)
-            if found.interval:
-                decided = found.verdict in verdicts.DECIDED
-                rows.append((*axes_of, name, block.control, found.gap.value, *found.interval, decided))
-    return pd.DataFrame(rows, columns=[*BLOCK, "method", "control", "difference", "low", "high", "decided"])
+    for cell, one, other in chosen:
+        found = blocks[cell].compare(one, other, plan=False)
+        low, high = found.interval or (None, None)
+        judged = found.verdict, found.gap.units, blocks[cell].rests_on_pool(one, other)
+        rows.append((*cell, one, other, found.gap.value, low, high, *judged))
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
 
 
 def _by_block(

@@ -7,17 +7,16 @@ import itertools
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_store import PAIRS, FakeStore, measured, paper
+from fake_store import FakeStore, measured, paper
 from readable import readable
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from leaderboards import report
-from leaderboards.plots import ablation, accuracy, palette
+from leaderboards.plots import ablation, accuracy, differences, palette
 from leaderboards.results import records, variants
 from leaderboards.results.cells import curves_table
 
@@ -142,11 +141,13 @@ def test_texts_of_no_other_plot_overlap(store):
             *accuracy.accuracy_against_seconds(frame.loc[kept]).items(),
             *(item for plot in QUESTIONS for item in plot(frame).items()),
         ]
-        assert len(figures) >= 5
+        assert len(figures) >= 4
         for _, figure in figures:
             readable(figure)
-    (training,) = ablation.training(curves_table(stored)).values()
-    readable(training)
+    compared = differences.differences(store.results().compared)
+    assert {name.partition("_")[0] for name in compared} == {"differences", "pairs"}
+    for figure in [*compared.values(), *ablation.training(curves_table(stored)).values()]:
+        readable(figure)
 
 
 def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
@@ -193,7 +194,7 @@ def test_plots_without_data_are_not_plotted(store):
     assert names == {"accuracy_against_ipc_standard", "training_standard"}
 
 
-QUESTIONS = (ablation.ablation, partial(ablation.pairs, declared=PAIRS), ablation.networks, ablation.sensitivity)
+QUESTIONS = (ablation.ablation, ablation.networks, ablation.sensitivity)
 
 
 def test_marker_styles_differ_between_methods_and_stay_the_same():

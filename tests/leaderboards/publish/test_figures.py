@@ -72,13 +72,29 @@ def test_panels_are_students_and_ipcs_with_the_best_method_on_top(tmp_path):
 
 
 def test_differences_have_the_intervals_of_the_verdicts(tmp_path):
-    report = results(str(tmp_path / "runs"), 60.0).report
-    (figure,) = differences.differences(report.blocks).values()
+    made = results(str(tmp_path / "runs"), 60.0)
+    (figure,) = differences.differences(made.compared).values()
     (axes,) = figure.axes  # IPC 10 has one seed, so no interval
     assert [label.get_text() for label in axes.get_yticklabels()] == ["wmdd"]
     (bar,) = [line for line in axes.lines if line.get_marker() == "None" and line.get_color() == palette.BLUE]
-    block = report.blocks["digits", 1, "standard", "test_resnet"]
+    block = made.report.blocks["digits", 1, "standard", "test_resnet"]
     assert tuple(bar.get_xdata()) == block.compare("wmdd", "random_real").interval
+
+
+def test_pairs_have_a_figure_in_the_order_of_the_suite_where_there_is_no_control(tmp_path):
+    store = FakeStore(str(tmp_path))
+    for method, accuracy in {"wmdd": 60.0, "mmd": 50.0, "sre2l": 40.0}.items():
+        for seed in (0, 1):
+            store.done(store.cell(method=method, seed=seed), accuracy + seed)
+    store.write_manifest(title="Methods", pairs=[["sre2l", "mmd"], ["wmdd", "mmd"], ["wmdd", "cda"]])
+    made = results_of(records.read(str(tmp_path), "main"))
+    (figure,) = differences.differences(made.compared).values()
+    assert list(figures.names(made).values()) == ["pairs_digits.svg", "methods_digits.svg"]
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["wmdd\n\N{MINUS SIGN} mmd", "sre2l\n\N{MINUS SIGN} mmd"]  # the last is on top
+    dots = {line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"}
+    assert dots == {10.0, -10.0}
 
 
 @pytest.mark.parametrize(("top1", "face"), [(60.0, palette.BLUE), (50.2, palette.WHITE)])
@@ -88,6 +104,6 @@ def test_a_dot_is_filled_where_the_verdict_is_decided(tmp_path, top1, face):
         store.done(store.cell(method="wmdd", seed=seed), top1 + one)
         store.done(store.cell(method="random_real", seed=seed), 50.0 + other)
     store.write_manifest(title="Methods")
-    (figure,) = differences.differences(results_of(records.read(str(tmp_path), "main")).report.blocks).values()
+    (figure,) = differences.differences(results_of(records.read(str(tmp_path), "main")).compared).values()
     (dot,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert dot.get_markerfacecolor() == face
