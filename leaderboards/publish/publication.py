@@ -35,7 +35,6 @@ FOLDER = Path(__file__).parents[1] / "published"
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CURVES = ("curve_loss",)  # metrics that are not published
 PAGE = "README.md"
-LEFT_OUT = ("pairwise.csv",)  # not published, because its size grows with the square of the number of methods
 Records = Mapping[str, Record]
 
 
@@ -224,7 +223,6 @@ def files(publication: Publication) -> dict[str, bytes]:
     """Return all files of a publication but its figures by name, made from its cells and records alone."""
     cells = publication.results.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has these
     made = {**publication.results.files, "cells.csv": leaderboard.to_csv(cells)}
-    made = {name: data for name, data in made.items() if name not in LEFT_OUT}
     tables = [made.pop(name).decode() for name in list(made) if name.endswith(".md")]
     lines = (
         json.dumps(record, sort_keys=True, separators=(",", ":")) for _, record in sorted(publication.records.items())
