@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.cli.options import out
-from benchmark.config_files import load_named
 from benchmark.plan.cost import Card, Costs, Span
 from benchmark.plan.graph import Plan, Planner, PlanOptions
 from benchmark.run.queue import TASK_SECONDS
@@ -20,17 +19,16 @@ from benchmark.vision.datasets import load_dataset
 CARDS = 8
 
 
-def print_costs(plan: Plan, data: Path, card: str, todo: Collection[str], *, mixed: bool = False) -> None:
+def print_costs(plan: Plan, data: Path, card: Card, todo: Collection[str], *, mixed: bool = False) -> None:
     """Print the hours of a graphics card, if a node would use one.
 
     Args:
         plan: the plan of the selected cells.
         data: the data directory. Datasets that are not there count with the sizes in their files.
-        card: a file of ``configs/cards``, or its path.
+        card: of which the hours are shown.
         todo: keys of the nodes that count, where all datasets are on disk; else all nodes count.
         mixed: count all work as if it were done in mixed precision.
     """
-    loaded = load_named(Card, "cards", card)
     names = {planned.cell.dataset for planned in plan.cells}
     if not any(load_dataset(name).resources.gpus for name in names):
         return
@@ -39,7 +37,7 @@ def print_costs(plan: Plan, data: Path, card: str, todo: Collection[str], *, mix
     infos = {name: info for name in names if (info := planner.dataset(name)[1])}
     on_disk = all(key in plan.nodes for key in nominal.nodes)
     counted = todo if on_disk else nominal.nodes
-    costs = Costs(nominal.nodes, infos, loaded, todo=counted, mixed=mixed)
+    costs = Costs(nominal.nodes, infos, card, todo=counted, mixed=mixed)
     if any(cost.nodes for cost in costs.stages.values()):
         out.print(cost_table(costs))
 

@@ -115,11 +115,14 @@ def plan(
     --mixed, the hours of a graphics card are shown too, even for datasets that are not on disk.
     """
     from benchmark.cli import costs, display, running
+    from benchmark.config_files import load_named
+    from benchmark.plan.cost import Card
     from benchmark.plan.label_bytes import planned_label_sizes
     from benchmark.run import campaign as campaigns
 
     selection = selected(datasets, methods, ipc, students, protocols, seeds)
     options = run_options(runs, data, "ray", ray, insecure, device)
+    shown_card = load_named(Card, "cards", card or "H100") if datasets or card or mixed else None
     runner, has_gpu = campaigns.connect(options) if ray else (None, None)
     with display.progress_bar(out, "files hashed") as report_files:
         campaign = campaigns.open_campaign(
@@ -128,8 +131,8 @@ def plan(
     out.print(display.plan_table(campaign.plan, campaign.todo))
     if sizes := planned_label_sizes(campaign.plan):
         out.print(display.label_size_table(sizes))
-    if datasets or card or mixed:
-        costs.print_costs(campaign.plan, data, card or "H100", campaign.todo, mixed=mixed)
+    if shown_card:
+        costs.print_costs(campaign.plan, data, shown_card, campaign.todo, mixed=mixed)
     display.print_corrupt(campaign, out)
     if runner:
         out.print(campaigns.preflight(campaign, runner))

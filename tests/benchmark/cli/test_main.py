@@ -176,6 +176,12 @@ def test_the_cost_says_how_much_of_a_card_is_measured(command, card, text):
     assert f"{text} table were measured on it" in " ".join(shown.split())
 
 
+def test_a_card_that_is_not_known_is_an_error_before_anything_is_printed(command):
+    status, shown, errors = command("plan", "--suite", "reproduction", "--card", "A100")
+    assert (status, shown) == (2, "")
+    assert "unknown card 'A100'" in errors
+
+
 @pytest.mark.parametrize(("side", "enlarged"), [(224, True), (256, False)])
 def test_data_check_says_that_files_are_smaller_than_the_dataset_reads_them(command, tmp_path, side, enlarged):
     config = load_dataset("imagenette")  # reads a short side of 256 px
