@@ -262,9 +262,12 @@ def progress_bar(
     console: Console, unit: Literal["bytes", "images", "files hashed"]
 ) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on a terminal, once the yielded function sets it to (done, total)."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
     count = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     columns = (BarColumn(), *count, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=1.0, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
