@@ -120,6 +120,11 @@ def test_each_phase_begins_a_cycle(share):
     assert hard == [None] * (20 - math.floor(share * 20)) * 3
 
 
+def test_a_share_of_the_epochs_loses_none_to_rounding():
+    schedule = Schedule(epochs=100, batch_size=24)
+    assert Phases(schedule=schedule, soft_share=0.29).drawn(24).hard == (14, 85), "29 soft epochs"
+
+
 def test_hard_epochs_have_views_that_no_other_epoch_has():
     schedule = Phases(schedule=LONG, stored=10).drawn(24)
     views = [(epoch, view) for epoch in range(20) for view in schedule.views(5, epoch, 24)]
