@@ -206,6 +206,12 @@ def test_a_step_of_psi_raises_the_loss_and_psi_gives_bounded_frequencies(toy_con
     assert losses == sorted(losses) and losses[-1] > losses[0]
 
 
+def test_each_iteration_has_its_own_frequencies(toy_data, context):
+    first, second, again = (course_of(toy_data, context)._frequencies(iteration) for iteration in (0, 1, 0))
+    assert first.shape == (CHEAP["frequencies"], 2048)
+    assert torch.equal(first, again) and not torch.equal(first, second)
+
+
 def test_learned_frequencies_move_while_images_descend(toy_data, context):
     course = course_of(toy_data, context, sampling="learned", ascent_rate=0.1)
     before = [weight.clone() for weight in course.sampler.network.parameters()]

@@ -131,6 +131,26 @@ def test_a_training_goes_on_from_no_other_training_in_its_folder():
     assert same_weights(alone, last)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nesterov": True},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"label_smoothing": 0.1},
+        {"warmup_epochs": 1},
+        {"crop_scale": (0.5, 1.0)},
+    ],
+    ids=str,
+)
+def test_what_a_recipe_says_reaches_the_training(changes):
+    recipe = TRAINING.model_copy(update={"optimizer": "sgd", "epochs": 1})
+    plain, changed = student(), student()
+    train_classifier(plain, TrainColours(), recipe, CONTEXT)
+    train_classifier(changed, TrainColours(), recipe.model_copy(update=changes), CONTEXT)
+    assert not same_weights(plain, changed)
+
+
 def test_images_are_mirrored_only_where_recipe_and_dataset_allow_it():
     models, data = [student() for _ in range(3)], TrainColours()
     for model, recipe, dataset in zip(models, (True, False, True), (False, True, True), strict=True):
