@@ -104,7 +104,7 @@ def test_costs_are_sums_over_the_nodes_of_a_stage_and_empty_until_all_are_done(s
     cells = store.summarise().cells.set_index("method")
     assert cells.loc["wmdd", ["distill_seconds", "relabel_seconds", "images_bytes"]].tolist() == [4.0, 2.0, 6000]
     assert cells.loc["wmdd", "labels_bytes"] == 1000
-    assert cells.loc["mmd", ["distill_seconds", "images_bytes"]].isna().all()
+    assert cells.loc["mmd", ["distill_seconds", "images_bytes", "total_bytes"]].isna().all()
 
 
 # The leaderboard
@@ -135,6 +135,17 @@ def test_a_row_is_ok_only_if_all_its_cells_are(store):
     row = store.summarise().leaderboard.iloc[0]
     assert (row["status"], row["seeds"], row["cells"], row["top1_mean"]) == ("partial", 1, 2, 40.0)
     assert row["reason"] == "1 of 2 failed (evaluate: NaN loss)"
+
+
+def test_a_row_without_a_finished_cell_has_the_worst_status_of_its_cells(store):
+    store.cell(seed=0, skipped="no weights")
+    store.cell(seed=1)
+    store.failed(store.cell(seed=2), "evaluate", "NaN loss")
+    row = store.summarise().leaderboard.iloc[0]
+    assert row["status"] == "failed"
+    assert row["reason"] == (
+        "1 of 3 failed (evaluate: NaN loss); 1 of 3 missing (not run yet); 1 of 3 skipped (no weights)"
+    )
 
 
 def test_rows_are_sorted_as_a_reader_looks_for_them(store):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,15 @@ def test_units_of_a_set_have_different_seeds(options):
     assert one != other
 
 
+def test_a_node_seeds_the_global_generator(options, monkeypatch):
+    whole, drawn = RandomReal.distill, list[float]()
+    monkeypatch.setattr(RandomReal, "distill", lambda *given: drawn.append(torch.rand(1).item()) or whole(*given))
+    for place in ("here", "there"):
+        torch.manual_seed(len(drawn))
+        assert run(node_of(plan(), "distill"), replace(options, runs=f"{options.runs}-{place}")) == DONE
+    assert drawn[0] == drawn[1]
+
+
 @pytest.mark.parametrize("stage", ["distill", "relabel", "evaluate"])
 def test_every_stage_refuses_data_that_changed(options, stage):
     planned = plan()
@@ -373,6 +383,7 @@ def test_a_node_is_not_exclusive_where_more_wants_to_run_than_there_are_cores(op
 
 def test_a_record_counts_the_images_that_networks_took_in(options, monkeypatch):
     monkeypatch.setattr(heartbeat, "overloaded", lambda: False)
+    create_model("test_resnet", classes=10, resolution=32)(torch.zeros(2, 3, 32, 32))  # of no node
     planned = plan()
     for node in planned.nodes.values():
         assert run(node, options) == DONE

@@ -118,6 +118,48 @@ def test_training_is_decided_by_the_seed_alone():
     assert not same_weights(models[0], models[2])
 
 
+def test_a_training_goes_on_from_no_other_training_in_its_folder():
+    recipe, context = TRAINING.model_copy(update={"epochs": 2}), fresh(CONTEXT)
+    data, alone, last = TrainColours(), student(), student()
+    train_classifier(alone, data, recipe, CONTEXT)
+    other = TrainColours(seed=1)
+    other.info = INFO.model_copy(update={"fingerprint": "1"})
+    training.train_classifier(student(), data, recipe, dataclasses.replace(context, seed=4))
+    training.train_classifier(student(), data, recipe.model_copy(update={"learning_rate": 0.1}), context)
+    training.train_classifier(student(), other, recipe, context)
+    training.train_classifier(last, data, recipe, context)
+    assert same_weights(alone, last)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nesterov": True},
+        {"momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"label_smoothing": 0.1},
+        {"warmup_epochs": 1},
+        {"crop_scale": (0.5, 1.0)},
+    ],
+    ids=str,
+)
+def test_what_a_recipe_says_reaches_the_training(changes):
+    recipe = TRAINING.model_copy(update={"optimizer": "sgd", "epochs": 1})
+    plain, changed = student(), student()
+    train_classifier(plain, TrainColours(), recipe, CONTEXT)
+    train_classifier(changed, TrainColours(), recipe.model_copy(update=changes), CONTEXT)
+    assert not same_weights(plain, changed)
+
+
+def test_images_are_mirrored_only_where_recipe_and_dataset_allow_it():
+    models, data = [student() for _ in range(3)], TrainColours()
+    for model, recipe, dataset in zip(models, (True, False, True), (False, True, True), strict=True):
+        data.info = INFO.model_copy(update={"flip": dataset})
+        train_classifier(model, data, TRAINING.model_copy(update={"epochs": 1, "flip": recipe}), CONTEXT)
+    assert same_weights(models[0], models[1])
+    assert not same_weights(models[0], models[2])
+
+
 def test_dropout_is_seeded_and_the_global_generator_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)

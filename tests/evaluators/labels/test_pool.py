@@ -11,11 +11,11 @@ import torch
 from float64 import apart
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_student import CLASSES, CUTMIX, INFO, N, context, furthest, toy_set, trained
+from toy_student import CLASSES, CUTMIX, INFO, N, context, furthest, network, toy_set, trained
 
 from benchmark.api import LabeledSet, Labels
 from benchmark.vision.augment import Schedule
-from benchmark.vision.training import Stream, from_pixels
+from benchmark.vision.training import Stream, fit, from_pixels, make_optimizer
 from evaluators.labels.per_epoch import PerEpoch
 from evaluators.labels.phases import Phases, hard_epochs
 from evaluators.labels.pool import Pool
@@ -120,6 +120,11 @@ def test_each_phase_begins_a_cycle(share):
     assert hard == [None] * (20 - math.floor(share * 20)) * 3
 
 
+def test_a_share_of_the_epochs_loses_none_to_rounding():
+    schedule = Schedule(epochs=100, batch_size=24)
+    assert Phases(schedule=schedule, soft_share=0.29).drawn(24).hard == (14, 85), "29 soft epochs"
+
+
 def test_hard_epochs_have_views_that_no_other_epoch_has():
     schedule = Phases(schedule=LONG, stored=10).drawn(24)
     views = [(epoch, view) for epoch in range(20) for view in schedule.views(5, epoch, 24)]
@@ -198,6 +203,16 @@ def test_losses_of_all_phases_are_those_of_the_formulas(context, tmp_path):
         assert apart(mine, reference.double()) < 1e-5
         seen.add(hard)
     assert seen == {True, False}
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_what_it_shows(context):
+    schedule = Drawn(**dict(CUTMIX), pool=5, reuse="replacement")  # 25 images in batches of different sizes
+    stream, model = Stream(schedule, 3, 25, from_pixels(toy_set(25).images, INFO, context.device)), network()
+    shown = {sum(len(view.indices) for view in schedule.views(3, epoch, 25)) for epoch in range(schedule.epochs)}
+    assert shown != {25}
+    optimizer = make_optimizer(model, "sgd", learning_rate=0.1, weight_decay=0)
+    losses = fit(model, stream, lambda logits, batch: 0 * logits.mean() + 1, optimizer, context)
+    assert losses == pytest.approx([1.0] * schedule.epochs)
 
 
 def test_soft_in_all_epochs_is_a_pool(context, tmp_path):

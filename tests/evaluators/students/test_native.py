@@ -60,19 +60,18 @@ def test_a_slow_cosine_ends_early(zeta, last):
     assert rates[-1] == pytest.approx(last, abs=1e-3)
 
 
-def test_a_step_falls_to_a_tenth_at_half_time():
-    rates = [Native(schedule=ONE, decay="step").rate(step, 10) for step in range(10)]
-    assert rates == [1.0] * 5 + [0.1] * 5
-
-
-def test_fifths_fall_after_two_thirds_and_five_sixths():
-    rates = [Native(schedule=ONE, decay="fifths").rate(step, 12) for step in range(12)]
-    assert rates == pytest.approx([1.0] * 8 + [0.2] * 2 + [0.04] * 2)
-
-
-def test_halves_fall_after_each_fifth():
-    rates = [Native(schedule=ONE, decay="halves").rate(step, 10) for step in range(10)]
-    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625]
+@pytest.mark.parametrize(
+    ("decay", "shares"),
+    [
+        ("step", [1.0] * 5 + [0.1] * 5),
+        ("fifths", [1.0] * 8 + [0.2] * 2 + [0.04] * 2),
+        ("halves", [1.0] * 2 + [0.5] * 2 + [0.25] * 2 + [0.125] * 2 + [0.0625] * 2),
+        ("late_halves", [1.0] * 16 + [0.5] * 2 + [0.25, 0.125]),
+    ],
+)
+def test_rates_fall_at_the_steps_of_their_recipe(decay, shares):
+    evaluator = Native(schedule=ONE, decay=decay)
+    assert [evaluator.rate(step, len(shares)) for step in range(len(shares))] == pytest.approx(shares)
 
 
 @pytest.mark.parametrize("mix", ["dsa_of_cells", "cutmix_of_cells"])

@@ -80,6 +80,16 @@ def test_only_the_chosen_images_are_attacked(context):
     assert (numbers["pgd_top1"] * 50 / 100) == pytest.approx(round(numbers["pgd_top1"] * 50 / 100))
 
 
+def test_students_of_all_seeds_meet_the_same_images(context, monkeypatch):
+    monkeypatch.setattr(Accuracy, "evaluate", lambda *given: {})
+    chosen = []
+    for seed in (1, 2):
+        before = TEST.reads.clone()
+        judge(dataclasses.replace(context, seed=seed), images=50)
+        chosen.append(TEST.reads - before)
+    assert torch.equal(*chosen)
+
+
 def test_the_mean_of_the_corruptions(context):
     numbers = judge(context)
     assert numbers["corruption_top1"] == pytest.approx(sum(numbers[f"{name}_top1"] for name in CORRUPTIONS) / 6)

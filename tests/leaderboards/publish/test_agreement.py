@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from leaderboards.publish.agreement import disagreements
+from leaderboards.publish.agreement import Spread, disagreements
 
 ROWS, SEEDS = 8, 3
 AXES = {"dataset": "digits", "ipc": 10, "student": "resnet", "protocol": "hard", "teacher": 0}
@@ -41,3 +43,18 @@ def test_of_two_equal_runs_one_wrong_number_is_held_against_its_own_interval():
     earlier = run(np.random.default_rng(0))
     (line,) = disagreements(earlier, run(np.random.default_rng(0), top1=66.0), CELLS)
     assert line.startswith("evaluate accuracy (key0): top1 is published as")
+
+
+@pytest.mark.parametrize(
+    ("cells", "top1", "allowed"),
+    [
+        (CELLS, [60.0, 61.0, 62.0, 70.0, 70.0, 70.0], 2.77645 * math.sqrt(2 * 0.5)),  # two rows: 4 degrees of freedom
+        ([], [62.0], 1.95996 * 100 * math.sqrt(2 * 0.62 * 0.38 / 50)),  # one seed: 31 of 50 test images
+        ([], [100.0, 62.0], 2.0),  # no image of the row is wrong: one image
+        (CELLS, [62.0, 62.0], 2.0),  # equal seeds: one image
+    ],
+)
+def test_a_difference_has_the_variance_of_both_runs(cells, top1, allowed):
+    record = {"stage": "evaluate", "identity": {"dataset": {"name": "digits"}}}
+    records = {f"key{i}": {**record, "metrics": {"top1": value}} for i, value in enumerate(top1)}
+    assert Spread(records, cells).allowed(records["key0"], "top1")[0] == pytest.approx(allowed, rel=1e-4)

@@ -45,6 +45,15 @@ def test_a_verdict_survives_turns_round_or_is_lost(tmp_path):
     assert len(found) == 6, "each pair once, whatever its order in the other run"
 
 
+def test_numbers_of_the_other_run_are_of_the_same_difference(tmp_path):
+    ours = {"random_real": 50.0, "mmd": 60.0}  # the other way round
+    published, again = stored(tmp_path / "theirs", random_real=50.0, mmd=40.0), stored(tmp_path / "ours", **ours)
+    (row,) = survival.verdicts(published, again, cells(published)).to_dict("records")
+    assert (row["method"], row["other"]) == ("random_real", "mmd")
+    assert (row["difference"], row["difference_again"]) == (10.0, -10.0)
+    assert row["ci_low_again"] < -10 < row["ci_high_again"] < 0
+
+
 def test_only_shared_cells_count(tmp_path):
     found = verdicts(tmp_path, {"random_real": 50.0, "wmdd": 70.0, "mmd": 40.0}, {"random_real": 50.0, "wmdd": 70.0})
     assert found == {("wmdd", "random_real"): ("ahead", "ahead")}

@@ -54,8 +54,14 @@ def test_a_teacher_that_labels_online_is_sent_too(store):
     assert rows.loc["online", sent].tolist() == [6000, 2000, 0, 70000, 72000]
 
 
-def test_records_without_png_count_raw_images(store):
-    store.done(store.cell())
+@pytest.mark.parametrize("known", [0, 1])  # of two units, those whose bytes as PNG are recorded
+def test_records_without_png_count_raw_images(store, known):
+    cell = store.cell()
+    store.done(cell)
+    for node in cell["nodes"]["distill"][:known]:
+        record = store.read(f"{node}/record.json")
+        record["cost"]["bytes"]["images_png"] = 1000
+        store.write(f"{node}/record.json", record)
     (row,) = board(store).to_dict("records")
     assert pd.isna(row["images_png_bytes"])
     assert row["total_bytes"] == 6000 + 1000

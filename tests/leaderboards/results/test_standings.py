@@ -15,6 +15,7 @@ from leaderboards import report
 from leaderboards.plots import critical_difference
 from leaderboards.results import pairwise, references
 from leaderboards.results.leaderboard import LEADERBOARD_COLUMNS
+from leaderboards.results.roles import rows_by_role
 from leaderboards.tables import paper
 
 CONTROLS = {"noise": [20, 21], "random_real": [60, 61, 59], "full": [90, 91]}
@@ -110,6 +111,12 @@ def test_roles_decide_and_not_names(store):
     row = rows(store)["wmdd"]
     assert (row["role"], row["rank"], row["refused"]) == ("method", "1", "")
     assert float(row["recovered"]) == pytest.approx(14.5 / 30, abs=1e-3)
+
+
+def test_the_control_is_the_one_that_is_no_variant():
+    block = {"dataset": "digits", "ipc": 10, "protocol": "standard", "student": "test_resnet", "role": "control"}
+    variant, plain = ({**block, "overrides": text} for text in ('{"pool": 1}', ""))
+    assert list(rows_by_role([variant, plain, variant]).values()) == [plain]
 
 
 # Intervals, ranks and ties

@@ -104,6 +104,22 @@ def test_distances_stand_above_what_real_images_reach(store):
     assert f'Line "{overview.FLOOR}": the same for as many random real images.' in table.legend
 
 
+def test_the_best_of_what_competes_is_marked_and_no_cost(store):
+    fill(store, protocols=("standard",))
+    store.done(store.cell(method="mmd", cut="300 of 1000 iterations"), top1=65.0)
+    for cell in store.cells:
+        if cell["ipc"] and cell["method"] != "noise":
+            measure(store, cell, {"mmd": 1.0, "wmdd": 2.0, "random_real": 3.0}[cell["method"]])
+    (table,) = tables(store)
+    marked = {
+        (heading, line.heading)
+        for line in table.lines
+        for heading, cell in zip(headings(table)[1:], line.cells[1:], strict=True)  # the first has accuracies
+        if cell.mark.rank
+    }
+    assert marked == {("IOR ↑", "wmdd"), ("W2, teacher ↓", "wmdd"), ("W2, neutral ↓", "random_real")}
+
+
 def test_what_is_left_under_attack_stands_in_place_of_its_protocol(store):
     fill(store, protocols=("standard",))
     for seed in range(2):

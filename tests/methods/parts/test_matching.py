@@ -177,6 +177,7 @@ def test_batch_norm_sees_the_real_images_together_and_the_synthetic_ones_apart(
 
     The network runs in float64: in float32, torch's own batch norm over 36 images moves the gradient by 1.4e-4.
     """
+    monkeypatch.setattr(matching, "CHUNK_PIXELS", 5 * 32**2)  # which would show them in parts
     read = matching.from_data
     monkeypatch.setattr(matching, "from_data", lambda *given: lambda rows: read(*given)(rows).double())
     monkeypatch.setattr(
