@@ -22,7 +22,7 @@ from benchmark.settings import restored, seeded
 def state() -> tuple[Any, ...]:
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_grad_enabled(),
         torch.get_num_threads(),
         torch.get_float32_matmul_precision(),

@@ -16,7 +16,7 @@ from benchmark.vision.models import create_model
 
 ROOT = Path(__file__).parents[3]
 ALLOWANCE = {"cpu": 60e6, "cuda": 100e6}  # bytes: code that is loaded, and workspaces of convolutions
-KEPT = {"cpu": 1.9, "cuda": 1.6}  # times what autograd keeps: the heap of a processor is fragmented after some steps
+KEPT = {"cpu": 2.2, "cuda": 1.6}  # times what autograd keeps: the heap of a processor is fragmented after some steps
 MEASURED = """
 import sys
 from dataclasses import replace

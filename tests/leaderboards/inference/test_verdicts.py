@@ -102,7 +102,7 @@ def test_intervals_are_those_of_scipys_dunnett_and_tukey_where_spreads_are_equal
     assert found.model.pool.shape == "points"
     assert found.model.pooled
     assert not found.model.pool.blocked
-    dunnett = stats.dunnett(*list(rows.values())[1:], control=rows["control"], rng=np.random.default_rng(0))
+    dunnett = stats.dunnett(*list(rows.values())[1:], control=rows["control"], random_state=np.random.default_rng(0))
     interval = dunnett.confidence_interval(1 - CONTROL_ERROR)
     for i in range(1, 6):
         expected = interval.low[i - 1], interval.high[i - 1]
