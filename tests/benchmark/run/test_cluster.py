@@ -263,12 +263,13 @@ import json, os, resource, sys, threading, time
 from ray.cluster_utils import Cluster
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run.options import NodeOptions, Outcome
-from benchmark.run.runner import RayRunner
+from benchmark.run.runner import RayRunner, machine_of
 
 folder, count = sys.argv[1], int(sys.argv[2])
 machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+runner = RayRunner(machines.address, "cpu")  # of two machines, Ray may choose either, and that of the driver must stay
 second = machines.add_node(num_cpus=2)
-runner = RayRunner(machines.address, "cpu")
+runner.machines = [machine_of(machine) for machine in runner.ray.nodes() if machine["Alive"]]
 assert len(runner.machines) == 2
 
 def work():
