@@ -21,7 +21,7 @@ SCORING: tuple[Setting, ...] = (  # numbers that were computed under another val
     ("torch.set_grad_enabled", torch.is_grad_enabled, torch.set_grad_enabled),
     (
         "torch.set_default_device",
-        lambda: torch.empty(0).device,  # get_default_device of torch 2.6 fails where none is set
+        lambda: torch.empty(0).device,  # after a device was unset, get_default_device of torch 2.6 fails
         lambda device: torch.set_default_device(None if device.type == "cpu" else device),  # a device slows calls down
     ),
 )

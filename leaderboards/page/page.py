@@ -26,6 +26,7 @@ from leaderboards.page.verdicts import verdicts
 from leaderboards.plots.images import Picture, thumbnail
 from leaderboards.results.axes import ROW
 from leaderboards.results.leaderboard import absent
+from leaderboards.results.pairwise import DIFFERENCES, PAIRS
 from leaderboards.results.records import Stored, rows_of
 from leaderboards.results.scores import main_protocol
 from leaderboards.results.text import (
@@ -52,7 +53,7 @@ KINDS = {  # of pictures; the first kinds find room first
     "strip": "From the first iteration to the last",
 }
 TITLES = {  # of plots, by the start of their names
-    "differences": "Differences from random real images",
+    DIFFERENCES: "Differences from random real images",
     "accuracy_against_ipc": "Accuracy by images per class",
     "accuracy_by_protocol": "Accuracy under each protocol",
     "regimes": "Accuracy against all bytes that are sent, all label regimes",
@@ -62,7 +63,7 @@ TITLES = {  # of plots, by the start of their names
     "numbers": "Further numbers of an evaluator",
     "critical_difference": "Mean ranks, and which methods cannot be told apart",
     "ablation": "Variants of a method",
-    "pairs": "Differences of pairs that differ in one idea",
+    PAIRS: "Differences of pairs that differ in one idea",
     "networks": "Accuracy of every student",
     "sensitivity": "Accuracy against one hyperparameter",
     "training": "Training loss of the students",
@@ -180,7 +181,7 @@ def _plots(files: Mapping[str, bytes], protocol: str) -> dict[str, dict[str, str
         if name not in smallest or len(data) < len(smallest[name][1]):
             smallest[name] = kinds[kind], data
     end = f"_{file_name(protocol)}"
-    names = sorted(smallest, key=lambda name: (not name.startswith(("differences", "pairs")), not name.endswith(end)))
+    names = sorted(smallest, key=lambda name: (not name.startswith((DIFFERENCES, PAIRS)), not name.endswith(end)))
     return {name: {"title": _title(name), "url": _url(*smallest[name])} for name in names}
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from benchmark.config_files import CONFIGS
+from leaderboards.publish.publication import FOLDER
+from leaderboards.publish.readme import PATHS, ROOT
 
-ROOT = CONFIGS.parent
-PAGES = ["RESULTS.md", "README.md", *(f"docs/results/{path.name}" for path in (ROOT / "docs/results").glob("*.md"))]
 NUMBER = r"([+-]\d+\.\d)"
 DIFFERENCE = re.compile(rf"(?<!to ){NUMBER}(?:, | \(){NUMBER} to {NUMBER}")  # +4.8 (+1.7 to +7.9); +4.8, +1.7 to +7.9
 EFFECT = re.compile(rf"\| {NUMBER} \| {NUMBER} to {NUMBER} \|")  # of the tables of effects, which have no CSV file
@@ -24,24 +24,23 @@ ELSEWHERE = {
 }
 
 
-def text_of(page: str, *, tables: bool) -> str:
+def text_of(page: Path, *, tables: bool) -> str:
     """Return the text of a page in one line, with hyphens for minus signs, with or without its tables."""
-    lines = (ROOT / page).read_text("utf-8").replace("\N{MINUS SIGN}", "-").splitlines()
+    lines = page.read_text("utf-8").replace("\N{MINUS SIGN}", "-").splitlines()
     return " ".join(" ".join(line for line in lines if tables or not line.startswith("|")).split())
 
 
 def rows_of(name: str, *columns: str) -> Iterator[tuple[float, ...]]:
-    """Yield some columns of all published tables of a name, where they have a number."""
-    for path in (ROOT / "leaderboards" / "published").glob(f"*/{name}"):
-        with path.open(newline="", encoding="utf-8") as file:
-            yield from (tuple(float(row[c]) for c in columns) for row in csv.DictReader(file) if row[columns[-1]])
+    """Yield some columns of all published tables of a name, where they have numbers."""
+    for path in FOLDER.glob(f"*/{name}"):
+        yield from pd.read_csv(path)[[*columns]].dropna().itertuples(index=False, name=None)
 
 
 @pytest.fixture(scope="module")
 def differences() -> list[tuple[float, ...]]:
     """Every two rows of a block in both directions, and effects: the difference and its limits."""
     rows = [*rows_of("pairwise.csv", "difference", "ci_low", "ci_high")]
-    rows += [tuple(map(float, found)) for page in PAGES for found in EFFECT.findall(text_of(page, tables=True))]
+    rows += [tuple(map(float, found)) for page in PATHS for found in EFFECT.findall(text_of(page, tables=True))]
     return [*rows, *((-value, -high, -low) for value, low, high in rows)]
 
 
@@ -51,7 +50,7 @@ def means() -> list[tuple[float, ...]]:
     return [*rows_of("leaderboard.csv", "top1_mean", "top1_std"), *rows_of("networks.csv", "top1_mean", "top1_std")]
 
 
-def unknown(pattern: re.Pattern[str], page: str, rows: list[tuple[float, ...]]) -> list[str]:
+def unknown(pattern: re.Pattern[str], page: Path, rows: list[tuple[float, ...]]) -> list[str]:
     """Return what a page quotes and no row has."""
     return [
         quoted.group()
@@ -64,13 +63,13 @@ def unknown(pattern: re.Pattern[str], page: str, rows: list[tuple[float, ...]]) 
     ]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PATHS, ids=lambda page: page.name)
 def test_a_quoted_number_stands_in_a_published_table(page, differences, means):
     assert not unknown(DIFFERENCE, page, differences)
     assert not unknown(MEAN, page, means)
 
 
 def test_the_patterns_find_what_pages_quote():
-    text = text_of("RESULTS.md", tables=False)
+    text = text_of(ROOT / "RESULTS.md", tables=False)
     assert len(DIFFERENCE.findall(text)) > 20
     assert len(MEAN.findall(text)) > 5
