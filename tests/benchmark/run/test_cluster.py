@@ -34,7 +34,8 @@ class TestToken:
     def _no_token(self, monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-            monkeypatch.delenv(name, raising=False)
+            monkeypatch.setenv(name, "")  # so that it is restored: `connect` sets the mode itself
+            monkeypatch.delenv(name)
         monkeypatch.setattr("ray.init", lambda **_: None)
 
     @pytest.mark.parametrize("mode", ["", "token", "disabled"])
