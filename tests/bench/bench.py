@@ -388,7 +388,8 @@ def own_seconds() -> float:
 
 def table(bench: Bench) -> Iterator[str]:
     """Yield the lines of the table."""
-    yield f"{device_name(bench.device.type)}, torch {torch.__version__}, {date.today()}, {bench.size.arch}."
+    machine = f"{device_name(bench.device.type)}, threads: {torch.get_num_threads()}"
+    yield f"{machine}, torch {torch.__version__}, {date.today()}, {bench.size.arch}."
     yield ""
     yield "| work | ms here | ms bare | ratio | goal |"
     yield "| :-- | --: | --: | --: | :-- |"
@@ -410,6 +411,8 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="")
     parser.add_argument("--write", type=Path, help="A page in which the table replaces the last one of this device.")
     options = parser.parse_args()
+    if options.device == "cpu":
+        torch.set_num_threads(1)  # as nodes of small networks have: `cpus: 1` in the files of their datasets
     lines = []
     for line in run(options.device, options.size):
         print(line, flush=True)
