@@ -11,6 +11,10 @@ then cover teachers, draws, seeds and labels together. A block with one teacher 
 variance between units shows. Then every such axis has a model of its own, whose units are the values of that axis, and
 the variances of the mean are added. Interactions are counted once per axis, so intervals are rather too long.
 
+**Missing cells of crossed axes.** A unit with fewer cells scatters more. So where units have several cells, the error
+of a difference is that of a block with the shared cells only; the error of a mean, with the cells of the row only. If
+axes are crossed, and these cells hold one value of an axis more often than another, no error and no verdict is given.
+
 **Spread.** Row i, unit j: ``y_ij = mu_i + g_i (b_j + e_ij)``, with ``g_i = 1`` (the same spread in points) or
 ``g_i = 100 p_i (1 - p_i)``, ``p_i = mu_i / 100`` kept `EDGE` away from 0 and 1 (the same spread in log odds; Wedderburn
 1974 gives it for percentages). The shape with the higher likelihood is taken: the one with the higher p value of
@@ -35,31 +39,28 @@ has its own, but not below the median of the rows' (a small variance of three nu
 and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
 three seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost:
 when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three
-seeds and 14 % of five, instead of 6 %; when one other row does, in 12 % and 8 %.
+seeds and 14 % of five, not 6 %; when one other row does, in 12 % and 8 %.
 
 **Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
 test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
 residual, which makes intervals of differences longer, never shorter. The level is low because the test looks at the
-same numbers as the verdicts. The interval of a mean holds b always.
-
-**Test images.** All cells see the same images, so the variance between units holds none of their sampling error, except
-for the part that is different in every unit. With the bits of correctness ``d_jx`` (unit j, image x; of a row, or of
-the difference of two rows), units and images are crossed random effects, and the variance of the mean over n units and
-N images is ``unit variance / n + max(0, MS_image - MS_rest) / (n N)``. Subtracting ``MS_rest`` keeps the binomial noise
-of single predictions from being counted twice, for the unit variance holds it already.
+same numbers as the verdicts. The interval of a mean holds b always. The error of test images: `images.image_variance`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboards.inference.images import image_variance
 from leaderboards.inference.intervals import Gap, Mean
 from leaderboards.inference.variance_pool import Estimate, Pool, combined, pool
 
@@ -67,7 +68,7 @@ Cell = tuple[int, ...]  # (draw, seed) or (draw, seed, teacher)
 Cells = Mapping[Cell, float]  # -> top-1 accuracy in percent
 Bits = NDArray[np.bool_]  # [N]: which test images were right
 Correct = Mapping[str, Mapping[Cell, Bits]]
-Matrix = NDArray[np.float64]
+T = TypeVar("T")
 
 SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
 NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
@@ -150,18 +151,20 @@ class VarianceModel:
     def difference(self, one: str, other: str) -> Gap:
         """Return how far one row is ahead of another, over the cells that both have."""
         shared = sorted(self.rows[one].keys() & self.rows[other].keys())
+        if shared and (model := self._only(shared)) is not self:
+            return model.difference(one, other)
         units = self._gaps(one, other, shared)
         value = fmean(units.values()) if units else math.nan
-        spread = self._error_of_difference(one, other, shared)
         if len(units) > 1 and self.same(one, other):
             return Gap(0.0, len(units), 0.0, freedom=math.inf)
-        if len(units) < 2 or spread is None:
+        spread = self._error_of_difference(one, other, shared)
+        crossed = self.crossed(shared)
+        if len(units) < 2 or spread is None or (crossed and not _are_balanced(shared)):
             return Gap(value, len(units))
-        crossed = [model._error_of_difference(one, other, shared) for model in self.crossed(shared)]
-        spread = combined(spread, *filter(None, crossed))
+        spread = combined(spread, *filter(None, (each._error_of_difference(one, other, shared) for each in crossed)))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
         signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in shared if all(cell in b for b in bits)}
-        images = self._image_variance(signed, len(units))
+        images = image_variance(self._grouped(signed), len(units))
         total = combined(spread, Estimate(images, math.inf))
         return Gap(value, len(units), spread.variance * len(units), images, total.freedom)
 
@@ -185,12 +188,8 @@ class VarianceModel:
 
     def crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
         """Return the models of the other axes of which some cells have several values, shared by several units."""
-        found = []
-        for axis, model in self._models.items():
-            pairs = {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis}
-            if 1 < len({value for value, _ in pairs}) < len(pairs):
-                found.append(model)
-        return found
+        pairs = {axis: {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis} for axis in self._models}
+        return [self._models[axis] for axis, own in pairs.items() if 1 < len({value for value, _ in own}) < len(own)]
 
     @cached_property
     def _models(self) -> dict[int, VarianceModel]:
@@ -243,12 +242,16 @@ class VarianceModel:
         return Estimate(first.variance + second.variance, self.pool.within.freedom)  # one estimate, not two
 
     def _mean(self, name: str) -> Mean:
+        cells = self.rows[name].keys()
+        if (model := self._only(cells)) is not self:
+            return model.means[name]
         value, units = fmean(self.units[name].values()), len(self.units[name])
-        if units < 2:
+        crossed = self.crossed(cells)
+        if units < 2 or (crossed and not _are_balanced(cells)):
             return Mean(value)
-        errors = [model._error_of_mean(name) for model in (self, *self.crossed(self.rows[name]))]
+        errors = [model._error_of_mean(name) for model in (self, *crossed)]
         bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
-        total = combined(*filter(None, errors), Estimate(self._image_variance(bits, units), math.inf))
+        total = combined(*filter(None, errors), Estimate(image_variance(self._grouped(bits), units), math.inf))
         return Mean(value, math.sqrt(total.variance), total.freedom) if total.variance > NO_SPREAD else Mean(value)
 
     def _error_of_mean(self, name: str) -> Estimate | None:
@@ -264,10 +267,22 @@ class VarianceModel:
         return self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
 
     def _by_unit(self, cells: Cells) -> dict[int, float]:
-        grouped: dict[int, list[float]] = {}
+        return {unit: fmean(values) for unit, values in sorted(self._grouped(cells).items())}
+
+    def _grouped(self, cells: Mapping[Cell, T]) -> dict[int, list[T]]:
+        """Return the values of some cells by unit."""
+        grouped: dict[int, list[T]] = {}
         for cell, value in cells.items():
             grouped.setdefault(cell[self.axis], []).append(value)
-        return {unit: fmean(values) for unit, values in sorted(grouped.items())}
+        return grouped
+
+    def _only(self, cells: Collection[Cell]) -> VarianceModel:
+        """Return the model of a block that has some of the cells only; this model, where no unit has several cells."""
+        several = any(len(self.rows[name]) > len(units) for name, units in self.units.items())
+        if not several or not any(row.keys() - cells for row in self.rows.values()):
+            return self
+        rows = {name: {cell: row[cell] for cell in row if cell in cells} for name, row in self.rows.items()}
+        return replace(self, rows={name: row for name, row in rows.items() if row})
 
     def _from_pool(self, name: str) -> bool:
         return self.pooled and self.roles.get(name) not in NOT_POOLED
@@ -279,21 +294,7 @@ class VarianceModel:
         p = min(max(fmean(self.units[name].values()) / 100, EDGE), 1 - EDGE)
         return 100 * p * (1 - p)
 
-    def _image_variance(self, signed: Mapping[Cell, Matrix], units: int) -> float:
-        """Return what the choice of test images adds to the variance of a mean, in squared points.
 
-        Args:
-            signed: cell -> bits [N], or differences of bits.
-            units: of the mean. Without the bits of every unit this part is not known, and 0 is returned.
-        """
-        grouped: dict[int, list[Matrix]] = {}
-        for cell, values in signed.items():
-            grouped.setdefault(cell[self.axis], []).append(values)
-        if len(grouped) < max(units, 2):
-            return 0.0
-        grid = 100 * np.stack([np.mean(values, axis=0) for values in grouped.values()])  # [n, N]
-        n, images = grid.shape
-        per_image = grid.mean(0)
-        rest = grid - per_image - grid.mean(1, keepdims=True) + grid.mean()
-        between = n * float(per_image.var(ddof=1))
-        return max(0.0, between - float((rest**2).sum()) / ((n - 1) * (images - 1))) / (n * images)
+def _are_balanced(cells: Iterable[Cell]) -> bool:
+    """Return whether some cells hold every value of an axis equally often, for each axis."""
+    return all(len(set(Counter(values).values())) == 1 for values in zip(*cells, strict=True))

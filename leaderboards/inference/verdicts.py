@@ -139,8 +139,12 @@ class Block:
 
     @cached_property
     def competing(self) -> list[str]:
-        """The rows whose spread is known, which have a rank, the most accurate first: all but the bound."""
-        names = [name for name in self.rows if self._sure(name) and self.roles.get(name) != "bound"]
+        """The rows whose spread is known, which have a rank, the most accurate first: all but the bound.
+
+        None competes where only floor and bound scatter, since methods that are equal in all units have no known spread.
+        """
+        rows = self.rows if self.model.pool else ()
+        names = [name for name in rows if self._sure(name) and self.roles.get(name) != "bound"]
         return sorted(names, key=lambda name: (-self.model.means[name].value, name))
 
     @cached_property
@@ -165,12 +169,12 @@ class Block:
         return replace(found, seeds=seeds)
 
     def rests_on_pool(self, one: str, other: str) -> bool:
-        """Return whether a row is ahead or behind, and would not be by the variance of the two rows alone.
+        """Return whether a row is ahead, behind or tied, and would not be by the variance of the two rows alone.
 
         That is Welch's t, or the paired t where the units of the block are blocks.
         """
         found = self.compare(one, other, plan=False).verdict
-        return found in DECIDED and self._unpooled.compare(one, other, plan=False).verdict != found
+        return found in (*DECIDED, TIED) and self._unpooled.compare(one, other, plan=False).verdict != found
 
     @cached_property
     def _unpooled(self) -> Block:

@@ -89,3 +89,31 @@ def test_crossed_draws_seeds_and_teachers_are_covered(draw, seed, teacher, rest)
         covered += [low <= 90 <= high for low, high in (mean.interval for mean in block.model.means.values())]
     assert np.mean(wrong) <= 0.07
     assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        (8, {"control": lambda cell: cell[1] == 0, "row 1": lambda cell: cell[1] == 0}),  # a run that was stopped
+        (4, {"row 1": lambda cell: cell[0] == cell[1] == cell[2]}),
+    ],
+    ids=["two rows with one student of five", "one row without crossed draws and seeds"],
+)
+def test_crossed_rows_with_missing_cells_err_as_rarely_as_complete_ones(rows, kept):
+    generator, wrong, covered = np.random.default_rng(0), [], []
+    size, axes = (5, 2) if rows == 8 else (3, 3)
+    grid = [(*cell, cell[0]) if axes == 2 else cell for cell in itertools.product(range(size), repeat=axes)]
+    for _ in range(150):
+        accuracies = {}
+        for name in ["control", *(f"row {i}" for i in range(1, rows))]:
+            effects = 0.5 * generator.standard_normal((3, size))
+            cells = {cell: 50 + effects[2, cell[2]] + 3 * generator.standard_normal() for cell in grid}
+            accuracies[name] = {cell: cells[cell] for cell in grid if kept.get(name, bool)(cell)}
+        block = Block(accuracies, {"control": "control"}, {})
+        intervals = [block.compare(name, "control", plan=False).interval for name in accuracies if name != "control"]
+        wrong.append(any(not low <= 0 <= high for low, high in filter(None, intervals)))
+        low, high = block.model.means["row 1"].interval
+        covered.append(low <= 50 <= high)
+    assert np.mean(wrong) <= 0.07
+    assert np.mean(covered) >= 0.92
