@@ -40,12 +40,12 @@ def fieller(part: Gap, way: Gap, rest: Gap, critical: float) -> Ratio | None:
         return None
     variances = part.error**2, way.error**2
     limit = part.error * way.error
-    together = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
+    covariance = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
     square = way.value**2 - critical**2 * variances[1]
     ratio = part.value / way.value if way.value else math.nan
     if square <= 0:
         return Ratio(ratio, -math.inf, math.inf)
-    middle = part.value * way.value - critical**2 * together
+    middle = part.value * way.value - critical**2 * covariance
     root = math.sqrt(max(middle**2 - square * (part.value**2 - critical**2 * variances[0]), 0.0))
     return Ratio(ratio, (middle - root) / square, (middle + root) / square)
 
