@@ -31,8 +31,8 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
     store, start = Store(options.runs), time.perf_counter()
     try:
         heartbeat = Heartbeat(store, key, options.owner)
-        if other := claim(store, key, heartbeat.now(), options.stopped):
-            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
+        if other_beat := claim(store, key, heartbeat.now(), options.stopped):
+            return Outcome(key, "theirs", f"another driver runs it on {other_beat.get('host', 'another machine')}")
         with heartbeat.beating(), noted() as notes:
             if not _is_done(store, key):
                 _share_memory(options)
