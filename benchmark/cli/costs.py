@@ -25,7 +25,7 @@ def print_costs(plan: Plan, data: Path, card: Card, todo: Collection[str], *, mi
     Args:
         plan: the plan of the selected cells.
         data: the data directory. Datasets that are not there count with the sizes in their files.
-        card: of which the hours are shown.
+        card: the card whose hours are shown.
         todo: keys of the nodes that count, where all datasets are on disk; else all nodes count.
         mixed: count all work as if it were done in mixed precision.
     """

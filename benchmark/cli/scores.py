@@ -16,7 +16,7 @@ class Scores:
     """Waits for the cells of every row of the leaderboard."""
 
     def __init__(self, campaign: Campaign) -> None:
-        """Start with the rows of which a cell is not done."""
+        """Start with the rows that have an unfinished cell."""
         self.store = campaign.store
         self.keys: dict[Row, dict[str, None]] = {}  # of all evaluations of a row
         self.rows: dict[str, list[Row]] = {}  # the rows that an evaluation belongs to

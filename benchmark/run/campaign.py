@@ -256,7 +256,7 @@ def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:
 
 
 def _evaluation(cell: Mapping[str, Any]) -> list[str]:
-    """Return the keys of a cell's evaluation, on which all hangs that can change its numbers; [] for none."""
+    """Return the keys of a cell's evaluation; they depend on all that can change its numbers. [] for none."""
     return list(keys_of(cell, "evaluate"))
 
 

@@ -26,7 +26,7 @@ from benchmark.sources import component_name
 def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
     """Compute one node and commit it, or record why it failed; only an interruption is raised.
 
-    What another driver runs is left alone, and what another driver has committed is done.
+    A node that another driver runs is left alone. A node that another driver has committed is done.
     """
     store, start = Store(options.runs), time.perf_counter()
     try:

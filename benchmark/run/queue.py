@@ -85,8 +85,8 @@ class Queue:
     def company(self, node: Node, places: float) -> list[Node]:
         """Pop the nodes that come next and may share a task with a node, which pays once for its process.
 
-        They have the node's stage, dataset, teachers and needs, and with it take `TASK_SECONDS` at most. A node of
-        which nothing is known shares no task, nor does one that is tried again: it may have ended its process.
+        They have the node's stage, dataset, teachers and needs, and with it take `TASK_SECONDS` at most. A node
+        without known seconds shares no task. Nor does a node that is tried again: it may have ended its process.
 
         Args:
             node: the node that was popped last.

@@ -197,7 +197,7 @@ class RayRunner:
     def _result(self, task: Any, group: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
         """Return how the first node of a task ended, and whether the task has; None: it has no further node.
 
-        What its worker could not record is recorded here.
+        A failure that its worker could not record is recorded here.
         """
         shared = not isinstance(task, self.ray.ObjectRef)
         try:

@@ -1,8 +1,8 @@
 """Remove what interrupted runs left in a store, once it is certain that no process needs it.
 
-What a process of this machine left is removed at once when the process has ended. Whether a process of another machine
-still runs cannot be asked, and clocks jump. So what it left is removed only if it is older than a day and if, during a
-minute of this process's own clock, neither it nor the heartbeat of its node has changed.
+Files of a process of this machine are removed as soon as the process has ended. This machine cannot ask whether a
+process of another machine still runs, and clocks jump. So files of such a process are removed only if they are older
+than a day, and if they and the heartbeat of their node do not change in a minute of this process's own clock.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def weighted_sum(weights: Mapping[str, float], means: Mapping[str, Mean]) -> Mea
     """Return a weighted sum of means with its error; without an error where one of them has none.
 
     Means are named ``method_protocol``. Means of different methods count as independent. Those of one method are not:
-    they share distilled sets. Their errors are added, which bounds the error of their sum whatever their correlation
+    they share distilled sets. Their errors are added. This bounds the error of their sum for every correlation
     (``var(x + y) <= (sd(x) + sd(y))^2``), so intervals are never too short for it. The test images, which all means
     have in common, cancel in differences, so they make intervals longer, not shorter. Degrees of freedom are the
     fewest.

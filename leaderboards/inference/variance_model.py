@@ -184,7 +184,7 @@ class VarianceModel:
         return frozenset(right.items()) if tells else name
 
     def crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
-        """Return the models of the other axes of which some cells have several values, shared by several units."""
+        """Return the models of the other axes where some cells have several values that several units share."""
         models = []
         for axis, model in self._models.items():
             pairs = {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis}

@@ -181,9 +181,9 @@ def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
 def merged(earlier: Publication | None, new: Publication, note: str = "") -> Publication:
     """Return an earlier publication with the results of a run added.
 
-    Of a cell that both have, the run's is kept; of a record that both have, the earlier one, with which the run's must
-    agree. Of a dataset that the run has measured, earlier cells are dropped where they are of another version of the
-    suite or of an older version of the evaluation; other datasets stay as they are.
+    If both have a cell, the run's is kept. If both have a record, the earlier one is kept, and the run's must agree
+    with it. If the run has measured a dataset, its earlier cells of another version of the suite or of an older version
+    of the evaluation are dropped; other datasets stay as they are.
 
     Raises:
         Faults: the results do not agree, or records name a path or the host of a machine.

@@ -41,8 +41,8 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in the order of the leaderboard.
 
     A total is the sum of the row's own stages and of the shared ones, these divided by `SETS`. A number that
-    is not recorded is empty, never 0; so are the seconds of a node that went on after an interruption. Peak memory,
-    device and ``exclusive`` are those of all stages but the teacher's.
+    is not recorded is empty, never 0. The seconds of a node that went on after an interruption are empty too. Peak
+    memory, device and ``exclusive`` are those of all stages but the teacher's.
     """
     of_control = _of_control(stored.cells)
     rows = defaultdict[tuple[Any, ...], list[dict[str, Any]]](list)
@@ -122,7 +122,7 @@ def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _comparable(device: str, exclusive: str, *, resumed: bool) -> str:
-    """Return with which rows the timings of a row may be compared, or the reason why with no other row."""
+    """Return a text: with which rows the timings of a row may be compared, or why there are none."""
     if " + " in device:
         return "no: more than one device"
     if resumed:
