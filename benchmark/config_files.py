@@ -133,8 +133,8 @@ def files(kind: str) -> dict[str, Path]:
     """
     folders = [CONFIGS / kind, *sources.subfolders(f"configs/{kind}")]
     paths = sorted(path for folder in folders for path in folder.glob("*.y*ml"))
-    if wrong := [path for path in paths if path.suffix == ".yml"]:
-        raise Faults(f"{display_path(path)}: rename it to {path.stem}.yaml" for path in wrong)
+    if misnamed := [path for path in paths if path.suffix == ".yml"]:
+        raise Faults(f"{display_path(path)}: rename it to {path.stem}.yaml" for path in misnamed)
     return {path.stem: path for path in paths if path.suffix == ".yaml"}
 
 
@@ -144,25 +144,25 @@ def display_path(path: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _converted(given: Any, value: Any, key: str = "") -> Iterator[str]:
+def _converted(raw: Any, value: Any, key: str = "") -> Iterator[str]:
     """Yield a fault for every text or truth value in place of a number, and for the reverse; pydantic converts them."""
-    if isinstance(value, bool) and not isinstance(given, bool):
-        yield f"{key}: should be true or false (given: {given!r})"
-    elif isinstance(value, int | float) and isinstance(given, bool | str) and not isinstance(value, bool):
-        yield f"{key}: should be a number (given: {given!r})"
-    for part, one, other in _parts(given, value):
-        yield from _converted(one, other, f"{key}{part}".removeprefix("."))
+    if isinstance(value, bool) and not isinstance(raw, bool):
+        yield f"{key}: should be true or false (given: {raw!r})"
+    elif isinstance(value, int | float) and isinstance(raw, bool | str) and not isinstance(value, bool):
+        yield f"{key}: should be a number (given: {raw!r})"
+    for part, raw_part, valid_part in _parts(raw, value):
+        yield from _converted(raw_part, valid_part, f"{key}{part}".removeprefix("."))
 
 
-def _parts(given: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+def _parts(raw: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield the parts of a given value and of the validated one, each pair with its key."""
-    if isinstance(given, Mapping) and isinstance(value, BaseModel):
+    if isinstance(raw, Mapping) and isinstance(value, BaseModel):
         fields = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
-        yield from ((f".{name}", given[name], fields[name]) for name in fields.keys() & given.keys())
-    elif isinstance(given, Mapping) and isinstance(value, Mapping):
-        yield from ((f".{name}", given[name], value[name]) for name in value.keys() & given.keys())
-    elif isinstance(given, list | tuple) and isinstance(value, list | tuple):
-        yield from ((f"[{i}]", *pair) for i, pair in enumerate(zip(given, value, strict=False)))
+        yield from ((f".{name}", raw[name], fields[name]) for name in fields.keys() & raw.keys())
+    elif isinstance(raw, Mapping) and isinstance(value, Mapping):
+        yield from ((f".{name}", raw[name], value[name]) for name in value.keys() & raw.keys())
+    elif isinstance(raw, list | tuple) and isinstance(value, list | tuple):
+        yield from ((f"[{i}]", *pair) for i, pair in enumerate(zip(raw, value, strict=False)))
 
 
 def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:
@@ -185,7 +185,7 @@ def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:
 def _is_consequence(detail: dict[str, Any], error: ValidationError) -> bool:
     """Return whether pydantic calls a list too short only because its items have faults."""
     location = detail["loc"]
-    prefixes = [other["loc"][: len(location)] for other in error.errors() if len(other["loc"]) > len(location)]
+    prefixes = [fault["loc"][: len(location)] for fault in error.errors() if len(fault["loc"]) > len(location)]
     return detail["type"] == "too_short" and location in prefixes
 
 

@@ -92,12 +92,12 @@ def precision_of(identity: Mapping[str, Any]) -> str:
 
 def ancestors(keys: Iterable[str], parents: Callable[[str], Iterable[str]]) -> set[str]:
     """Return some keys together with all keys that they depend on; ``parents`` is called once for each key."""
-    known, waiting = set[str](), list(keys)
-    while waiting:
-        if (key := waiting.pop()) not in known:
-            known.add(key)
-            waiting += parents(key)
-    return known
+    all_keys, queue = set[str](), list(keys)
+    while queue:
+        if (key := queue.pop()) not in all_keys:
+            all_keys.add(key)
+            queue += parents(key)
+    return all_keys
 
 
 def digest(value: Any) -> str:

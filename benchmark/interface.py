@@ -174,8 +174,8 @@ def distill(
     run_options = _run_options(options)
     if isinstance(draw, bool) or not isinstance(draw, Integral) or draw < 0:
         raise BenchmarkError(f"draw: a whole number, the first one is 0 (given: {draw!r})")
-    changed = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
-    entry: Any = changed if hyperparameters else method
+    changed_entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
+    entry: Any = changed_entry if hyperparameters else method
     arch = datasets.load_dataset(dataset).teacher.arch
     suite = _suite(dataset, ipc, entry, arch, "hard", draw + 1)
     campaign = open_campaign(suite, Selection(datasets=(dataset,)), run_options)
@@ -203,9 +203,9 @@ def run_suite(
         BenchmarkError: the suite or a name is wrong. A node that fails is a row with its reason, and no error.
     """
     sources.add(())
-    run_options, chosen = _run_options(options), validated(Selection, selection or {}, "selection")
+    run_options, valid_selection = _run_options(options), validated(Selection, selection or {}, "selection")
     runner, has_gpu = connected(run_options)
-    campaign = open_campaign(suite, chosen, run_options, has_gpu=has_gpu)
+    campaign = open_campaign(suite, valid_selection, run_options, has_gpu=has_gpu)
     if campaign.todo:
         for _ in campaign.run(runner or connect(run_options)[0]):
             pass
@@ -246,10 +246,10 @@ def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, see
 
 
 def _as_set(images: Any, labels: Any) -> SyntheticSet:
-    given = images if isinstance(images, SyntheticSet) else _from_arrays(images, labels)
-    if given.images.is_floating_point() and not ((given.images >= 0) & (given.images <= 1)).all():
+    user_set = images if isinstance(images, SyntheticSet) else _from_arrays(images, labels)
+    if user_set.images.is_floating_point() and not ((user_set.images >= 0) & (user_set.images <= 1)).all():
         raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
-    return given
+    return user_set
 
 
 def _from_arrays(images: Any, labels: Any) -> SyntheticSet:
@@ -271,8 +271,8 @@ def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:
     """
     campaign.store.open()
     nodes = campaign.plan.nodes
-    needed = ancestors(keys, lambda key: nodes[key].parents) or set(nodes)
-    todo = {key: node for key, node in campaign.todo.items() if key in needed}
+    keys_to_run = ancestors(keys, lambda key: nodes[key].parents) or set(nodes)
+    todo = {key: node for key, node in campaign.todo.items() if key in keys_to_run}
     for event in SerialRunner().run(todo, campaign.node_options):
         if event.status == "failed":
             raise BenchmarkError(f"{event.node.stage} {event.node.title} failed: {event.message}")
@@ -287,7 +287,7 @@ def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, stud
             if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:
                 for key in keys_of(cell, "evaluate"):
                     values.setdefault(cell["method"], {})[key] = published.records[key]["metrics"]["top1"]
-    return {name: _difference(top1, list(others.values())) for name, others in values.items()}
+    return {name: _difference(top1, list(accuracies.values())) for name, accuracies in values.items()}
 
 
 def _difference(one: Sequence[float], other: Sequence[float]) -> Difference:

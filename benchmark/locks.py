@@ -54,6 +54,6 @@ def has_ended(host: object, pid: object) -> bool:
 
 def writer_of(name: str) -> int | None:
     """Return the process of this machine that is named in ``NAME.HOST@PID@RANDOM`` (`benchmark.files.tagged`)."""
-    before, _, after = name.partition("@")
-    pid = after.partition("@")[0]
-    return int(pid) if before.endswith(f".{socket.gethostname()}") and pid.isdigit() else None
+    prefix, _, suffix = name.partition("@")
+    pid = suffix.partition("@")[0]
+    return int(pid) if prefix.endswith(f".{socket.gethostname()}") and pid.isdigit() else None

@@ -84,8 +84,8 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
     address = folder.address(manifest_name(suite))
     data = folder.read_file(manifest_name(suite))
     if data is None:
-        others = suites(folder.root)
-        hint = f" (it has: {', '.join(others)})" if others else ""
+        names = suites(folder.root)
+        hint = f" (it has: {', '.join(names)})" if names else ""
         raise BenchmarkError(
             f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
             f"run `python -m benchmark run --suite {suite} --runs {folder.root}` first"
@@ -93,11 +93,11 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
     manifest = parse_object(data)
     if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
         raise damaged_manifest(folder, suite)
-    if wrong := next(filter(None, map(cell_fault, manifest["cells"])), ""):
-        raise BenchmarkError(f"{address}: a cell is malformed: {wrong}; the next run removes it")
-    if lacking := lacking_field(manifest["cells"]):
+    if reason := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+        raise BenchmarkError(f"{address}: a cell is malformed: {reason}; the next run removes it")
+    if missing_field := lacking_field(manifest["cells"]):
         raise BenchmarkError(
-            f"{address} was written by an earlier version of the benchmark (its cells have no '{lacking}'): "
+            f"{address} was written by an earlier version of the benchmark (its cells have no '{missing_field}'): "
             f"run `python -m benchmark run --suite {suite}` again; finished nodes are not computed again"
         )
     return manifest
@@ -122,8 +122,8 @@ def cell_fault(cell: object) -> str:
         value = cell.get(axis)
         if axis in NUMBERS and not _is_whole(value):
             return f"{axis}: {value!r} is not a number"
-        if axis not in NUMBERS and (wrong := path_fault(value)):
-            return f"{axis}: {wrong}"
+        if axis not in NUMBERS and (reason := path_fault(value)):
+            return f"{axis}: {reason}"
     return _field_fault(cell) or _nodes_fault(cell.get("nodes") or {})
 
 
@@ -146,7 +146,7 @@ def _nodes_fault(nodes: object) -> str:
     if not isinstance(nodes, dict) or not all(isinstance(keys, list) for keys in nodes.values()):
         return "nodes: no lists of keys"
     faults = (path_fault(key) for keys in nodes.values() for key in keys)
-    return next((f"nodes: {wrong}" for wrong in faults if wrong), "")
+    return next((f"nodes: {reason}" for reason in faults if reason), "")
 
 
 def _is_whole(value: object) -> bool:
@@ -164,8 +164,8 @@ def accuracy_fault(stage: object, metrics: Mapping[str, Any]) -> str:
         names = ", ".join(map(str, metrics)) or "nothing"
         return f"no top1, the accuracy on the test split in percent, which tables compare (it returned {names})"
     accuracies = {name: metrics[name] for name in sorted(ACCURACIES & metrics.keys())}
-    wrong = (name for name, value in accuracies.items() if not (is_number(value) and 0 <= value <= 100))
-    return next((f"{name} = {metrics[name]!r:.80}, which is no number from 0 to 100" for name in wrong), "")
+    faulty_names = (name for name, value in accuracies.items() if not (is_number(value) and 0 <= value <= 100))
+    return next((f"{name} = {metrics[name]!r:.80}, which is no number from 0 to 100" for name in faulty_names), "")
 
 
 def _has_form(record: Mapping[str, Any]) -> bool:

@@ -51,30 +51,30 @@ def restored() -> Iterator[None]:
     Raises:
         BenchmarkError: the block changed one of the last three, so that its numbers are wrong too.
     """
-    before = [read() for _, read, _ in SCORING]
+    old_values = [read() for _, read, _ in SCORING]
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     deterministic = _deterministic()
     cudnn = torch.backends.cudnn
-    fastest, same = cudnn.benchmark, cudnn.deterministic
+    fastest, reproducible = cudnn.benchmark, cudnn.deterministic
     folder, streams = _working_directory(), (sys.stdout, sys.stderr)
     sys.stdout, sys.stderr = map(_Stream, streams)
     try:
         yield
         changes = [
-            f"{name} ({value} became {now})"
-            for (name, read, _), value in zip(SCORING, before, strict=True)
-            if (now := read()) != value
+            f"{name} ({value} became {new_value})"
+            for (name, read, _), value in zip(SCORING, old_values, strict=True)
+            if (new_value := read()) != value
         ]
         if changes:
             raise BenchmarkError(f"it changed the whole process by {', '.join(changes)}; pass such values explicitly")
     finally:
         sys.stdout, sys.stderr = streams
-        for (_, read, set_to), value in zip(SCORING, before, strict=True):
+        for (_, read, set_to), value in zip(SCORING, old_values, strict=True):
             if read() != value:
                 set_to(value)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
-        cudnn.benchmark, cudnn.deterministic = fastest, same
+        cudnn.benchmark, cudnn.deterministic = fastest, reproducible
         if deterministic != _deterministic():
             torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])  # slow: it imports more
         if folder and folder != _working_directory():

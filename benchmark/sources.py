@@ -39,11 +39,11 @@ def add(folders: Iterable[str | Path]) -> None:
     Raises:
         Faults: a folder does not exist, or has none of the subfolders, or a file has the name of another one.
     """
-    named = [*_named(), *(("--extra", Path(folder)) for folder in folders)]
-    every = _distinct(folder for _, folder in named)
-    if every:
-        _refuse_faults(every, {folder.absolute(): source for source, folder in reversed(named)})
-        os.environ[ENVIRONMENT] = os.pathsep.join(map(str, every))
+    sources_and_folders = [*_named(), *(("--extra", Path(folder)) for folder in folders)]
+    all_folders = _distinct(folder for _, folder in sources_and_folders)
+    if all_folders:
+        _refuse_faults(all_folders, {folder.absolute(): source for source, folder in reversed(sources_and_folders)})
+        os.environ[ENVIRONMENT] = os.pathsep.join(map(str, all_folders))
 
 
 def _refuse_faults(folders: tuple[Path, ...], named_by: Mapping[Path, str]) -> None:
@@ -125,9 +125,9 @@ def _package(name: str) -> ModuleType:
     for package in (name, f"{name.partition('.')[0]}.parts"):
         with _own_modules():
             parts = importlib.import_module(package)
-        new = [str(folder) for folder in subfolders(package.replace(".", "/")) if str(folder) not in parts.__path__]
-        if new:
-            parts.__path__ = [*parts.__path__, *new]
+        paths = [str(folder) for folder in subfolders(package.replace(".", "/")) if str(folder) not in parts.__path__]
+        if paths:
+            parts.__path__ = [*parts.__path__, *paths]
     return module
 
 
@@ -142,13 +142,13 @@ def _own_modules() -> Iterator[None]:
     if not _are_hidden():
         yield
         return
-    theirs = _taken()
+    other_modules = _taken()
     sys.modules.update(_own or {name: _new_package(name) for name in SUBFOLDERS[:2]})
     try:
         yield
     finally:
         _own.update(_taken())
-        sys.modules.update(theirs)
+        sys.modules.update(other_modules)
 
 
 @cache
@@ -188,10 +188,10 @@ def _of_working_directory(folder: Path) -> Iterator[tuple[str, Path]]:
             table = _table(path, path.stat().st_mtime_ns, keys)
             if strange := [key for key in table if key != "extra"]:
                 raise BenchmarkError(f"{path}: {'.'.join(keys)}: {unknown('key', strange[0], ['extra'])}")
-            named = table.get("extra", [])
-            if not isinstance(named, list) or not all(isinstance(text, str) for text in named):
+            texts = table.get("extra", [])
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise BenchmarkError(f"{path}: {'.'.join(keys)}.extra: expected a list of folders")
-            yield from ((f"{path.name}:", folder / text) for text in named)
+            yield from ((f"{path.name}:", folder / text) for text in texts)
 
 
 @cache

@@ -50,8 +50,8 @@ class SyntheticSet:
         """Check shapes and types."""
         tensors = {"images": self.images, "targets": self.targets, **self.extras}
         tensors |= {} if self.weights is None else {"weights": self.weights}
-        if wrong := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-            raise ValueError(f"{', '.join(wrong)}: must be tensors, not {type(tensors[wrong[0]]).__name__}")
+        if names := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+            raise ValueError(f"{', '.join(names)}: must be tensors, not {type(tensors[names[0]]).__name__}")
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"images must be uint8 or float32 [N, C, H, W], not {_shape(self.images)}")
         if self.targets.dim() not in (1, 2):
@@ -112,8 +112,8 @@ class SyntheticSet:
         tensors = {"images": self.images, "targets": self.targets}
         tensors |= {} if self.weights is None else {"weights": self.weights}
         tensors |= {f"extra.{name}": value for name, value in self.extras.items()}
-        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(stored, path, metadata={"synthetic": json.dumps(dict(self.metadata))})
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(contiguous, path, metadata={"synthetic": json.dumps(dict(self.metadata))})
 
     @classmethod
     def load(cls, path: Path) -> SyntheticSet:
@@ -150,12 +150,12 @@ class SyntheticSet:
         weighted = [part.weights for part in parts if part.weights is not None]
         if weighted and len(weighted) != len(parts):
             raise ValueError("some units have weights and some have none")
-        kept = [name for name in parts[0].extras if all(name in part.extras for part in parts)]
+        names = [name for name in parts[0].extras if all(name in part.extras for part in parts)]
         return cls(
             _joined([part.images for part in parts], order),
             _joined([part.targets for part in parts], order),
             _joined(weighted, order) if weighted else None,
-            {name: _joined([part.extras[name] for part in parts], order) for name in kept},
+            {name: _joined([part.extras[name] for part in parts], order) for name in names},
             {"units": [dict(part.metadata) for part in parts]},
         )
 
@@ -256,11 +256,11 @@ def _joined(parts: Sequence[Tensor], order: Tensor) -> Tensor:
     types = sorted({str(part.dtype) for part in parts})
     if len(types) > 1:
         raise BenchmarkError(f"the units of a set differ in type: {', '.join(types)}; a method returns one type")
-    whole = torch.empty((len(order), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    rows_of_all = torch.empty((len(order), *parts[0].shape[1:]), dtype=parts[0].dtype)
     places = torch.argsort(order).split([len(part) for part in parts])
     for part, rows in zip(parts, places, strict=True):
-        whole[rows] = part
-    return whole
+        rows_of_all[rows] = part
+    return rows_of_all
 
 
 def _shape(tensor: Tensor) -> str:

@@ -69,8 +69,8 @@ def build(root: str, suite: str) -> Report:
     pictures = _pictures(stored, folder)
     painted = {f"pictures/{picture.name}": png for picture, png in pictures}
     made_from = kept.source(stored, painted)
-    if earlier := kept.read(stored.folder, folder, made_from):
-        names, notes = earlier
+    if earlier_report := kept.read(stored.folder, folder, made_from):
+        names, notes = earlier_report
         _remove_stale(stored.folder, folder, names)
         paths = tuple(stored.folder.address(f"{folder}/{name}") for name in (*names, kept.NAME))
         return replace(_report(stored, references.load()), paths=paths, notes=notes)
@@ -151,8 +151,8 @@ def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture,
     """Return the pictures of the distilled sets; a picture whose file exists is read and not painted again."""
     names = stored.folder.files(f"{folder}/pictures")
     pictures = [*images.paint(stored, names), *neighbours.paint(stored, names)]
-    earlier = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in pictures if png is None)
-    return [(picture, png or earlier[f"{folder}/pictures/{picture.name}"]) for picture, png in pictures]
+    earlier_pngs = stored.folder.read(f"{folder}/pictures/{picture.name}" for picture, png in pictures if png is None)
+    return [(picture, png or earlier_pngs[f"{folder}/pictures/{picture.name}"]) for picture, png in pictures]
 
 
 def _remove_stale(store: Folder, folder: str, files: Collection[str]) -> None:
@@ -179,7 +179,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
     board = without_repeats(results.report.declared.without_repeats(board))
     main = variants.contestants(board)
     main = main if main["method"].nunique() > 1 else main[:0]  # a single method is not compared
-    measured = correlations.contenders(stored, results.report.sets)
+    sets = correlations.contenders(stored, results.report.sets)
     figures = {
         **differences.differences(results.compared),
         **accuracy.accuracy_against_ipc(main),
@@ -191,7 +191,7 @@ def _plots(stored: records.Stored, results: Results) -> tuple[dict[str, bytes], 
         **ablation.ablation(board),
         **ablation.networks(board),
         **ablation.sensitivity(board),
-        **declared.accuracy_against_measures(measured, stored.columns.get(measures.STAGE, {})),
+        **declared.accuracy_against_measures(sets, stored.columns.get(measures.STAGE, {})),
         **declared.numbers(results.report.evaluations, evaluations.columns(stored)),
         **ablation.training(curves[curves["method"].isin(main["method"])]),
     }

@@ -36,14 +36,14 @@ class CCS(Coreset):
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:
         """Return the indices [IPC] of the chosen images, stratum by stratum."""
         areas = records["margins"].double().sum(0)
-        kept = ranked(areas, generator, largest=True)[: max(ipc, len(areas) - int(self.beta * len(areas)))]
-        stratum = strata_of(areas[kept], min(self.strata, ipc))
+        candidates = ranked(areas, generator, largest=True)[: max(ipc, len(areas) - int(self.beta * len(areas)))]
+        stratum = strata_of(areas[candidates], min(self.strata, ipc))
         sizes = torch.bincount(stratum, minlength=min(self.strata, ipc))
-        chosen = []
+        indices = []
         for index, budget in enumerate(budgets(sizes.tolist(), ipc)):
-            members = kept[stratum == index]
-            chosen.append(members[torch.randperm(len(members), generator=generator)[:budget]])
-        return torch.cat(chosen)
+            members = candidates[stratum == index]
+            indices.append(members[torch.randperm(len(members), generator=generator)[:budget]])
+        return torch.cat(indices)
 
 
 def strata_of(scores: Tensor, strata: int) -> Tensor:
@@ -59,8 +59,8 @@ def budgets(sizes: list[int], k: int) -> list[int]:
 
     The smallest stratum decides first; what it cannot give, the larger ones share.
     """
-    given, left = [0] * len(sizes), k
-    for done, index in enumerate(sorted(range(len(sizes)), key=lambda i: sizes[i])):
-        given[index] = min(sizes[index], left // (len(sizes) - done))
-        left -= given[index]
-    return given
+    counts, remainder = [0] * len(sizes), k
+    for position, index in enumerate(sorted(range(len(sizes)), key=lambda i: sizes[i])):
+        counts[index] = min(sizes[index], remainder // (len(sizes) - position))
+        remainder -= counts[index]
+    return counts

@@ -68,12 +68,12 @@ class CIM(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has too few images, or where cells have no whole pixels."""
-        smallest, needed = min(info.train_counts), ipc * self.factor**2
+        smallest, count = min(info.train_counts), ipc * self.factor**2
         if info.resolution % self.factor:
             return f"{self.factor} cells do not tile {info.resolution} px: choose another factor"
-        if needed > smallest:
+        if count > smallest:
             return (
-                f"IPC {ipc} needs {needed} different images of a class, the smallest class of {info.name} has "
+                f"IPC {ipc} needs {count} different images of a class, the smallest class of {info.name} has "
                 f"{smallest}: choose a factor below {self.factor}"
             )
         return None
@@ -85,8 +85,8 @@ class CIM(Distiller):
     def work(self, job: Job) -> tuple[Work, ...]:
         """Return the candidates, and in each iteration the real images and the cells. With `tap`, an upper bound."""
         cells, arch = job.images * self.factor**2, self.teacher or ""
-        scored = job.members(max(self.candidates, job.ipc * self.factor**2))
-        forward = Work("forward", scored + self.iterations * cells, arch)
+        candidates = job.members(max(self.candidates, job.ipc * self.factor**2))
+        forward = Work("forward", candidates + self.iterations * cells, arch)
         return forward, Work("recover", self.iterations * cells, arch)
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
@@ -101,8 +101,8 @@ class CIM(Distiller):
             loss = self.loss(start + delta, real, augment, data.info, context)
             (delta.grad,) = torch.autograd.grad(loss, [delta])
             optimizer.step()
-            last = iteration + 1 == self.iterations
-            scalars = {"loss": self._finite(loss)} if last or iteration % REPORT_EVERY == 0 else {}
+            is_last = iteration + 1 == self.iterations
+            scalars = {"loss": self._finite(loss)} if is_last or iteration % REPORT_EVERY == 0 else {}
             metadata |= scalars
             context.progress(iteration + 1, self.iterations, **scalars)
         pixels = (start + delta).detach().float().cpu().contiguous()
@@ -138,10 +138,10 @@ class CIM(Distiller):
     def _easiest(self, data: TrainData, unit: Unit, context: Context) -> Tensor:
         """Return the indices [IPC k^2] of the candidates with the lowest cross-entropy, lowest first."""
         (label,) = unit.classes
-        members, needed = data.indices_of(label), unit.ipc * self.factor**2
+        members, count = data.indices_of(label), unit.ipc * self.factor**2
         order = torch.randperm(len(members), generator=context.generator("candidates", label))
-        chosen = members[order[: max(self.candidates, needed)]]
-        return chosen[class_losses(data, chosen, label, context).argsort(stable=True)[:needed]]
+        candidates = members[order[: max(self.candidates, count)]]
+        return candidates[class_losses(data, candidates, label, context).argsort(stable=True)[:count]]
 
     def _finite(self, loss: Tensor) -> float:
         """Return the loss as a Python number.

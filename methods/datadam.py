@@ -49,11 +49,11 @@ class DataDAM(Matching):
         keep = partial(_keep, activations)
         relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
         handles = [relu.register_forward_hook(keep) for relu in relus[:-1]]
-        last = embedding(model, model.forward_features(images))
+        features = embedding(model, model.forward_features(images))
         for handle in handles:
             handle.remove()
         maps = [(self.scale, attention(activation.float(), self.exponent)) for activation in activations]
-        return [*maps, (self.scale * self.task_balance, last)]
+        return [*maps, (self.scale * self.task_balance, features)]
 
 
 def attention(maps: Tensor, exponent: int) -> Tensor:

@@ -77,20 +77,20 @@ class DATM(FTD):
 
     def start(self, data: TrainData, unit: Unit, learner: Learner, context: Context) -> tuple[Tensor, ...]:
         """Return the first images, normalised, and the first logits of their labels."""
-        chosen = torch.cat([self._right(data, label, unit.slots, learner, context) for label in unit.classes])
-        images = normalize(data.read(chosen).to(context.device), data.info)
+        indices = torch.cat([self._right(data, label, unit.slots, learner, context) for label in unit.classes])
+        images = normalize(data.read(indices).to(context.device), data.info)
         return images, first_labels(_last(context), images, learner)
 
     def leaves(self, learned: Sequence[Tensor]) -> list[Leaf]:
         """Return what descends: images, rho, labels, the number of steps, the average."""
         images, rho, average = super().leaves(learned)
-        taken = torch.zeros((), device=learned[0].device)
-        return [images, rho, Leaf(learned[2], self.label_rate, self.label_momentum), Leaf(taken, 1.0, 0), average]
+        steps = torch.zeros((), device=learned[0].device)
+        return [images, rho, Leaf(learned[2], self.label_rate, self.label_momentum), Leaf(steps, 1.0, 0), average]
 
     def directions(self, loss: Tensor, slopes: Sequence[Tensor], leaves: Sequence[Leaf]) -> Sequence[Tensor] | None:
         """Return the direction of each leaf; None where the loss exceeds the threshold."""
-        counted = [*slopes, -torch.ones_like(leaves[3].tensor)]
-        return None if loss > self.threshold else super().directions(loss, counted, leaves)
+        all_slopes = [*slopes, -torch.ones_like(leaves[3].tensor)]
+        return None if loss > self.threshold else super().directions(loss, all_slopes, leaves)
 
     def finished(self, leaves: Sequence[Leaf], unit: Unit, info: DatasetInfo) -> SyntheticSet:
         """Return the images with their soft labels.
@@ -98,34 +98,34 @@ class DATM(FTD):
         Raises:
             BenchmarkError: no iteration changed anything.
         """
-        taken = int(leaves[3].tensor)
-        if self.iterations and not taken:
+        steps = int(leaves[3].tensor)
+        if self.iterations and not steps:
             raise BenchmarkError(
                 f"{self.name()}-{unit.index}: the loss never fell to the threshold, so that nothing was learned; raise "
                 f"threshold (now {self.threshold:g}) or match easier stretches"
             )
         pixels = super().finished(leaves, unit, info).images
         labels = leaves[2].tensor.detach().softmax(1).cpu().contiguous()
-        return SyntheticSet(pixels, labels, extras={CLASSES: unit.labels}, metadata={"steps": taken})
+        return SyntheticSet(pixels, labels, extras={CLASSES: unit.labels}, metadata={"steps": steps})
 
     def _right(self, data: TrainData, label: int, slots: tuple[int, ...], learner: Learner, context: Context) -> Tensor:
         """Return an image index of a class for each slot: first what expert 0 gets right, then expert 1, and so on."""
-        members, needed = data.indices_of(label), max(slots) + 1
-        rest = members[torch.randperm(len(members), generator=context.generator("choice", label))]
-        found = rest[:0]
+        members, count = data.indices_of(label), max(slots) + 1
+        pool = members[torch.randperm(len(members), generator=context.generator("choice", label))]
+        indices = pool[:0]
         for weights in _last(context):
-            if len(found) >= needed:
+            if len(indices) >= count:
                 break
-            wrong = []
-            for chunk in rest.split(CHUNK):
+            misses = []
+            for chunk in pool.split(CHUNK):
                 right = torch.zeros(len(chunk), dtype=torch.bool)
-                if len(found) < needed:
+                if len(indices) < count:
                     images = normalize(data.read(chunk).to(context.device), data.info)
                     right = learner.logits(weights.to(context.device), images).argmax(1).cpu() == label
-                found = torch.cat([found, chunk[right]])
-                wrong.append(chunk[~right])
-            rest = torch.cat([*wrong, rest[:0]])
-        return torch.cat([found, rest])[list(slots)]
+                indices = torch.cat([indices, chunk[right]])
+                misses.append(chunk[~right])
+            pool = torch.cat([*misses, pool[:0]])
+        return torch.cat([indices, pool])[list(slots)]
 
 
 def first_labels(experts: Iterator[Tensor], images: Tensor, learner: Learner) -> Tensor:

@@ -49,12 +49,12 @@ class DELT(Recovery):
     def work(self, job: Job) -> tuple[Work, ...]:
         """Return the scores of the start, and in each iteration the images that take part."""
         rounds = range(0, self.iterations, self.round_iterations)
-        joined = sum(
+        images_per_class = sum(
             self.joined(job.ipc, first) * min(self.round_iterations, self.iterations - first) for first in rounds
         )
-        scored = job.members() if self.start == "medium_real" else 0
-        recovered = len(job.classes) * joined
-        return Work("forward", scored, self.teacher or ""), Work("recover", recovered, self.teacher or "")
+        scored_images = job.members() if self.start == "medium_real" else 0
+        recovered = len(job.classes) * images_per_class
+        return Work("forward", scored_images, self.teacher or ""), Work("recover", recovered, self.teacher or "")
 
     def crop_range(self, iteration: int) -> tuple[float, float]:
         """Return the smallest and the largest area of the crop of an iteration."""

@@ -76,8 +76,8 @@ class EDC(GVBSM):
 
     def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
         """Return R, with the statistics of the classes of the unit."""
-        known = dataclasses.replace(context, prepared=general(context.prepared))
-        penalty = super().penalty(goal, unit, memory, known)
+        general_context = dataclasses.replace(context, prepared=general(context.prepared))
+        penalty = super().penalty(goal, unit, memory, general_context)
         if isinstance(penalty, GeneralPenalty) and self.class_share:
             target = of_labels(context.prepared, unit.labels, self.class_spread)
             penalty.class_target = {name: value.to(context.device) for name, value in target.items()}

@@ -21,7 +21,7 @@ class FADRM(SRe2LPP):
     and a new Adam each, while the learning rate falls along one cosine over all of them. The loss is SRe2L's.
 
     FADRM+ is the variant with several networks in `archs`: iteration t has the cross-entropy and the regulariser of
-    network t mod K, of which one without batch norms has cross-entropy only. Its labels are the mean of the K logits.
+    network t mod K; a network without batch norms has cross-entropy only. Its labels are the mean of the K logits.
 
     Differences from the authors' code: as in `sre2l_pp`; the first stage shrinks P like the later ones (the code lets
     OpenCV do it); float32 instead of mixed precision (``precision: auto``).

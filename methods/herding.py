@@ -38,24 +38,24 @@ class Herding(Distiller):
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""
-        chosen = []
+        indices = []
         for label in unit.classes:
             members = data.indices_of(label)
             order = herd(context.prepared["features"][members], unit.ipc)
-            chosen.append(members[order[list(unit.slots)]])
-        return SyntheticSet(data.read(torch.cat(chosen)), unit.labels)
+            indices.append(members[order[list(unit.slots)]])
+        return SyntheticSet(data.read(torch.cat(indices)), unit.labels)
 
 
 def herd(features: Tensor, k: int) -> Tensor:
     """Return the indices [k] of the chosen features among [n, D], k <= n, in the order of the choice."""
     points = features.double()
     mean, total = points.mean(0), torch.zeros_like(points[0])
-    left = torch.ones(len(points), dtype=torch.bool)
+    is_free = torch.ones(len(points), dtype=torch.bool)
     order = []
     for size in range(1, k + 1):
         gaps = torch.linalg.vector_norm(mean - (total + points) / size, dim=1)
-        best = int(gaps.where(left, torch.inf).argmin())
+        best = int(gaps.where(is_free, torch.inf).argmin())
         order.append(best)
-        left[best] = False
+        is_free[best] = False
         total = total + points[best]
     return torch.tensor(order)

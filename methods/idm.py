@@ -66,10 +66,10 @@ class IDM(CellMatching):
         def objective(iteration: int) -> tuple[Tensor, Sequence[Tensor]]:
             learner = queue.drawn(iteration)
 
-            def loss(label: int, own: Tensor) -> Tensor:
+            def loss(label: int, mosaics: Tensor) -> Tensor:
                 real = queue.read(self.real_indices(data, label, iteration, context))
                 view = sample_augmentation(1, context.generator("view", iteration, label), flip=data.info.flip)
-                return self.loss(learner, label, *self.views(view, real, own))
+                return self.loss(learner, label, *self.views(view, real, mosaics))
 
             total, gradient = class_by_class(images, unit, loss)
             queue.train(iteration)

@@ -45,14 +45,14 @@ class KMeansReal(Distiller):
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""
         slots = list(unit.slots)
-        chosen, shares = [], []
+        indices, shares = [], []
         for done, label in enumerate(unit.classes, start=1):
             members = data.indices_of(label)
             features = context.prepared["features"][members]
             start = start_positions(features, unit.ipc, "kmeans++", context.generator("atoms", label))
             atoms = barycenter(features, start, weights=self.weights, rounds=self.atoms_rounds)
-            chosen.append(members[nearest_indices(features, atoms.positions)[slots]])
+            indices.append(members[nearest_indices(features, atoms.positions)[slots]])
             shares.append(atoms.weights[slots].float() * unit.ipc)
             context.progress(done, len(unit.classes))
         weights = torch.cat(shares) if self.weights == "learned" else None
-        return SyntheticSet(data.read(torch.cat(chosen)), unit.labels, weights)
+        return SyntheticSet(data.read(torch.cat(indices)), unit.labels, weights)

@@ -40,8 +40,8 @@ class M3D(IDM):
 def gaussian_mmd(one: Tensor, other: Tensor, squared: Tensor) -> Tensor:
     """Return ``MMD^2`` of [n, D] and [m, D] for the kernel ``exp(-d^2 / (2 squared))``; a set and itself have 0."""
     pairs = ((one, one), (other, other), (one, other))
-    own, others, cross = (torch.exp(squared_distances(a, b) / (-2 * squared)).mean() for a, b in pairs)
-    return own + others - 2 * cross
+    mean_one, mean_other, cross = (torch.exp(squared_distances(a, b) / (-2 * squared)).mean() for a, b in pairs)
+    return mean_one + mean_other - 2 * cross
 
 
 def squared_distances(one: Tensor, other: Tensor) -> Tensor:

@@ -86,11 +86,11 @@ class GaussianMMD:
 
     def __call__(self, synthetic: Tensor) -> Tensor:
         """Return the squared MMD of features [classes, n, D], summed over classes."""
-        own, cross = (
+        synthetic_mean, cross = (
             torch.exp(-torch.cdist(synthetic, other).square() / self.bandwidth).mean((1, 2))
             for other in (synthetic, self.real)
         )
-        return (own + self.real_mean - 2 * cross).sum()
+        return (synthetic_mean + self.real_mean - 2 * cross).sum()
 
 
 class EnergyDistance:
@@ -104,8 +104,8 @@ class EnergyDistance:
     def __call__(self, synthetic: Tensor) -> Tensor:
         """Return the energy distance of features [classes, n, D], summed over classes."""
         cross = torch.cdist(synthetic, self.real).mean((1, 2))
-        own = _distances(synthetic).mean((1, 2))
-        return (2 * cross - own - self.real_mean).sum()
+        synthetic_mean = _distances(synthetic).mean((1, 2))
+        return (2 * cross - synthetic_mean - self.real_mean).sum()
 
 
 def _distances(points: Tensor) -> Tensor:

@@ -124,8 +124,8 @@ class MTT(Distiller):
 
     def start(self, data: TrainData, unit: Unit, learner: Learner, context: Context) -> tuple[Tensor, ...]:
         """Return the first images [N, C, S, S], normalised, and first logits [N, classes] if labels are learned."""
-        chosen = data.read(random_indices(data, unit.classes, unit.slots, context))
-        return (normalize(chosen.to(context.device), data.info),)
+        pixels = data.read(random_indices(data, unit.classes, unit.slots, context))
+        return (normalize(pixels.to(context.device), data.info),)
 
     def leaves(self, learned: Sequence[Tensor]) -> list[Leaf]:
         """Return what descends, and how fast: images and rho, and what a subclass adds."""

@@ -138,10 +138,10 @@ class _Course:
         network, frequencies = self._at(iteration, blend=True), self._frequencies(iteration)
         leaf = frequencies.detach().requires_grad_(self.sampler is not None)
 
-        def loss(label: int, own: Tensor) -> Tensor:
+        def loss(label: int, mosaics: Tensor) -> Tensor:
             chain = self._chain(label, iteration)
             real = self.read(self.method.real_indices(self.data, label, iteration, self.context))
-            real, cells = self.method.views(chain, real, normalize(own, self.data.info))
+            real, cells = self.method.views(chain, real, normalize(mosaics, self.data.info))
             with torch.no_grad():
                 target, _ = features_and_logits(network, real)
             features, _ = features_and_logits(network, cells)
@@ -157,8 +157,8 @@ class _Course:
     def _calibrate(self, iteration: int) -> tuple[Tensor, Tensor]:
         network = self._at(iteration, blend=False)
 
-        def loss(label: int, own: Tensor) -> Tensor:
-            cells = self.method.cells(self._chain(label, iteration), normalize(own, self.data.info))
+        def loss(label: int, mosaics: Tensor) -> Tensor:
+            cells = self.method.cells(self._chain(label, iteration), normalize(mosaics, self.data.info))
             target = torch.full((len(cells),), label, device=cells.device)
             return F.cross_entropy(features_and_logits(network, cells)[1], target)
 

@@ -46,11 +46,11 @@ class RDED(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has too few images: each gives one crop."""
-        smallest, needed = min(info.train_counts), ipc * self.factor**2
-        if needed <= smallest:
+        smallest, count = min(info.train_counts), ipc * self.factor**2
+        if count <= smallest:
             return None
         return (
-            f"IPC {ipc} needs crops of {needed} different images, the smallest class of {info.name} has {smallest}: "
+            f"IPC {ipc} needs crops of {count} different images, the smallest class of {info.name} has {smallest}: "
             f"choose a factor below {self.factor}"
             if self.factor > 1
             else f"the smallest class of {info.name} has {smallest} training images, fewer than IPC {ipc}"
@@ -65,10 +65,10 @@ class RDED(Distiller):
         images, losses = [], []
         for done, label in enumerate(unit.classes, start=1):
             crops, scores = self._best_crops(data, label, unit.ipc, context)
-            ranked = torch.argsort(scores, stable=True)[: unit.ipc * self.factor**2]
-            mosaics = mosaic(crops[ranked], unit.ipc, self.factor, data.info.resolution)
+            order = torch.argsort(scores, stable=True)[: unit.ipc * self.factor**2]
+            mosaics = mosaic(crops[order], unit.ipc, self.factor, data.info.resolution)
             images.append(compressed(to_uint8(mosaics[list(unit.slots)]).cpu(), self.jpeg))
-            losses.append(float(scores[ranked].mean()))
+            losses.append(float(scores[order].mean()))
             context.progress(done, len(unit.classes), ce=losses[-1])
         return SyntheticSet(torch.cat(images), unit.labels, metadata={"ce": sum(losses) / len(losses)})
 
@@ -77,10 +77,10 @@ class RDED(Distiller):
         generator = context.generator("crops", label)
         members = data.indices_of(label)
         pool = max(self.pool, ipc * self.factor**2)
-        chosen = members[torch.randperm(len(members), generator=generator)[:pool]]
+        candidates = members[torch.randperm(len(members), generator=generator)[:pool]]
         batches = [
             self._best_of(data, indices, label, generator, context)
-            for indices in chosen.split(max(1, self.batch_size // self.crops))
+            for indices in candidates.split(max(1, self.batch_size // self.crops))
         ]
         crops, scores = zip(*batches, strict=True)
         return torch.cat(crops), torch.cat(scores)

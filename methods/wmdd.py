@@ -89,9 +89,9 @@ class WMDD(Recovery):
         barycenters, costs = [], []
         for label in unit.classes:
             features = class_features(data, label, context).to(context.device)
-            both = self._barycenters(features, unit.ipc, label, context)
-            barycenters.append(both[self.weights])
-            costs.append({name: transport_cost(features, b.positions, b.weights) for name, b in both.items()})
+            by_weights = self._barycenters(features, unit.ipc, label, context)
+            barycenters.append(by_weights[self.weights])
+            costs.append({name: transport_cost(features, b.positions, b.weights) for name, b in by_weights.items()})
             context.progress(0, self.iterations)
         atoms = torch.stack([b.positions for b in barycenters]).float()  # [classes, IPC, D]
         weights = torch.stack([b.weights for b in barycenters]).float() if self.weights == "learned" else None

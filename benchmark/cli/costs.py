@@ -25,7 +25,7 @@ def print_costs(plan: Plan, data: Path, card: Card, todo: Collection[str], *, mi
     Args:
         plan: the plan of the selected cells.
         data: the data directory. Datasets that are not there count with the sizes in their files.
-        card: of which the hours are shown.
+        card: the card whose hours are shown.
         todo: keys of the nodes that count, where all datasets are on disk; else all nodes count.
         mixed: count all work as if it were done in mixed precision.
     """
@@ -36,8 +36,8 @@ def print_costs(plan: Plan, data: Path, card: Card, todo: Collection[str], *, mi
     nominal = planner.plan(plan.suite)
     infos = {name: info for name in names if (info := planner.dataset(name)[1])}
     on_disk = all(key in plan.nodes for key in nominal.nodes)
-    counted = todo if on_disk else nominal.nodes
-    costs = Costs(nominal.nodes, infos, card, todo=counted, mixed=mixed)
+    counted_keys = todo if on_disk else nominal.nodes
+    costs = Costs(nominal.nodes, infos, card, todo=counted_keys, mixed=mixed)
     if any(cost.nodes for cost in costs.stages.values()):
         out.print(cost_table(costs))
 
@@ -49,12 +49,12 @@ def cost_table(costs: Costs) -> RenderableType:
     table.title = f"hours of one card{precision}: {costs.card.title}"
     for stage, cost in costs.stages.items():
         if cost.nodes:
-            missing = ", ".join(f"{name} ({count})" for name, count in cost.uncounted.items())
-            table.add_row(stage, str(cost.nodes), hours(cost.work), missing or "·")
-    shared = costs.starts(TASK_SECONDS)
-    table.add_row("start of tasks", "", hours(costs.starts()), f"{hours(shared)} where nodes share tasks of 7 minutes")
+            uncounted = ", ".join(f"{name} ({count})" for name, count in cost.uncounted.items())
+            table.add_row(stage, str(cost.nodes), hours(cost.work), uncounted or "·")
+    starts = costs.starts(TASK_SECONDS)
+    table.add_row("start of tasks", "", hours(costs.starts()), f"{hours(starts)} where nodes share tasks of 7 minutes")
     table.add_row("all", "", hours(costs.work + costs.starts()), "", style="bold")
-    several = (costs.work + shared) * (1 / CARDS)
+    several = (costs.work + starts) * (1 / CARDS)
     several = Span(max(several.low, costs.chain.low), max(several.high, costs.chain.high))
     rows, distilled = costs.card.rows, costs.stages["distill"]
     lines = [
@@ -66,12 +66,12 @@ def cost_table(costs: Costs) -> RenderableType:
     return Group(table, *map(Text, lines))
 
 
-def _sources(measured: int, rows: int) -> str:
+def _sources(own_rows: int, rows: int) -> str:
     """Say where the throughputs of a card come from."""
-    if measured == rows:
+    if own_rows == rows:
         return "All rows of the card's table were measured on it."
     return (
-        f"{measured} of {rows} rows of the card's table were measured on it; each row names its source, and a range is "
+        f"{own_rows} of {rows} rows of the card's table were measured on it; each row names its source, and a range is "
         "what the source allows."
     )
 

@@ -50,27 +50,27 @@ class ProgressTable:
         """
         self.total = Counter(node.stage for node in nodes.values())
         self.counts = {status: Counter[str]() for status in ENDS}
-        self.waiting = dict(nodes)  # the nodes that have not ended
-        self.taken: dict[str, tuple[Node, float]] = {}  # the nodes that a runner has taken, and when, by key
+        self.unfinished_nodes = dict(nodes)  # the nodes that have not ended
+        self.started_nodes: dict[str, tuple[Node, float]] = {}  # the nodes that a runner has taken, and when, by key
         self.store, self.started = store, time.monotonic()
         self.times = defaultdict[str, list[float]](list)  # seconds of the nodes that have run, by stage
 
     def update(self, event: Event) -> None:
         """Count an event."""
         if event.status == "started":
-            self.taken[event.node.key] = (event.node, time.monotonic())
+            self.started_nodes[event.node.key] = (event.node, time.monotonic())
             return
-        self.taken.pop(event.node.key, None)
+        self.started_nodes.pop(event.node.key, None)
         if event.seconds:
             self.times[event.node.stage].append(event.seconds)
         if event.status in self.counts:
-            self.waiting.pop(event.node.key, None)
+            self.unfinished_nodes.pop(event.node.key, None)
             self.counts[event.status][event.node.stage] += 1
 
     def running(self) -> dict[str, tuple[Node, float]]:
         """Return the nodes that run: those that a runner has taken and that have a heartbeat; others are queued."""
         beating = {name.removesuffix(".json") for name in self.store.files.files(".progress")}
-        return {key: value for key, value in self.taken.items() if key in beating}
+        return {key: value for key, value in self.started_nodes.items() if key in beating}
 
     @property
     def finished(self) -> int:
@@ -89,31 +89,31 @@ class ProgressTable:
         """
         seconds = list(chain.from_iterable(self.times.values()))
         if not seconds:
-            expected = sum(node.seconds for node in self.waiting.values())
-            return f"about {time_span(expected)} of work" if expected else "unknown"
+            total_seconds = sum(node.seconds for node in self.unfinished_nodes.values())
+            return f"about {time_span(total_seconds)} of work" if total_seconds else "unknown"
         means = {stage: fmean(times) for stage, times in self.times.items()}
         usual = fmean(seconds)
-        work = sum(node.seconds or means.get(node.stage, usual) for node in self.waiting.values())
+        work = sum(node.seconds or means.get(node.stage, usual) for node in self.unfinished_nodes.values())
         pace = (time.monotonic() - self.started) / sum(seconds)  # below 1 where nodes run in parallel
         return f"about {time_span(work * pace)}"
 
     def __rich__(self) -> RenderableType:
         """Return the table, and below it a line for every running node."""
         table = Table("stage", "running", *ENDS, "of", box=None, header_style="bold")
-        running = self.running()
-        active = Counter(node.stage for node, _ in running.values())
+        running_nodes = self.running()
+        active = Counter(node.stage for node, _ in running_nodes.values())
         for stage in STAGES:
             if self.total[stage]:
                 numbers = (active[stage], *(self.counts[status][stage] for status in ENDS))
                 table.add_row(stage, *(str(number) if number else "·" for number in numbers), str(self.total[stage]))
-        lines = [self._line(node, started) for node, started in list(running.values())[:MAX_LINES]]
+        lines = [self._line(node, start_time) for node, start_time in list(running_nodes.values())[:MAX_LINES]]
         elapsed = time_span(time.monotonic() - self.started)
         summary = f"{self.finished} of {self.total.total()} in {elapsed}, left: {self.time_left()}"
         return Group(table, *lines, Text(summary, style="bold"))
 
-    def _line(self, node: Node, started: float) -> Text:
+    def _line(self, node: Node, start_time: float) -> Text:
         heartbeat: dict[str, Any] = parse_heartbeat(self.store.files.read_file(f".progress/{node.key}.json")) or {}
-        step = f"{heartbeat['step']}/{heartbeat['total']}" if heartbeat else time_span(time.monotonic() - started)
+        step = f"{heartbeat['step']}/{heartbeat['total']}" if heartbeat else time_span(time.monotonic() - start_time)
         scalars = {
             name: value
             for name, value in heartbeat.items()
@@ -202,17 +202,17 @@ def plan_table(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
 
 def _skipped_lines(plan: Plan) -> Iterator[Text]:
     """Yield a line for every dataset and every reason why cells of it are skipped, with the methods of these cells."""
-    every = defaultdict[str, dict[str, None]](dict)  # each method once, by dataset
-    skipped = defaultdict[tuple[str, str], dict[str, None]](dict)  # by dataset and reason
+    methods_by_dataset = defaultdict[str, dict[str, None]](dict)  # each method once, by dataset
+    methods_by_reason = defaultdict[tuple[str, str], dict[str, None]](dict)  # by dataset and reason
     for planned in plan.cells:
         cell = planned.cell
-        every[cell.dataset][cell.method] = None
+        methods_by_dataset[cell.dataset][cell.method] = None
         if planned.skipped:
-            skipped[cell.dataset, planned.skipped][cell.method] = None
-    for (dataset, why), methods in skipped.items():
+            methods_by_reason[cell.dataset, planned.skipped][cell.method] = None
+    for (dataset, why), methods in methods_by_reason.items():
         names = ", ".join(list(methods)[:MAX_NAMES])
         if len(methods) > MAX_NAMES:
-            is_all = len(methods) == len(every[dataset])
+            is_all = len(methods) == len(methods_by_dataset[dataset])
             names = f"all {len(methods)} methods" if is_all else f"{names} and {len(methods) - MAX_NAMES} more"
         yield Text(f"skipped {dataset} ({names}): {why}")
 
@@ -228,9 +228,9 @@ def label_size_table(sizes: Sequence[LabelSize]) -> RenderableType:
     table = Table("dataset", "protocol", *(str(ipc or "all") for ipc in ipcs), "together", box=None)
     table.title, table.header_style = "labels of the largest set, by images per class", "bold"
     for dataset, protocol in dict.fromkeys((size.dataset, size.protocol) for size in sizes if size.bytes):
-        own = [size for size in sizes if (size.dataset, size.protocol) == (dataset, protocol)]
-        largest = [max((size.bytes for size in own if size.ipc == ipc), default=0) for ipc in ipcs]
-        columns = (*largest, sum(size.bytes for size in own))
+        row_sizes = [size for size in sizes if (size.dataset, size.protocol) == (dataset, protocol)]
+        largest = [max((size.bytes for size in row_sizes if size.ipc == ipc), default=0) for ipc in ipcs]
+        columns = (*largest, sum(size.bytes for size in row_sizes))
         table.add_row(dataset, protocol, *(humanize.naturalsize(count) if count else "·" for count in columns))
     return table
 

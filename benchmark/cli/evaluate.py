@@ -75,8 +75,8 @@ def evaluate(
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
     campaign = artifacts.store_artifact(campaign, artifact)
-    beside = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
-    running.finish(campaign, options, node_runner, beside)
+    rows_to_print = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
+    running.finish(campaign, options, node_runner, rows_to_print)
 
 
 def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:
@@ -86,7 +86,7 @@ def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation 
     if not mean and not std:
         return None
     try:
-        given = [tuple(float(word) for word in split_words(text)) for text in (mean, std)]
-        return Normalisation(given[0] or config.mean, given[1] or config.std)
+        numbers = [tuple(float(word) for word in split_words(text)) for text in (mean, std)]
+        return Normalisation(numbers[0] or config.mean, numbers[1] or config.std)
     except ValueError as error:
         raise BenchmarkError(f"--mean, --std: {error}") from error

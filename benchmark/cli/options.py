@@ -154,9 +154,9 @@ def selected(
     """
     from benchmark.plan.suite import Selection
 
-    wrong = [word for word in split_words(ipc) if not is_whole(word)]
-    if wrong:
-        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in wrong)
+    faulty_words = [word for word in split_words(ipc) if not is_whole(word)]
+    if faulty_words:
+        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in faulty_words)
     return Selection(
         datasets=split_words(datasets),
         methods=split_words(methods),

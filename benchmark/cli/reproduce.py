@@ -49,15 +49,15 @@ def reproduce(
 
     selection = selected(datasets, methods, ipc)
     published = _published(suite)
-    chosen = {"dataset": selection.datasets, "method": selection.methods, "ipc": selection.ipc}
-    cells = reproduction.finished(published, chosen)
+    values_by_axis = {"dataset": selection.datasets, "method": selection.methods, "ipc": selection.ipc}
+    cells = reproduction.finished(published, values_by_axis)
     if not cells:
         raise BenchmarkError(f"suite '{suite}': no published cell has a number under these options")
     options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu, need_data=False)
-    failed = running.compute(campaign.only(_planned(campaign, cells)), options, node_runner, verbose=verbose)
-    _compare(campaign, published, cells, failed)
+    failures = running.compute(campaign.only(_planned(campaign, cells)), options, node_runner, verbose=verbose)
+    _compare(campaign, published, cells, failures)
 
 
 @reproduce_app.command()
@@ -93,15 +93,18 @@ def rescore(
     options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selected("", "", ""), options, has_gpu=has_gpu, need_data=False)
-    finished = reproduction.finished(published)
-    here = [planned for planned in _planned(campaign, finished) if set(planned.nodes["distill"]) <= keys]
-    if not here:
+    records = reproduction.finished(published)
+    runnable_cells = [planned for planned in _planned(campaign, records) if set(planned.nodes["distill"]) <= keys]
+    if not runnable_cells:
         raise BenchmarkError(f"{sets}: of its sets, no cell of suite '{suite}' can run here; see `benchmark plan`")
     number = secrets.randbelow(10**6) if sample is None else sample
-    drawn = random.Random(number).sample(here, min(cells, len(here)))
-    out.print(f"Sample {number}: {len(drawn)} of {len(here)} cells whose sets are in {sets}.", highlight=False)
-    failed = running.compute(campaign.only(drawn), options, node_runner, verbose=verbose)
-    _compare(campaign, published, {axes: finished[axes] for axes in map(_axes, drawn)}, failed)
+    sampled_cells = random.Random(number).sample(runnable_cells, min(cells, len(runnable_cells)))
+    out.print(
+        f"Sample {number}: {len(sampled_cells)} of {len(runnable_cells)} cells whose sets are in {sets}.",
+        highlight=False,
+    )
+    failures = running.compute(campaign.only(sampled_cells), options, node_runner, verbose=verbose)
+    _compare(campaign, published, {axes: records[axes] for axes in map(_axes, sampled_cells)}, failures)
 
 
 def _published(suite: str) -> Publication:
@@ -117,7 +120,7 @@ def _published(suite: str) -> Publication:
 
 def _planned(campaign: Campaign, cells: Mapping[Axes, Record]) -> list[PlannedCell]:
     """Return the planned cells that can run here and are among the published ones."""
-    return [each for each in campaign.plan.cells if each.nodes and not each.skipped and _axes(each) in cells]
+    return [cell for cell in campaign.plan.cells if cell.nodes and not cell.skipped and _axes(cell) in cells]
 
 
 def _axes(planned: PlannedCell) -> tuple[Any, ...]:
@@ -126,7 +129,7 @@ def _axes(planned: PlannedCell) -> tuple[Any, ...]:
     return axis_values(planned.cell.model_dump(), CELL)
 
 
-def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Record], failed: int) -> None:
+def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Record], failures: int) -> None:
     """Print the comparison of a campaign that has run, and write it; end with status 1 if cells failed or are outside.
 
     ``failed`` is the number of nodes that failed.
@@ -134,17 +137,17 @@ def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Re
     from leaderboards.publish import reproduction
     from leaderboards.results import leaderboard, records
 
-    found = reproduction.compare(published, records.read(campaign.node_options.runs, published.suite), cells)
-    out.print(_table(found))
-    out.print("\n".join(_lines(found)), markup=False, highlight=False, soft_wrap=True)
-    for name, table in {"reproduction": found.table, "reproduction_verdicts": found.verdicts}.items():
+    comparison = reproduction.compare(published, records.read(campaign.node_options.runs, published.suite), cells)
+    out.print(_table(comparison))
+    out.print("\n".join(_lines(comparison)), markup=False, highlight=False, soft_wrap=True)
+    for name, table in {"reproduction": comparison.table, "reproduction_verdicts": comparison.verdicts}.items():
         path = f"leaderboards/{published.suite}/{name}.csv"
         campaign.store.write_text(path, leaderboard.to_csv(table).decode())
         out.print(f"All numbers: {campaign.store.files.address(path)}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if failed or found.counts[reproduction.OUTSIDE] else 0)
+    raise typer.Exit(1 if failures or comparison.counts[reproduction.OUTSIDE] else 0)
 
 
-def _table(found: Reproduction) -> Table:
+def _table(comparison: Reproduction) -> Table:
     """Return a line per cell that ran: the published number, its interval, the number here, the verdict, and why."""
     from rich import box
     from rich.table import Table
@@ -157,7 +160,7 @@ def _table(found: Reproduction) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("cell", "published", "interval", "here", "difference", "verdict", "why"):
         table.add_column(name, justify="left" if name in ("cell", "verdict", "why") else "right")
-    for row in rows_of(found.table[found.table["verdict"] != NOT_RUN]):
+    for row in rows_of(comparison.table[comparison.table["verdict"] != NOT_RUN]):
         name = f"{row['dataset']}/{ipc_text(row['ipc'])} {row['method']} {row['protocol']} {row['student']}"
         table.add_row(
             Text(f"{name} seed {row['seed']}"),
@@ -172,18 +175,18 @@ def _table(found: Reproduction) -> Table:
     return table
 
 
-def _lines(found: Reproduction) -> Iterable[str]:
+def _lines(comparison: Reproduction) -> Iterable[str]:
     from leaderboards.publish import survival
     from leaderboards.publish.reproduction import NOT_RUN
 
-    missing = found.table[found.table["verdict"] == NOT_RUN]
-    for (dataset, why), cells in missing.groupby(["dataset", "why"]):
+    cells_not_run = comparison.table[comparison.table["verdict"] == NOT_RUN]
+    for (dataset, why), cells in cells_not_run.groupby(["dataset", "why"]):
         yield f"Not run: {len(cells)} cells of {dataset}: {why}"
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.most_common())
-    yield f"{len(found.table)} published cells: {counts}."
-    measured = found.table["difference"].dropna()
-    if len(measured):
-        yield f"Mean difference, here minus published: {measured.mean():+.2f} points over {len(measured)} cells."
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.most_common())
+    yield f"{len(comparison.table)} published cells: {counts}."
+    differences = comparison.table["difference"].dropna()
+    if len(differences):
+        yield f"Mean difference, here minus published: {differences.mean():+.2f} points over {len(differences)} cells."
     yield CHANCE
-    yield from survival.summary(found.verdicts)
-    yield from (f"Differs: {text} ({count} cells)" for text, count in found.surroundings.most_common())
+    yield from survival.summary(comparison.verdicts)
+    yield from (f"Differs: {text} ({count} cells)" for text, count in comparison.surroundings.most_common())

@@ -33,8 +33,8 @@ def status(
     from leaderboards.results import cells, records
 
     stored = records.read(runs, _suite_name(suite, runs))
-    if chosen := _chosen(datasets, stored.cells):
-        stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in chosen))
+    if dataset_names := _chosen(datasets, stored.cells):
+        stored = replace(stored, cells=tuple(cell for cell in stored.cells if cell["dataset"] in dataset_names))
     names = {
         key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
         for cell in stored.cells
@@ -108,9 +108,9 @@ def publish(
         raise BenchmarkError("publish: --datasets chooses among the results of a run; add --runs")
     for name in [suite] if suite else publication.suites():
         published = _publication(name, runs, note, datasets)
-        changed = publication.write(published.suite, publication.files(published))
-        changed += figures.write(published.results, publication.FOLDER / published.suite / figures.FOLDER)
-        counts = f"{published.done} cells, {len(published.records)} records; {len(changed)} files changed"
+        changed_files = publication.write(published.suite, publication.files(published))
+        changed_files += figures.write(published.results, publication.FOLDER / published.suite / figures.FOLDER)
+        counts = f"{published.done} cells, {len(published.records)} records; {len(changed_files)} files changed"
         out.print(f"{published.suite}: {counts}", markup=False)
         if sets:
             out.print(f"{name}: {distilled.copy(published, Folder(runs))} files of distilled sets", markup=False)
@@ -140,12 +140,12 @@ def submit(
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, datasets, submitted=True)
     names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
-    found = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
-    found |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
-    if missing := sorted(names.keys() - found.keys()):
-        raise BenchmarkError(f"submit: the suite needs {', '.join(missing)}; name their folder by --extra DIR")
-    packed = submission.pack(published, Folder(runs), found, destination)
-    counts = f"{len(packed)} files, {published.done} cells, {len(published.records)} records"
+    paths = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
+    paths |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
+    if missing_names := sorted(names.keys() - paths.keys()):
+        raise BenchmarkError(f"submit: the suite needs {', '.join(missing_names)}; name their folder by --extra DIR")
+    archive_names = submission.pack(published, Folder(runs), paths, destination)
+    counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
 
 
@@ -172,9 +172,9 @@ def export(
     from benchmark.formats import export, find
 
     stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
-    lost = export.export(stored.images, stored.info(data), form, destination, str(stored.query), stored.facts)
+    lost_parts = export.export(stored.images, stored.info(data), form, destination, str(stored.query), stored.facts)
     out.print(f"{destination}: {len(stored.images)} images, {stored.query}", markup=False)
-    for part in lost:
+    for part in lost_parts:
         out.print(f"the format cannot hold {part}", markup=False)
 
 
@@ -184,8 +184,8 @@ def _suite_file(suite: str) -> dict[str, Path]:
     path = files("suites").get(name) if name == suite else Path(suite)
     if path is None or not path.is_file():
         raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
-    own = path.resolve().is_relative_to(CONFIGS)
-    return {} if own else {f"configs/suites/{name}.yaml": path}
+    is_own = path.resolve().is_relative_to(CONFIGS)
+    return {} if is_own else {f"configs/suites/{name}.yaml": path}
 
 
 def _check() -> None:
@@ -230,10 +230,10 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
 
 def _chosen(datasets: str, cells: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the datasets that an option names, () for all; those of some cells can be named."""
-    chosen, known = split_words(datasets), {str(cell["dataset"]) for cell in cells}
-    if faults := [f"--datasets: {unknown('dataset', name, known)}" for name in chosen if name not in known]:
+    words, all_names = split_words(datasets), {str(cell["dataset"]) for cell in cells}
+    if faults := [f"--datasets: {unknown('dataset', name, all_names)}" for name in words if name not in all_names]:
         raise Faults(faults)
-    return chosen
+    return words
 
 
 def _publication(suite: str, runs: str, note: str, datasets: str, *, submitted: bool = False) -> Publication:
@@ -245,9 +245,9 @@ def _publication(suite: str, runs: str, note: str, datasets: str, *, submitted: 
     name = _suite_name(suite, runs) if runs else suite
     earlier = publication.read(name)
     if runs:
-        chosen = _chosen(datasets, read_manifest(Folder(runs), name)["cells"])
-        records = verify.verified(Folder(runs), publication.done(runs, name, chosen))
-        run = publication.of_run(runs, name, records, chosen, submitted=submitted)
+        dataset_names = _chosen(datasets, read_manifest(Folder(runs), name)["cells"])
+        records = verify.verified(Folder(runs), publication.done(runs, name, dataset_names))
+        run = publication.of_run(runs, name, records, dataset_names, submitted=submitted)
         return publication.merged(earlier, run, note)
     if earlier is None:
         raise BenchmarkError(f"suite '{name}' is not published; add --runs DIR to publish the results of a run")

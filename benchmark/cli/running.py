@@ -22,7 +22,7 @@ def finish(
     campaign: Campaign,
     options: RunOptions,
     runner: Runner | None,
-    shown: Shown,
+    rows: Shown,
     *,
     verbose: bool = False,
     with_report: bool = True,
@@ -33,7 +33,7 @@ def finish(
         campaign: the campaign.
         options: how it is run.
         runner: is connected already; None: connect where there is work.
-        shown: the rows of the leaderboard to print.
+        rows: the rows of the leaderboard to print.
         verbose: print a line for every node, and full tracebacks.
         with_report: write tables, plots and page, and print the leaderboard.
 
@@ -42,13 +42,13 @@ def finish(
         KeyboardInterrupt: after an interruption; the leaderboard is printed as far as it is.
     """
     try:
-        failed = compute(campaign, options, runner, verbose=verbose)
+        failures = compute(campaign, options, runner, verbose=verbose)
     except KeyboardInterrupt:
-        _print_leaderboard(campaign, options.runs, shown, write=False)
+        _print_leaderboard(campaign, options.runs, rows, write=False)
         raise
     if with_report:
-        _print_leaderboard(campaign, options.runs, shown, write=True)
-    raise typer.Exit(1 if failed else 0)
+        _print_leaderboard(campaign, options.runs, rows, write=True)
+    raise typer.Exit(1 if failures else 0)
 
 
 def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, verbose: bool = False) -> int:
@@ -81,14 +81,14 @@ def first_lines(campaign: Campaign) -> str:
     """Return what will happen: suite, datasets, device and precision, cells and nodes, and how long it may take."""
     plan, suite = campaign.plan, campaign.plan.suite
     reasons = {planned.cell.dataset: planned.skipped for planned in plan.cells if not planned.nodes}
-    found = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
-    skipped = [name for name in reasons if name not in found]
+    datasets = dict.fromkeys(planned.cell.dataset for planned in plan.cells if planned.nodes)
+    skipped = [name for name in reasons if name not in datasets]
     cells = sum(not planned.skipped for planned in plan.cells)
     precisions = sorted({precision_of(node.identity) for node in plan.nodes.values()})
     todo = f"{len(campaign.todo)} of {len(plan.nodes)} nodes to do"
     parts = [
         f"suite {suite.name} version {suite.version}",
-        f"datasets: {', '.join(found) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
+        f"datasets: {', '.join(datasets) or 'none'}" + (f" (skipped: {', '.join(skipped)})" if skipped else ""),
         f"{campaign.node_options.device}, {', '.join(precisions) or 'float32'}",
         f"{cells} of {len(plan.cells)} cells, {todo}{f', {expected_time(campaign)}' if campaign.todo else ''}",
     ]
@@ -97,14 +97,14 @@ def first_lines(campaign: Campaign) -> str:
 
 def expected_time(campaign: Campaign) -> str:
     """Return the sum of what nodes like those to do took, on machines that may have been slower or shared."""
-    seconds, unknown = campaign.seconds_left()
-    rest = f" ({unknown} nodes have none)" if unknown else ""
-    past = f"such nodes took {display.time_span(seconds)} one after the other in past records{rest}"
-    return past if seconds else "time unknown"
+    seconds, unknown_count = campaign.seconds_left()
+    note = f" ({unknown_count} nodes have none)" if unknown_count else ""
+    text = f"such nodes took {display.time_span(seconds)} one after the other in past records{note}"
+    return text if seconds else "time unknown"
 
 
-def _print_leaderboard(campaign: Campaign, runs: str, shown: Shown, *, write: bool) -> None:
+def _print_leaderboard(campaign: Campaign, runs: str, rows: Shown, *, write: bool) -> None:
     from leaderboards import report as reports
 
     name = campaign.plan.suite.name
-    out.print(reports.render((reports.build if write else reports.summarise)(runs, name), shown))
+    out.print(reports.render((reports.build if write else reports.summarise)(runs, name), rows))

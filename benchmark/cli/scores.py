@@ -16,7 +16,7 @@ class Scores:
     """Waits for the cells of every row of the leaderboard."""
 
     def __init__(self, campaign: Campaign) -> None:
-        """Start with the rows of which a cell is not done."""
+        """Start with the rows that have an unfinished cell."""
         self.store = campaign.store
         self.keys: dict[Row, dict[str, None]] = {}  # of all evaluations of a row
         self.rows: dict[str, list[Row]] = {}  # the rows that an evaluation belongs to
@@ -25,9 +25,9 @@ class Scores:
             row = (cell.dataset, cell.ipc, cell.method, cell.protocol, cell.student)
             for key in () if planned.skipped else planned.nodes.get("evaluate", ()):
                 self.keys.setdefault(row, {})[key] = None
-        self.missing = {row: set(keys) & campaign.todo.keys() for row, keys in self.keys.items()}
-        for row, missing in self.missing.items():
-            for key in missing:
+        self.missing_keys = {row: set(keys) & campaign.todo.keys() for row, keys in self.keys.items()}
+        for row, row_keys in self.missing_keys.items():
+            for key in row_keys:
                 self.rows.setdefault(key, []).append(row)
 
     def lines(self, event: Event) -> list[str]:
@@ -36,8 +36,8 @@ class Scores:
             return []
         complete = []
         for row in self.rows.get(event.node.key, ()):
-            self.missing[row].discard(event.node.key)
-            if not self.missing[row]:
+            self.missing_keys[row].discard(event.node.key)
+            if not self.missing_keys[row]:
                 complete.append(self._line(row))
         return complete
 

@@ -38,23 +38,23 @@ def tune(
     from benchmark.run import campaign as campaigns
     from benchmark.run import tune
 
-    loaded, options = load_search(search), run_options(runs, data, runner, ray, insecure, device)
+    config, options = load_search(search), run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
-    tuning = tune.open_tuning(loaded, options, has_gpu=has_gpu)
+    tuning = tune.open_tuning(config, options, has_gpu=has_gpu)
     tuning.store.open()
     if tuning.unfinished:
         _run(tuning, node_runner or campaigns.connect(options)[0])
     winners = tune.write(tuning)
     out.print(_table(tuning))
-    for line in tune.edge_lines(loaded, winners):
+    for line in tune.edge_lines(config, winners):
         out.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
-    if len(winners) < len(loaded.methods):
+    if len(winners) < len(config.methods):
         raise typer.Exit(1)
-    file = f"{tuning.store.root}/tuning/{loaded.name}.yaml"
+    file = f"{tuning.store.root}/tuning/{config.name}.yaml"
     out.print(
         f"\nA protocol with the best values: {file}. To use it, copy it to configs/protocols/ and add to a suite:\n"
     )
-    out.print(tune.suite_lines(loaded, winners) + f"protocols: [{loaded.name}]", markup=False, highlight=False)
+    out.print(tune.suite_lines(config, winners) + f"protocols: [{config.name}]", markup=False, highlight=False)
 
 
 def _run(tuning: Tuning, runner: Runner) -> None:
@@ -63,10 +63,10 @@ def _run(tuning: Tuning, runner: Runner) -> None:
     from benchmark.run import tune
     from benchmark.run.runner import RayRunner
 
-    if shared := tuning.shared:
-        out.print(f"{len(shared)} nodes that several trials share:")
-        progress = display.ProgressTable(shared, tuning.store)
-        display.show_progress(runner.run(shared, tuning.node_options), progress, out)
+    if shared_nodes := tuning.shared:
+        out.print(f"{len(shared_nodes)} nodes that several trials share:")
+        progress = display.ProgressTable(shared_nodes, tuning.store)
+        display.show_progress(runner.run(shared_nodes, tuning.node_options), progress, out)
     if isinstance(runner, RayRunner):
         tune.run_by_tune(tuning, max(machine.cpus for machine in runner.machines), _print_trial)
     else:

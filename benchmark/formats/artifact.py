@@ -70,16 +70,16 @@ def read(
     """
     class_names, class_notes = _class_names(path, config, info)
     unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
-    loaded = read_images(path, class_names, unchanged)
-    _check(path, loaded, info, ipc)
-    pixels, value_notes = to_pixels(loaded.images, info, value_range, str(path), normalisation)
-    order = torch.argsort(loaded.classes, stable=True)
-    weights = None if loaded.weights is None else loaded.weights[order]
-    extras = {name: loaded.extras[name][order] for name in (LABELS, CLASSES) if name in loaded.extras}
-    if loaded.targets.dim() == 1 or torch.equal(loaded.classes, loaded.targets.argmax(1)):
+    file_set = read_images(path, class_names, unchanged)
+    _check(path, file_set, info, ipc)
+    pixels, value_notes = to_pixels(file_set.images, info, value_range, str(path), normalisation)
+    order = torch.argsort(file_set.classes, stable=True)
+    weights = None if file_set.weights is None else file_set.weights[order]
+    extras = {name: file_set.extras[name][order] for name in (LABELS, CLASSES) if name in file_set.extras}
+    if file_set.targets.dim() == 1 or torch.equal(file_set.classes, file_set.targets.argmax(1)):
         extras.pop(CLASSES, None)  # the targets say them; not every format writes them then
-    images = SyntheticSet(pixels[order], loaded.targets[order], weights, extras)
-    notes = (*class_notes, *loaded.metadata.get(NOTES, ()), *value_notes)
+    images = SyntheticSet(pixels[order], file_set.targets[order], weights, extras)
+    notes = (*class_notes, *file_set.metadata.get(NOTES, ()), *value_notes)
     return Artifact(path.name, images, checksum(images), notes)
 
 
@@ -121,7 +121,7 @@ def store_artifact(campaign: Campaign, artifact: Artifact) -> Campaign:
         raise BenchmarkError(f"{artifact.name}: nothing can be evaluated: {reasons[0]}")
     keys = {key for key, node in campaign.todo.items() if node.stage == "distill"}
     for key in keys:
-        started, identity = provenance.now(), campaign.plan.nodes[key].identity
+        start_time, identity = provenance.now(), campaign.plan.nodes[key].identity
         if key in campaign.corrupt:
             campaign.store.discard(key)
         with campaign.store.writing(key) as folder:
@@ -131,7 +131,7 @@ def store_artifact(campaign: Campaign, artifact: Artifact) -> Campaign:
                 "identity": identity,
                 "metrics": {"images": len(artifact.images), "artifact": artifact.name, "notes": list(artifact.notes)},
                 "cost": {"bytes": {"images": artifact.images.images_bytes}},
-                "provenance": provenance.facts(started, identity),
+                "provenance": provenance.facts(start_time, identity),
             }
             campaign.store.commit(key, folder, record)
     return replace(campaign, done=campaign.done | keys, corrupt=campaign.corrupt - keys)
@@ -157,14 +157,14 @@ def _natural(name: str) -> tuple[bool, int, str]:
 
 def _check(path: Path, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None:
     faults, shape = [], (info.channels, info.resolution, info.resolution)
-    if (own := tuple(images.images.shape[1:])) != shape:
-        faults.append(f"{path}: images are {list(own)}, but those of {info.name} are {list(shape)}")
+    if (file_shape := tuple(images.images.shape[1:])) != shape:
+        faults.append(f"{path}: images are {list(file_shape)}, but those of {info.name} are {list(shape)}")
     counts = torch.bincount(images.classes, minlength=info.classes).tolist()
-    wrong = {name: count for name, count in zip(info.class_names, counts, strict=True) if count != ipc}
-    if wrong:
-        examples = ", ".join(f"'{name}' has {count}" for name, count in list(wrong.items())[:5])
+    wrong_counts = {name: count for name, count in zip(info.class_names, counts, strict=True) if count != ipc}
+    if wrong_counts:
+        examples = ", ".join(f"'{name}' has {count}" for name, count in list(wrong_counts.items())[:5])
         faults.append(
-            f"{path}: not --ipc {ipc}: {len(wrong)} of {info.classes} classes have another number: {examples}"
+            f"{path}: not --ipc {ipc}: {len(wrong_counts)} of {info.classes} classes have another number: {examples}"
         )
     if not bool(torch.isfinite(images.images.float()).all()):
         faults.append(f"{path}: some values are not finite")

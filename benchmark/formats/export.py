@@ -125,4 +125,4 @@ def _lost(images: SyntheticSet, form: str) -> list[str]:
         "soft labels (the class of an image is kept)": folder and images.targets.dim() == 2,
         f"further tensors of the set ({', '.join(extras)})": bool(extras),
     }
-    return [part for part, lost in is_lost.items() if lost]
+    return [part for part, is_part_lost in is_lost.items() if is_part_lost]

@@ -46,13 +46,13 @@ def check_file(path: Path) -> None:
         start = file.read(64)
     if not start:
         raise BenchmarkError(f"{path}: is empty")
-    if wrong := next((text for mark, text in BEGINNINGS.items() if start.lower().startswith(mark)), ""):
-        raise BenchmarkError(f"{path}: {wrong}")
+    if reason_to_refuse := next((text for mark, text in BEGINNINGS.items() if start.lower().startswith(mark)), ""):
+        raise BenchmarkError(f"{path}: {reason_to_refuse}")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > max(MOST_BYTES, COMPRESSION * path.stat().st_size):
-            raise BenchmarkError(f"{path}: unpacks to {unpacked / 1e9:.0f} GB; such a file may fill the memory")
+            unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
+        if unpacked_bytes > max(MOST_BYTES, COMPRESSION * path.stat().st_size):
+            raise BenchmarkError(f"{path}: unpacks to {unpacked_bytes / 1e9:.0f} GB; such a file may fill the memory")
 
 
 def decode(source: Path | bytes, name: str) -> Pixels:
@@ -103,17 +103,17 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
         BenchmarkError: a class has no folder, a folder is no class or is that of two classes, or a file is no image or
             of another size.
     """
-    if missing := [name for name in class_names if not (folder / name).is_dir()]:
-        raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing[:5])}")
+    if missing_names := [name for name in class_names if not (folder / name).is_dir()]:
+        raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing_names[:5])}")
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if extra := [name for name in folders if name not in class_names]:
+    if strays := [name for name in folders if name not in class_names]:
         raise BenchmarkError(
-            f"{folder}: {len(folders)} class folders for {len(class_names)} classes; no class: {', '.join(extra[:5])}"
+            f"{folder}: {len(folders)} class folders for {len(class_names)} classes; no class: {', '.join(strays[:5])}"
         )
     places = {name: (folder / name).resolve() for name in class_names}
     counts = Counter(places.values())
-    if twice := [name for name, place in places.items() if counts[place] > 1]:
-        raise BenchmarkError(f"{folder}: the classes {', '.join(twice[:5])} are links to one folder")
+    if linked_names := [name for name, place in places.items() if counts[place] > 1]:
+        raise BenchmarkError(f"{folder}: the classes {', '.join(linked_names[:5])} are links to one folder")
     arrays, labels = list[Pixels](), list[int]()
     for label, name in enumerate(class_names):
         for path in sorted((folder / name).iterdir()):

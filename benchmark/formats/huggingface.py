@@ -76,8 +76,8 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
         rows = table.to_pydict()
         if None in rows["label"]:
             raise ValueError(f"row {rows['label'].index(None)} has no label")
-        encoded = enumerate(rows["image"])
-        images = stack([decode(item["bytes"], f"{paths[0]}: row {row}") for row, item in encoded], str(paths[0]))
+        encoded_images = enumerate(rows["image"])
+        images = stack([decode(item["bytes"], f"{paths[0]}: row {row}") for row, item in encoded_images], str(paths[0]))
         order, labels = _order(paths[0], _names(table), class_names), as_targets(rows["label"])
         if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(order)):
             raise ValueError(f"labels from {int(labels.min())} to {int(labels.max())}, for {len(order)} classes")
@@ -87,8 +87,8 @@ def read(paths: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
             return SyntheticSet(images, classes, weights)
         return SyntheticSet(images, torch.tensor(rows["soft_label"])[:, order.argsort()], weights, {CLASSES: classes})
     except (pa.ArrowException, KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
-        expected = "images of one size in the column 'image' and classes in the column 'label'"
-        raise BenchmarkError(f"{paths[0]}: not a table with {expected} ({one_line(error)[:200]})") from error
+        layout = "images of one size in the column 'image' and classes in the column 'label'"
+        raise BenchmarkError(f"{paths[0]}: not a table with {layout} ({one_line(error)[:200]})") from error
 
 
 def _names(table: Any) -> list[str]:
@@ -100,8 +100,8 @@ def _names(table: Any) -> list[str]:
 def _order(path: Path, file_classes: Sequence[str], class_names: Sequence[str]) -> Tensor:
     """Return the label in the dataset of every label in a file, int64 [classes]."""
     if file_classes and sorted(file_classes) != sorted(class_names):
-        own, expected = (", ".join(names[:5]) for names in (file_classes, class_names))
-        raise BenchmarkError(f"{path}: its classes are {own}, ...; those of the dataset are {expected}, ...")
+        file_text, dataset_text = (", ".join(names[:5]) for names in (file_classes, class_names))
+        raise BenchmarkError(f"{path}: its classes are {file_text}, ...; those of the dataset are {dataset_text}, ...")
     return torch.tensor([list(class_names).index(name) for name in file_classes or class_names])
 
 

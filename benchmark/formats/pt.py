@@ -122,9 +122,9 @@ def _pair(path: Path, content: Any) -> tuple[Any, Any, list[str]]:
         return content["images"], content["labels"], notes
     if isinstance(content, list | tuple) and len(content) == 2:
         return content[0], content[1], notes
-    beside = path.with_name(path.name.replace("images", "labels"))
-    if isinstance(content, Tensor) and beside != path and beside.exists():
-        return content, _load(beside), notes
+    labels_path = path.with_name(path.name.replace("images", "labels"))
+    if isinstance(content, Tensor) and labels_path != path and labels_path.exists():
+        return content, _load(labels_path), notes
     raise BenchmarkError(
         f"{path}: holds no pair of images and labels, and no labels*.pt lies beside it; "
         'save {"images": [N, C, H, W], "labels": [N]} with torch.save'
@@ -146,8 +146,8 @@ def _load(path: Path) -> Any:
 def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Return what a file of NumPy numbers needs: ``scalar`` and ``dtype``, under the names of NumPy 1 and 2."""
     scalar: Any = np.float64().__reduce__()[0]
-    old, new = "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"
-    return [(scalar, old), (scalar, new), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
+    old_name, new_name = "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"
+    return [(scalar, old_name), (scalar, new_name), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
 
 
 def _pixels(path: Path, images: Tensor, normalisation: Normalisation | None) -> Tensor:

@@ -68,7 +68,7 @@ def look_whitened(images: Tensor) -> bool:
 
 
 def to_pixels(
-    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, given: Normalisation | None = None
+    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, user_values: Normalisation | None = None
 ) -> tuple[Tensor, list[str]]:
     """Return images in pixel space, and notes about what was done to them.
 
@@ -77,7 +77,7 @@ def to_pixels(
         info: the dataset; it gives mean and deviation.
         value_range: the scale of the values. "auto" guesses it, but never undoes a normalisation unasked.
         name: what messages call the set.
-        given: the normalisation of the images, if the user knows it.
+        user_values: the normalisation of the images, if the user knows it.
 
     Raises:
         BenchmarkError: the values cannot have this scale, or it is not clear which one they have.
@@ -86,7 +86,7 @@ def to_pixels(
     facts = (
         f"values from {low:.3g} to {high:.3g}, mean {images.float().mean():.3g}, deviation {images.float().std():.3g}"
     )
-    if value_range == "auto" and given is not None:
+    if value_range == "auto" and user_values is not None:
         value_range = "normalised"
     if value_range == "auto" and images.dtype != torch.uint8 and look_whitened(images):
         raise BenchmarkError(
@@ -106,7 +106,7 @@ def to_pixels(
     values, scale = images.float(), guess if value_range == "auto" else value_range
     notes = {"normalised": [], "0-1": [], "0-255": ["values from 0 to 255, divided by 255"]}[scale]
     if scale == "normalised":
-        normalisation, note = _normalisation(values, info, name, given)
+        normalisation, note = _normalisation(values, info, name, user_values)
         values, notes = normalisation.undo(values), [note]
     pixels = values / 255 if scale == "0-255" else values
     if not float(pixels.abs().max()) <= LARGEST:
@@ -134,35 +134,35 @@ def _fits(images: Tensor, normalisation: Normalisation) -> bool:
 
 
 def _normalisation(
-    images: Tensor, info: DatasetInfo, name: str, given: Normalisation | None
+    images: Tensor, info: DatasetInfo, name: str, user_values: Normalisation | None
 ) -> tuple[Normalisation, str]:
     """Return the normalisation of images and a note: the given one, the one that fits exactly, or the dataset's.
 
     Raises:
         BenchmarkError: code of the field uses another one for this dataset, and the values fit neither exactly.
     """
-    if given is not None:
-        if len(given.mean) != images.shape[1]:
+    if user_values is not None:
+        if len(user_values.mean) != images.shape[1]:
             raise BenchmarkError(f"{name}: --mean and --std need {images.shape[1]} values, one per channel")
-        return given, f"normalisation undone with mean {given.mean} and std {given.std}"
-    own = Normalisation(info.mean, info.std)
-    if _fits(images, own):
-        return own, "normalisation undone"
-    if known := next((known for known in KNOWN if _fits(images, known.normalisation)), None):
-        std = known.normalisation.std
-        return known.normalisation, f"normalisation undone: std {std} ({known.where}) fits exactly"
-    if rivals := [known for known in KNOWN if _are_close(known.normalisation.mean, info.mean)]:
-        others = [f"--std {_words(known.normalisation.std)} ({known.where})" for known in rivals]
-        if any(not _are_close(known.normalisation.std, info.std) for known in rivals):
-            raise BenchmarkError(f"{name}: no deviation fits exactly; say which one was used: {' or '.join(others)}")
-    return own, "normalisation undone"
+        return user_values, f"normalisation undone with mean {user_values.mean} and std {user_values.std}"
+    default = Normalisation(info.mean, info.std)
+    if _fits(images, default):
+        return default, "normalisation undone"
+    if entry := next((entry for entry in KNOWN if _fits(images, entry.normalisation)), None):
+        std = entry.normalisation.std
+        return entry.normalisation, f"normalisation undone: std {std} ({entry.where}) fits exactly"
+    if rivals := [entry for entry in KNOWN if _are_close(entry.normalisation.mean, info.mean)]:
+        options = [f"--std {_words(entry.normalisation.std)} ({entry.where})" for entry in rivals]
+        if any(not _are_close(entry.normalisation.std, info.std) for entry in rivals):
+            raise BenchmarkError(f"{name}: no deviation fits exactly; say which one was used: {' or '.join(options)}")
+    return default, "normalisation undone"
 
 
 def _advice(images: Tensor, info: DatasetInfo) -> str:
     """Return what the user can add to the command."""
     undo = f"the mean {info.mean} and deviation {info.std} of {info.name} undo it"
-    if known := next((known for known in KNOWN if _fits(images, known.normalisation)), None):
-        undo = f"std {known.normalisation.std} ({known.where}) fits exactly and undoes it"
+    if entry := next((entry for entry in KNOWN if _fits(images, entry.normalisation)), None):
+        undo = f"std {entry.normalisation.std} ({entry.where}) fits exactly and undoes it"
     return f"If they are, add --value-range normalised: {undo}. If they are pixels, add --value-range 0-1"
 
 

@@ -105,8 +105,8 @@ def _pair(path: Path) -> tuple[Any, Any, list[str]]:
                 if {images, labels} <= set(arrays.files):
                     return arrays[images], arrays[labels], unread({*arrays.files} - {images, labels})
             raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}, not 'images' and 'labels'")
-    beside = path.with_name(path.name.replace("images", "labels"))
-    if beside == path:
+    labels_path = path.with_name(path.name.replace("images", "labels"))
+    if labels_path == path:
         raise ValueError("no labels*.npy belongs to it: name the files images*.npy and labels*.npy, or save a .npz")
-    check_file(beside)
-    return *(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, beside)), []
+    check_file(labels_path)
+    return *(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, labels_path)), []

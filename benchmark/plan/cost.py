@@ -68,8 +68,8 @@ class Card(Frozen):
 
     def seconds(self, work: Work, config: DatasetConfig, *, mixed: bool) -> Span | None:
         """Return how long some work takes; None for a network or a kind of work without a row."""
-        named = {"": config.teacher.arch, "neutral": config.neutral}
-        share = {"resnet18": 1.0, **self.relative}.get(named.get(work.arch, work.arch))
+        networks = {"": config.teacher.arch, "neutral": config.neutral}
+        share = {"resnet18": 1.0, **self.relative}.get(networks.get(work.arch, work.arch))
         row = next((row for row in self.rows if row.work == work.kind and row.mixed == mixed), None)
         if not work.images:
             return Span()
@@ -131,8 +131,8 @@ class Costs:
         self.stages = {stage: Cost() for stage in STAGES}
         chains: dict[str, Span] = {}
         for key, node in nodes.items():
-            own = self._count(node) + Span(*card.start_seconds) if key in todo and node.needs.gpus else Span()
-            chains[key] = _longest([chains[parent] for parent in node.parents]) + own
+            span = self._count(node) + Span(*card.start_seconds) if key in todo and node.needs.gpus else Span()
+            chains[key] = _longest([chains[parent] for parent in node.parents]) + span
         self.chain = _longest(chains.values())
 
     @property
@@ -161,21 +161,21 @@ class Costs:
             cost.image_bytes += job.images * job.info.channels * job.info.resolution**2
         work = self.work_of(node)
         seconds = [None] if work is None else [self.card.seconds(part, config, mixed=mixed) for part in work]
-        known = [span for span in seconds if span is not None]
-        if len(known) < len(seconds):
+        spans = [span for span in seconds if span is not None]
+        if len(spans) < len(seconds):
             cost.uncounted[node.identity["component"]["name"]] += 1
             return Span()
-        total = sum(known, Span())
+        total = sum(spans, Span())
         cost.work += total
         return total
 
     def _job(self, node: Node) -> Job:
         config, unit = self.config(node.identity["dataset"]["name"]), node.identity.get("unit")
         info, ipc = self.infos[config.name], node.identity.get("ipc", 0)
-        whole = ipc * info.classes or sum(info.train_counts)
+        set_size = ipc * info.classes or sum(info.train_counts)
         return Job(
             info,
-            images=len(unit["classes"]) * len(unit["slots"]) if unit and ipc else whole,
+            images=len(unit["classes"]) * len(unit["slots"]) if unit and ipc else set_size,
             classes=tuple(unit["classes"]) if unit else (),
             ipc=ipc,
             student=node.identity.get("student", {}).get("arch", ""),
@@ -188,8 +188,8 @@ class Costs:
         if node.stage == "teacher":
             recipe = node.identity["component"]["params"]["recipe"]
             epochs = 0 if recipe["pretrained"] else recipe["epochs"]
-            trained = Work("train", epochs * job.train_images, recipe["arch"])
-            return trained, Work("forward", job.test_images, recipe["arch"])
+            training = Work("train", epochs * job.train_images, recipe["arch"])
+            return training, Work("forward", job.test_images, recipe["arch"])
         work = self._component(node).work(job)
         online: tuple[Work, ...] | None = ()
         if node.stage == "evaluate":
@@ -198,10 +198,10 @@ class Costs:
         return None if work is None or online is None else work + online
 
     def _component(self, node: Node) -> Component:
-        shared: Mapping[str, Any] = node.identity["component"]
-        if id(shared) not in self.components:
-            self.components[id(shared)] = LOADERS[node.stage](shared["name"])(**shared["params"])
-        return self.components[id(shared)]
+        fields: Mapping[str, Any] = node.identity["component"]
+        if id(fields) not in self.components:
+            self.components[id(fields)] = LOADERS[node.stage](fields["name"])(**fields["params"])
+        return self.components[id(fields)]
 
 
 def _longest(spans: Iterable[Span]) -> Span:

@@ -116,7 +116,7 @@ class Planner:
         self.options = options
         self.nodes: dict[str, Node] = {}
         self.memo: dict[object, Any] = {}
-        self.listed = set[Path | None]()  # the folders of datasets whose files have been looked at
+        self.listed_folders = set[Path | None]()  # the folders of datasets whose files have been looked at
         self.dataset, self.protocol = cache(self._dataset), cache(load_protocol)
 
     def plan(self, suite: Suite, required_datasets: Collection[str] = ()) -> Plan:
@@ -145,16 +145,18 @@ class Planner:
         if faults:
             raise Faults(faults)
         own_keys = (key for cell in cells if not cell.skipped for key in chain(*cell.nodes.values()))
-        needed = ancestors(own_keys, lambda key: self.nodes[key].parents)
-        kept = [node for key, node in self.nodes.items() if key in needed]
-        nodes = {node.key: node for node in sorted(kept, key=lambda node: STAGES.index(node.stage))}
-        infos = {name: info for name in {each.cell.dataset: None for each in cells} if (info := self.dataset(name)[1])}
+        keys = ancestors(own_keys, lambda key: self.nodes[key].parents)
+        needed_nodes = [node for key, node in self.nodes.items() if key in keys]
+        nodes = {node.key: node for node in sorted(needed_nodes, key=lambda node: STAGES.index(node.stage))}
+        infos = {
+            name: info for name in {entry.cell.dataset: None for entry in cells} if (info := self.dataset(name)[1])
+        }
         return Plan(suite, tuple(cells), nodes, infos)
 
     def _missing(self, required_datasets: Collection[str]) -> list[str]:
         """Return a fault for every required dataset that is not on disk, or is damaged."""
-        known = [(name, self.dataset(name)) for name in required_datasets]
-        return [f"--datasets {name}: {reason}" for name, (_, info, reason) in known if info is None]
+        datasets_and_facts = [(name, self.dataset(name)) for name in required_datasets]
+        return [f"--datasets {name}: {reason}" for name, (_, info, reason) in datasets_and_facts if info is None]
 
     def _cell(self, cell: Cell, suite: Suite, measures: Sequence[Measure]) -> PlannedCell:
         """Add the nodes of a cell to ``nodes``; return it with their keys, or with the reason why it is skipped."""
@@ -185,8 +187,8 @@ class Planner:
         if axes not in self.memo:
             method = resolve_method(cell.base, cell.dataset, cell.ipc, cell.overrides, where)
             self.memo[axes] = method, method.supports(info, cell.ipc)
-        found: tuple[Distiller, str | None] = self.memo[axes]
-        return found
+        method_and_reason: tuple[Distiller, str | None] = self.memo[axes]
+        return method_and_reason
 
     def _components(
         self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
@@ -195,8 +197,8 @@ class Planner:
         protocol = self.protocol(cell.protocol)
         axes = ("protocol", cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full_data)
         if axes not in self.memo:
-            tried = protocol.for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = tried and tried.components(config, full_data=full_data, ipc=cell.ipc)
+            variant = protocol.for_method(cell, cell.dataset, cell.ipc)
+            self.memo[axes] = variant and variant.components(config, full_data=full_data, ipc=cell.ipc)
         components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
         return components
 
@@ -204,14 +206,14 @@ class Planner:
         """Return a dataset, its facts if it is on disk, and the reason why its cells are skipped, or None."""
         config = datasets.load_dataset(name)
         try:
-            if missing := datasets.status(config, self.options.data):
+            if reason := datasets.status(config, self.options.data):
                 if self.options.nominal and (nominal := datasets.nominal_info(config)):
                     return config, nominal, None
-                raise BenchmarkError(missing)
+                raise BenchmarkError(reason)
             where = datasets.location(config, self.options.data)
-            quick = where in self.listed  # by another dataset with the same files
+            quick = where in self.listed_folders  # by another dataset with the same files
             info = datasets.info(config, self.options.data, quick=quick, report=self.options.report)
-            self.listed.add(where)
+            self.listed_folders.add(where)
         except BenchmarkError as error:  # not on disk, or damaged
             return config, None, str(error)
         if config.needs_gpu and self.options.device == "cpu" and not self.options.device_chosen:

@@ -63,12 +63,12 @@ def label_bytes(
         with the same number of images per class. ``augmentation_state``: of the views that the labels belong to; 0 for
         labels that fit any view. ``teacher_if_online``: of the teachers, which could be stored in place of the labels.
     """
-    own = soft if labels.kind == "hard" else 0
+    target_bytes = soft if labels.kind == "hard" else 0
     return {
-        "labels": labels.nbytes + own,
-        "labels_formula": regime.bytes_of(images, classes) + own,
+        "labels": labels.nbytes + target_bytes,
+        "labels_formula": regime.bytes_of(images, classes) + target_bytes,
         "labels_at_1000_classes": regime.bytes_of(round(images * MANY / classes), MANY)
-        + round(own * (MANY / classes) ** 2),
+        + round(target_bytes * (MANY / classes) ** 2),
         "augmentation_state": _stored_state(labels, images),
         "teacher_if_online": sum(value.nbytes for teacher in teachers for value in teacher.state_dict().values()),
     }
@@ -109,11 +109,11 @@ def planned_label_sizes(plan: Plan) -> list[LabelSize]:
         cell = planned.cell
         config, method = load_dataset(cell.dataset), load_method(cell.base)
         protocol, full = load_protocol_once(cell.protocol), not method.uses_ipc
-        shared = (cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full)
-        if shared not in regimes:
-            own = protocol.for_method(cell, cell.dataset, cell.ipc)
-            regimes[shared] = own.components(config, full_data=full, ipc=cell.ipc)[0] if own else None
-        regime = regimes[shared]
+        regime_key = (cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full)
+        if regime_key not in regimes:
+            variant = protocol.for_method(cell, cell.dataset, cell.ipc)
+            regimes[regime_key] = variant.components(config, full_data=full, ipc=cell.ipc)[0] if variant else None
+        regime = regimes[regime_key]
         if regime is None or (full and not planned.nodes):
             continue
         images = sum(plan.infos[cell.dataset].train_counts) if full else cell.ipc * config.classes
@@ -126,6 +126,6 @@ def _cells_with_labels(plan: Plan) -> Iterator[PlannedCell]:
     """Yield the cells that have nodes, and the cells that could have nodes if their dataset were on disk."""
     on_disk = {planned.cell.dataset for planned in plan.cells if planned.nodes}
     for planned in plan.cells:
-        missing = planned.cell.dataset not in on_disk and not plan.suite.why_excluded(planned.cell)
-        if planned.nodes or missing:
+        is_missing = planned.cell.dataset not in on_disk and not plan.suite.why_excluded(planned.cell)
+        if planned.nodes or is_missing:
             yield planned

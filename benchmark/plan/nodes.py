@@ -145,8 +145,8 @@ class CellNodes:
     def _prepared(self, preparation: Preparation, draw: Mapping[str, int]) -> tuple[Keys, Keys]:
         """Build the node of a preparation; `draw` is its seed, empty where all draws share it."""
         teachers = self._teachers(preparation)
-        own = {"component": preparation.identity(), **draw, "parents": {"teachers": teachers}}
-        return (self._node("prepare", own, f"{self.cell.dataset} {preparation.name()}"),), teachers
+        part = {"component": preparation.identity(), **draw, "parents": {"teachers": teachers}}
+        return (self._node("prepare", part, f"{self.cell.dataset} {preparation.name()}"),), teachers
 
     def _units(self, method: Distiller, parents: Mapping[str, Keys]) -> Keys:
         cell = self.cell
@@ -165,8 +165,8 @@ class CellNodes:
         return units
 
     def _labels(self, regime: LabelRegime, parents: Mapping[str, Keys]) -> Keys:
-        own = {**self._component(regime), "ipc": self.cell.ipc, "seed": self.cell.seed, "parents": parents}
-        return (self._node("relabel", own, f"{self._title} {self.cell.protocol} seed {self.cell.seed}"),)
+        part = {**self._component(regime), "ipc": self.cell.ipc, "seed": self.cell.seed, "parents": parents}
+        return (self._node("relabel", part, f"{self._title} {self.cell.protocol} seed {self.cell.seed}"),)
 
     def _evaluation(self, evaluator: Evaluator, parents: Mapping[str, Keys]) -> Keys:
         cell = self.cell
@@ -174,19 +174,20 @@ class CellNodes:
             ("student", cell.dataset, cell.student),
             lambda: identity.Shared(arch=cell.student, stem=self.config.stem.model_dump()),
         )
-        own = {**self._component(evaluator), "ipc": cell.ipc, "seed": cell.seed, "student": student, "parents": parents}
-        return (self._node("evaluate", own, f"{self._title} {cell.protocol} seed {cell.seed} {cell.student}"),)
+        axes = {"ipc": cell.ipc, "seed": cell.seed, "student": student}
+        part = {**self._component(evaluator), **axes, "parents": parents}
+        return (self._node("evaluate", part, f"{self._title} {cell.protocol} seed {cell.seed} {cell.student}"),)
 
     def _measure(self, measure: Measure, images: Keys) -> str:
         preparation, _ = self._preparation(measure)
         parents = {"images": images, "teachers": self._teachers(measure), "prepared": preparation}
-        own = {**self._component(measure), "ipc": self.cell.ipc, "parents": parents}
-        return self._node("measure", own, f"{self._title} draw {self.cell.draw} {measure.name()}")
+        part = {**self._component(measure), "ipc": self.cell.ipc, "parents": parents}
+        return self._node("measure", part, f"{self._title} draw {self.cell.draw} {measure.name()}")
 
     def _component(self, component: Component) -> dict[str, Any]:
         # The memo keeps the component, so that no other one gets its id.
-        _, shared = self._once(id(component), lambda: (component, identity.Shared(component.identity())))
-        return {"component": shared}
+        _, shared_identity = self._once(id(component), lambda: (component, identity.Shared(component.identity())))
+        return {"component": shared_identity}
 
     def _once(self, axes: object, make: Callable[[], Any]) -> Any:
         """Return what is made for some axes; the memo has it from the second time on."""
@@ -198,12 +199,12 @@ class CellNodes:
     def _title(self) -> str:
         return f"{self.cell.dataset}/{self.cell.ipc or 'all'} {self.cell.method}"
 
-    def _node(self, stage: Stage, own: Mapping[str, Any], title: str) -> str:
+    def _node(self, stage: Stage, part: Mapping[str, Any], title: str) -> str:
         """Build a node from the part of its identity that is its own, and return its key."""
         needs = self._once(("needs", self.cell.dataset, stage), lambda: self._needs(stage))
         data = self._once(("data", self.cell.dataset), self._data)
-        whole = {"stage": stage, "dataset": data, **own}
-        self.nodes.append(Node(identity.key_of(whole), stage, whole, needs, title))
+        node_identity = {"stage": stage, "dataset": data, **part}
+        self.nodes.append(Node(identity.key_of(node_identity), stage, node_identity, needs, title))
         return self.nodes[-1].key
 
     def _data(self) -> Mapping[str, Any]:
@@ -230,10 +231,10 @@ def _units_of(method: Distiller, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
     for unit in units:
         for label in unit.classes:
             slots[label] += unit.slots
-    expected = list(range(ipc))
+    all_slots = list(range(ipc))
     images = sum(map(len, slots.values()))
-    whole = not method.uses_ipc or all(sorted(each) == expected for each in slots.values())
-    if not whole or slots.keys() != set(range(info.classes)):
+    has_all_slots = not method.uses_ipc or all(sorted(slots_of_class) == all_slots for slots_of_class in slots.values())
+    if not has_all_slots or slots.keys() != set(range(info.classes)):
         raise BenchmarkError(
             f"method {method.name()} on {info.name} at IPC {ipc}: its units hold {images} images; "
             f"they must hold each of the {ipc} slots of each of the {info.classes} classes once"

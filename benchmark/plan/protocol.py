@@ -36,8 +36,8 @@ class Deviation(Frozen):
     def at(self, ipc: int | None) -> Deviation:
         """Return the deviation at an IPC, with its own values in `schedule` and `evaluator`."""
         schedule, evaluator = (values.get(ipc or 0, {}) for values in (self.by_ipc, self.evaluator_by_ipc))
-        own = {"schedule": {**self.schedule, **schedule}, "evaluator": {**self.evaluator, **evaluator}}
-        return self.model_copy(update={**own, "by_ipc": {}, "evaluator_by_ipc": {}})
+        fields = {"schedule": {**self.schedule, **schedule}, "evaluator": {**self.evaluator, **evaluator}}
+        return self.model_copy(update={**fields, "by_ipc": {}, "evaluator_by_ipc": {}})
 
 
 class Protocol(Frozen):
@@ -58,13 +58,13 @@ class Protocol(Frozen):
     @field_validator("methods")
     @classmethod
     def _names_exist(cls, value: dict[str, Deviation]) -> dict[str, Deviation]:
-        known, datasets = method_names(), names("datasets")
+        methods, datasets = method_names(), names("datasets")
         faults = []
         for name in value:
             variant, at, dataset = name.partition("@")
             method = re.match(r"\w*", variant)
-            if method is None or method[0] not in known:  # a variant's name begins with that of its method: fadrm+
-                faults.append(unknown("method", variant, known))
+            if method is None or method[0] not in methods:  # a variant's name begins with that of its method: fadrm+
+                faults.append(unknown("method", variant, methods))
             if at and dataset not in datasets:
                 faults.append(unknown("dataset", dataset, datasets))
         if faults:
@@ -157,5 +157,5 @@ def _class(loader: Callable[[str], type[C]], part: Mapping[str, Any], where: str
 def _component(loader: Callable[[str], type[C]], part: Mapping[str, Any], common: Mapping[str, Any], where: str) -> C:
     """Return the component that a part of a protocol names, with its hyperparameters and those that all share."""
     component = _class(loader, part, where)
-    shared = {name: value for name, value in common.items() if name in component.model_fields}
-    return validated(component, {**shared, **{name: value for name, value in part.items() if name != "name"}}, where)
+    fields = {name: value for name, value in common.items() if name in component.model_fields}
+    return validated(component, {**fields, **{name: value for name, value in part.items() if name != "name"}}, where)

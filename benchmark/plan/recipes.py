@@ -127,16 +127,16 @@ def read_recipes(name: str) -> tuple[Recipe, ...]:
 
 def recipe_paths(name: str) -> list[Path]:
     """Return the recipe file of a method, then the file of which it takes the recipes; [] without such a file."""
-    own = _recipe_path(name)
-    if own is None:
+    own_path = _recipe_path(name)
+    if own_path is None:
         return []
-    other = _recipe_file(own, own.stat().st_mtime_ns).recipes_of
-    if other is None:
-        return [own]
-    path = _recipe_path(other)
+    source = _recipe_file(own_path, own_path.stat().st_mtime_ns).recipes_of
+    if source is None:
+        return [own_path]
+    path = _recipe_path(source)
     if path is None or _recipe_file(path, path.stat().st_mtime_ns).recipes is None:
-        raise Faults([f"{display_path(own)}: recipes_of: {other!r} has no recipes of its own"])
-    return [own, path]
+        raise Faults([f"{display_path(own_path)}: recipes_of: {source!r} has no recipes of its own"])
+    return [own_path, path]
 
 
 def _recipe_path(name: str) -> Path | None:
@@ -156,15 +156,15 @@ def _read_recipes(name: str, path: Path, mtime: int) -> tuple[Recipe, ...]:
     file, method = display_path(path), load_method(name)
     recipes: list[Recipe] = []
     faults: list[str] = []
-    taken: dict[tuple[str, int | None], int] = {}  # recipe by dataset and IPC
+    places: dict[tuple[str, int | None], int] = {}  # recipe by dataset and IPC
     for index, entry in enumerate(_recipe_file(path, mtime).recipes or ()):
         where = f"{file}: recipes[{index}]"
         try:
             recipes.append(validated(Recipe, entry, where))
             for place in ((recipes[-1].dataset, ipc) for ipc in recipes[-1].ipc or (None,)):
-                if (other := taken.setdefault(place, index)) != index:
+                if (first_index := places.setdefault(place, index)) != index:
                     values = f"{place[0]} at IPC {place[1]}" if place[1] else f"{place[0]} at every IPC"
-                    faults.append(f"{where}: recipes[{other}] holds for {values} too")
+                    faults.append(f"{where}: recipes[{first_index}] holds for {values} too")
             validated(method, recipes[-1].set, f"{where}.set")
         except Faults as error:
             faults += error.faults

@@ -115,8 +115,8 @@ class Search(Frozen):
 
     def deviation(self, method: SearchedMethod, values: Values, source: str) -> Deviation:
         """Return the deviation of the protocol: its own for the method, with the values that are searched."""
-        own = load_protocol(self.protocol).deviation(method, self.dataset, self.ipc)
-        parts = {part: dict(getattr(own, part, {})) for part in PARTS}
+        own_deviation = load_protocol(self.protocol).deviation(method, self.dataset, self.ipc)
+        parts = {part: dict(getattr(own_deviation, part, {})) for part in PARTS}
         for name, value in values.items():
             part, _, key = name.partition(".")
             if part in PARTS:
@@ -223,9 +223,9 @@ def _protocol(search: Search, method: SearchedMethod, values: Values) -> Protoco
     """Return the protocol of the search with the values of a trial."""
     deviation = search.deviation(method, values, f"search {search.name}")
     protocol = load_protocol(search.protocol).model_copy(update={"methods": {method.method: deviation}})
-    tried = protocol.for_method(method)
-    assert tried is not None, "a protocol holds for the methods that it lists"
-    return tried
+    trial_protocol = protocol.for_method(method)
+    assert trial_protocol is not None, "a protocol holds for the methods that it lists"
+    return trial_protocol
 
 
 def _is_number(value: Any) -> bool:

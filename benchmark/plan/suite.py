@@ -115,8 +115,8 @@ class Exclude(Frozen):
 
     def _meets(self, block: Block) -> bool:
         """Return whether a block may have cells of the rule; cells of a method that does not use IPC have IPC 0."""
-        listed = {**dict(block), "ipc": (*block.ipc, 0), "methods": [entry.method for entry in block.methods]}
-        return all(set(values) & set(listed[axis]) for axis, values in self._named.items())
+        axes = {**dict(block), "ipc": (*block.ipc, 0), "methods": [entry.method for entry in block.methods]}
+        return all(set(values) & set(axes[axis]) for axis, values in self._named.items())
 
 
 class Cell(Frozen):
@@ -150,16 +150,16 @@ class Suite(Frozen):
     def _consistent(self) -> Suite:
         faults = [f"exclude[{i}]: {fault}" for i, rule in enumerate(self.exclude) for fault in rule.faults(self)]
         entries = {entry.method: entry for entry in self.entries}
-        twice = sorted({entry.method for entry in self.entries if entries[entry.method] != entry})
-        faults += [f"blocks: two variants are called '{name}'; a table could not tell them apart" for name in twice]
+        clashes = sorted({entry.method for entry in self.entries if entries[entry.method] != entry})
+        faults += [f"blocks: two variants are called '{name}'; a table could not tell them apart" for name in clashes]
         faults += [
             f"pairs[{i}]: {unknown('method', name, entries)}"
             for i, pair in enumerate(self.pairs)
             for name in pair
             if name not in entries
         ]
-        named = [(f"measures[{i}]", name_fault("measures", name)) for i, name in enumerate(self.measures)]
-        faults += [f"{key}: {fault}" for key, fault in named if fault]
+        name_faults = [(f"measures[{i}]", name_fault("measures", name)) for i, name in enumerate(self.measures)]
+        faults += [f"{key}: {fault}" for key, fault in name_faults if fault]
         faults += [f"pairs[{i}]: compares '{a}' with itself" for i, (a, b) in enumerate(self.pairs) if a == b]
         if faults:
             raise ValueError("; ".join(faults))
@@ -202,17 +202,17 @@ class Selection(Frozen):
         those blocks; a value that no block lists is added to all blocks. So a suite also runs a method or a student
         that it does not list.
         """
-        listed = {entry.method: entry for entry in suite.entries}
-        methods = [*(listed.get(name) or MethodEntry(method=name) for name in self.methods), *self.entries]
+        suite_entries = {entry.method: entry for entry in suite.entries}
+        methods = [*(suite_entries.get(name) or MethodEntry(method=name) for name in self.methods), *self.entries]
         axes = {"ipc": self.ipc, "students": self.students, "protocols": self.protocols, "methods": methods}
         numbers = {name: value for name in ("seeds", "draws") if (value := getattr(self, name)) is not None}
-        selected = []
+        selected_blocks = []
         for datasets in [[name] for name in self.datasets] or [[]]:
             blocks = _narrowed(suite.blocks, "datasets", datasets)
             for axis, values in axes.items():
                 blocks = _narrowed(blocks, axis, values)
-            selected += [block.model_copy(update=numbers) for block in blocks]
-        return suite.model_copy(update={"blocks": tuple(selected)})
+            selected_blocks += [block.model_copy(update=numbers) for block in blocks]
+        return suite.model_copy(update={"blocks": tuple(selected_blocks)})
 
 
 def load_suite(name: str) -> Suite:
@@ -285,10 +285,10 @@ def _narrowed(blocks: Sequence[Block], axis: str, selected: Sequence[Any]) -> Se
     """Return the blocks with the selected values of an axis only; () selects all."""
     if not selected:
         return blocks
-    listed = [value for block in blocks for value in getattr(block, axis)]
+    all_values = [value for block in blocks for value in getattr(block, axis)]
     narrowed = []
     for block in blocks:
-        values = tuple(value for value in selected if value in getattr(block, axis) or value not in listed)
+        values = tuple(value for value in selected if value in getattr(block, axis) or value not in all_values)
         if values:
             narrowed.append(block.model_copy(update={axis: values}))
     return narrowed

@@ -82,8 +82,8 @@ class Campaign:
     def only(self, cells: Sequence[PlannedCell]) -> Campaign:
         """Return the campaign of some cells: of their evaluations, and of what these need that is not done."""
         evaluated = (key for cell in cells for key in cell.nodes["evaluate"])
-        needed = ancestors(evaluated, lambda key: () if key in self.done else self.plan.nodes[key].parents)
-        nodes = {key: node for key, node in self.plan.nodes.items() if key in needed}
+        keys = ancestors(evaluated, lambda key: () if key in self.done else self.plan.nodes[key].parents)
+        nodes = {key: node for key, node in self.plan.nodes.items() if key in keys}
         return replace(self, plan=replace(self.plan, cells=tuple(cells), nodes=nodes))
 
     def run(self, runner: Runner) -> Iterator[Event]:
@@ -149,9 +149,9 @@ def open_campaign(
     store = Store(options.runs)
     nodes_run = node_options(options, store, has_gpu=has_gpu)
     planner = Planner(PlanOptions(options.data, nodes_run.device, options.device != "auto", report))
-    chosen = selection.apply(suite)
-    plan = planner.plan(chosen, required_datasets=selection.datasets if need_data else ())
-    full_plan = plan if chosen == suite else planner.plan(suite)
+    selected_suite = selection.apply(suite)
+    plan = planner.plan(selected_suite, required_datasets=selection.datasets if need_data else ())
+    full_plan = plan if selected_suite == suite else planner.plan(suite)
     states = store.states(plan.nodes)
     return Campaign(
         plan,
@@ -227,21 +227,21 @@ def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
     """
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]
-    kept = {_axes(cell): cell for cell in (_sound_cells(earlier) if same_version else [])}
-    cells, changed = dict[str, Any](), set[str]()
+    earlier_cells = {_axes(cell): cell for cell in (_sound_cells(earlier) if same_version else [])}
+    cells, changed_rows = dict[str, Any](), set[str]()
     for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
-        known = kept.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
-        cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or known.get("nodes", {})}
-        if _evaluation(known) not in ([], _evaluation(cells[_axes(cell)])):
-            changed.add(_axes(cell, ROW_AXES))
-    kept = {axes: cell for axes, cell in kept.items() if _axes(cell, ROW_AXES) not in changed}
-    columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
-    class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
+        earlier_cell = earlier_cells.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
+        cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or earlier_cell.get("nodes", {})}
+        if _evaluation(earlier_cell) not in ([], _evaluation(cells[_axes(cell)])):
+            changed_rows.add(_axes(cell, ROW_AXES))
+    earlier_cells = {axes: cell for axes, cell in earlier_cells.items() if _axes(cell, ROW_AXES) not in changed_rows}
+    columns = [earlier.get("columns", {}) if earlier_cells else {}, *(manifest["columns"] for manifest in manifests)]
+    class_names = [earlier.get("class_names", {}) if same_version else {}, *(part["class_names"] for part in manifests)]
     return {
         **manifests[0],
-        "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
+        "columns": {stage: _union(part.get(stage, {}) for part in columns) for stage in manifests[0]["columns"]},
         "class_names": _union(class_names),
-        "cells": [*cells.values(), *kept.values()],
+        "cells": [*cells.values(), *earlier_cells.values()],
     }
 
 
@@ -256,7 +256,7 @@ def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:
 
 
 def _evaluation(cell: Mapping[str, Any]) -> list[str]:
-    """Return the keys of a cell's evaluation, on which all hangs that can change its numbers; [] for none."""
+    """Return the keys of a cell's evaluation; they depend on all that can change its numbers. [] for none."""
     return list(keys_of(cell, "evaluate"))
 
 

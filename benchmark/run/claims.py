@@ -20,27 +20,27 @@ SETTLE = 0.5  # seconds: a bucket has no locks, so that a second writer is notic
 Verdict = Literal["done", "free", "theirs"]
 
 
-def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped: str = "") -> dict[str, Any] | None:
+def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped_beat: str = "") -> dict[str, Any] | None:
     """Write the first heartbeat of a node, unless another driver runs it; return that driver's heartbeat, else None.
 
     Args:
         store: the store.
         key: of the node.
         heartbeat: the first heartbeat; ``owner`` is the driver.
-        stopped: the fingerprint of a heartbeat that is known to have stopped.
+        stopped_beat: the fingerprint of a heartbeat that is known to have stopped.
     """
     name = f".progress/{key}.json"
     with store.locked():
         data = store.files.read_file(name)
-        other = parse_heartbeat(data)
-        if other and other.get("owner") != heartbeat["owner"] and fingerprint(data) != stopped and not _ended(other):
-            return other
+        beat = parse_heartbeat(data)
+        if beat and beat.get("owner") != heartbeat["owner"] and fingerprint(data) != stopped_beat and not _ended(beat):
+            return beat
         store.write_text(name, json.dumps(heartbeat))
     if not store.local:
         time.sleep(SETTLE)
-        other = parse_heartbeat(store.files.read_file(name))
-        if other and other.get("owner") != heartbeat["owner"]:
-            return other
+        beat = parse_heartbeat(store.files.read_file(name))
+        if beat and beat.get("owner") != heartbeat["owner"]:
+            return beat
     return None
 
 
@@ -49,7 +49,7 @@ class Watch:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.seen: dict[str, tuple[bytes, float]] = {}  # the latest heartbeat, and since when it has not changed
+        self.heartbeats: dict[str, tuple[bytes, float]] = {}  # the latest heartbeat, and since when it has not changed
 
     def look(self, key: str) -> tuple[Verdict, str]:
         """Return what became of a node, and the fingerprint of its heartbeat where that has stopped."""
@@ -61,9 +61,9 @@ class Watch:
             return "free", ""
         if _ended(beat):
             return "free", fingerprint(data)
-        known, since = self.seen.get(key, (b"", 0.0))
-        if known != data:
-            self.seen[key] = (data, time.monotonic())
+        last_data, since = self.heartbeats.get(key, (b"", 0.0))
+        if last_data != data:
+            self.heartbeats[key] = (data, time.monotonic())
         elif time.monotonic() - since >= TIMEOUT:
             return "free", fingerprint(data)
         return "theirs", ""

@@ -137,8 +137,8 @@ def _keep_to_this_machine() -> None:
 
 def _refuse_without_token(address: str) -> None:
     """Ask for ``--insecure`` where this process has no token: then the cluster has none either, or refuses us."""
-    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    has_token = named or (Path.home() / ".ray" / "auth_token").is_file()
+    token = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    has_token = token or (Path.home() / ".ray" / "auth_token").is_file()
     if os.environ.get("RAY_AUTH_MODE", "token").lower() == "token" and has_token:
         os.environ["RAY_AUTH_MODE"] = "token"
         return

@@ -26,13 +26,13 @@ from benchmark.sources import component_name
 def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outcome:
     """Compute one node and commit it, or record why it failed; only an interruption is raised.
 
-    What another driver runs is left alone, and what another driver has committed is done.
+    A node that another driver runs is left alone. A node that another driver has committed is done.
     """
     store, start = Store(options.runs), time.perf_counter()
     try:
         heartbeat = Heartbeat(store, key, options.owner)
-        if other := claim(store, key, heartbeat.now(), options.stopped):
-            return Outcome(key, "theirs", f"another driver runs it on {other.get('host', 'another machine')}")
+        if other_beat := claim(store, key, heartbeat.now(), options.stopped):
+            return Outcome(key, "theirs", f"another driver runs it on {other_beat.get('host', 'another machine')}")
         with heartbeat.beating(), noted() as notes:
             if not _is_done(store, key):
                 _share_memory(options)

@@ -32,7 +32,7 @@ class Heartbeat:
 
     def __init__(self, store: Store, key: str, owner: str = "") -> None:
         self.store, self.key, self.owner, self.host = store, key, owner, socket.gethostname()
-        self.latest: dict[str, Any] = {"step": 0, "total": 1}
+        self.latest_beat: dict[str, Any] = {"step": 0, "total": 1}
         self.written_at, self.checked_at, self.alone = -math.inf, -math.inf, True
 
     def __call__(self, step: int, total: int, scalars: Mapping[str, float]) -> None:
@@ -40,22 +40,22 @@ class Heartbeat:
         now = time.monotonic()
         if now - self.written_at >= 1.0:
             self.written_at = now
-            self.latest = {**scalars, "step": step, "total": total}
+            self.latest_beat = {**scalars, "step": step, "total": total}
             self._write()
         if now - self.checked_at >= CHECK_INTERVAL:
             self.check_alone()
 
     def now(self) -> dict[str, Any]:
         """Return the latest heartbeat with its process and the time."""
-        return {**self.latest, "when": time.time(), "host": self.host, "pid": os.getpid(), "owner": self.owner}
+        return {**self.latest_beat, "when": time.time(), "host": self.host, "pid": os.getpid(), "owner": self.owner}
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
         """Write the latest heartbeat now and then during a block, and remove it at its end."""
-        ended = threading.Event()
+        end_event = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(BEAT_INTERVAL):
+            while not end_event.wait(BEAT_INTERVAL):
                 self._write()
 
         thread = threading.Thread(target=beat, daemon=True, name=f"heartbeat of {self.key}")
@@ -63,7 +63,7 @@ class Heartbeat:
         try:
             yield
         finally:
-            ended.set()
+            end_event.set()
             thread.join()
             with contextlib.suppress(BenchmarkError):
                 self.store.files.remove(f".progress/{self.key}.json")
@@ -76,9 +76,9 @@ class Heartbeat:
         """Check for other work; return whether no check so far, this one included, has found any."""
         self.checked_at = time.monotonic()
         with contextlib.suppress(BenchmarkError):
-            others = [heartbeat for key, heartbeat in self.store.heartbeats().items() if key != self.key]
-            here = [heartbeat for heartbeat in others if heartbeat.get("host", self.host) == self.host]
-            self.alone = self.alone and not any(map(is_recent, here)) and not overloaded()
+            other_beats = [heartbeat for key, heartbeat in self.store.heartbeats().items() if key != self.key]
+            beats_here = [heartbeat for heartbeat in other_beats if heartbeat.get("host", self.host) == self.host]
+            self.alone = self.alone and not any(map(is_recent, beats_here)) and not overloaded()
         return self.alone
 
 

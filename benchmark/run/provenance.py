@@ -23,17 +23,17 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "
 SUMS = ("seconds", "images_forwarded", "parts")  # costs that grow while a node runs
 
 
-def facts(started: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+def facts(start_time: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return when a node has run, on which versions, and which files outside of the benchmark it used.
 
     Args:
-        started: the time at which it started, as `now` gives it.
+        start_time: the time at which it started, as `now` gives it.
         identity: of the node.
     """
     component = (identity["stage"], identity["component"]["name"])
     files = outside_files("datasets", identity["dataset"]["name"], [component])
     outside = {name: checksum(path)[:16] for name, path in files.items()}
-    history = {"started": started, "finished": now(), "versions": versions(), "commit": commit()}
+    history = {"started": start_time, "finished": now(), "versions": versions(), "commit": commit()}
     return history | ({"outside": outside} if outside else {})
 
 
@@ -109,8 +109,8 @@ def of_last_attempt(cost: Mapping[str, Any]) -> dict[str, Any]:
     What that attempt has spent is not known. So the sums of the last attempt stand in ``resumed``, where no report
     takes them for those of the whole node.
     """
-    whole = {name: value for name, value in cost.items() if name not in SUMS}
-    return {**whole, "resumed": {name: cost[name] for name in SUMS}}
+    node_facts = {name: value for name, value in cost.items() if name not in SUMS}
+    return {**node_facts, "resumed": {name: cost[name] for name in SUMS}}
 
 
 def now() -> str:

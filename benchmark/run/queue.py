@@ -48,15 +48,15 @@ class Queue:
         """
         parents = {key: [parent for parent in node.parents if parent in nodes] for key, node in nodes.items()}
         self.nodes, self.retries, self.blocked = nodes, Counter[str](), set[str]()
-        self.theirs: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
-        self.stopped: dict[str, str] = {}  # key -> fingerprint of a heartbeat of another driver that has stopped
+        self.foreign_nodes: dict[str, str] = {}  # key -> message, of the nodes that other drivers run
+        self.stopped_beats: dict[str, str] = {}  # key -> fingerprint of a heartbeat of another driver that has stopped
         self.children = defaultdict[str, list[str]](list)
         for key, keys in parents.items():
             for parent in dict.fromkeys(keys):
                 self.children[parent].append(key)
-        self.ended = defaultdict[tuple[str, ...], list[float]](list)  # seconds of the nodes that are done, by group
+        self.durations = defaultdict[tuple[str, ...], list[float]](list)  # seconds of the nodes that are done, by group
         self.slots, self.seconds = slots, {key: node.seconds or USUAL[node.stage] for key, node in nodes.items()}
-        self.remaining = sum(self.seconds.values())  # seconds of the nodes that have not ended
+        self.seconds_left = sum(self.seconds.values())  # seconds of the nodes that have not ended
         self.chains: dict[str, float] = {}  # seconds of a node and of the longest chain of nodes that wait for it
         for key in reversed(list(TopologicalSorter(parents).static_order())):
             self.chains[key] = self.seconds[key] + max((self.chains[child] for child in self.children[key]), default=0)
@@ -65,7 +65,7 @@ class Queue:
         # (*rank, order of arrival, key), of nodes that use a graphics card (True) and of others
         self.heaps: dict[bool, list[tuple[int, float, int, str]]] = {True: [], False: []}
         self.arrivals = itertools.count()
-        self.ranked_at = self.remaining
+        self.ranked_at = self.seconds_left
         self._push(self.sorter.get_ready())
 
     @property
@@ -85,24 +85,24 @@ class Queue:
     def company(self, node: Node, places: float) -> list[Node]:
         """Pop the nodes that come next and may share a task with a node, which pays once for its process.
 
-        They have the node's stage, dataset, teachers and needs, and with it take `TASK_SECONDS` at most. A node of
-        which nothing is known shares no task, nor does one that is tried again: it may have ended its process.
+        They have the node's stage, dataset, teachers and needs, and with it take `TASK_SECONDS` at most. A node
+        without known seconds shares no task. Nor does a node that is tried again: it may have ended its process.
 
         Args:
             node: the node that was popped last.
             places: how many such tasks run at the same time; each gets its part of the nodes that can run now.
         """
-        found, total, heap = list[Node](), self._expected(node), self.heaps[bool(node.needs.gpus)]
+        companions, total, heap = list[Node](), self._expected(node), self.heaps[bool(node.needs.gpus)]
         most = (len(heap) + 1) / places
-        while total and heap and len(found) + 1 < most and not self.retries[node.key]:
-            other = self.nodes[heap[0][-1]]
-            seconds = self._expected(other)
-            if not seconds or total + seconds > TASK_SECONDS or self.retries[other.key] or not _alike(node, other):
+        while total and heap and len(companions) + 1 < most and not self.retries[node.key]:
+            peer = self.nodes[heap[0][-1]]
+            seconds = self._expected(peer)
+            if not seconds or total + seconds > TASK_SECONDS or self.retries[peer.key] or not _alike(node, peer):
                 break
             heapq.heappop(heap)
-            found.append(other)
+            companions.append(peer)
             total += seconds
-        return found
+        return companions
 
     def give_back(self, nodes: Iterable[Node]) -> None:
         """Put nodes back that were popped and have not started."""
@@ -110,8 +110,8 @@ class Queue:
 
     def _expected(self, node: Node) -> float:
         """Return the seconds that a node may take: as similar nodes in this run, else as past records; 0: unknown."""
-        ended = self.ended[group_of(node.stage, node.identity)]
-        return fmean(ended) if ended else node.seconds
+        durations = self.durations[group_of(node.stage, node.identity)]
+        return fmean(durations) if durations else node.seconds
 
     def finish(self, node: Node, outcome: Outcome) -> Iterator[Event]:
         """Record how a node ended; yield its event and the events of the nodes that it blocks."""
@@ -121,14 +121,14 @@ class Queue:
             yield Event(node, "retried", outcome.message, outcome.seconds)
             return
         if outcome.status == "theirs":
-            self.theirs[node.key] = outcome.message
+            self.foreign_nodes[node.key] = outcome.message
         yield Event(node, outcome.status, outcome.message, outcome.seconds)
         if outcome.status == "theirs":
             return
         self._subtract(self.seconds[node.key])
         if outcome.status == "done":
             if outcome.seconds:  # none: another process did it
-                self.ended[group_of(node.stage, node.identity)].append(outcome.seconds)
+                self.durations[group_of(node.stage, node.identity)].append(outcome.seconds)
             self.sorter.done(node.key)
             self._push(self.sorter.get_ready())
         else:
@@ -136,21 +136,21 @@ class Queue:
 
     def look(self, watch: Watch) -> Iterator[Event]:
         """Finish the nodes that other drivers have done, and take over those whose heartbeat has stopped."""
-        for key in list(self.theirs):
-            verdict, stopped = watch.look(key)
+        for key in list(self.foreign_nodes):
+            verdict, stopped_beat = watch.look(key)
             if verdict == "done":
-                del self.theirs[key]
+                del self.foreign_nodes[key]
                 yield from self.finish(self.nodes[key], Outcome(key, "done"))
             elif verdict == "free":
-                del self.theirs[key]
-                self.stopped[key] = stopped
+                del self.foreign_nodes[key]
+                self.stopped_beats[key] = stopped_beat
                 self._push([key])
 
     def options(self, node: Node, needs: Needs, options: NodeOptions) -> NodeOptions:
         """Return the options of one node; a node that needs no graphics card runs on the CPU: Ray hides the cards."""
         device: Literal["cpu", "cuda"] = options.device if needs.gpus else "cpu"
-        stopped = self.stopped.get(node.key, "")
-        return replace(options, threads=needs.cpus, device=device, gpu_share=needs.gpus, stopped=stopped)
+        stopped_beat = self.stopped_beats.get(node.key, "")
+        return replace(options, threads=needs.cpus, device=device, gpu_share=needs.gpus, stopped=stopped_beat)
 
     def _push(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -159,15 +159,15 @@ class Queue:
 
     def _rank(self, key: str) -> tuple[int, float]:
         """Return what a node is sorted by; the smallest comes first."""
-        if self.chains[key] > URGENT * self.remaining / self.slots:
+        if self.chains[key] > URGENT * self.seconds_left / self.slots:
             return 0, -self.chains[key]
         return 1, -STAGES.index(self.nodes[key].stage)
 
     def _subtract(self, seconds: float) -> None:
         """Count work that has ended; rank the waiting nodes anew whenever half of the work is done."""
-        self.remaining -= seconds
-        if self.remaining < self.ranked_at / 2:
-            self.ranked_at = self.remaining
+        self.seconds_left -= seconds
+        if self.seconds_left < self.ranked_at / 2:
+            self.ranked_at = self.seconds_left
             for on_card, heap in self.heaps.items():
                 self.heaps[on_card] = [(*self._rank(key), arrival, key) for _, _, arrival, key in heap]
                 heapq.heapify(self.heaps[on_card])

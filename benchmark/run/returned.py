@@ -29,8 +29,8 @@ def check(returned: object, method: Distiller, unit: Unit, info: DatasetInfo) ->
         raise BenchmarkError(f"{method.name()} returned {type(returned).__name__}, not a SyntheticSet")
     weights = None if returned.weights is None else returned.weights.detach()
     extras = {name: tensor.detach() for name, tensor in returned.extras.items()}
-    own = (returned.images.detach(), returned.targets.detach(), weights, extras, returned.metadata)
-    images = SyntheticSet(*own)  # a subclass could save something else
+    fields = (returned.images.detach(), returned.targets.detach(), weights, extras, returned.metadata)
+    images = SyntheticSet(*fields)  # a subclass could save something else
     labels = _label_faults(images, method, unit, info)
     if faults := [*_image_faults(images.images, info), *labels, *_other_faults(images)]:
         raise BenchmarkError(f"{method.name()} returned a wrong set: {'; '.join(faults)}")
@@ -68,19 +68,19 @@ def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: Dat
             return
         if not are_probabilities(images.targets):
             yield "its soft labels are no probabilities that sum to 1; return the softmax of logits"
-    labels, expected = images.classes.cpu(), unit.labels
-    if method.uses_ipc and len(labels) != len(expected):
+    labels, right_labels = images.classes.cpu(), unit.labels
+    if method.uses_ipc and len(labels) != len(right_labels):
         yield (
-            f"{len(labels)} images, but the unit has {len(expected)}: "
+            f"{len(labels)} images, but the unit has {len(right_labels)}: "
             f"{len(unit.classes)} classes of {len(unit.slots)} images"
         )
     elif not method.uses_ipc:  # it returns all images that there are of these classes
-        expected = labels.sort().values
-        if set(expected.tolist()) != set(unit.classes):
+        right_labels = labels.sort().values
+        if set(right_labels.tolist()) != set(unit.classes):
             yield "its labels are not the classes of the unit"
-    if len(labels) == len(expected) and not torch.equal(labels, expected):
-        wrong = int((labels != expected).sum())
-        yield f"{wrong} of {len(labels)} labels differ from unit.labels: images come class by class, in this order"
+    if len(labels) == len(right_labels) and not torch.equal(labels, right_labels):
+        mismatches = int((labels != right_labels).sum())
+        yield f"{mismatches} of {len(labels)} labels differ from unit.labels: images come class by class, in this order"
 
 
 def _other_faults(images: SyntheticSet) -> Iterator[str]:

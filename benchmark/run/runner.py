@@ -45,7 +45,7 @@ class SerialRunner:
         queue, watch = Queue(nodes), Watch(Store(options.runs))
         while True:
             if (node := queue.pop()) is None:
-                if not queue.theirs:
+                if not queue.foreign_nodes:
                     return
                 time.sleep(POLL)
                 yield from queue.look(watch)
@@ -79,8 +79,8 @@ class RayRunner:
         # A process keeps its GPU memory until it ends, so it must end with its task; `options` takes no max_calls. Its
         # start takes seconds, so that nodes share a task, which gives their outcomes one after the other.
         self.cpu_task = self.ray.remote(num_cpus=1, max_retries=0)(execute)
-        own = {"num_gpus": 1, "max_calls": 1, "num_returns": "streaming"}
-        self.gpu_task = self.ray.remote(num_cpus=1, max_retries=0, **own)(execute_in_turn)
+        options = {"num_gpus": 1, "max_calls": 1, "num_returns": "streaming"}
+        self.gpu_task = self.ray.remote(num_cpus=1, max_retries=0, **options)(execute_in_turn)
 
     @property
     def has_gpu(self) -> bool:
@@ -113,42 +113,42 @@ class RayRunner:
         """
         needs = self.preflight(nodes, options)
         slots, store = sum(max(machine.cpus, 1) for machine in self.machines), Store(options.runs)
-        queue, running = Queue(nodes, slots), dict[Any, deque[Node]]()  # by task: its nodes, that which runs first
+        queue, tasks = Queue(nodes, slots), dict[Any, deque[Node]]()  # by task: its nodes, that which runs first
         watch, silence, window = Watch(store), Silence(store, options.owner), 2 * slots
         cards = sum(machine.gpus for machine in self.machines)
         while True:
             # No more than one task waits for a card: nodes that wait here can share one.
-            while len(running) < window and (node := queue.pop(cards=_taken(running, needs) <= cards)) is not None:
-                own = needs[node.key]
-                together = [node, *(queue.company(node, cards / own.gpus) if own.gpus else ())]
-                task = self._submit(together, own, [queue.options(one, own, options) for one in together])
-                running[task] = deque(together)
+            while len(tasks) < window and (node := queue.pop(cards=_taken(tasks, needs) <= cards)) is not None:
+                node_needs = needs[node.key]
+                group = [node, *(queue.company(node, cards / node_needs.gpus) if node_needs.gpus else ())]
+                task = self._submit(group, node_needs, [queue.options(member, node_needs, options) for member in group])
+                tasks[task] = deque(group)
                 yield Event(node, "started")
             yield from queue.look(watch)
-            if not running:
-                if not queue.theirs and not queue.is_waiting:
+            if not tasks:
+                if not queue.foreign_nodes and not queue.is_waiting:
                     return
                 time.sleep(0 if queue.is_waiting else POLL)
                 continue
-            ready, _ = self.ray.wait(list(running), num_returns=1, timeout=POLL if queue.theirs else 5.0)
-            if not ready:
+            ended_tasks, _ = self.ray.wait(list(tasks), num_returns=1, timeout=POLL if queue.foreign_nodes else 5.0)
+            if not ended_tasks:
                 self.pulse.check()
-            for _, heartbeat in silence.look([together[0] for together in running.values() if together]):
+            for _, heartbeat in silence.look([group[0] for group in tasks.values() if group]):
                 self._end(heartbeat)
-            for task in ready:
-                yield from self._advance(task, running, queue, store)
+            for task in ended_tasks:
+                yield from self._advance(task, tasks, queue, store)
 
-    def _advance(self, task: Any, running: dict[Any, deque[Node]], queue: Queue, store: Store) -> Iterator[Event]:
+    def _advance(self, task: Any, tasks: dict[Any, deque[Node]], queue: Queue, store: Store) -> Iterator[Event]:
         """Finish the node of a task that has ended; the task's other nodes follow, or wait again if it has died."""
-        together = running[task]
-        outcome, has_ended = self._result(task, together, store)
+        group = tasks[task]
+        outcome, has_ended = self._result(task, group, store)
         if outcome:
-            yield from queue.finish(together.popleft(), outcome)
+            yield from queue.finish(group.popleft(), outcome)
         if has_ended:
-            del running[task]
-            queue.give_back(together)
-        elif together:
-            yield Event(together[0], "started")
+            del tasks[task]
+            queue.give_back(group)
+        elif group:
+            yield Event(group[0], "started")
 
     def _check_visibility(self, options: NodeOptions) -> None:
         """Check that every machine of the cluster sees the store and the data of this process."""
@@ -169,9 +169,9 @@ class RayRunner:
 
         return NodeAffinitySchedulingStrategy(machine, soft=False)
 
-    def _submit(self, together: Sequence[Node], needs: Needs, options: Sequence[NodeOptions]) -> Any:
+    def _submit(self, group: Sequence[Node], needs: Needs, options: Sequence[NodeOptions]) -> Any:
         """Start a task for nodes that run one after the other."""
-        node, task = together[0], self.gpu_task if needs.gpus else self.cpu_task
+        node, task = group[0], self.gpu_task if needs.gpus else self.cpu_task
         resources: dict[str, Any] = {"num_cpus": needs.cpus}
         if needs.gpus:
             resources["num_gpus"] = needs.gpus
@@ -179,10 +179,10 @@ class RayRunner:
             resources["label_selector"] = {MODEL_LABEL: needs.gpu_model}
         if needs.memory_gb:
             resources["memory"] = int(needs.memory_gb * 2**30)
-        more = f" and {len(together) - 1} more" if len(together) > 1 else ""
-        named = task.options(name=f"{node.stage} {node.title}{more}", **resources)
-        jobs = [(one.key, dict(one.identity), own) for one, own in zip(together, options, strict=True)]
-        return named.remote(jobs) if needs.gpus else named.remote(*jobs[0])
+        suffix = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        named_task = task.options(name=f"{node.stage} {node.title}{suffix}", **resources)
+        jobs = [(member.key, dict(member.identity), settings) for member, settings in zip(group, options, strict=True)]
+        return named_task.remote(jobs) if needs.gpus else named_task.remote(*jobs[0])
 
     def _end(self, heartbeat: Mapping[str, Any]) -> None:
         """End the worker of a node that has stopped; its node is then tried again, as after every death of a worker."""
@@ -194,10 +194,10 @@ class RayRunner:
                 self.ray.wait([task.options(scheduling_strategy=self._on(machine["NodeID"])).remote(pid)], timeout=30)
                 return
 
-    def _result(self, task: Any, together: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
+    def _result(self, task: Any, group: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
         """Return how the first node of a task ended, and whether the task has; None: it has no further node.
 
-        What its worker could not record is recorded here.
+        A failure that its worker could not record is recorded here.
         """
         shared = not isinstance(task, self.ray.ObjectRef)
         try:
@@ -206,14 +206,14 @@ class RayRunner:
         except StopIteration:
             return None, True
         except self.ray.exceptions.RayError as error:
-            if not together:
+            if not group:
                 return None, True  # it has died after its last node
-            if shared and store.state(together[0].key) == "done":
-                return Outcome(together[0].key, "done"), True  # it has died before it could say so
-            outcome = self._failure(error, together[0])
+            if shared and store.state(group[0].key) == "done":
+                return Outcome(group[0].key, "done"), True  # it has died before it could say so
+            outcome = self._failure(error, group[0])
         with contextlib.suppress(BenchmarkError):
-            facts = {"stage": together[0].stage, "message": outcome.message}
-            store.fail(together[0].key, {**facts, "traceback": "", "when": provenance.now()})
+            facts = {"stage": group[0].stage, "message": outcome.message}
+            store.fail(group[0].key, {**facts, "traceback": "", "when": provenance.now()})
         return outcome, True
 
     def _failure(self, error: Any, node: Node) -> Outcome:
@@ -224,9 +224,9 @@ class RayRunner:
         return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
 
 
-def _taken(running: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
+def _taken(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
     """Return how many cards the tasks take that run, or wait for a card."""
-    return sum(needs[together[0].key].gpus for together in running.values() if together)
+    return sum(needs[group[0].key].gpus for group in tasks.values() if group)
 
 
 def machine_of(machine: Mapping[str, Any]) -> Needs:

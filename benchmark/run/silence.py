@@ -21,7 +21,7 @@ class Silence:
 
     def __init__(self, store: Store, owner: str) -> None:
         self.store, self.owner = store, owner
-        self.seen: dict[str, tuple[bytes, float]] = {}  # the latest heartbeat, and since when it has not changed
+        self.heartbeats: dict[str, tuple[bytes, float]] = {}  # the latest heartbeat, and since when it has not changed
         self.looked = time.monotonic()
 
     def look(self, nodes: Iterable[Node]) -> Iterator[tuple[Node, dict[str, Any]]]:
@@ -34,11 +34,11 @@ class Silence:
             with contextlib.suppress(BenchmarkError):
                 data = self.store.files.read_file(f".progress/{node.key}.json") or b""
                 beat = parse_heartbeat(data)
-                known, since = self.seen.get(node.key, (b"", now))
-                if known != data:
-                    self.seen[node.key] = (data, now)
+                last_data, since = self.heartbeats.get(node.key, (b"", now))
+                if last_data != data:
+                    self.heartbeats[node.key] = (data, now)
                 elif beat and beat.get("owner") == self.owner and now - since >= node.needs.silent_seconds:
-                    del self.seen[node.key]
+                    del self.heartbeats[node.key]
                     yield node, beat
 
 

@@ -69,13 +69,13 @@ class NodeRun:
         }
         if self.options.threads and self.device.type == "cpu":
             torch.set_num_threads(self.options.threads)
-        started, forwarded = provenance.now(), images_forwarded()
+        start_time, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost, restored(), seeded(self.key):
                 stages[self.identity["stage"]](folder)
-            if wrong := accuracy_fault(self.identity["stage"], self.metrics):
-                raise BenchmarkError(f"{self._name} returned {wrong}")
+            if reason := accuracy_fault(self.identity["stage"], self.metrics):
+                raise BenchmarkError(f"{self._name} returned {reason}")
             cost |= {
                 "gpus": self.config.resources.gpus if self.device.type == "cuda" else 0,
                 "images_forwarded": images_forwarded() - forwarded,
@@ -89,7 +89,7 @@ class NodeRun:
                 "identity": self.identity,
                 "metrics": self.metrics,
                 "cost": provenance.of_last_attempt(cost) if self.resumed else cost,
-                "provenance": provenance.facts(started, self.identity),
+                "provenance": provenance.facts(start_time, self.identity),
             }
             self.store.commit(self.key, folder, record)
         self.store.clear_scratch(self.key)

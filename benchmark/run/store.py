@@ -91,8 +91,8 @@ class Store:
         if data is None:
             raise BenchmarkError(f"{self.root}/{key}: is missing; run the command again to compute it")
         record, folder = parse_object(data) or {}, self.disk / key
-        if wrong := fault(record, key):
-            raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {wrong}")
+        if reason := fault(record, key):
+            raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {reason}")
         for name, facts in record.get("files", {}).items():
             path = folder / name
             for _ in range(0 if self.local else 2):  # a copy that is damaged on its way is fetched once more
@@ -198,10 +198,10 @@ class Store:
         """
         for _ in range(5):
             with self.locked():
-                new = json.dumps(change(self.read_json(name) or {}), indent=1) + "\n"
-                if self.files.read_file(name) == new.encode():
+                text = json.dumps(change(self.read_json(name) or {}), indent=1) + "\n"
+                if self.files.read_file(name) == text.encode():
                     return
-                self.write_text(name, new)
+                self.write_text(name, text)
             time.sleep(0 if self.local else random.uniform(0.1, 0.5))  # a bucket has no locks: look again
 
     def read_json(self, name: str) -> dict[str, Any] | None:
@@ -247,8 +247,8 @@ class Store:
 
     def _upload(self, folder: Path, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Upload the files, and then their record, which also holds the tags that the bucket gave them."""
-        if other := self.record(key):
-            return other  # another driver was first; its files must stay those of its record
+        if first_record := self.record(key):
+            return first_record  # another driver was first; its files must stay those of its record
         files = {}
         for name, facts in record["files"].items():
             self.files.upload(folder / name, f"{key}/{name}")

@@ -1,8 +1,8 @@
 """Remove what interrupted runs left in a store, once it is certain that no process needs it.
 
-What a process of this machine left is removed at once when the process has ended. Whether a process of another machine
-still runs cannot be asked, and clocks jump. So what it left is removed only if it is older than a day and if, during a
-minute of this process's own clock, neither it nor the heartbeat of its node has changed.
+Files of a process of this machine are removed as soon as the process has ended. This machine cannot ask whether a
+process of another machine still runs, and clocks jump. So files of such a process are removed only if they are older
+than a day, and if they and the heartbeat of their node do not change in a minute of this process's own clock.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class Sweep:
             if has_ended(socket.gethostname(), writer_of(path.name)):
                 _remove(path)
         self.beats = self._heartbeats()
-        others = [path for path in self._leftovers() if writer_of(path.name) is None]
-        self.noted = {path: _signature(path, self.beats) for path in others}
+        paths = [path for path in self._leftovers() if writer_of(path.name) is None]
+        self.signatures = {path: _signature(path, self.beats) for path in paths}
         self._sweep_scratch()
 
     def finish(self) -> None:
         """Remove what is old and has not changed since the run began."""
         if time.monotonic() - self.begun < TIMEOUT:
             return
-        now = self._heartbeats()
-        for path, signature in self.noted.items():
-            if signature and signature == _signature(path, now) and time.time() - path.stat().st_mtime > AGE:
+        beats = self._heartbeats()
+        for path, signature in self.signatures.items():
+            if signature and signature == _signature(path, beats) and time.time() - path.stat().st_mtime > AGE:
                 _remove(path)
-        for name in (name for name, data in self.beats.items() if now.get(name) == data):
+        for name in (name for name, data in self.beats.items() if beats.get(name) == data):
             self._remove_heartbeat(name)
 
     def _leftovers(self) -> Iterator[Path]:

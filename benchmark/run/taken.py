@@ -28,19 +28,19 @@ def take(records: Mapping[str, Mapping[str, Any]], folder: Path, store: Store) -
     if not folder.is_dir():
         raise BenchmarkError(f"{folder}: there is no such folder; unpack a submission and name its folder sets/")
     complete = {key: list(record.get("files", {})) for key, record in records.items() if not path_fault(key)}
-    here = {key: names for key, names in complete.items() if names and _has_all(folder / key, names)}
-    if not here:
+    sets = {key: names for key, names in complete.items() if names and _has_all(folder / key, names)}
+    if not sets:
         raise BenchmarkError(f"{folder}: it has no set of this suite, KEY/images.safetensors; name another folder")
-    wrong = [
+    faults = [
         f"{folder / key / name}: not what was recorded; it is another set, or damaged"
-        for key, names in here.items()
+        for key, names in sets.items()
         for name in names
         if not copies.matches(folder / key / name, records[key]["files"][name])
     ]
-    if wrong:
-        raise Faults(wrong)
+    if faults:
+        raise Faults(faults)
     store.open()
-    for key, names in here.items():
+    for key, names in sets.items():
         if store.state(key) == "done":
             continue
         store.discard(key)
@@ -48,7 +48,7 @@ def take(records: Mapping[str, Mapping[str, Any]], folder: Path, store: Store) -
             for name in names:
                 shutil.copyfile(folder / key / name, staging / name)
             store.commit(key, staging, records[key])
-    return set(here)
+    return set(sets)
 
 
 def _has_all(folder: Path, names: list[str]) -> bool:

@@ -89,8 +89,8 @@ def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None = N
             `node_options`, which explains the arguments.
     """
     store = Store(options.runs)
-    own = node_options(options, store, has_gpu=has_gpu)
-    return Tuning(search, plan(search, options.data, on_gpu=own.device == "cuda"), store, own)
+    options_of_nodes = node_options(options, store, has_gpu=has_gpu)
+    return Tuning(search, plan(search, options.data, on_gpu=options_of_nodes.device == "cuda"), store, options_of_nodes)
 
 
 def missing(nodes: Mapping[str, Node], store: Store) -> dict[str, Node]:
@@ -197,15 +197,15 @@ def protocol_text(search: Search, winners: Mapping[str, Result]) -> str:
         ).model_dump(exclude_defaults=True)
         for result in winners.values()
     }
-    new = {
+    fields = {
         "version": search.version,
         "title": f"{base.title}, tuned",
         "description": f"{base.description} Tuned on {search.dataset} at IPC {search.ipc}: {search.title}.",
         "methods": methods,
         "only_listed": True,
     }
-    kept = base.model_dump(mode="json", exclude={"name", *new}, exclude_defaults=True)
-    return yaml.safe_dump({**new, **kept}, sort_keys=False, width=120)
+    base_fields = base.model_dump(mode="json", exclude={"name", *fields}, exclude_defaults=True)
+    return yaml.safe_dump({**fields, **base_fields}, sort_keys=False, width=120)
 
 
 def suite_lines(search: Search, winners: Mapping[str, Result]) -> str:

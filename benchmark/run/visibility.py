@@ -55,11 +55,11 @@ def look(runs: str, data: str, driver: str, marker: str) -> Sight:
     machine, names = socket.gethostname(), names_in(data)
     try:
         store = Store(runs)
-        seen = store.files.read_file(f"{FOLDER}/{driver}") is not None
+        sees_store = store.files.read_file(f"{FOLDER}/{driver}") is not None
         store.write_text(f"{FOLDER}/{marker}", machine)
     except BenchmarkError as error:
         return Sight(machine, marker, False, names, str(error))
-    return Sight(machine, marker, seen, names)
+    return Sight(machine, marker, sees_store, names)
 
 
 def check(store: Store, data: str, sights: Iterable[Sight]) -> None:
@@ -77,9 +77,9 @@ def check(store: Store, data: str, sights: Iterable[Sight]) -> None:
                 f"--runs {store.files.root}: machine {sight.machine} sees another folder of this name; "
                 "name a folder that all machines share, or a bucket"
             )
-        if missing := sorted(set(names) - set(sight.data)):
+        if missing_names := sorted(set(names) - set(sight.data)):
             faults.append(
-                f"--data {data}: machine {sight.machine} does not see {', '.join(missing[:3])}; "
+                f"--data {data}: machine {sight.machine} does not see {', '.join(missing_names[:3])}; "
                 "name a folder that all machines share, or copy the data to the same path on each"
             )
     if faults:

@@ -190,10 +190,10 @@ class Schedule(Frozen):
     def _view(self, indices: Tensor, generator: torch.Generator) -> View:
         b = len(indices)
         if self.mix in ("dsa", "cells"):
-            whole = _whole(indices)
+            base_view = _whole(indices)
             if self.mix == "dsa":
-                return replace(whole, siamese=sample_augmentation(b, generator, flip=self.flip))
-            return replace(whole, cells=_cells(b, generator), siamese=sample_chain(b, generator, flip=self.flip))
+                return replace(base_view, siamese=sample_augmentation(b, generator, flip=self.flip))
+            return replace(base_view, cells=_cells(b, generator), siamese=sample_chain(b, generator, flip=self.flip))
         boxes = self._boxes(indices, generator)
         flips = torch.rand(b, generator=generator) < (0.5 if self.flip else 0.0)
         if self.mix == "none":
@@ -231,9 +231,9 @@ def _whole(indices: Tensor) -> View:
 
 def _cells(b: int, generator: torch.Generator) -> Tensor:
     """Sample boxes [b, 4]: with probability `CELL_SHARE` one of the cells of a mosaic of 2 x 2, or the whole image."""
-    left, top, shown = torch.rand(3, b, generator=generator)
+    left, top, share = torch.rand(3, b, generator=generator)
     boxes = torch.stack([(left < 0.5) / 2, (top < 0.5) / 2, torch.full((b,), 0.5), torch.full((b,), 0.5)], 1)
-    return torch.where((shown < CELL_SHARE).unsqueeze(1), boxes, torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    return torch.where((share < CELL_SHARE).unsqueeze(1), boxes, torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
 def _share(box: tuple[float, float, float, float]) -> float:

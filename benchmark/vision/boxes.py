@@ -44,13 +44,13 @@ def sample_boxes(
     height = _append(area.sqrt() / root, (1 / largest).clamp(max=1))
     left, top = (_append(part, torch.full((n,), 0.5)) for part in (left, top))
     boxes = torch.stack([left * (1 - width), top * (1 - height), width, height], dim=-1)  # [TRIES + 1, n, 4]
-    first = ((width <= 1) & (height <= 1)).int().argmax(0)
-    return boxes[first, torch.arange(n)]
+    tries = ((width <= 1) & (height <= 1)).int().argmax(0)
+    return boxes[tries, torch.arange(n)]
 
 
-def _append(samples: Tensor, last: Tensor) -> Tensor:
+def _append(samples: Tensor, row: Tensor) -> Tensor:
     """Return samples [TRIES, n] with one more row [n]."""
-    return torch.cat([samples, last.unsqueeze(0)])
+    return torch.cat([samples, row.unsqueeze(0)])
 
 
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:

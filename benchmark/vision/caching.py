@@ -62,7 +62,7 @@ class Mapped:
         return torch.from_numpy(pixels)
 
     def _sound(self, pixels: Pixels, rows: np.ndarray[Any, Any]) -> bool:
-        return all(zlib.crc32(image) == known for image, known in zip(pixels, self.sums[rows].tolist(), strict=True))
+        return all(zlib.crc32(image) == crc for image, crc in zip(pixels, self.sums[rows].tolist(), strict=True))
 
     def _open(self) -> tuple[Pixels, Sums]:
         if self.path.exists():
@@ -98,15 +98,15 @@ class Mapped:
             pass  # another process repairs it
         except OSError as error:
             raise BenchmarkError(f"{self.path}: damaged, and cannot be replaced ({error.strerror})") from error
-        decoded = self._write()
-        logging.getLogger(__name__).warning("%s: was damaged; %s images were decoded again", self.path, decoded)
+        count = self._write()
+        logging.getLogger(__name__).warning("%s: was damaged; %s images were decoded again", self.path, count)
         self.pixels, self.sums = self._map()
 
     def _write(self) -> int:
         """Write what is missing in the unfinished file, give it its name, and return the number of decoded images."""
         try:
-            written = self.part.stat().st_blocks * 512 if self.part.exists() else 0
-            reading.make_room(self.path.parent, self.sums_at - written)
+            disk_bytes = self.part.stat().st_blocks * 512 if self.part.exists() else 0
+            reading.make_room(self.path.parent, self.sums_at - disk_bytes)
             self.part.touch()
             with locked(self.part):
                 try:
@@ -127,11 +127,11 @@ class Mapped:
         with self.part.open("r+b") as file:
             file.write(self.header)
             file.truncate(self.sums_at + 4 * images)
-            sums, missing = self._missing(file)
-            done = images - len(missing)
-            for rows in torch.tensor(missing, dtype=torch.int64).split(reading.CHUNK):
-                some = self.split.select(rows)
-                pixels, unreadable = reading.decode(some.items, self.resize, self.resolution, some.digests)
+            sums, missing_rows = self._missing(file)
+            done = images - len(missing_rows)
+            for rows in torch.tensor(missing_rows, dtype=torch.int64).split(reading.CHUNK):
+                chunk = self.split.select(rows)
+                pixels, unreadable = reading.decode(chunk.items, self.resize, self.resolution, chunk.digests)
                 faults += unreadable
                 for row, image in zip(rows.tolist(), pixels, strict=True):
                     sums[row] = zlib.crc32(image)
@@ -148,7 +148,7 @@ class Mapped:
         with suppress(FileNotFoundError):  # without locks, another process may be first
             self.part.replace(self.path)
         sync(self.path.parent)
-        return len(missing)
+        return len(missing_rows)
 
     def _missing(self, file: BinaryIO) -> tuple[Sums, list[int]]:
         """Return the sums in the file, and the rows of the images whose sum is wrong."""

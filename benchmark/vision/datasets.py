@@ -145,12 +145,12 @@ def nominal_info(config: DatasetConfig) -> DatasetInfo | None:
     """
     if config.images is None:
         return None
-    first = config.images.smallest_class or config.images.train // config.classes
-    size, more = divmod(config.images.train - first, config.classes - 1)
+    smallest = config.images.smallest_class or config.images.train // config.classes
+    size, remainder = divmod(config.images.train - smallest, config.classes - 1)
     return DatasetInfo(
         name=config.name,
         class_names=tuple(map(str, range(config.classes))),
-        train_counts=(first, *(size + (label < more) for label in range(config.classes - 1))),
+        train_counts=(smallest, *(size + (label < remainder) for label in range(config.classes - 1))),
         resolution=config.resolution,
         mean=config.mean,
         std=config.std,
@@ -256,8 +256,8 @@ def _refuse_faults(config: DatasetConfig, root: Path, train: Split, test: Split)
     if len(train.classes) != config.classes:
         faults.append(f"{where}: {len(train.classes)} training classes, where {config.name} has {config.classes}")
     for kind, split, other in (("training", train, test), ("test", test, train)):
-        if missing := sorted(set(other.classes) - set(split.classes)):
-            faults.append(f"{where}: no {kind} folder for {_some(missing)}")
+        if missing_classes := sorted(set(other.classes) - set(split.classes)):
+            faults.append(f"{where}: no {kind} folder for {_some(missing_classes)}")
         if empty := [name for name, n in split.counts().items() if not n]:
             faults.append(f"{where}: no {kind} images of {_some(empty)}")
     if faults:

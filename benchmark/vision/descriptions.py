@@ -100,18 +100,18 @@ class DatasetConfig(Frozen):
 
     @field_validator("folder")
     @classmethod
-    def _folder_where_there_are_files(cls, folder: str, others: ValidationInfo) -> str:
-        if others.data.get("source") == "folder" and not folder:
+    def _folder_where_there_are_files(cls, folder: str, info: ValidationInfo) -> str:
+        if info.data.get("source") == "folder" and not folder:
             raise ValueError("needed by the source 'folder': the directory below the data directory")
         return folder
 
     @field_validator("class_names")
     @classmethod
-    def _name_classes(cls, class_names: dict[str, str], others: ValidationInfo) -> dict[str, str]:
-        if len(class_names) > others.data.get("classes", len(class_names)):
-            raise ValueError(f"{len(class_names)} names for {others.data['classes']} classes")
-        if twice := sorted(name for name, count in Counter(class_names.values()).items() if count > 1):
-            raise ValueError(f"two classes have the name {', '.join(twice)}")
+    def _name_classes(cls, class_names: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if len(class_names) > info.data.get("classes", len(class_names)):
+            raise ValueError(f"{len(class_names)} names for {info.data['classes']} classes")
+        if repeated_names := sorted(name for name, count in Counter(class_names.values()).items() if count > 1):
+            raise ValueError(f"two classes have the name {', '.join(repeated_names)}")
         return class_names
 
     @field_validator("teacher")
@@ -123,8 +123,8 @@ class DatasetConfig(Frozen):
 
     @field_validator("resolution")
     @classmethod
-    def _crop_fits(cls, resolution: int, others: ValidationInfo) -> int:
-        if resolution > others.data.get("resize", resolution):
+    def _crop_fits(cls, resolution: int, info: ValidationInfo) -> int:
+        if resolution > info.data.get("resize", resolution):
             raise ValueError("the crop is larger than the resized short side (resize)")
         return resolution
 

@@ -74,8 +74,8 @@ def sample_chain(n: int, generator: torch.Generator, *, flip: bool = True, cutou
         cutout: whether squares are cut out; not for the student of NCFM.
     """
     moved = ("crop", "scale", "rotate")[int(torch.randint(3, (), generator=generator))]
-    used = {"flip": flip, "cutout": cutout}
-    groups = [group for group in ("flip", "color", moved, "cutout") if used.get(group, True)]
+    switches = {"flip": flip, "cutout": cutout}
+    groups = [group for group in ("flip", "color", moved, "cutout") if switches.get(group, True)]
     return Chain(tuple(Augmentation(group, torch.rand(n, 3, generator=generator)) for group in groups))
 
 
@@ -114,9 +114,9 @@ def _cutout(images: Tensor, samples: Tensor) -> Tensor:
     """Set a square of each image to 0; the square may reach beyond the border."""
     side = images.shape[-1]
     width = int(side * CUTOUT + 0.5)
-    first = (samples[:, :2] * (side + 1 - width % 2)).floor() - width // 2  # [n, 2]
+    start = (samples[:, :2] * (side + 1 - width % 2)).floor() - width // 2  # [n, 2]
     position = torch.arange(side, device=images.device)
-    hidden = (position >= first.unsqueeze(-1)) & (position < first.unsqueeze(-1) + width)  # [n, 2, S]
+    hidden = (position >= start.unsqueeze(-1)) & (position < start.unsqueeze(-1) + width)  # [n, 2, S]
     return images.masked_fill((hidden[:, 0].unsqueeze(1) & hidden[:, 1].unsqueeze(2)).unsqueeze(1), 0.0)
 
 

@@ -97,12 +97,12 @@ def _transfer_all(url: str, part: Path, report: Callable[[int, int], None]) -> N
     """Transfer until the file is complete; give up after `ATTEMPTS` attempts in a row without a new byte."""
     idle, reason = 0, ""
     while idle < ATTEMPTS:
-        before = _size(part)
+        old_size = _size(part)
         try:
             return _transfer(url, part, report)
         except _Broken as error:
             reason = str(error)
-        idle = 0 if _size(part) > before else idle + 1
+        idle = 0 if _size(part) > old_size else idle + 1
         time.sleep(PAUSE)
     raise BenchmarkError(
         f"{url}: {reason}. {naturalsize(_size(part))} are in {part}; the same command continues from there. "

@@ -182,15 +182,15 @@ class _Scan:
         self._note(annotations)
         class_of = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines() if line.count("\t"))
         by_class: dict[str, list[os.DirEntry[str]]] = {name: [] for name in sorted(set(class_of.values()))}
-        unknown = []
+        unknown_names = []
         for entry in self._images(root / "images"):
             if entry.name in class_of:
                 by_class[class_of[entry.name]].append(entry)
             else:
-                unknown.append(entry.name)
-        if unknown:
-            some = ", ".join(sorted(unknown)[:5])
-            raise BenchmarkError(f"{annotations}: has no class for {len(unknown)} images, {some} among them")
+                unknown_names.append(entry.name)
+        if unknown_names:
+            examples = ", ".join(sorted(unknown_names)[:5])
+            raise BenchmarkError(f"{annotations}: has no class for {len(unknown_names)} images, {examples} among them")
         return self._listing(by_class)
 
 

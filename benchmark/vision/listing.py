@@ -79,14 +79,14 @@ def up_to_date(folder: Path, scan: Callable[[], Listing], store: Path, *, quick:
             here, but when it is decoded.
         report: called with the files hashed and the files in total.
     """
-    known = _load(store)
-    if quick and known and _is_current(folder, known):
-        return known
-    listing = _with_known(scan(), known)
+    cache = _load(store)
+    if quick and cache and _is_current(folder, cache):
+        return cache
+    listing = _with_known(scan(), cache)
     if listing.unhashed():
         with _alone(store):
             listing = _hashed(folder, _with_known(listing, _load(store)), store, report)
-    elif known is None or known.sources != listing.sources or known.paths != listing.paths:
+    elif cache is None or cache.sources != listing.sources or cache.paths != listing.paths:
         _save(store, listing)
     return listing
 
@@ -99,14 +99,14 @@ def _is_current(folder: Path, listing: Listing) -> bool:
     return unchanged and not listing.unhashed()
 
 
-def _with_known(listing: Listing, known: Listing | None) -> Listing:
+def _with_known(listing: Listing, cache: Listing | None) -> Listing:
     """Return a list with the hashes that are known for the same path, size and time."""
-    if known is None or not known.paths:
+    if cache is None or not cache.paths:
         return listing
-    rows = {path: row for row, path in enumerate(known.paths)}
+    rows = {path: row for row, path in enumerate(cache.paths)}
     order = np.array([rows.get(path, -1) for path in listing.paths], np.int64)
-    same = (order >= 0) & (known.sizes[order] == listing.sizes) & (known.times[order] == listing.times)
-    return replace(listing, digests=np.where(same[:, None], known.hashes[order], listing.hashes).tobytes())
+    is_same = (order >= 0) & (cache.sizes[order] == listing.sizes) & (cache.times[order] == listing.times)
+    return replace(listing, digests=np.where(is_same[:, None], cache.hashes[order], listing.hashes).tobytes())
 
 
 def _hashed(folder: Path, listing: Listing, store: Path, report: Report) -> Listing:
@@ -118,12 +118,12 @@ def _hashed(folder: Path, listing: Listing, store: Path, report: Report) -> List
     try:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(rows), AT_ONCE):
-                some = rows[start : start + AT_ONCE]
-                parts = [[folder / listing.paths[row] for row in some[first::THREADS]] for first in range(THREADS)]
-                for first, part in enumerate(pool.map(_digests, parts)):
-                    for row, digest in zip(some[first::THREADS], part, strict=True):
+                chunk = rows[start : start + AT_ONCE]
+                parts = [[folder / listing.paths[row] for row in chunk[offset::THREADS]] for offset in range(THREADS)]
+                for offset, part in enumerate(pool.map(_digests, parts)):
+                    for row, digest in zip(chunk[offset::THREADS], part, strict=True):
                         digests[row * DIGEST : (row + 1) * DIGEST] = digest
-                report(total - len(rows) + start + len(some), total)
+                report(total - len(rows) + start + len(chunk), total)
                 if time.monotonic() - saved > SAVE_EVERY:
                     saved = time.monotonic()
                     _save(store, replace(settled, digests=bytes(digests)))

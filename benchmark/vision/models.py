@@ -47,8 +47,8 @@ def create_model(
         torch.default_generator.manual_seed(seed)
         model = _build(arch, stem or Stem(), classes=classes, resolution=resolution, channels=channels)
     # Every image passes the first convolution once, whichever method of the network is called.
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), model)
-    first.register_forward_pre_hook(_count_images)
+    convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), model)
+    convolution.register_forward_pre_hook(_count_images)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -144,12 +144,12 @@ def _start_as_torchvision(model: Any, name: str) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    last = model.classifier
+    classifier = model.classifier
     if name.startswith("mobilenet"):
-        nn.init.normal_(last.weight, 0, 0.01)
+        nn.init.normal_(classifier.weight, 0, 0.01)
     else:
-        nn.init.uniform_(last.weight, -(last.out_features**-0.5), last.out_features**-0.5)
-    nn.init.zeros_(last.bias)
+        nn.init.uniform_(classifier.weight, -(classifier.out_features**-0.5), classifier.out_features**-0.5)
+    nn.init.zeros_(classifier.bias)
 
 
 def _size_options(name: str, stem: Stem, resolution: int) -> dict[str, int]:

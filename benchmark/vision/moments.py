@@ -64,8 +64,8 @@ class NormedMoments(torch.autograd.Function):
         pixels = x.shape[2] * x.shape[3]
         slope = gradients[2] * (2 / pixels)
         offset = gradients[1] / pixels - slope * mean
-        own = torch.addcmul(offset[..., None, None], x, slope[..., None, None])
-        return own.addcmul_(gradients[0], scale[:, None, None]), None, None
+        gradient = torch.addcmul(offset[..., None, None], x, slope[..., None, None])
+        return gradient.addcmul_(gradients[0], scale[:, None, None]), None, None
 
 
 class InputRecorder(ABC):
@@ -114,19 +114,19 @@ class BatchNormInputs(InputRecorder):
 
     def __enter__(self) -> Self:
         # What was set before: by a recorder around this one, or by the user.
-        self._before = [vars(layer).get("forward") for layer in self.layers]
-        for index, (layer, before) in enumerate(zip(self.layers, self._before, strict=True)):
-            frozen = None if before else _frozen(layer)
+        self._forwards = [vars(layer).get("forward") for layer in self.layers]
+        for index, (layer, forward) in enumerate(zip(self.layers, self._forwards, strict=True)):
+            frozen = None if forward else _frozen(layer)
             layer.forward = partial(self._pass, str(index), layer, layer.forward, frozen)  # type: ignore[method-assign]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for layer, before in zip(self.layers, self._before, strict=True):
+        for layer, forward in zip(self.layers, self._forwards, strict=True):
             del layer.forward
-            if before:
-                layer.forward = before  # type: ignore[method-assign]
+            if forward:
+                layer.forward = forward  # type: ignore[method-assign]
         self.seen.clear()
 
     def record(self, key: str, layer: nn.Module, x: Tensor) -> None:

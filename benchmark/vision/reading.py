@@ -67,17 +67,17 @@ def decode(
 def chunks(split: Split, resize: int, resolution: int) -> Iterator[tuple[Pixels, list[str]]]:
     """Yield the results of `decode` for all images of a split, `CHUNK` images at a time."""
     for rows in torch.arange(len(split.items)).split(CHUNK):
-        some = split.select(rows)
-        yield decode(some.items, resize, resolution, some.digests)
+        chunk = split.select(rows)
+        yield decode(chunk.items, resize, resolution, chunk.digests)
 
 
 def raise_if_unreadable(faults: Sequence[str]) -> None:
     """Raise one BenchmarkError that names the files that cannot be read, if there are any."""
     if faults:
-        more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
+        ending = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
         lines = "\n  ".join(faults[:20])
         remedy = "Replace them from the original archive, or delete them."
-        raise BenchmarkError(f"{len(faults)} image files cannot be read:\n  {lines}{more}\n{remedy}")
+        raise BenchmarkError(f"{len(faults)} image files cannot be read:\n  {lines}{ending}\n{remedy}")
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Streamed:
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Return uint8 [n, 3, S, S]."""
-        some = self.split.select(indices.cpu())
-        pixels, faults = decode(some.items, self.resize, self.resolution, some.digests)
+        chunk = self.split.select(indices.cpu())
+        pixels, faults = decode(chunk.items, self.resize, self.resolution, chunk.digests)
         raise_if_unreadable(faults)
         return torch.from_numpy(pixels)
 
@@ -110,14 +110,14 @@ def aspects(split: Split, store: Path, report: Report) -> Tensor:
     """
     if (data := load_checked(store)) is not None:
         return torch.from_numpy(np.frombuffer(data, "<f4").copy())
-    found, faults = list[float](), list[str]()
+    ratios, faults = list[float](), list[str]()
     for headers in _headers(split.items):
-        found += [width / height for width, height, _ in headers]
+        ratios += [width / height for width, height, _ in headers]
         faults += [fault for _, _, fault in headers if fault]
-        report(len(found), len(split.items))
+        report(len(ratios), len(split.items))
     raise_if_unreadable(faults)
-    save_checked(store, np.array(found, "<f4").tobytes())
-    return torch.tensor(found)
+    save_checked(store, np.array(ratios, "<f4").tobytes())
+    return torch.tensor(ratios)
 
 
 def sizes(splits: Sequence[Split]) -> Counter[tuple[int, int]]:
@@ -148,15 +148,15 @@ def reason(error: Exception) -> str:
     return re.sub(r" <_io\.BytesIO [^>]*>", "", str(error)) or type(error).__name__
 
 
-def make_room(folder: Path, needed: int) -> None:
-    """Make a folder; raise BenchmarkError if that fails or if fewer than ``needed`` bytes are free there."""
+def make_room(folder: Path, size: int) -> None:
+    """Make a folder; raise BenchmarkError if that fails or if fewer than ``size`` bytes are free there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise BenchmarkError(f"{folder}: cannot be made a folder ({error.strerror})") from error
-    if free < needed:
-        raise BenchmarkError(f"{folder}: {naturalsize(needed)} are needed and {naturalsize(free)} are free")
+    if free < size:
+        raise BenchmarkError(f"{folder}: {naturalsize(size)} are needed and {naturalsize(free)} are free")
 
 
 def _content(item: str | Pixels, digest: bytes) -> io.BytesIO | Pixels:

@@ -1,7 +1,7 @@
 """Saved progress: what an interrupted method finds again, whole and unchanged, or not at all.
 
-A file begins with the SHA-256 of what follows, which is what `torch.save` writes. What is saved stays until the node is
-committed; the engine then removes the scratch folder.
+A file begins with the SHA-256 of its other bytes, which `torch.save` writes. It stays until the node is committed; the
+engine then removes the scratch folder.
 """
 
 from __future__ import annotations

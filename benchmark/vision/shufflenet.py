@@ -34,8 +34,8 @@ class ShuffleNetV2(shufflenetv2.ShuffleNetV2):  # type: ignore[misc]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return the logits [N, classes] of a feature map; with ``pre_logits``, its means over pixels [N, 1024]."""
-        pooled = x.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
+        means = x.mean((2, 3))
+        return means if pre_logits else self.fc(means)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, C, H, W]."""

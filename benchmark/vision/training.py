@@ -155,10 +155,10 @@ def make_optimizer(
     nesterov: bool = False,
 ) -> Optimizer:
     """Return an optimiser of a network; weight decay applies only to weights with two or more dimensions."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     if name == "adamw":
         return AdamW(groups, lr=learning_rate, fused=True)
@@ -292,8 +292,8 @@ def accuracy(model: nn.Module, test: ImageData, context: Context) -> dict[str, f
     parts = []
     for chunk, pixels in read_ahead(lambda indices: (indices, test.read(indices)), chunks):
         images = normalize(pixels.to(context.device), test.info).contiguous(memory_format=torch.channels_last)
-        ranked = predict(model, images, context).topk(min(5, test.info.classes), dim=1).indices.cpu()
-        parts.append(ranked == test.labels[chunk].unsqueeze(1))
+        guesses = predict(model, images, context).topk(min(5, test.info.classes), dim=1).indices.cpu()
+        parts.append(guesses == test.labels[chunk].unsqueeze(1))
     hits = torch.cat(parts)
     top1, top5 = (100 * count / len(test) for count in (hits[:, 0].sum().item(), hits.sum().item()))
     bits = np.packbits(hits[:, 0].numpy()).tobytes()

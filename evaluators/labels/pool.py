@@ -35,8 +35,8 @@ class Pool(PooledLabels):
     def drawn(self, n: int) -> Drawn:
         """Return how a student of n images draws from the pool."""
         steps = self.schedule.steps(n)
-        stored = math.floor(self.share * steps + 1e-9)  # 0.29 of 100 is 29, also as binary fractions
-        pool = max(stored, min(LEAST_BATCHES, steps))
+        count = math.floor(self.share * steps + 1e-9)  # 0.29 of 100 is 29, also as binary fractions
+        pool = max(count, min(LEAST_BATCHES, steps))
         return Drawn(**dict(self.schedule), pool=pool, reuse=self.reuse)
 
     def top(self, classes: int) -> int | None:

@@ -48,9 +48,9 @@ class Pruned(LabelRegime):
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
         packing = half if self.top is None else partial(pack, top=min(self.top, info.classes))
-        stored = self.schedule.model_copy(update={"epochs": self._stored})
-        chunks = map(packing, view_logits(images, stored, info, context))
-        logits = write(folder / "logits.npy", chunks, stored.epochs, len(images))
+        schedule = self.schedule.model_copy(update={"epochs": self._stored})
+        chunks = map(packing, view_logits(images, schedule, info, context))
+        logits = write(folder / "logits.npy", chunks, schedule.epochs, len(images))
         return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)
 
     def bytes_per_image(self, classes: int) -> int:

@@ -130,8 +130,8 @@ class Distances(Measure):
     def _sets(self, images: SyntheticSet, data: TrainData, label: int, context: Context) -> list[Tensor]:
         """Return the synthetic images of a class, then `draws` random sets of equally many real ones."""
         synthetic = images.images[images.classes == label]
-        chosen = [sample_of_class(data, label, len(synthetic), context, "anchor", i) for i in range(self.draws)]
-        return [synthetic, *(data.read(indices) for indices in chosen)]
+        index_sets = [sample_of_class(data, label, len(synthetic), context, "anchor", i) for i in range(self.draws)]
+        return [synthetic, *(data.read(indices) for indices in index_sets)]
 
 
 class Extractor:
@@ -198,9 +198,9 @@ def with_floor(scores: Sequence[Mapping[str, float]]) -> Scores:
 
 def overall_features(classes: Sequence[Tensor]) -> Tensor:
     """Return the features of an overall distance [k, D]: the first of each class, the second of each class, ..."""
-    chosen = [features[: overall_per_class(len(classes))] for features in classes]
-    order = torch.cat([torch.arange(len(features)) for features in chosen]).argsort(stable=True)
-    return torch.cat(chosen)[order]
+    groups = [features[: overall_per_class(len(classes))] for features in classes]
+    order = torch.cat([torch.arange(len(features)) for features in groups]).argsort(stable=True)
+    return torch.cat(groups)[order]
 
 
 def statistics_errors(responses: Responses, mean: Tensor, var: Tensor, channels: Tensor) -> Scores:

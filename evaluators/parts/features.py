@@ -60,18 +60,18 @@ class RealFeatures(Preparation):
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return the tensors by the names above."""
         classes = range(data.info.classes)
-        chosen = [sample_of_class(data, label, self.images_per_class, context, "sample") for label in classes]
+        samples = [sample_of_class(data, label, self.images_per_class, context, "sample") for label in classes]
         rows: dict[str, list[Responses]] = {name: [] for name in EXTRACTORS}
-        for label, indices in enumerate(chosen):
+        for label, indices in enumerate(samples):
             batches = list(read_ahead(data.read, indices.split(BATCH)))
             for name, network in zip(EXTRACTORS, context.teachers, strict=True):
                 rows[name].append(respond(network, batches, data.info, context))
             context.progress(label + 1, data.info.classes)
-        tensors = {"chosen": torch.cat(chosen), "counts": torch.tensor([len(indices) for indices in chosen])}
+        tensors = {"chosen": torch.cat(samples), "counts": torch.tensor([len(indices) for indices in samples])}
         for name, network in zip(EXTRACTORS, context.teachers, strict=True):
             channels = torch.tensor(BatchNormInputs(network).channels, dtype=torch.int64)
-            own = {"channels": channels, **_extractor_tensors(rows[name], context.generator("projections", name))}
-            tensors |= {f"{name}.{key}": value for key, value in own.items()}
+            entries = {"channels": channels, **_extractor_tensors(rows[name], context.generator("projections", name))}
+            tensors |= {f"{name}.{key}": value for key, value in entries.items()}
         return tensors
 
 

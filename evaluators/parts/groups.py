@@ -39,7 +39,7 @@ def with_batch_statistics(network: nn.Module) -> nn.Module:
 
     The running statistics of the given network stay as they are; those of the copy have no effect.
     """
-    changed = copy.deepcopy(network).eval()
-    for norm in batch_norms(changed):
+    result = copy.deepcopy(network).eval()
+    for norm in batch_norms(result):
         norm.train()
-    return changed
+    return result

@@ -39,13 +39,13 @@ def nearest_real(
         nearest first; ``real_labels`` [m, extractors, `NEAREST`], their classes; ``extractors``, the names.
     """
     labels = evenly_spaced(data.info.classes, NEIGHBOUR_CLASSES)
-    chosen = context.prepared["chosen"]
+    sample = context.prepared["chosen"]
     firsts = torch.stack([images.images[images.classes == label][0] for label in labels])
     by_extractor = []
     for name, by_class in features.items():
-        own = torch.stack([by_class[label][0] for label in labels])
-        distances = torch.cdist(own.double(), context.prepared[f"{name}.features"].double())
-        by_extractor.append(chosen[distances.topk(NEAREST, largest=False).indices])
+        first_features = torch.stack([by_class[label][0] for label in labels])
+        distances = torch.cdist(first_features.double(), context.prepared[f"{name}.features"].double())
+        by_extractor.append(sample[distances.topk(NEAREST, largest=False).indices])
     nearest = torch.stack(by_extractor, 1)  # [m, extractors, NEAREST]
     real = thumbnails(data.read(nearest.flatten())).unflatten(0, nearest.shape)
     return {

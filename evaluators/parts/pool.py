@@ -60,17 +60,17 @@ class Drawn(Schedule):
         if self.reuse == "replacement":
             return torch.randint(self.pool, (count,), generator=_generator(seed, epoch)).tolist()
         start = epoch if self.reuse == "epoch" else self.hard[1] if epoch >= self.hard[1] else 0
-        first = (epoch - start) * count  # step since the start of the cycles
-        cycles = range(first // self.pool, (first + count - 1) // self.pool + 1)
+        step = (epoch - start) * count  # step since the start of the cycles
+        cycles = range(step // self.pool, (step + count - 1) // self.pool + 1)
         order = torch.cat([torch.randperm(self.pool, generator=_generator(seed, start, cycle)) for cycle in cycles])
-        return order[first - cycles[0] * self.pool :][:count].tolist()
+        return order[step - cycles[0] * self.pool :][:count].tolist()
 
     def rows(self, number: int, n: int) -> slice:
         """Return where the labels of a batch of the pool lie among those of all its views."""
         epoch, place = divmod(number, self.batches(n))
         size, larger = divmod(n, self.batches(n))  # the first batches of an epoch have one image more
-        first = epoch * n + place * size + min(place, larger)
-        return slice(first, first + size + (place < larger))
+        start = epoch * n + place * size + min(place, larger)
+        return slice(start, start + size + (place < larger))
 
     def stored_views(self, n: int) -> int:
         """Return the number of views of the pool."""
@@ -109,8 +109,8 @@ class PooledLabels(LabelRegime):
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
         n, top, drawn = len(images), self.top(info.classes), self.drawn(len(images))
         packing = half if top is None else partial(pack, top=top, rest=False)
-        needed = self.schedule.model_copy(update={"epochs": math.ceil(drawn.pool / self.schedule.batches(n))})
-        chunks = islice(view_logits(images, needed, info, context), drawn.pool)
+        schedule = self.schedule.model_copy(update={"epochs": math.ceil(drawn.pool / self.schedule.batches(n))})
+        chunks = islice(view_logits(images, schedule, info, context), drawn.pool)
         logits = write(folder / "logits.npy", map(packing, chunks), drawn.stored_views(n))
         draws = drawn.model_dump(mode="json", exclude=set(Schedule.model_fields))
         return Labels("pool", logits, self.schedule.model_dump(mode="json"), context.seed, draws)

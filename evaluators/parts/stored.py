@@ -19,8 +19,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def mean_logits(teachers: Sequence[nn.Module], images: Tensor, context: Context) -> Tensor:
     """Return the mean of the teachers' logits for normalised images [b, C, S, S], float32 [b, classes]."""
-    first, *others = (predict(teacher, images, context) for teacher in teachers)
-    return sum(others, start=first) / len(teachers)
+    first_logits, *other_logits = (predict(teacher, images, context) for teacher in teachers)
+    return sum(other_logits, start=first_logits) / len(teachers)
 
 
 def half(logits: Tensor) -> Array:

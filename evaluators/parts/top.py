@@ -20,11 +20,11 @@ def pack(logits: Tensor, top: int, *, rest: bool = True) -> Array:
 
     Without the mean (`rest`), the other classes have no probability.
     """
-    ordered, classes = logits.float().sort(dim=1, descending=True)
+    sorted_logits, classes = logits.float().sort(dim=1, descending=True)
     packed = np.empty(len(logits), label_dtype(top, rest=rest))
-    packed["logits"], packed["classes"] = half(ordered[:, :top]), classes[:, :top].cpu().numpy()
+    packed["logits"], packed["classes"] = half(sorted_logits[:, :top]), classes[:, :top].cpu().numpy()
     if rest:
-        packed["rest"] = half(ordered[:, top:].mean(1)) if top < logits.shape[1] else 0
+        packed["rest"] = half(sorted_logits[:, top:].mean(1)) if top < logits.shape[1] else 0
     return packed
 
 
@@ -34,6 +34,6 @@ def unpack(packed: Array, classes: int) -> Tensor:
     A class without a stored logit gets the mean, or minus infinity where no mean is stored.
     """
     means = packed["rest"] if "rest" in (packed.dtype.names or ()) else np.full(len(packed), -np.inf)
-    rest = torch.from_numpy(means.astype(np.float32)).unsqueeze(1)
-    kept = torch.from_numpy(packed["logits"].astype(np.float32))
-    return rest.repeat(1, classes).scatter_(1, torch.from_numpy(packed["classes"].astype(np.int64)), kept)
+    filling = torch.from_numpy(means.astype(np.float32)).unsqueeze(1)
+    values = torch.from_numpy(packed["logits"].astype(np.float32))
+    return filling.repeat(1, classes).scatter_(1, torch.from_numpy(packed["classes"].astype(np.int64)), values)

@@ -59,8 +59,8 @@ class Accuracy(Evaluator):
 
     def work(self, job: Job) -> tuple[Work, ...] | None:
         """Return the training of the student and its test."""
-        trained = self.schedule.epochs * self.schedule.shown(job.images)
-        return Work("train", trained, job.student), Work("forward", job.test_images, job.student)
+        images = self.schedule.epochs * self.schedule.shown(job.images)
+        return Work("train", images, job.student), Work("forward", job.test_images, job.student)
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
@@ -157,9 +157,9 @@ def stored_views(schedule: Schedule, labels: Labels) -> Schedule:
 
 def weights(train: LabeledSet, device: torch.device) -> Callable[[Batch], Tensor]:
     """Return a function that gives the weights [b] of a batch: 1 on average over the set, mixed as the pixels are."""
-    given = train.images.weights
-    scaled = (torch.ones(len(train.images)) if given is None else given.float() / given.float().mean()).to(device)
-    return lambda batch: batch.view.mix(scaled[batch.view.indices.to(device)])
+    raw = train.images.weights
+    values = (torch.ones(len(train.images)) if raw is None else raw.float() / raw.float().mean()).to(device)
+    return lambda batch: batch.view.mix(values[batch.view.indices.to(device)])
 
 
 def teacher_logits(train: LabeledSet, classes: int, context: Context) -> Callable[[Batch], Tensor]:
@@ -197,12 +197,12 @@ def targets_of(train: LabeledSet, classes: int, context: Context) -> Callable[[B
 
     def targets(batch: Batch, temperature: float) -> Tensor:
         if is_hard(labels, batch):
-            own = train.images.targets[batch.view.indices].to(context.device)
-            mixed = batch.view.mix(F.one_hot(own, classes).float() if own.dim() == 1 else own)
-            return (1 - smoothing) * mixed + smoothing / classes if smoothing else mixed
+            rows = train.images.targets[batch.view.indices].to(context.device)
+            mixed_targets = batch.view.mix(F.one_hot(rows, classes).float() if rows.dim() == 1 else rows)
+            return (1 - smoothing) * mixed_targets + smoothing / classes if smoothing else mixed_targets
         if logits is not None:
             return F.softmax(logits(batch) / temperature, dim=1)
-        stored = torch.from_numpy(labels.logits_at(batch.view.indices.numpy())).to(context.device, torch.float32)
-        return batch.view.mix(F.softmax(stored / temperature, dim=1))
+        batch_logits = torch.from_numpy(labels.logits_at(batch.view.indices.numpy())).to(context.device, torch.float32)
+        return batch.view.mix(F.softmax(batch_logits / temperature, dim=1))
 
     return targets

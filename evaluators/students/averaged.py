@@ -31,9 +31,9 @@ class Averaged(Native):
         def follow(*_: object) -> None:
             for mean, weight in zip(average.parameters(), student.parameters(), strict=True):
                 mean.lerp_(weight, share)
-            for kept, live in zip(average.buffers(), student.buffers(), strict=True):
-                moves = self.average_statistics and kept.is_floating_point()
-                kept.lerp_(live, share) if moves else kept.copy_(live)
+            for mean_buffer, buffer in zip(average.buffers(), student.buffers(), strict=True):
+                moves = self.average_statistics and mean_buffer.is_floating_point()
+                mean_buffer.lerp_(buffer, share) if moves else mean_buffer.copy_(buffer)
 
         optimizer.register_step_post_hook(follow)
         return average

@@ -41,19 +41,19 @@ class Calibrated(Accuracy):
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
         """Return the loss function of a batch; it keeps the last batch, to fit the temperature of the next epoch."""
         weight, targets = weights(train, context.device), targets_of(train, classes, context)
-        ratio, epoch, last = 1.0, 0, list[Tensor]()
+        ratio, epoch, last_batch = 1.0, 0, list[Tensor]()
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
-            nonlocal ratio, epoch, last
+            nonlocal ratio, epoch, last_batch
             hard = is_hard(train.labels, batch)
             sharp = 1.0 if hard else self.teacher_temperature(batch.epoch)
-            if batch.epoch != epoch and last:
-                ratio = fitted(*last)
+            if batch.epoch != epoch and last_batch:
+                ratio = fitted(*last_batch)
             epoch, target = batch.epoch, targets(batch, sharp)
-            scaled = logits / sharp if self.relative else logits
-            last = [] if hard else [scaled.detach(), target]
+            scaled_logits = logits / sharp if self.relative else logits
+            last_batch = [] if hard else [scaled_logits.detach(), target]
             tau = 1.0 if hard else ratio
-            divergence = F.kl_div(F.log_softmax(scaled / tau, dim=1), target, reduction="none").sum(1)
+            divergence = F.kl_div(F.log_softmax(scaled_logits / tau, dim=1), target, reduction="none").sum(1)
             return (sharp**2 if self.t_squared else 1.0) * (weight(batch) * divergence).mean()
 
         return loss

@@ -45,8 +45,8 @@ class Native(Accuracy):
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | str | list[float]]:
         """Train and test as `Accuracy`; return the number of images that an epoch shows, too."""
-        shown = float(self.schedule.shown(len(train.images)))
-        return {**super().evaluate(train, test, student, context), "images_shown": shown}
+        images_shown = float(self.schedule.shown(len(train.images)))
+        return {**super().evaluate(train, test, student, context), "images_shown": images_shown}
 
     def peak_rate(self, train: LabeledSet) -> float:
         """Return the peak learning rate, from the metadata of the set where `learned_rate` is True.
@@ -83,11 +83,11 @@ class Native(Accuracy):
         if train.labels.kind != "per_epoch":
             raise BenchmarkError(f"evaluator {self.name()}: divergence mse needs per-epoch labels")
         weight = weights(train, context.device)
-        teacher, own = teacher_logits(train, classes, context), train.images.classes
+        teacher, set_classes = teacher_logits(train, classes, context), train.images.classes
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
             gap = (logits - teacher(batch)).square().mean(1)
-            cross_entropy = F.cross_entropy(logits, own[batch.view.indices].to(logits.device), reduction="none")
+            cross_entropy = F.cross_entropy(logits, set_classes[batch.view.indices].to(logits.device), reduction="none")
             return (weight(batch) * (gap + self.gamma * cross_entropy)).mean()
 
         return loss

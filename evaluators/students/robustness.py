@@ -66,14 +66,14 @@ class Robustness(Accuracy):
         """Train and test the student as `Accuracy` does; then test it on attacked and corrupted images."""
         clean = super().evaluate(train, test, student, context)
         seed = seed_of("robustness", test.info.name)
-        chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[: self.images]
+        rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[: self.images]
         student.eval().requires_grad_(False)
         parts = []
-        for number, indices in enumerate(chosen.split(BATCH)):
+        for number, indices in enumerate(rows.split(BATCH)):
             pixels, labels = test.read(indices), test.labels[indices].to(context.device)
             hits = self._hits(student, pixels, labels, test, seed_of(seed, number))
             parts.append({name: correct.sum().item() for name, correct in hits.items()})
-        scores = {name: 100 * sum(part[name] for part in parts) / len(chosen) for name in parts[0]}
+        scores = {name: 100 * sum(part[name] for part in parts) / len(rows) for name in parts[0]}
         mean = sum(scores[f"{name}_top1"] for name in CORRUPTIONS) / len(CORRUPTIONS)
         return {**clean, **scores, "corruption_top1": mean}
 

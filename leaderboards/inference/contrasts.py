@@ -40,18 +40,18 @@ def contrasts(model: VarianceModel, family: Sequence[Weights]) -> list[Contrast]
     Returns:
         A contrast for each of the family, in their order.
     """
-    found = []
+    results = []
     for weights in family:
         value = sum(weight * model.means[name].value for name, weight in weights.items())
         cells = [cell for name in weights for cell in model.rows[name]]
-        axes = [_variance(each, weights) for each in (model, *model.crossed(cells))]
+        axes = [_variance(axis_model, weights) for axis_model in (model, *model.crossed(cells))]
         if None in axes:
-            found.append(Contrast(value, None))
+            results.append(Contrast(value, None))
             continue
         spread = combined(*filter(None, axes))
         half = float(stdtrit(spread.freedom, 1 - ERROR / 2 / len(family))) * spread.variance**0.5
-        found.append(Contrast(value, (value - half, value + half)))
-    return found
+        results.append(Contrast(value, (value - half, value + half)))
+    return results
 
 
 def _variance(model: VarianceModel, weights: Weights) -> Estimate | None:
@@ -82,16 +82,16 @@ def factorial(rows: Collection[str], reference: str, second: Sequence[str]) -> d
     first = [a for a in names if all(f"{a}+{b}" in rows for b in second)]
     if reference not in first:
         return {}
-    kept, neighbours = second[:-1], list(itertools.pairwise(second))
+    levels, neighbours = second[:-1], list(itertools.pairwise(second))
     effects: dict[str, Weights] = {}
     for b, other in neighbours:
         effects[f"{b} against {other}"] = {f"{a}+{x}": s / len(first) for a in first for x, s in ((b, 1), (other, -1))}
-    others = [a for a in first if a != reference]
-    for a in others:
+    compared_names = [a for a in first if a != reference]
+    for a in compared_names:
         signs = ((a, 1), (reference, -1))
-        name = f"{a} against {reference}, with {' or '.join(kept)}"
-        effects[name] = {f"{x}+{b}": sign / len(kept) for b in kept for x, sign in signs}
-    for a, (b, other) in itertools.product(others, neighbours):
+        name = f"{a} against {reference}, with {' or '.join(levels)}"
+        effects[name] = {f"{x}+{b}": sign / len(levels) for b in levels for x, sign in signs}
+    for a, (b, other) in itertools.product(compared_names, neighbours):
         name = f"({a} against {reference}) x ({b} against {other})"
         effects[name] = {f"{a}+{b}": 1, f"{a}+{other}": -1, f"{reference}+{b}": -1, f"{reference}+{other}": 1}
     return effects

@@ -29,6 +29,6 @@ def image_variance(values: Mapping[int, Sequence[Matrix]], units: int) -> float:
     grid = 100 * np.stack([np.mean(cells, axis=0) for cells in values.values()])  # [n, N]
     n, images = grid.shape
     per_image = grid.mean(0)
-    rest = grid - per_image - grid.mean(1, keepdims=True) + grid.mean()
+    residuals = grid - per_image - grid.mean(1, keepdims=True) + grid.mean()
     between = n * float(per_image.var(ddof=1))
-    return max(0.0, between - float((rest**2).sum()) / ((n - 1) * (images - 1))) / (n * images)
+    return max(0.0, between - float((residuals**2).sum()) / ((n - 1) * (images - 1))) / (n * images)

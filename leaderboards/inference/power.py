@@ -57,9 +57,9 @@ def _fewest(gap: Gap, critical: Critical, margin: float | None) -> int | None:
         middle = (low + high) // 2
         enough = power(gap, middle, largest, margin) >= POWER
         if not enough and power(gap, middle, smallest, margin) >= POWER:
-            own = critical(_freedom(gap, middle))
-            enough = power(gap, middle, own, margin) >= POWER
-            largest, smallest = (largest, own) if enough else (own, smallest)
+            value = critical(_freedom(gap, middle))
+            enough = power(gap, middle, value, margin) >= POWER
+            largest, smallest = (largest, value) if enough else (value, smallest)
         low, high = (low, middle) if enough else (middle, high)
     return high
 

@@ -40,12 +40,12 @@ def fieller(part: Gap, way: Gap, rest: Gap, critical: float) -> Ratio | None:
         return None
     variances = part.error**2, way.error**2
     limit = part.error * way.error
-    together = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
+    covariance = min(max((sum(variances) - rest.error**2) / 2, -limit), limit)
     square = way.value**2 - critical**2 * variances[1]
     ratio = part.value / way.value if way.value else math.nan
     if square <= 0:
         return Ratio(ratio, -math.inf, math.inf)
-    middle = part.value * way.value - critical**2 * together
+    middle = part.value * way.value - critical**2 * covariance
     root = math.sqrt(max(middle**2 - square * (part.value**2 - critical**2 * variances[0]), 0.0))
     return Ratio(ratio, (middle - root) / square, (middle + root) / square)
 
@@ -54,7 +54,7 @@ def weighted_sum(weights: Mapping[str, float], means: Mapping[str, Mean]) -> Mea
     """Return a weighted sum of means with its error; without an error where one of them has none.
 
     Means are named ``method_protocol``. Means of different methods count as independent. Those of one method are not:
-    they share distilled sets. Their errors are added, which bounds the error of their sum whatever their correlation
+    they share distilled sets. Their errors are added. This bounds the error of their sum for every correlation
     (``var(x + y) <= (sd(x) + sd(y))^2``), so intervals are never too short for it. The test images, which all means
     have in common, cancel in differences, so they make intervals longer, not shorter. Degrees of freedom are the
     fewest.

@@ -119,7 +119,7 @@ class VarianceModel:
     @cached_property
     def pools(self) -> dict[str, Pool]:
         """Shape -> the mean squares of the pool; {} without a row to pool."""
-        tell = [name for name in self.rows if (own := self._own[name]) and own.variance]
+        tell = [name for name in self.rows if (estimate := self._own[name]) and estimate.variance]
         copies = {tuple(self.units[name].items()): name for name in tell if self.roles.get(name) not in NOT_POOLED}
         names = list(copies.values())
         if not names:
@@ -145,25 +145,25 @@ class VarianceModel:
     def source(self, name: str) -> str:
         """Return where the variance of a row comes from: ``pool``, ``own``, or "" where it is not known."""
         spread = self.spreads[name]
-        shared = self.pool is not None and (self.pooled or self.roles.get(name) in NOT_POOLED)
-        return "" if spread is None else "pool" if shared and spread is not self._own[name] else "own"
+        uses_pool = self.pool is not None and (self.pooled or self.roles.get(name) in NOT_POOLED)
+        return "" if spread is None else "pool" if uses_pool and spread is not self._own[name] else "own"
 
     def difference(self, one: str, other: str) -> Gap:
         """Return how far one row is ahead of another, over the cells that both have."""
-        shared = sorted(self.rows[one].keys() & self.rows[other].keys())
-        if shared and (model := self._only(shared)) is not self:
+        cells = sorted(self.rows[one].keys() & self.rows[other].keys())
+        if cells and (model := self._only(cells)) is not self:
             return model.difference(one, other)
-        units = self._gaps(one, other, shared)
+        units = self._gaps(one, other, cells)
         value = fmean(units.values()) if units else math.nan
         if len(units) > 1 and self.same(one, other):
             return Gap(0.0, len(units), 0.0, freedom=math.inf)
-        spread = self._error_of_difference(one, other, shared)
-        crossed = self.crossed(shared)
-        if len(units) < 2 or spread is None or (crossed and not _are_balanced(shared)):
+        spread = self._error_of_difference(one, other, cells)
+        crossed = self.crossed(cells)
+        if len(units) < 2 or spread is None or (crossed and not _are_balanced(cells)):
             return Gap(value, len(units))
-        spread = combined(spread, *filter(None, (each._error_of_difference(one, other, shared) for each in crossed)))
+        spread = combined(spread, *filter(None, (each._error_of_difference(one, other, cells) for each in crossed)))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
-        signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in shared if all(cell in b for b in bits)}
+        signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in cells if all(cell in b for b in bits)}
         images = image_variance(self._grouped(signed), len(units))
         total = combined(spread, Estimate(images, math.inf))
         return Gap(value, len(units), spread.variance * len(units), images, total.freedom)
@@ -176,8 +176,8 @@ class VarianceModel:
     def originals(self) -> dict[str, str]:
         """Method -> the first of the methods that are the same images; the control comes first."""
         control = [name for name in self.rows if self.roles.get(name) == "control"]
-        first: dict[object, str] = {}
-        return {name: first.setdefault(self._fingerprint(name), name) for name in dict.fromkeys([*control, *self.rows])}
+        names: dict[object, str] = {}
+        return {name: names.setdefault(self._fingerprint(name), name) for name in dict.fromkeys([*control, *self.rows])}
 
     def _fingerprint(self, name: str) -> object:
         """Return which images are right in every cell; where that is the same in all, only the row's name tells."""
@@ -194,40 +194,40 @@ class VarianceModel:
     @cached_property
     def _models(self) -> dict[int, VarianceModel]:
         """Axis -> the model whose units are its values, for the axes that are not the own one."""
-        others = SLOWEST_FIRST if self.unit_axis is None else ()
-        return {axis: replace(self, unit_axis=axis) for axis in others if axis != self.axis}
+        other_axes = SLOWEST_FIRST if self.unit_axis is None else ()
+        return {axis: replace(self, unit_axis=axis) for axis in other_axes if axis != self.axis}
 
     @cached_property
     def _own(self) -> dict[str, Estimate | None]:
-        found: dict[str, Estimate | None] = {}
+        estimates: dict[str, Estimate | None] = {}
         for name, units in self.units.items():
             values = list(units.values())
             variance = float(np.var(values, ddof=1)) if len(set(values)) > 1 else 0.0  # else rounding leaves something
-            found[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
-        return found
+            estimates[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
+        return estimates
 
     def _spread(self, name: str) -> Estimate | None:
-        own = self._own[name]
-        if own is None or self.pool is None or not self.share:
-            return own if own and (own.variance or self.pool) else None
-        limited = self.roles.get(name) in NOT_POOLED
-        shared = self.pools["log odds"] if limited else self.pool
-        square = self._scale(name, shared.shape) ** 2
-        if limited and own.variance > square * shared.within.variance:
-            return own
-        if limited or self.pooled:
-            return Estimate(square * shared.within.variance, shared.within.freedom)
-        return Estimate(max(own.variance, square * shared.median), own.freedom)
+        estimate = self._own[name]
+        if estimate is None or self.pool is None or not self.share:
+            return estimate if estimate and (estimate.variance or self.pool) else None
+        is_limited = self.roles.get(name) in NOT_POOLED
+        row_pool = self.pools["log odds"] if is_limited else self.pool
+        square = self._scale(name, row_pool.shape) ** 2
+        if is_limited and estimate.variance > square * row_pool.within.variance:
+            return estimate
+        if is_limited or self.pooled:
+            return Estimate(square * row_pool.within.variance, row_pool.within.freedom)
+        return Estimate(max(estimate.variance, square * row_pool.median), estimate.freedom)
 
-    def _error_of_difference(self, one: str, other: str, shared: Iterable[Cell]) -> Estimate | None:
+    def _error_of_difference(self, one: str, other: str, cells: Iterable[Cell]) -> Estimate | None:
         """Return the variance of a mean difference without test images; None where it is not known."""
-        gaps = self._gaps(one, other, shared)
+        gaps = self._gaps(one, other, cells)
         spread, units = self._spread_of_difference(one, other), len(gaps)
         if spread is None or units < 2:
             return None
         if not self.share and self.pool is not None and self.pool.blocked:  # the pairs of the two rows alone
-            paired = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
-            spread = paired if paired.variance > NO_SPREAD else spread
+            estimate = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
+            spread = estimate if estimate.variance > NO_SPREAD else spread
         return Estimate(spread.variance / units, spread.freedom) if spread.variance > NO_SPREAD else None
 
     def _spread_of_difference(self, one: str, other: str) -> Estimate | None:
@@ -262,9 +262,9 @@ class VarianceModel:
             spread = self.pool.estimate(square, square)
         return None if spread is None else Estimate(spread.variance / units, spread.freedom)
 
-    def _gaps(self, one: str, other: str, shared: Iterable[Cell]) -> dict[int, float]:
+    def _gaps(self, one: str, other: str, cells: Iterable[Cell]) -> dict[int, float]:
         """Return unit -> the mean difference of two rows over the cells that they share."""
-        return self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in shared})
+        return self._by_unit({cell: self.rows[one][cell] - self.rows[other][cell] for cell in cells})
 
     def _by_unit(self, cells: Cells) -> dict[int, float]:
         return {unit: fmean(values) for unit, values in sorted(self._grouped(cells).items())}

@@ -75,11 +75,11 @@ def equal_spreads(variances: Sequence[float], freedoms: Sequence[int]) -> float:
     """
     if len(variances) < 2:
         return 1.0
-    every, freedom = np.array(variances), np.array(freedoms)
+    values, freedom = np.array(variances), np.array(freedoms)
     total = freedom.sum()
-    ratio = total * math.log((freedom * every).sum() / total) - (freedom * np.log(every)).sum()
-    correction = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (len(every) - 1))
-    return float(chdtrc(len(every) - 1, max(ratio / correction, 0.0)))
+    ratio = total * math.log((freedom * values).sum() / total) - (freedom * np.log(values)).sum()
+    correction = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (len(values) - 1))
+    return float(chdtrc(len(values) - 1, max(ratio / correction, 0.0)))
 
 
 def pool(rows: Sequence[Mapping[int, float]], scales: Sequence[float], shape: str) -> Pool:
@@ -90,22 +90,22 @@ def pool(rows: Sequence[Mapping[int, float]], scales: Sequence[float], shape: st
         scales: g of every row.
         shape: of g.
     """
-    scaled = [np.array(list(row.values())) / scale for row, scale in zip(rows, scales, strict=True)]
-    variances = [float(row.var(ddof=1)) for row in scaled]
-    equal, median = equal_spreads(variances, [len(row) - 1 for row in scaled]), float(np.median(variances))
+    scaled_rows = [np.array(list(row.values())) / scale for row, scale in zip(rows, scales, strict=True)]
+    variances = [float(row.var(ddof=1)) for row in scaled_rows]
+    equal, median = equal_spreads(variances, [len(row) - 1 for row in scaled_rows]), float(np.median(variances))
     labels = np.concatenate([list(row) for row in rows])
-    values = np.concatenate([row - row.mean() for row in scaled])
+    values = np.concatenate([row - row.mean() for row in scaled_rows])
     numbers = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     within = Estimate(float((values**2).sum()) / (len(values) - len(rows)), len(values) - len(rows))
-    known = np.unique(labels)
-    design = np.hstack([np.eye(len(rows))[numbers], (labels[:, None] == known).astype(float)])
+    unit_names = np.unique(labels)
+    design = np.hstack([np.eye(len(rows))[numbers], (labels[:, None] == unit_names).astype(float)])
     fit, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     freedom, explained = len(values) - int(rank), int(rank) - len(rows)
     if freedom < 1 or explained < 1:
         return Pool(shape, within, within, within, 1.0, equal, median, blocked=False)
-    left = float(((values - design @ fit) ** 2).sum())
-    rest = Estimate(left / freedom, freedom)
-    units = Estimate((within.variance * within.freedom - left) / explained, explained)
+    residual = float(((values - design @ fit) ** 2).sum())
+    rest = Estimate(residual / freedom, freedom)
+    units = Estimate((within.variance * within.freedom - residual) / explained, explained)
     resolved = rest.variance > NOTHING * within.variance  # rows that rise and fall alike are no proof of no error
     blocked = resolved and float(fdtrc(explained, freedom, units.variance / rest.variance)) < UNITS_DIFFER
-    return Pool(shape, within, rest, units, len(values) / len(known), equal, median, blocked)
+    return Pool(shape, within, rest, units, len(values) / len(unit_names), equal, median, blocked)

@@ -141,7 +141,7 @@ class Block:
     def competing(self) -> list[str]:
         """The rows whose spread is known, which have a rank, the most accurate first: all but the bound.
 
-        None competes where only floor and bound scatter, since methods that are equal in all units have no known spread.
+        None competes where only floor and bound scatter, since methods that are equal in all units have no spread.
         """
         rows = self.rows if self.model.pool else ()
         names = [name for name in rows if self._sure(name) and self.roles.get(name) != "bound"]
@@ -161,20 +161,20 @@ class Block:
             plan: whether to compute the seeds that a verdict would need.
         """
         one, other = self._original(one), self._original(other)
-        found = self._known.get((one, other)) or self._compare(one, other)
-        self._known[one, other] = found
-        if not plan or found.verdict != NOT_KNOWN:
-            return found
-        seeds = needed(found.gap, lambda freedom: self._critical(one, other, freedom), self.margin)
-        return replace(found, seeds=seeds)
+        comparison = self._known.get((one, other)) or self._compare(one, other)
+        self._known[one, other] = comparison
+        if not plan or comparison.verdict != NOT_KNOWN:
+            return comparison
+        seeds = needed(comparison.gap, lambda freedom: self._critical(one, other, freedom), self.margin)
+        return replace(comparison, seeds=seeds)
 
     def rests_on_pool(self, one: str, other: str) -> bool:
         """Return whether a row is ahead, behind or tied, and would not be by the variance of the two rows alone.
 
         That is Welch's t, or the paired t where the units of the block are blocks.
         """
-        found = self.compare(one, other, plan=False).verdict
-        return found in (*DECIDED, TIED) and self._unpooled.compare(one, other, plan=False).verdict != found
+        result = self.compare(one, other, plan=False).verdict
+        return result in (*DECIDED, TIED) and self._unpooled.compare(one, other, plan=False).verdict != result
 
     @cached_property
     def _unpooled(self) -> Block:
@@ -187,9 +187,9 @@ class Block:
         ahead, behind = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         for position, one in enumerate(names):
             for other in names[position + 1 :]:
-                found = self.compare(one, other, plan=False).verdict
-                leader, loser = (one, other) if found == AHEAD else (other, one)
-                if found in DECIDED:
+                result = self.compare(one, other, plan=False).verdict
+                leader, loser = (one, other) if result == AHEAD else (other, one)
+                if result in DECIDED:
                     ahead[loser] += 1
                     behind[leader] += 1
         means = {name: self.model.means[name].value for name in names}
@@ -206,12 +206,12 @@ class Block:
         """Why no part recovered is given; "" where it is."""
         for role, name in (("control", self.control), ("bound", self.bound)):
             if name is None:
-                given = next((row for row in self.rows if self.roles.get(row) == role), None)
-                why = "one seed" if given and len(self.model.units[given]) < 2 else "no spread"
-                return f"{given} has {why}" if given else f"no {role}"
+                row_of_role = next((row for row in self.rows if self.roles.get(row) == role), None)
+                why = "one seed" if row_of_role and len(self.model.units[row_of_role]) < 2 else "no spread"
+                return f"{row_of_role} has {why}" if row_of_role else f"no {role}"
         assert self.bound is not None and self.control is not None
-        found = self.compare(self.bound, self.control, plan=False).verdict
-        return "" if found == AHEAD else f"{self.bound} against {self.control}: {found}"
+        result = self.compare(self.bound, self.control, plan=False).verdict
+        return "" if result == AHEAD else f"{self.bound} against {self.control}: {result}"
 
     def recovered(self, name: str) -> Ratio | None:
         """Return the part of the way from the control to the bound, as a fraction; None where it is refused."""
@@ -265,7 +265,7 @@ class Block:
             if spread is not None:
                 variances[name] = spread.variance / len(self.model.units[name])
         common = variances.pop(self.control)
-        loads = [math.sqrt(common / (common + own)) if common + own else 0.0 for own in variances.values()]
+        loads = [math.sqrt(common / (common + part)) if common + part else 0.0 for part in variances.values()]
         count = len(loads)
         pairs = count * (count - 1)
         return count, (sum(loads) ** 2 - sum(load**2 for load in loads)) / pairs if pairs else 0.0

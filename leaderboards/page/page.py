@@ -94,9 +94,9 @@ def render(
     links = permalinks(leaderboard)
     rows = [{**_row(row), "id": link} for link, row in zip(links, rows_of(leaderboard), strict=True)]
     protocol = main_protocol(leaderboard)
-    first = [table for table in tables if table.kind == MAIN and table.name.startswith(f"{MAIN}_{protocol}_")]
+    main_tables = [table for table in tables if table.kind == MAIN and table.name.startswith(f"{MAIN}_{protocol}_")]
     images = _plots(plots, protocol)
-    thumbnails, left_out = _pictures(pictures)
+    thumbnails, missing_count = _pictures(pictures)
     text = (
         _environment()
         .get_template("page.html")
@@ -109,12 +109,12 @@ def render(
             verdicts=verdicts(leaderboard),
             rows=rows,
             filled={name for name in OPTIONAL if any(row[name] for row in rows)},
-            first=[to_sheet(table) for table in first],
-            further=[*overviews, *(to_sheet(table) for table in tables if table not in first)],
+            first=[to_sheet(table) for table in main_tables],
+            further=[*overviews, *(to_sheet(table) for table in tables if table not in main_tables)],
             first_plot=images.pop(next(iter(images), ""), None),
             plots=list(images.values()),
             pictures=thumbnails,
-            left_out=left_out,
+            left_out=missing_count,
             absent=list(absent(leaderboard, stored.suite, options=True)),
             provenance=_packed(json.dumps(provenance(stored, leaderboard), separators=(",", ":"))),
             script=_packed(_asset("dt_bundle.js")),
@@ -189,19 +189,19 @@ def _title(name: str) -> str:
     """Return the title of a plot: what it shows, and the rest of its name (dataset, protocol)."""
     for start, title in TITLES.items():
         if name.startswith(start):
-            rest = name.removeprefix(start).replace("_", " ").strip()
-            return f"{title}: {rest}" if rest else title
+            ending = name.removeprefix(start).replace("_", " ").strip()
+            return f"{title}: {ending}" if ending else title
     return name.replace("_", " ").capitalize()
 
 
 def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str, Any]], int]:
     """Return thumbnails by kind, dataset and IPC until there is no more room, and the number of those left out."""
-    room, left_out = PICTURES, 0
+    room, missing_count = PICTURES, 0
     groups: dict[tuple[str, str, int], list[dict[str, str]]] = {}
     for picture, png in sorted(pictures, key=lambda pair: list(KINDS).index(pair[0].kind)):
         data = thumbnail(png)
         if len(data) > room:
-            left_out += 1
+            missing_count += 1
             continue
         room -= len(data)
         group = groups.setdefault((picture.kind, picture.dataset, picture.ipc), [])
@@ -209,7 +209,7 @@ def _pictures(pictures: Iterable[tuple[Picture, bytes]]) -> tuple[list[dict[str,
     return [
         {"title": f"{KINDS[kind]}: {dataset}, IPC {ipc_text(ipc)}", "images": images}
         for (kind, dataset, ipc), images in groups.items()
-    ], left_out
+    ], missing_count
 
 
 def _code(text: str) -> Markup:

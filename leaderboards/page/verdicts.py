@@ -41,14 +41,14 @@ class Verdict(NamedTuple):
 def verdicts(leaderboard: pd.DataFrame) -> list[Verdict]:
     """Return a verdict per dataset and IPC, under the protocol that ranks and with the first student of the dataset."""
     rows = leaderboard[(leaderboard["protocol"] == main_protocol(leaderboard)) & leaderboard["top1_mean"].notna()]
-    first = rows.groupby("dataset", sort=False)["student"].transform("first")
-    rows = rows[(rows["student"] == first) & (rows["cut"] == "")]
-    made: list[Verdict] = []
+    students = rows.groupby("dataset", sort=False)["student"].transform("first")
+    rows = rows[(rows["student"] == students) & (rows["cut"] == "")]
+    results: list[Verdict] = []
     for (dataset, ipc), block in rows[rows["ipc"] != EVERY_IPC].groupby(["dataset", "ipc"], sort=False):
         if len(block) > 1:
             sentences = _sentences(rows_of(block), rows_of(rows[rows["dataset"] == dataset]))
-            made.append(Verdict(f"{dataset}, IPC {ipc}", " ".join(sentences)))
-    return made
+            results.append(Verdict(f"{dataset}, IPC {ipc}", " ".join(sentences)))
+    return results
 
 
 def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -65,22 +65,22 @@ def _sentences(block: Sequence[dict[str, Any]], dataset: Sequence[dict[str, Any]
     for verdict, words in WORDS.items():
         names = [row["method"] for row in sure if row["verdict_best"] == verdict]
         if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            yield f"{words}: {', '.join(names[:NAMED])}{more}."
+            ending = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            yield f"{words}: {', '.join(names[:NAMED])}{ending}."
     behind = [row for row in sure if row["verdict_best"] == BEHIND]
     if behind:
         following = max(behind, key=lambda row: row["top1_mean"])
         gap = difference_text(best["top1_mean"] - following["top1_mean"]).removeprefix("+")
         yield f"Next and clearly behind: {following['method']}, by {gap} points."
     if best["role"] == METHOD and not pd.isna(best["distill_seconds"]):
-        needed = best["needed_seconds"]
-        words = f", and networks and preparations that random real images do not need took {duration(needed)}"
-        before = words if needed > 0 else ""
-        yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill{before}."
-    beside = [row for row in block if row["role"] == CONTROL and row is not best]
-    beside += [row for row in dataset if row["role"] == BOUND]
-    if beside:
-        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %{_against(row, best)}" for row in beside]
+        seconds = best["needed_seconds"]
+        words = f", and networks and preparations that random real images do not need took {duration(seconds)}"
+        text = words if seconds > 0 else ""
+        yield f"A set of {best['method']} takes {duration(best['distill_seconds'])} to distill{text}."
+    baselines = [row for row in block if row["role"] == CONTROL and row is not best]
+    baselines += [row for row in dataset if row["role"] == BOUND]
+    if baselines:
+        texts = [f"{row['method']} {mean_text(row['top1_mean'])} %{_against(row, best)}" for row in baselines]
         yield f"For comparison: {', '.join(texts)}."
 
 

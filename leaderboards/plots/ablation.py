@@ -197,8 +197,8 @@ def _line_per_ipc(axes: Axes, panel: pd.DataFrame, control: Mapping[int, float])
         axes.plot(recipe["value"], recipe["top1_mean"], linestyle="", **line)
         if ipc in control:
             axes.axhline(control[ipc], color=ink, linestyle=":", linewidth=0.9)
-        last = rows_of(rows)[-1]
-        axes.annotate(f" IPC {ipc}", (last["value"], last["top1_mean"]), xytext=(4, 0), textcoords="offset points",
+        end = rows_of(rows)[-1]
+        axes.annotate(f" IPC {ipc}", (end["value"], end["top1_mean"]), xytext=(4, 0), textcoords="offset points",
                       va="center", fontsize=style.SMALL, color=ink)  # fmt: skip
     values = sorted(panel["value"].unique())
     if values[0] > 0 and values[-1] / values[0] > 20:

@@ -119,19 +119,19 @@ def _against(leaderboard: pd.DataFrame, cost: pd.Series, unit: str, label: str) 
     rows = _measured(leaderboard.assign(cost=cost))
     with style.plotting():
         for protocol, group in rows[rows["cost"].notna()].groupby("protocol"):
-            kept, words = style.fewer(group)
-            costs = kept.groupby(["dataset", "student"])["cost"]
+            subset, words = style.fewer(group)
+            costs = subset.groupby(["dataset", "student"])["cost"]
             if costs.size().max() < POINTS or (costs.max() / costs.min()).max() < FACTOR:
                 continue
-            methods = [*style.methods_of(kept), *sorted(set(kept.loc[kept["ipc"] == EVERY_IPC, "method"]))]
-            figure, parts = _panels(kept, 2.3)
+            methods = [*style.methods_of(subset), *sorted(set(subset.loc[subset["ipc"] == EVERY_IPC, "method"]))]
+            figure, parts = _panels(subset, 2.3)
             for axes, panel in parts:
                 _costs(axes, panel, methods, unit)
                 axes.set_xlabel(label)
             style.legend(figure, methods)
             facts = f"protocol {protocol}; a point per IPC, mean ± one standard deviation"
             if unit == "seconds":
-                device = kept["device"].iloc[0]
+                device = subset["device"].iloc[0]
                 facts += f"; on {device}; shorter times are shown as 1 s; costs.csv says which times compare"
             style.note(figure, f"{facts}{words}")
             figures[f"accuracy_against_{unit}_{file_name(str(protocol))}"] = figure
@@ -197,9 +197,9 @@ def _dots(axes: Axes, panel: pd.DataFrame) -> None:
 def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """Return a figure with a panel for every dataset and student that has a number at some IPC, and their rows."""
     groups = rows.groupby(["dataset", "student"], sort=False)
-    measured = [(axes, panel) for axes, panel in groups if (panel["ipc"] != EVERY_IPC).any()]
-    figure, panels = style.panels([f"{dataset}, {student}" for (dataset, student), _ in measured], height)
-    return figure, [(axes, panel) for axes, (_, panel) in zip(panels, measured, strict=True)]
+    panels_with_rows = [(axes, panel) for axes, panel in groups if (panel["ipc"] != EVERY_IPC).any()]
+    figure, panels = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels_with_rows], height)
+    return figure, [(axes, panel) for axes, (_, panel) in zip(panels, panels_with_rows, strict=True)]
 
 
 def _baselines(axes: Axes, panel: pd.DataFrame, upright: bool = False) -> None:

@@ -35,15 +35,15 @@ def accuracy_against_measures(sets: pd.DataFrame, columns: Mapping[str, Sequence
     figures = {}
     points = methods_of(sets)
     with style.plotting():
-        for measure, declared in columns.items():
-            rho = correlations(sets, list(declared))
+        for measure, measure_columns in columns.items():
+            rho = correlations(sets, list(measure_columns))
             rho = rho[rho["p"] <= LEVEL]
             for (dataset, protocol), group in rho[rho["dataset"] != ALL].groupby(["dataset", "protocol"], sort=False):
                 student = group["student"].iloc[0]
                 ipc = max(group.loc[group["student"] == student, "ipc"], key=int)
-                chosen = group[(group["student"] == student) & (group["ipc"] == ipc)].set_index("column")["rho"]
+                rhos = group[(group["student"] == student) & (group["ipc"] == ipc)].set_index("column")["rho"]
                 rows = points[(points["dataset"] == dataset) & (points["ipc"] == int(ipc))]
-                panels = {column: chosen[column.name] for column in declared if column.name in chosen.index}
+                panels = {column: rhos[column.name] for column in measure_columns if column.name in rhos.index}
                 figure = _scatter(rows, f"{ACCURACY}{protocol}.{student}", panels)
                 facts = f"{dataset}, IPC {ipc}, protocol {protocol}, student {student}"
                 rule = "rho: Spearman's, p <= 0.05 corrected for all distances; dotted: as many random real images"
@@ -66,13 +66,13 @@ def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Fig
     with style.plotting():
         for (dataset, protocol), group in evaluated[evaluated["ipc"] != EVERY_IPC].groupby(["dataset", "protocol"]):
             rows = group[(group["ipc"] == group["ipc"].max()) & (group["student"] == group["student"].iloc[0])]
-            chosen = [c for c in columns if c.name in rows and rows[c.name].notna().sum() > 1][: style.PANELS]
-            if not chosen:
+            fields = [c for c in columns if c.name in rows and rows[c.name].notna().sum() > 1][: style.PANELS]
+            if not fields:
                 continue
-            figure, panels = style.panels([column.heading for column in chosen], 1.0 + 0.2 * len(rows), split=False)
-            for axes, column in zip(panels, chosen, strict=True):
-                known = rows[rows[column.name].notna()].sort_values(column.name, ascending=column.better != "lower")
-                style.dots(axes, known["method"], known[column.name], known[f"{column.name}_std"])
+            figure, panels = style.panels([column.heading for column in fields], 1.0 + 0.2 * len(rows), split=False)
+            for axes, column in zip(panels, fields, strict=True):
+                dots = rows[rows[column.name].notna()].sort_values(column.name, ascending=column.better != "lower")
+                style.dots(axes, dots["method"], dots[column.name], dots[f"{column.name}_std"])
                 axes.set_xlabel(_label(column))
                 axes.xaxis.set_major_locator(MaxNLocator(4))
             row = rows.iloc[0]
@@ -88,11 +88,11 @@ def _label(column: Column) -> str:
     return ", ".join(part for part in (column.unit, better) if part)
 
 
-def _scatter(points: pd.DataFrame, accuracy: str, chosen: Mapping[Column, float]) -> Figure:
-    shown = dict(list(chosen.items())[: style.PANELS])
-    titles = [f"{column.heading}\nrho = {rho:+.2f}".replace("-", "\N{MINUS SIGN}") for column, rho in shown.items()]
+def _scatter(points: pd.DataFrame, accuracy: str, rhos: Mapping[Column, float]) -> Figure:
+    subset = dict(list(rhos.items())[: style.PANELS])
+    titles = [f"{column.heading}\nrho = {rho:+.2f}".replace("-", "\N{MINUS SIGN}") for column, rho in subset.items()]
     figure, panels = style.panels(titles, 2.2, split=False)
-    for axes, column in zip(panels, shown, strict=True):
+    for axes, column in zip(panels, subset, strict=True):
         _panel(axes, points, column, accuracy)
     methods = list(points.sort_values(accuracy, ascending=False)["method"])
     handles = [Line2D([], [], label=name, **{**line_style(name), "linestyle": ""}) for name in methods]

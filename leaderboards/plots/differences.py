@@ -27,9 +27,9 @@ def differences(compared: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """
     with style.plotting():
         return {
-            f"{kind}_{file_name(str(dataset))}": _figure(kind, str(dataset), own)
+            f"{kind}_{file_name(str(dataset))}": _figure(kind, str(dataset), group)
             for kind, rows in compared.items()
-            for dataset, own in rows.groupby("dataset", sort=False)
+            for dataset, group in rows.groupby("dataset", sort=False)
         }
 
 

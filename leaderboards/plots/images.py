@@ -69,10 +69,10 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
         existing = [picture for picture in pictures if picture.name in known]
         if existing:  # a strip is always painted together with its sheet
             yield from ((picture, None) for picture in existing)
-        elif chosen := _choose(stored.folder, records):
-            yield pictures[0], encoded(_sheet(chosen, names))
-            if chosen.snapshots:
-                yield pictures[1], encoded(_strip(chosen, names))
+        elif sample := _choose(stored.folder, records):
+            yield pictures[0], encoded(_sheet(sample, names))
+            if sample.snapshots:
+                yield pictures[1], encoded(_strip(sample, names))
 
 
 def thumbnail(png: bytes) -> bytes:
@@ -102,14 +102,14 @@ def _choose(folder: Folder, records: Sequence[Record]) -> Chosen | None:
     rows: dict[int, list[Pixels]] = {label: [] for label in classes}
     snapshots: dict[int, Pixels] = {}
     for key, unit in units:
-        wanted = [label for label in classes if label in unit["classes"] and len(rows[label]) < IMAGES]
-        if wanted and not _read_unit(folder, f"{key}/images.safetensors", wanted, rows, snapshots):
+        labels_to_read = [label for label in classes if label in unit["classes"] and len(rows[label]) < IMAGES]
+        if labels_to_read and not _read_unit(folder, f"{key}/images.safetensors", labels_to_read, rows, snapshots):
             return None
     return Chosen(classes, tuple(np.stack(rows[c]) for c in classes), tuple(snapshots[c] for c in snapshots))
 
 
 def _read_unit(
-    folder: Folder, name: str, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
+    folder: Folder, name: str, classes: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
     """Add the images of some classes of a unit to `rows`; return False where its file is missing or too large."""
     path = folder.local_path(name)
@@ -117,20 +117,20 @@ def _read_unit(
         data = folder.read([name]).get(name) if (folder.size(name) or 0) <= REMOTE else None
         if data is None:
             return False
-        return _add_images(load(data), wanted, rows, snapshots)
+        return _add_images(load(data), classes, rows, snapshots)
     with safe_open(path, framework="np") as file:  # reads only the images of the sheet
         tensors = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-        return _add_images(tensors, wanted, rows, snapshots)
+        return _add_images(tensors, classes, rows, snapshots)
 
 
 def _add_images(
-    tensors: Any, wanted: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
+    tensors: Any, classes: Sequence[int], rows: dict[int, list[Pixels]], snapshots: dict[int, Pixels]
 ) -> bool:
     labels = tensors["targets"][:]
     if labels.ndim == 2:  # soft labels; where they were learned, an extra says the class of an image
         labels = tensors["extra.classes"][:] if "extra.classes" in tensors else labels.argmax(1)
     frames = tensors.get("extra.snapshots")
-    for label in wanted:
+    for label in classes:
         for index in np.flatnonzero(labels == label)[: IMAGES - len(rows[label])].tolist():
             if frames is not None and label not in snapshots:
                 snapshots[label] = _pixels(frames[index : index + 1])[0]
@@ -144,14 +144,14 @@ def _pixels(images: Any) -> Pixels:
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def _sheet(chosen: Chosen, names: Sequence[str]) -> Image.Image:
-    return _grid(chosen.rows, [class_name(label, names) for label in chosen.classes])
+def _sheet(sample: Chosen, names: Sequence[str]) -> Image.Image:
+    return _grid(sample.rows, [class_name(label, names) for label in sample.classes])
 
 
-def _strip(chosen: Chosen, names: Sequence[str]) -> Image.Image:
+def _strip(sample: Chosen, names: Sequence[str]) -> Image.Image:
     """Return a strip: the first image of every class from iteration to iteration, the finished image last."""
-    rows = [np.concatenate([old, new[:1]]) for old, new in zip(chosen.snapshots, chosen.rows, strict=True)]
-    return _grid(rows, [class_name(label, names) for label in chosen.classes])
+    rows = [np.concatenate([frames, images[:1]]) for frames, images in zip(sample.snapshots, sample.rows, strict=True)]
+    return _grid(rows, [class_name(label, names) for label in sample.classes])
 
 
 def class_name(label: int, names: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ def figure_by_protocol(rows: pd.DataFrame, text: str, draw: Draw) -> Figure:
         draw: fills a panel; takes its axes and its rows, and the protocols of the figure.
     """
     panels = list(rows.groupby(["student", "ipc"], sort=False))[: style.PANELS]
-    left_out = "" if len(panels) == rows.groupby(["student", "ipc"]).ngroups else "; more in the tables"
+    note = "" if len(panels) == rows.groupby(["student", "ipc"]).ngroups else "; more in the tables"
     longest = max(panel["method"].nunique() for _, panel in panels)
     titles = [f"{student}, IPC {ipc}" for (student, ipc), _ in panels]
     protocols: Protocols = dict(zip(rows["protocol"].unique(), MARKERS, strict=False))
@@ -67,7 +67,7 @@ def figure_by_protocol(rows: pd.DataFrame, text: str, draw: Draw) -> Figure:
         for name, (marker, colour) in protocols.items()
     ]
     style.legend(figure, list(protocols), handles)
-    style.note(figure, f"{text}{left_out}")
+    style.note(figure, f"{text}{note}")
     return figure
 
 
@@ -90,13 +90,13 @@ def _figure(dataset: str, rows: pd.DataFrame, bound: pd.DataFrame) -> Figure:
 
 
 def _panel(axes: Axes, panel: pd.DataFrame, bound: pd.DataFrame, protocols: Protocols) -> None:
-    first = panel[panel["protocol"] == panel["protocol"].iloc[0]]
-    names = [*dict.fromkeys([*ranked(first), *panel["method"]])][::-1]  # the last is on top
+    first_rows = panel[panel["protocol"] == panel["protocol"].iloc[0]]
+    names = [*dict.fromkeys([*ranked(first_rows), *panel["method"]])][::-1]  # the last is on top
     for number, (protocol, (marker, colour)) in enumerate(protocols.items()):
-        own = panel[panel["protocol"] == protocol].set_index("method").reindex(names)
+        rows = panel[panel["protocol"] == protocol].set_index("method").reindex(names)
         heights = [position + shift(number, protocols) for position in range(len(names))]
-        style.error_bars(axes, own["top1_mean"], heights, own["top1_std"], colour, horizontal=True)
-        axes.plot(own["top1_mean"], heights, linestyle="", marker=marker, color=colour, markersize=3.5)
+        style.error_bars(axes, rows["top1_mean"], heights, rows["top1_std"], colour, horizontal=True)
+        axes.plot(rows["top1_mean"], heights, linestyle="", marker=marker, color=colour, markersize=3.5)
         for value in panel.loc[(panel["role"] == CONTROL) & (panel["protocol"] == protocol), "top1_mean"]:
             axes.axvline(value, color=colour, linewidth=0.8, linestyle=":")
     for value in bound["top1_mean"].head(1):

@@ -31,12 +31,12 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
         stored: the records of a suite.
         known: names of the pictures that exist.
     """
-    seen = set()
-    for cell, key, measure, _ in sorted(measured(stored), key=lambda one: int(one.cell["draw"])):
+    painted_sets = set()
+    for cell, key, measure, _ in sorted(measured(stored), key=lambda entry: int(entry.cell["draw"])):
         axes = (cell["dataset"], cell["ipc"], cell["method"])
-        if (axes, measure) in seen:
+        if (axes, measure) in painted_sets:
             continue
-        seen.add((axes, measure))
+        painted_sets.add((axes, measure))
         names = stored.class_names.get(cell["dataset"], ())
         end = hashlib.sha256(repr([VERSION, key, *names]).encode()).hexdigest()[:8]
         start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")

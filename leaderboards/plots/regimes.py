@@ -30,11 +30,11 @@ def regimes(board: pd.DataFrame) -> dict[str, Figure]:
     figures = {}
     with style.plotting():
         for dataset, group in rows.groupby("dataset", sort=False):
-            own = group[group["student"] == group["student"].iloc[0]]
-            chosen = own[(own["ipc"] == own["ipc"].max()) | (own["ipc"] == EVERY_IPC)]
-            protocols = list(chosen.loc[chosen["ipc"] != EVERY_IPC, "protocol"].unique())
+            part = group[group["student"] == group["student"].iloc[0]]
+            subset = part[(part["ipc"] == part["ipc"].max()) | (part["ipc"] == EVERY_IPC)]
+            protocols = list(subset.loc[subset["ipc"] != EVERY_IPC, "protocol"].unique())
             if len(protocols) >= POINTS:
-                figures[f"regimes_{file_name(str(dataset))}"] = _figure(chosen, str(dataset), protocols)
+                figures[f"regimes_{file_name(str(dataset))}"] = _figure(subset, str(dataset), protocols)
     return figures
 
 

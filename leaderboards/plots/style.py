@@ -88,9 +88,9 @@ def fewer(rows: pd.DataFrame, axis: str = "student", most: int = PANELS) -> tupl
     counts = rows.groupby(["dataset", axis], sort=False).size()
     if len(counts) <= most:
         return rows, ""
-    kept = set(counts.groupby("dataset", sort=False).idxmax())
-    chosen = [pair in kept for pair in zip(rows["dataset"], rows[axis], strict=True)]
-    return rows[chosen], f"; one {'IPC' if axis == 'ipc' else axis} per dataset, all others in the tables"
+    pairs = set(counts.groupby("dataset", sort=False).idxmax())
+    mask = [pair in pairs for pair in zip(rows["dataset"], rows[axis], strict=True)]
+    return rows[mask], f"; one {'IPC' if axis == 'ipc' else axis} per dataset, all others in the tables"
 
 
 def panels(titles: Sequence[str], height: float, split: bool = True) -> tuple[Figure, list[Axes]]:

@@ -43,9 +43,9 @@ def disagreements(earlier: Records, new: Records, cells: Sequence[Record]) -> It
     """
     spread, differing = Spread(earlier, cells), list[tuple[str, str, float, float]]()
     for key in sorted(earlier.keys() & new.keys()):
-        old, metrics = earlier[key]["metrics"], new[key]["metrics"]
-        names = [name for name in sorted(old.keys() & metrics.keys()) if _is_accuracy(name)]
-        differing += [(key, name, old[name], metrics[name]) for name in names if old[name] != metrics[name]]
+        reference, metrics = earlier[key]["metrics"], new[key]["metrics"]
+        names = [name for name in sorted(reference.keys() & metrics.keys()) if _is_accuracy(name)]
+        differing += [(key, name, reference[name], metrics[name]) for name in names if reference[name] != metrics[name]]
     for key, name, published, again in differing:
         record = earlier[key]
         if math.isclose(published, again, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
@@ -102,23 +102,23 @@ class Spread:
         level = 1 - ERROR / 2 / comparisons
         value, dataset = float(record["metrics"][name]), record["identity"].get("dataset", {}).get("name")
         groups = defaultdict[object, list[float]](list)
-        for key, other in self.records.items():
-            same = other["stage"] == record["stage"] and other["identity"].get("dataset", {}).get("name") == dataset
-            if same and is_number(other["metrics"].get(name)):
-                groups[self.rows.get(key, key)].append(float(other["metrics"][name]))
+        for key, peer in self.records.items():
+            is_same = peer["stage"] == record["stage"] and peer["identity"].get("dataset", {}).get("name") == dataset
+            if is_same and is_number(peer["metrics"].get(name)):
+                groups[self.rows.get(key, key)].append(float(peer["metrics"][name]))
         freedom = sum(len(values) - 1 for values in groups.values())
         images = (
             smallest_test_split([value for values in groups.values() for value in values]) if _is_accuracy(name) else 0
         )
-        one = 100 / images if images else 0.0
+        one_image = 100 / images if images else 0.0
         if freedom:
             squares = sum((value - fmean(values)) ** 2 for values in groups.values() for value in values)
             between = float(stdtrit(freedom, level)) * math.sqrt(2 * squares / freedom)
-            return max(between, one), "which seeds" + (f" and {images} test images allow" if images else " allow")
+            return max(between, one_image), "which seeds" + (f" and {images} test images allow" if images else " allow")
         if images:
             share = min(max(value / 100, 0.0), 1.0)
             sampled = 100 * float(ndtri(level)) * math.sqrt(2 * share * (1 - share) / images)
-            return max(sampled, one), f"which {images} test images allow"
+            return max(sampled, one_image), f"which {images} test images allow"
         return TOLERANCE * max(1.0, abs(value)), "which rounding allows"
 
 

@@ -33,29 +33,29 @@ def names(results: Results) -> dict[tuple[str, str], str]:
 def outdated(results: Results, folder: Path) -> list[str]:
     """Return the names of the figures in a folder that are missing, of another table, or not part of it."""
     sources, present = _sources(results), {path.name for path in folder.glob("*")}
-    expected = {name: sources[kind] for (kind, _), name in names(results).items()}
+    targets = {name: sources[kind] for (kind, _), name in names(results).items()}
     current = {
-        name for name, source in expected.items() if name in present and source in (folder / name).read_text("utf-8")
+        name for name, source in targets.items() if name in present and source in (folder / name).read_text("utf-8")
     }
-    return sorted(expected.keys() - current | present - expected.keys())
+    return sorted(targets.keys() - current | present - targets.keys())
 
 
 def write(results: Results, folder: Path) -> list[str]:
     """Draw the figures again that are not up to date, remove those that do not belong, and return their names."""
-    changed = outdated(results, folder)
-    if not changed:
+    changed_names = outdated(results, folder)
+    if not changed_names:
         return []
     from leaderboards.plots import differences, methods, style  # imported here, because the import takes seconds
 
-    sources, expected = _sources(results), names(results)
-    drawn = {**methods.methods(results.report.leaderboard), **differences.differences(results.compared)}
-    for (kind, _), name in expected.items():
-        if name in changed:
+    sources, figure_names = _sources(results), names(results)
+    plots = {**methods.methods(results.report.leaderboard), **differences.differences(results.compared)}
+    for (kind, _), name in figure_names.items():
+        if name in changed_names:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(style.images(drawn[Path(name).stem], source=sources[kind])["svg"])
-    for name in set(changed) - set(expected.values()):
+            (folder / name).write_bytes(style.images(plots[Path(name).stem], source=sources[kind])["svg"])
+    for name in set(changed_names) - set(figure_names.values()):
         (folder / name).unlink()
-    return changed
+    return changed_names
 
 
 def _sources(results: Results) -> dict[str, str]:

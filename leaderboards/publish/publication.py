@@ -123,8 +123,8 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
             f"{root}: damaged ({error!r}); restore it by `git checkout {root}`, or remove it and publish again"
         ) from error
     remedy = f"restore it by `git checkout {root}`"
-    wrong = {key: fault(record, key).partition(";")[0] for key, record in by_key.items()}
-    if faults := [f"{root / RECORDS}: {key}: {text}; {remedy}" for key, text in wrong.items() if text]:
+    texts = {key: fault(record, key).partition(";")[0] for key, record in by_key.items()}
+    if faults := [f"{root / RECORDS}: {key}: {text}; {remedy}" for key, text in texts.items() if text]:
         raise Faults(faults)
     return publication
 
@@ -181,54 +181,55 @@ def _of(datasets: Collection[str], cells: Iterable[Record]) -> list[Record]:
 def merged(earlier: Publication | None, new: Publication, note: str = "") -> Publication:
     """Return an earlier publication with the results of a run added.
 
-    Of a cell that both have, the run's is kept; of a record that both have, the earlier one, with which the run's must
-    agree. Of a dataset that the run has measured, earlier cells are dropped where they are of another version of the
-    suite or of an older version of the evaluation; other datasets stay as they are.
+    If both have a cell, the run's is kept. If both have a record, the earlier one is kept, and the run's must agree
+    with it. If the run has measured a dataset, its earlier cells of another version of the suite or of an older version
+    of the evaluation are dropped; other datasets stay as they are.
 
     Raises:
         Faults: the results do not agree, or records name a path or the host of a machine.
     """
     old = earlier or replace(new, notes=(), cells=(), records={})
-    newest, before = versions.by_dataset(new.cells, new.records), versions.by_dataset(old.cells, old.records)
-    stays = {
+    new_versions = versions.by_dataset(new.cells, new.records)
+    old_versions = versions.by_dataset(old.cells, old.records)
+    kept_datasets = {
         dataset
-        for dataset, version in before.items()
-        if dataset not in newest or (old.version == new.version and version == newest[dataset])
+        for dataset, version in old_versions.items()
+        if dataset not in new_versions or (old.version == new.version and version == new_versions[dataset])
     }
-    old_cells = {axis_values(cell, CELL): cell for cell in old.cells if cell["dataset"] in stays}
-    added = [cell for cell in new.cells if cell["dataset"] in newest or cell["dataset"] not in stays]
-    pairs = [(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in added]
+    old_cells = {axis_values(cell, CELL): cell for cell in old.cells if cell["dataset"] in kept_datasets}
+    new_cells = [cell for cell in new.cells if cell["dataset"] in new_versions or cell["dataset"] not in kept_datasets]
+    pairs = [(cell, old_cells.pop(axis_values(cell, CELL), None)) for cell in new_cells]
     cells = [tiers.joined(cell, old_cell, new.records, old.records) for cell, old_cell in pairs]
     cells += old_cells.values()
-    measured = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
-    cells = [cell for cell in cells if cell["dataset"] in measured]
+    datasets = {cell["dataset"] for cell in cells if keys_of(cell, "evaluate")}
+    cells = [cell for cell in cells if cell["dataset"] in datasets]
     pool = {**new.records, **old.records}
-    needed = closure(pool, (key for cell in cells for keys in cell["nodes"].values() for key in keys))
-    faults = [*disagreements(old.records, new.records, old.cells), *leaks(needed)]
+    own_records = closure(pool, (key for cell in cells for keys in cell["nodes"].values() for key in keys))
+    faults = [*disagreements(old.records, new.records, old.cells), *leaks(own_records)]
     if faults:
         raise Faults(faults)
     notes = tuple(dict.fromkeys([*old.notes, *([note] if note else [])]))
     columns = merged_columns(old.columns, new.columns)
-    sealed_records = {key: sealed(record) for key, record in needed.items()}
+    sealed_records = {key: sealed(record) for key, record in own_records.items()}
     return replace(new, notes=notes, columns=columns, cells=tuple(cells), records=sealed_records)
 
 
 def closure(pool: Records, keys: Iterable[str]) -> dict[str, Record]:
     """Return the records of some keys and of their ancestors, as far as the pool has them, sorted by key."""
-    needed = ancestors(keys, lambda key: parents_of(pool[key]["identity"]) if key in pool else ())
-    return {key: pool[key] for key in sorted(needed & pool.keys())}
+    all_keys = ancestors(keys, lambda key: parents_of(pool[key]["identity"]) if key in pool else ())
+    return {key: pool[key] for key in sorted(all_keys & pool.keys())}
 
 
 def files(publication: Publication) -> dict[str, bytes]:
     """Return all files of a publication but its figures by name, made from its cells and records alone."""
     cells = publication.results.report.cells.drop(columns=["hyperparameters"])  # records.jsonl has these
-    made = {**publication.results.files, "cells.csv": leaderboard.to_csv(cells)}
-    tables = [made.pop(name).decode() for name in list(made) if name.endswith(".md")]
+    contents = {**publication.results.files, "cells.csv": leaderboard.to_csv(cells)}
+    tables = [contents.pop(name).decode() for name in list(contents) if name.endswith(".md")]
     lines = (
         json.dumps(record, sort_keys=True, separators=(",", ":")) for _, record in sorted(publication.records.items())
     )
     data = "".join(f"{line}\n" for line in lines).encode()
-    return {MANIFEST: _manifest(publication), RECORDS: data, **made, PAGE: _page(publication, tables)}
+    return {MANIFEST: _manifest(publication), RECORDS: data, **contents, PAGE: _page(publication, tables)}
 
 
 def _page(publication: Publication, tables: Sequence[str]) -> bytes:
@@ -237,28 +238,28 @@ def _page(publication: Publication, tables: Sequence[str]) -> bytes:
     facts = (
         f"Suite `{publication.suite}`, version {publication.version}. {' '.join([made_by, *publication.notes])}".strip()
     )
-    shown = [
+    pictures = [
         f"![{figures.TITLES[kind]}: {dataset}]({figures.FOLDER}/{name})\n"
         for (kind, dataset), name in figures.names(publication.results).items()
     ]
-    return "\n".join([f"# {publication.title}\n", f"{facts}\n", *shown, *tables]).encode()
+    return "\n".join([f"# {publication.title}\n", f"{facts}\n", *pictures, *tables]).encode()
 
 
-def write(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
+def write(suite: str, data: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
     """Write the files of a publication, remove all other files in its folder, and return the names that changed."""
     root = (folder or FOLDER) / suite
-    changed = differing(suite, made, folder)
-    for name in changed:
+    changed_names = differing(suite, data, folder)
+    for name in changed_names:
         path = root / name
-        if name in made:
+        if name in data:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(made[name])
+            path.write_bytes(data[name])
         else:
             path.unlink()
-    return changed
+    return changed_names
 
 
-def differing(suite: str, made: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
+def differing(suite: str, data: Mapping[str, bytes], folder: Path | None = None) -> list[str]:
     """Return the names of the files in a publication's folder that are changed, missing, or not part of it.
 
     For figures see `figures.outdated`.
@@ -266,7 +267,7 @@ def differing(suite: str, made: Mapping[str, bytes], folder: Path | None = None)
     root = (folder or FOLDER) / suite
     paths = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
     paths = {name: path for name, path in paths.items() if not name.startswith(f"{figures.FOLDER}/")}
-    return [name for name in sorted({*made, *paths}) if name not in paths or paths[name].read_bytes() != made.get(name)]
+    return [name for name in sorted({*data, *paths}) if name not in paths or paths[name].read_bytes() != data.get(name)]
 
 
 def _manifest(publication: Publication) -> bytes:

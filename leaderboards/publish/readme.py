@@ -111,16 +111,16 @@ def labels_text(publication: Publication, dataset: str = "") -> str:
     rows = board[(board["role"] == CONTROL) & board["protocol"].isin(list(LABELS)) & board["top1_mean"].notna()]
     lines = []
     for name, group in rows.groupby("dataset", sort=False):
-        chosen = group[(group["student"] == group["student"].iloc[0]) & (group["ipc"] == group["ipc"].max())]
-        by_protocol = {row["protocol"]: row for row in rows_of(chosen)}
+        rows_of_group = group[(group["student"] == group["student"].iloc[0]) & (group["ipc"] == group["ipc"].max())]
+        by_protocol = {row["protocol"]: row for row in rows_of(rows_of_group)}
         parts = [
             f"{accuracy_text(by_protocol[protocol])} % with {words}"
             for protocol, words in LABELS.items()
             if protocol in by_protocol
         ]
         if len(parts) > 1:
-            first = rows_of(chosen)[0]
-            lines.append(f"- {name}, `{first['method']}` at IPC {ipc_text(first['ipc'])}: {', '.join(parts)}.\n")
+            head = rows_of(rows_of_group)[0]
+            lines.append(f"- {name}, `{head['method']}` at IPC {ipc_text(head['ipc'])}: {', '.join(parts)}.\n")
     return "".join(lines) or "Nothing is measured yet.\n"
 
 
@@ -139,11 +139,11 @@ def effects_text(publication: Publication, dataset: str = "") -> str:
     lines = ["| effect | cell | points | interval | verdict |", "| :-- | :-- | --: | --: | :-- |"]
     for (name, ipc, protocol, student), block in _blocks(publication, dataset).items():
         effects = factorial(block.rows, *FACTORS)
-        for effect, found in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
-            interval = " to ".join(map(difference_text, found.interval)) if found.interval else "\N{EN DASH}"
-            word = verdicts.verdict(found.interval, block.margin)
+        for effect, contrast in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
+            interval = " to ".join(map(difference_text, contrast.interval)) if contrast.interval else "\N{EN DASH}"
+            word = verdicts.verdict(contrast.interval, block.margin)
             cell = f"{name}, IPC {ipc}, {protocol}, {student}"
-            value = difference_text(found.value)
+            value = difference_text(contrast.value)
             lines.append(f"| {effect} | {cell} | {value} | {interval} | {WORDS.get(word, word)} |".replace("_", "\\_"))
     return "\n".join(lines) + "\n"
 
@@ -171,15 +171,15 @@ def _differences(compared: pd.DataFrame) -> str:
 
 def _rows(board: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of both protocols with the first student of every dataset, of blocks with a number."""
-    measured = board[board["top1_mean"].notna()]
-    names = list(measured["protocol"].unique())
+    results = board[board["top1_mean"].notna()]
+    names = list(results["protocol"].unique())
     ranking = scores.ranking(names)
-    beside = [name for name in BESIDE if name in names and name != ranking][:1]
-    measured = measured[measured["protocol"].isin([ranking, *beside])]
-    students = measured[measured["protocol"] == ranking].groupby("dataset", sort=False)["student"].first()
-    chosen = board[board["protocol"].isin([ranking, *beside]) & (board["student"] == board["dataset"].map(students))]
-    first = chosen.assign(first=chosen["protocol"] != ranking).sort_values("first", kind="stable")
-    return first.drop(columns="first")[first["top1_mean"].notna()]
+    second = [name for name in BESIDE if name in names and name != ranking][:1]
+    results = results[results["protocol"].isin([ranking, *second])]
+    students = results[results["protocol"] == ranking].groupby("dataset", sort=False)["student"].first()
+    subset = board[board["protocol"].isin([ranking, *second]) & (board["student"] == board["dataset"].map(students))]
+    sorted_rows = subset.assign(first=subset["protocol"] != ranking).sort_values("first", kind="stable")
+    return sorted_rows.drop(columns="first")[sorted_rows["top1_mean"].notna()]
 
 
 def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
@@ -189,8 +189,8 @@ def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
     columns = tuple(sorted(dict.fromkeys(map(_column, competing)), key=_order(rows)))
     entries: dict[str, dict[paper.Column, paper.Entry]] = {}
     for row, mark in zip(dictionaries, marks(dictionaries, publication.results.report.blocks), strict=True):
-        own = [_column(row)] if row["ipc"] != EVERY_IPC else [c for c in columns if c[0] == _column(row)[0]]
-        entries.setdefault(row["method"], {}).update(dict.fromkeys(own, paper.Entry(row, mark)))
+        row_columns = [_column(row)] if row["ipc"] != EVERY_IPC else [c for c in columns if c[0] == _column(row)[0]]
+        entries.setdefault(row["method"], {}).update(dict.fromkeys(row_columns, paper.Entry(row, mark)))
     footer = {row["method"] for row in dictionaries if row["ipc"] == EVERY_IPC}
     ranking = rows[rows["protocol"] == rows["protocol"].iloc[0]]
     best_first = [*variants.ranked(ranking), *entries]
@@ -198,8 +198,8 @@ def _table(rows: pd.DataFrame, publication: Publication) -> paper.Table:
     students = rows.groupby("dataset", sort=False)["student"].first()
     with_students = ", ".join(f"{dataset} with {student}" for dataset, student in students.items())
     caption = f"Top-1 accuracy (%): {with_students}."
-    in_order = {name: entries[name] for name in order if entries.get(name)}
-    return paper.Table("headline", paper.MAIN, caption, columns, in_order)
+    ordered_entries = {name: entries[name] for name in order if entries.get(name)}
+    return paper.Table("headline", paper.MAIN, caption, columns, ordered_entries)
 
 
 def _column(row: Mapping[str, object]) -> paper.Column:

@@ -57,16 +57,16 @@ class Reproduction:
         return Counter(text for texts in self.table["surroundings"] for text in texts.split("; ") if text)
 
 
-def finished(published: Publication, chosen: Mapping[str, Iterable[object]] | None = None) -> dict[Axes, Record]:
+def finished(published: Publication, selection: Mapping[str, Iterable[object]] | None = None) -> dict[Axes, Record]:
     """Return the published cells with a number, by their values of `CELL`.
 
     Args:
         published: the publication.
-        chosen: axis -> the values to keep; an axis without values keeps all.
+        selection: axis -> the values to keep; an axis without values keeps all.
     """
-    kept = {axis: set(values) for axis, values in (chosen or {}).items() if values}
+    limits = {axis: set(values) for axis, values in (selection or {}).items() if values}
     cells = [cell for cell in published.cells if keys_of(cell, "evaluate")]
-    chosen_cells = [cell for cell in cells if all(cell[axis] in values for axis, values in kept.items())]
+    chosen_cells = [cell for cell in cells if all(cell[axis] in values for axis, values in limits.items())]
     return {axis_values(cell, CELL): cell for cell in chosen_cells}
 
 
@@ -79,24 +79,24 @@ def compare(published: Publication, again: Stored, cells: Mapping[Axes, Record])
         cells: those of the published ones to look at, as `finished` gives them.
     """
     stored = published.stored()
-    found = {
+    pairs = {
         (*change.row, teacher, draw, seed): cell
         for change in run_diff.compare(stored, again).changes
         for (draw, seed, teacher), cell in change.cells.items()
     }
-    intervals, reasons, theirs = _intervals(published, cells), _reasons(again), _own_keys(again)
+    intervals, reasons, new_keys = _intervals(published, cells), _reasons(again), _own_keys(again)
     rows = []
     for axes, cell in cells.items():
         record = published.records[keys_of(cell, "evaluate")[0]]
         low, high = intervals[axes]
         head = {**dict(zip(CELL, axes, strict=True)), "published": record["metrics"]["top1"], "low": low, "high": high}
-        if axes not in found:
+        if axes not in pairs:
             rows.append({**head, "verdict": NOT_RUN, "why": reasons.get(axes, "the suite has no such cell today")})
             continue
-        pair = found[axes]
+        pair = pairs[axes]
         inside = low <= pair.b <= high
         verdict = SAME if pair.a == pair.b else INSIDE if inside else OUTSIDE
-        if _is_itself(record, again.nodes.records.get(theirs.get(axes, ""))):
+        if _is_itself(record, again.nodes.records.get(new_keys.get(axes, ""))):
             verdict = ITSELF
         changes = "; ".join(pair.identity) or ("" if pair.surroundings else NO_CHANGE)
         numbers = {"again": pair.b, "difference": pair.b - pair.a}
@@ -105,7 +105,7 @@ def compare(published: Publication, again: Stored, cells: Mapping[Axes, Record])
         )
     frame = pd.DataFrame(rows, columns=COLUMNS).fillna({"why": "", "surroundings": ""})
     table = frame.astype(dict.fromkeys(NUMBERS, "float64")).round(dict.fromkeys(NUMBERS, 4))
-    return Reproduction(table, survival.verdicts(stored, again, found.keys() & cells.keys()))
+    return Reproduction(table, survival.verdicts(stored, again, pairs.keys() & cells.keys()))
 
 
 def _intervals(published: Publication, cells: Mapping[Axes, Record]) -> dict[Axes, tuple[float, float]]:
@@ -117,7 +117,7 @@ def _intervals(published: Publication, cells: Mapping[Axes, Record]) -> dict[Axe
         rows[axis_values(cell, ROW)].append(top1)
         by_dataset[cell["dataset"]].append(top1)
     images = {dataset: smallest_test_split(values) for dataset, values in by_dataset.items()}
-    spread, found = Spread(published.records, published.cells), {}
+    spread, intervals = Spread(published.records, published.cells), {}
     for axes, cell in cells.items():
         values = rows[axis_values(cell, ROW)]
         one_image = 100 / images[cell["dataset"]] if images[cell["dataset"]] else 0.0
@@ -126,10 +126,10 @@ def _intervals(published: Publication, cells: Mapping[Axes, Record]) -> dict[Axe
             low, high = Mean(fmean(values), error, len(values) - 1).interval or (math.nan, math.nan)
         else:
             record = published.records[keys_of(cell, "evaluate")[0]]
-            allowed, _ = spread.allowed(record, "top1")
-            low, high = values[0] - allowed, values[0] + allowed
-        found[axes] = max(low - one_image, 0.0), min(high + one_image, 100.0)
-    return found
+            distance, _ = spread.allowed(record, "top1")
+            low, high = values[0] - distance, values[0] + distance
+        intervals[axes] = max(low - one_image, 0.0), min(high + one_image, 100.0)
+    return intervals
 
 
 def _reasons(again: Stored) -> dict[Axes, str]:

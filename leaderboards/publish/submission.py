@@ -41,8 +41,8 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     Raises:
         BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
     """
-    made = files(publication) | _figures(publication)
-    contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in made.items()}
+    published_files = files(publication) | _figures(publication)
+    contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in published_files.items()}
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
     contents["SUBMISSION.md"] = STEPS.format(**counts).encode()

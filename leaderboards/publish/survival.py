@@ -35,29 +35,29 @@ def verdicts(published: Stored, again: Stored, cells: Collection[tuple[Any, ...]
         ahead comes first.
     """
     first, second = _pairs(published, cells), _pairs(again, cells)
-    turned = second.rename(columns={"method": "other", "other": "method", "ci_low": "ci_high", "ci_high": "ci_low"})
+    mirror = second.rename(columns={"method": "other", "other": "method", "ci_low": "ci_high", "ci_high": "ci_low"})
     for name in ("difference", "ci_low", "ci_high"):
-        turned[name] = -turned[name]
-    turned["verdict"] = turned["verdict"].replace(OPPOSITE)
-    return first.merge(pd.concat([second, turned]), on=PAIR, suffixes=("", AGAIN))
+        mirror[name] = -mirror[name]
+    mirror["verdict"] = mirror["verdict"].replace(OPPOSITE)
+    return first.merge(pd.concat([second, mirror]), on=PAIR, suffixes=("", AGAIN))
 
 
 def summary(table: pd.DataFrame) -> list[str]:
     """Return how many verdicts of `verdicts` survive, in words; nothing where no pair is decided in either run."""
-    decided, here = table["verdict"].isin(DECIDED), table[f"verdict{AGAIN}"].isin(DECIDED)
-    opposite = here & (table[f"verdict{AGAIN}"] == table["verdict"].map(OPPOSITE))
-    if not (decided | here).any():
+    decided, decided_here = table["verdict"].isin(DECIDED), table[f"verdict{AGAIN}"].isin(DECIDED)
+    opposite = decided_here & (table[f"verdict{AGAIN}"] == table["verdict"].map(OPPOSITE))
+    if not (decided | decided_here).any():
         return []
-    same, turned, lost = (int((decided & rest).sum()) for rest in (here & ~opposite, opposite, ~here))
+    same, turned, lost = (int((decided & mask).sum()) for mask in (decided_here & ~opposite, opposite, ~decided_here))
     return [
         f"Pairs of rows: {len(table)}; the published cells decide {decided.sum()}. Of these, {same} have the same "
         f"verdict here, {turned} the opposite one, and {lost} are not decided here.",
-        f"Decided here only: {(here & ~decided).sum()}.",
+        f"Decided here only: {(decided_here & ~decided).sum()}.",
     ]
 
 
-def _pairs(stored: Stored, chosen: Collection[tuple[Any, ...]]) -> pd.DataFrame:
+def _pairs(stored: Stored, axes_of_cells: Collection[tuple[Any, ...]]) -> pd.DataFrame:
     """Return the rows of `pairwise.table` for the chosen cells alone."""
     cells = cells_table(stored)
-    kept = cells[[axis_values(row, CELL) in chosen for row in rows_of(cells)]]
-    return pairwise.table(stored.suite, pairwise.blocks(kept, bits_by_key(stored)))[[*PAIR, *VALUES]]
+    selected_cells = cells[[axis_values(row, CELL) in axes_of_cells for row in rows_of(cells)]]
+    return pairwise.table(stored.suite, pairwise.blocks(selected_cells, bits_by_key(stored)))[[*PAIR, *VALUES]]

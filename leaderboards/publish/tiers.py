@@ -18,7 +18,7 @@ def joined(new: Record, old: Record | None, run: Records, published: Records) ->
     """Return the cell of a run with the tier that it has beside a published one.
 
     A cell without a number never replaces one with a number. A submitted cell is reproduced where the run has executed
-    every node of it anew: not where it evaluates the submitted set, nor where its records are the published ones.
+    all its nodes anew; not where the run evaluates the submitted set, or where its records are the published ones.
 
     Args:
         new: the cell of the run.

@@ -35,8 +35,8 @@ def verified(folder: Folder, keys: Iterable[str]) -> dict[str, Record]:
             )
             return ()
         record = parse_object(data) or {}
-        if wrong := fault(record, key):
-            faults.append(f"{folder.address(f'{key}/{RECORD}')}: {wrong}")
+        if reason := fault(record, key):
+            faults.append(f"{folder.address(f'{key}/{RECORD}')}: {reason}")
             return ()
         records[key] = record
         faults.extend([*mismatches({key: record}), *_damaged(folder, record)])

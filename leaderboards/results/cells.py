@@ -105,10 +105,10 @@ def ipc_order(ipc: pd.Series) -> pd.Series:
 
 def _row(cell: Record, stored: Stored) -> dict[str, Any]:
     status, reason = _status(cell, stored.nodes)
-    done = {stage: stored.records(cell, stage) for stage in STAGES}
-    own = [record for stage in STAGES[1:] for record in done[stage]]
-    metrics = done["evaluate"][0].get("metrics", {}) if done["evaluate"] else {}
-    teacher = done["teacher"][0].get("metrics", {}) if done["teacher"] else {}
+    records = {stage: stored.records(cell, stage) for stage in STAGES}
+    nodes = [record for stage in STAGES[1:] for record in records[stage]]
+    metrics = records["evaluate"][0].get("metrics", {}) if records["evaluate"] else {}
+    teacher = records["teacher"][0].get("metrics", {}) if records["teacher"] else {}
     return {
         **{axis: cell[axis] for axis in CELL},
         "status": status,
@@ -116,25 +116,25 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "top1": metrics.get("top1"),
         "top5": metrics.get("top5"),
         "teacher_top1": teacher.get("top1"),
-        "images_bytes": total_cost(done["distill"], "bytes", "images"),
-        "labels_bytes": total_cost(done["relabel"], "bytes", "labels"),
-        "teacher_seconds": total_cost(done["teacher"], "seconds"),
-        "prepare_seconds": total_cost(done["prepare"], "seconds"),
-        "distill_seconds": total_cost(done["distill"], "seconds"),
-        "relabel_seconds": total_cost(done["relabel"], "seconds"),
-        "evaluate_seconds": total_cost(done["evaluate"], "seconds"),
-        "peak_memory_mb": max((value for record in own if (value := cost(record, "peak_memory_mb"))), default=None),
-        **{name: joined(str(cost(record, name) or "") for record in own) for name in ("device", "precision")},
+        "images_bytes": total_cost(records["distill"], "bytes", "images"),
+        "labels_bytes": total_cost(records["relabel"], "bytes", "labels"),
+        "teacher_seconds": total_cost(records["teacher"], "seconds"),
+        "prepare_seconds": total_cost(records["prepare"], "seconds"),
+        "distill_seconds": total_cost(records["distill"], "seconds"),
+        "relabel_seconds": total_cost(records["relabel"], "seconds"),
+        "evaluate_seconds": total_cost(records["evaluate"], "seconds"),
+        "peak_memory_mb": max((value for record in nodes if (value := cost(record, "peak_memory_mb"))), default=None),
+        **{name: joined(str(cost(record, name) or "") for record in nodes) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
         "teacher_keys": " ".join(keys_of(cell, "teacher")) if status == "ok" else "",
-        "set_sha256": " ".join(_checksums(done["distill"])) if status == "ok" else "",
+        "set_sha256": " ".join(_checksums(records["distill"])) if status == "ok" else "",
         "role": cell["role"],
         "base": cell["base"],
         "overrides": _json_text(cell["overrides"]),
-        **_sent(done),
-        "student_steps": _steps(done["evaluate"], done["distill"]),
+        **_sent(records),
+        "student_steps": _steps(records["evaluate"], records["distill"]),
         "cut": cell.get("cut") or "",
-        "hyperparameters": _json_text(params_of(done["distill"][0]) if done["distill"] else None),
+        "hyperparameters": _json_text(params_of(records["distill"][0]) if records["distill"] else None),
         OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
         TIER: cell.get(TIER) or "",
         DIFFERENCE: cell.get(DIFFERENCE),
@@ -158,8 +158,8 @@ def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
 
 def total(values: Sequence[float | None]) -> float | None:
     """Return the sum of some values, None where one is unknown or there are no values."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers and len(numbers) == len(values) else None
 
 
 def total_cost(records: Sequence[Record], *path: str) -> float | None:
@@ -185,11 +185,11 @@ def params_of(record: Record) -> Mapping[str, Any]:
     return params
 
 
-def _sent(done: Mapping[str, list[Record]]) -> dict[str, float | None]:
+def _sent(records: Mapping[str, list[Record]]) -> dict[str, float | None]:
     """Return the bytes of images as PNG, of a teacher that labels online, and of all that a student needs."""
-    raw, png = (total_cost(done["distill"], "bytes", name) for name in ("images", "images_png"))
-    labels, teacher = total_cost(done["relabel"], "bytes", "labels"), 0.0
-    for record in done["relabel"]:
+    raw, png = (total_cost(records["distill"], "bytes", name) for name in ("images", "images_png"))
+    labels, teacher = total_cost(records["relabel"], "bytes", "labels"), 0.0
+    for record in records["relabel"]:
         if params_of(record).get("storage") == "online":
             teacher += cost(record, "bytes", "teacher_if_online") or 0
     images = raw if png is None else png

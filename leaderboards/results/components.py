@@ -80,10 +80,10 @@ def components(cells: Cells) -> Components | None:
     parts = [_of_grid(*grid) for grid in _grids(cells)]
     if not parts:
         return None
-    merged: dict[str, float] = {}
+    variances: dict[str, float] = {}
     for part in parts:
-        merged = {**part.by_effect, **merged}
-    return Components({name: merged[name] for name in EFFECTS if name in merged}, parts[0].residual)
+        variances = {**part.by_effect, **variances}
+    return Components({name: variances[name] for name in EFFECTS if name in variances}, parts[0].residual)
 
 
 def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd.DataFrame:
@@ -96,10 +96,10 @@ def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd
             counts = {f"{axis}s": len({cell[i] for cell in cells}) for i, axis in enumerate(AXES)}
             parts = components(cells)
             values = {f"{effect}_variance": value for effect, value in parts.by_effect.items()} if parts else {}
-            needed = _needed(parts, len(block.rows) - 1, _image_variance(name, block)) if parts else {}
+            counts_needed = _needed(parts, len(block.rows) - 1, _image_variance(name, block)) if parts else {}
             reason = "" if parts else NOT_CROSSED
             axes = dict(zip(BLOCK, key, strict=True))
-            rows.append({"suite": suite, **axes, "method": name, **counts, **values, **needed, "reason": reason})
+            rows.append({"suite": suite, **axes, "method": name, **counts, **values, **counts_needed, "reason": reason})
     frame = pd.DataFrame(rows, columns=COLUMNS)
     types = {**{f"{effect}_variance": "float64" for effect in EFFECTS}, **dict.fromkeys(NEEDED, "Int64")}
     return frame.astype(types)
@@ -107,10 +107,10 @@ def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd
 
 def _image_variance(name: str, block: verdicts.Block) -> float | None:
     """Return what the test images add to the variance of a difference from the control (of the control: on average)."""
-    others = [other for other in block.competing if other != block.control] if name == block.control else [name]
-    if block.control is None or not others or not all(block.correct.get(row) for row in (*others, block.control)):
+    rows = [other for other in block.competing if other != block.control] if name == block.control else [name]
+    if block.control is None or not rows or not all(block.correct.get(row) for row in (*rows, block.control)):
         return None
-    return fmean(block.model.difference(other, block.control).image_variance for other in others)
+    return fmean(block.model.difference(other, block.control).image_variance for other in rows)
 
 
 def _needed(parts: Components, comparisons: int, images: float | None) -> dict[str, int | None]:
@@ -125,30 +125,30 @@ def _needed(parts: Components, comparisons: int, images: float | None) -> dict[s
     of_difference = (GAP / (critical + float(ndtri(POWER)))) ** 2  # the largest variance
     largest = of_difference / 2  # of a mean
     total = sum(parts.by_effect.values())
-    found: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
+    counts: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
     if images is not None and images < of_difference:
-        found["paired_needed_images"] = max(2, math.ceil(2 * total / (of_difference - images)))
+        counts["paired_needed_images"] = max(2, math.ceil(2 * total / (of_difference - images)))
     best: tuple[int, ...] | None = None
     for levels in itertools.product(range(1, MOST + 1), repeat=len(parts.axes) - 1):
-        known = dict(zip(parts.axes[1:], levels, strict=True))
+        numbers = dict(zip(parts.axes[1:], levels, strict=True))
         cells = math.prod(levels)
         if best is not None and cells >= math.prod(best):
             continue
-        fixed, scaled = _by_first_axis(parts, known)
+        fixed, variable = _by_first_axis(parts, numbers)
         if fixed >= largest:
             continue
-        first = max(1, math.ceil(scaled / (largest - fixed) - 1e-9))
-        if first <= MOST and (best is None or first * cells < math.prod(best)):
-            best = (first, *levels)
+        first_count = max(1, math.ceil(variable / (largest - fixed) - 1e-9))
+        if first_count <= MOST and (best is None or first_count * cells < math.prod(best)):
+            best = (first_count, *levels)
     if best is not None:
-        found |= {f"{axis}s_needed": count for axis, count in zip(parts.axes, best, strict=True)}
-    return found
+        counts |= {f"{axis}s_needed": count for axis, count in zip(parts.axes, best, strict=True)}
+    return counts
 
 
-def _by_first_axis(parts: Components, others: Mapping[str, int]) -> tuple[float, float]:
+def _by_first_axis(parts: Components, levels: Mapping[str, int]) -> tuple[float, float]:
     """Return a and b of ``v = a + b / levels of the first axis``."""
-    one = parts.of_mean({**dict.fromkeys(AXES, 1), **others, parts.axes[0]: 1})
-    two = parts.of_mean({**dict.fromkeys(AXES, 1), **others, parts.axes[0]: 2})
+    one = parts.of_mean({**dict.fromkeys(AXES, 1), **levels, parts.axes[0]: 1})
+    two = parts.of_mean({**dict.fromkeys(AXES, 1), **levels, parts.axes[0]: 2})
     return 2 * two - one, 2 * (one - two)
 
 
@@ -158,8 +158,8 @@ def _grids(cells: Cells) -> Iterator[tuple[tuple[str, ...], Grid]]:
         yield grid
         return
     for position in reversed(range(len(AXES))):
-        first = min(cell[position] for cell in cells)
-        if slice_ := _complete({cell: value for cell, value in cells.items() if cell[position] == first}):
+        lowest = min(cell[position] for cell in cells)
+        if slice_ := _complete({cell: value for cell, value in cells.items() if cell[position] == lowest}):
             yield slice_
 
 
@@ -179,8 +179,8 @@ def _of_grid(axes: tuple[str, ...], grid: Grid) -> Components:
     for size in reversed(range(1, grid.ndim + 1)):
         for subset in itertools.combinations(positions, size):
             larger = [other for other in variances if set(subset) < set(other)]
-            known = sum(_outside(grid, other) * variances[other] for other in larger)
-            variances[subset] = (_mean_square(grid, subset) - known) / _outside(grid, subset)
+            part = sum(_outside(grid, other) * variances[other] for other in larger)
+            variances[subset] = (_mean_square(grid, subset) - part) / _outside(grid, subset)
     names = {subset: "_".join(axes[i] for i in subset) if len(subset) < grid.ndim else RESIDUAL for subset in variances}
     return Components({names[subset]: max(value, 0.0) for subset, value in variances.items()}, axes)
 
@@ -193,6 +193,6 @@ def _mean_square(grid: Grid, subset: tuple[int, ...]) -> float:
     effect = np.zeros_like(grid)
     for size in range(len(subset) + 1):
         for inner in itertools.combinations(subset, size):
-            others = tuple(i for i in range(grid.ndim) if i not in inner)
-            effect = effect + (-1) ** (len(subset) - size) * grid.mean(axis=others, keepdims=True)
+            outer = tuple(i for i in range(grid.ndim) if i not in inner)
+            effect = effect + (-1) ** (len(subset) - size) * grid.mean(axis=outer, keepdims=True)
     return float((effect**2).sum()) / math.prod(grid.shape[i] - 1 for i in subset)

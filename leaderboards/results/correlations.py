@@ -96,9 +96,9 @@ def orders(methods: int) -> NDArray[np.int64]:
     if methods <= EXACT:
         return np.array(list(itertools.permutations(range(methods))))
     generator = np.random.default_rng(0)
-    found = np.tile(np.arange(methods), (SAMPLES + 1, 1))
-    found[1:] = generator.permuted(found[1:], axis=1)
-    return found
+    permutations = np.tile(np.arange(methods), (SAMPLES + 1, 1))
+    permutations[1:] = generator.permuted(permutations[1:], axis=1)
+    return permutations
 
 
 def _places(points: pd.DataFrame, names: list[str]) -> Iterator[Place]:
@@ -106,13 +106,13 @@ def _places(points: pd.DataFrame, names: list[str]) -> Iterator[Place]:
     for accuracy in accuracies:
         protocol, student = protocol_and_student(accuracy)
         for (dataset, ipc), group in points.dropna(subset=accuracy).groupby(METHOD[:2], sort=False):
-            own = tuple(name for name in names if group[name].notna().all() and group[name].nunique() > 1)
-            if len(group) >= POINTS and own and group[accuracy].nunique() > 1:
-                x = _ranks(group[list(own)].to_numpy(dtype=np.float64))
+            columns = tuple(name for name in names if group[name].notna().all() and group[name].nunique() > 1)
+            if len(group) >= POINTS and columns and group[accuracy].nunique() > 1:
+                x = _ranks(group[list(columns)].to_numpy(dtype=np.float64))
                 y = _ranks(group[[accuracy]].to_numpy(dtype=np.float64))[:, 0]
                 null = y[orders(len(group))] @ x
                 axes = (protocol, student, str(dataset), str(ipc))
-                yield Place(axes, own, y @ x, null, len(group))
+                yield Place(axes, columns, y @ x, null, len(group))
 
 
 def _ranks(values: Matrix) -> Matrix:
@@ -144,13 +144,13 @@ def _together(places: list[Place]) -> Iterator[dict[str, Any]]:
         return
     rho, null = np.zeros(len(names)), np.zeros((SAMPLES + 1, len(names)))
     for number, students in enumerate(by_place.values()):
-        chosen = np.random.default_rng(number).integers(len(students[0].null), size=SAMPLES + 1)
-        chosen[0] = 0
+        rows = np.random.default_rng(number).integers(len(students[0].null), size=SAMPLES + 1)
+        rows[0] = 0
         for place in students:
             columns = np.array([place.names.index(name) for name in names])
             weight = 1 / (len(students) * len(by_place))
             rho += weight * place.rho[columns]
-            null += weight * place.null[chosen][:, columns]
+            null += weight * place.null[rows][:, columns]
     count = sum(max(place.methods for place in students) for students in by_place.values())
     merged = Place((places[0].axes[0], ALL, ALL, ALL), tuple(names), rho, null, count)
     yield from _rows(merged)
@@ -165,5 +165,5 @@ def files(stored: Stored, sets: pd.DataFrame) -> dict[str, bytes]:
     """Return ``measures.csv`` and ``measure_correlation.csv`` of measured sets; {} where no set was measured."""
     if sets.empty:
         return {}
-    found = correlations(contenders(stored, sets), declared_columns(stored.columns, STAGE))
-    return {"measures.csv": to_csv(sets), "measure_correlation.csv": to_csv(found)}
+    table = correlations(contenders(stored, sets), declared_columns(stored.columns, STAGE))
+    return {"measures.csv": to_csv(sets), "measure_correlation.csv": to_csv(table)}

@@ -41,16 +41,16 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS` for the rows of a leaderboard that have a finished cell, in the order of the leaderboard.
 
     A total is the sum of the row's own stages and of the shared ones, these divided by `SETS`. A number that
-    is not recorded is empty, never 0; so are the seconds of a node that went on after an interruption. Peak memory,
-    device and ``exclusive`` are those of all stages but the teacher's.
+    is not recorded is empty, never 0. The seconds of a node that went on after an interruption are empty too. Peak
+    memory, device and ``exclusive`` are those of all stages but the teacher's.
     """
     of_control = _of_control(stored.cells)
     rows = defaultdict[tuple[Any, ...], list[dict[str, Any]]](list)
     for cell in stored.cells:
-        done = {stage: stored.records(cell, stage) for stage in STAGES}
-        if done["evaluate"]:
-            others = of_control[axis_values(cell, PLACE)]
-            rows[axis_values(cell, ROW)].append(_costs(done, others))
+        records = {stage: stored.records(cell, stage) for stage in STAGES}
+        if records["evaluate"]:
+            control_keys = of_control[axis_values(cell, PLACE)]
+            rows[axis_values(cell, ROW)].append(_costs(records, control_keys))
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
     lines = [
         {"suite": stored.suite, **dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])}
@@ -76,38 +76,38 @@ def _of_control(cells: Iterable[Record]) -> dict[tuple[Any, ...], set[str]]:
     return keys
 
 
-def _costs(done: Mapping[str, Sequence[Record]], of_control: Collection[str]) -> dict[str, Any]:
+def _costs(stages: Mapping[str, Sequence[Record]], of_control: Collection[str]) -> dict[str, Any]:
     """Return the costs of one cell.
 
     Args:
-        done: the records of the cell by stage; [] for a stage that is not finished.
+        stages: the records of the cell by stage; [] for a stage that is not finished.
         of_control: keys of the shared nodes that the control uses too.
     """
-    records = [record for stage in STAGES for record in done[stage]]
-    own = [record for stage in STAGES[1:] for record in done[stage]]
+    records = [record for stage in STAGES for record in stages[stage]]
+    node_records = [record for stage in STAGES[1:] for record in stages[stage]]
     share = {record["key"]: 1 / SETS if record["stage"] in SHARED else 1.0 for record in records}
-    by_stage: dict[str, Any] = {f"{stage}_seconds": total_cost(done[stage], "seconds") for stage in STAGES}
-    more = [record for stage in SHARED for record in done[stage] if record["key"] not in of_control]
-    needed = total_cost(more, "seconds") if more else 0.0
-    by_stage["needed_seconds"] = needed
-    by_stage["amortised_seconds"] = total([by_stage["distill_seconds"], None if needed is None else needed / SETS])
+    by_stage: dict[str, Any] = {f"{stage}_seconds": total_cost(stages[stage], "seconds") for stage in STAGES}
+    own_shared = [record for stage in SHARED for record in stages[stage] if record["key"] not in of_control]
+    seconds = total_cost(own_shared, "seconds") if own_shared else 0.0
+    by_stage["needed_seconds"] = seconds
+    by_stage["amortised_seconds"] = total([by_stage["distill_seconds"], None if seconds is None else seconds / SETS])
     by_stage["amortised_over"] = SETS
-    peaks = [cost(record, "peak_memory_mb") for record in own]
+    peaks = [cost(record, "peak_memory_mb") for record in node_records]
     return {
         **by_stage,
         "total_seconds": total([_amortised(record, "seconds", share) for record in records]),
         "gpu_seconds": total([_gpu_seconds(record, share) for record in records]),
         "peak_memory_mb": max((peak for peak in peaks if peak is not None), default=None),
         "images_forwarded": total([_amortised(record, "images_forwarded", share) for record in records]),
-        "images_bytes": total_cost(done["distill"], "bytes", "images"),
-        "labels_bytes": total_cost(done["relabel"], "bytes", "labels"),
-        "teacher_bytes": total([_file_bytes(record) for record in done["teacher"]]),
-        "device": joined(str(record["cost"].get("device") or "") for record in own),
-        "exclusive": _exclusive(own),
+        "images_bytes": total_cost(stages["distill"], "bytes", "images"),
+        "labels_bytes": total_cost(stages["relabel"], "bytes", "labels"),
+        "teacher_bytes": total([_file_bytes(record) for record in stages["teacher"]]),
+        "device": joined(str(record["cost"].get("device") or "") for record in node_records),
+        "exclusive": _exclusive(node_records),
         "resumed": any("resumed" in record["cost"] for record in records),
-        "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in done["distill"]]),
+        "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in stages["distill"]]),
         "barycenter_seconds": total(
-            [_of_weights(record, "cost", "parts", "barycenter_") for record in done["distill"]]
+            [_of_weights(record, "cost", "parts", "barycenter_") for record in stages["distill"]]
         ),
     }
 
@@ -122,7 +122,7 @@ def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _comparable(device: str, exclusive: str, *, resumed: bool) -> str:
-    """Return with which rows the timings of a row may be compared, or the reason why with no other row."""
+    """Return a text: with which rows the timings of a row may be compared, or why there are none."""
     if " + " in device:
         return "no: more than one device"
     if resumed:
@@ -167,5 +167,5 @@ def _file_bytes(record: Record) -> int | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None

@@ -54,11 +54,11 @@ def declared(columns: Columns, evaluated: pd.DataFrame, measured: pd.DataFrame) 
         evaluated: what evaluators returned, a row per row of the leaderboard (`evaluations.table`).
         measured: what measures returned, a row per dataset, IPC and method (`measures.methods_of`).
     """
-    first: dict[str, Column] = {}
+    first_columns: dict[str, Column] = {}
     for components in columns.values():
         for component in components.values():
-            further = [column for column in component if column.name not in IN_LEADERBOARD]
-            first |= {column.name: column for column in with_kept(further[:FIRST])}
+            new_columns = [column for column in component if column.name not in IN_LEADERBOARD]
+            first_columns |= {column.name: column for column in with_kept(new_columns[:FIRST])}
     by_row = {axis_values(row, ROW): row for row in rows_of(evaluated)}
     by_method = {axis_values(row, METHOD): row for row in rows_of(measured)}
-    return Declared(tuple(first.values()), by_row, by_method)
+    return Declared(tuple(first_columns.values()), by_row, by_method)

@@ -27,27 +27,27 @@ def table(stored: Stored) -> pd.DataFrame:
     The mean has the name of the column (``fgsm_top1``), the deviation that name and ``_std``. There is a row for every
     row of the leaderboard whose evaluator returned one of these numbers.
     """
-    known = columns(stored)
+    number_columns = columns(stored)
     rows: list[dict[str, Any]] = []
     for cell in stored.cells:
         for record in stored.records(cell, STAGE):
-            numbers = _numbers(record["metrics"], known)
+            numbers = _numbers(record["metrics"], number_columns)
             if numbers:
                 rows.append({**{axis: cell[axis] for axis in ROW}, **numbers})
     if not rows:
         return pd.DataFrame(columns=ROW)
     groups = pd.DataFrame(rows).groupby(ROW, sort=False)
     means, deviations = groups.mean(), groups.std().add_suffix("_std")
-    paired = [name for pair in zip(means, deviations, strict=True) for name in pair]
-    return pd.concat([groups.size().rename("seeds"), means.join(deviations)[paired]], axis=1).reset_index()
+    names = [name for pair in zip(means, deviations, strict=True) for name in pair]
+    return pd.concat([groups.size().rename("seeds"), means.join(deviations)[names]], axis=1).reset_index()
 
 
-def _numbers(metrics: Mapping[str, Any], known: Sequence[Column]) -> dict[str, float]:
+def _numbers(metrics: Mapping[str, Any], number_columns: Sequence[Column]) -> dict[str, float]:
     """Return the declared numbers of a record, and in percent what each is of the number that it is a part of."""
-    numbers = {column.name: metrics[column.name] for column in known if column.name in metrics}
-    for column in known:
-        if column.name in numbers and (whole := metrics.get(column.part_of)):
-            numbers[column.kept.name] = 100 * numbers[column.name] / whole
+    numbers = {column.name: metrics[column.name] for column in number_columns if column.name in metrics}
+    for column in number_columns:
+        if column.name in numbers and (total := metrics.get(column.part_of)):
+            numbers[column.kept.name] = 100 * numbers[column.name] / total
     return numbers
 
 

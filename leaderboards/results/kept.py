@@ -52,8 +52,8 @@ def read(folder: Folder, report: str, made_from: str) -> tuple[list[str], tuple[
     sums, notes = facts.get("files"), facts.get("notes")
     if facts.get("source") != made_from or not isinstance(sums, dict) or not isinstance(notes, list):
         return None
-    found = folder.read(f"{report}/{name}" for name in sums)
-    equal = _sums({name: found.get(f"{report}/{name}", b"") for name in sums}) == sums
+    contents = folder.read(f"{report}/{name}" for name in sums)
+    equal = _sums({name: contents.get(f"{report}/{name}", b"") for name in sums}) == sums
     return (list(sums), tuple(map(str, notes))) if equal else None
 
 

@@ -164,11 +164,11 @@ def absent(board: pd.DataFrame, suite: str = "NAME", *, options: bool = False) -
     for tier, heading in TIERS.items():
         if TIER in board and (board[TIER] == tier).any():
             yield heading, [_listed(board.loc[board[TIER] == tier, "method"])]
-    missing = int((board["status"] == "missing").sum())
-    if missing:
+    count = int((board["status"] == "missing").sum())
+    if count:
         command = f"`python -m benchmark run --suite {suite}`"
-        needed = ", with the options of your run," if options else ""
-        yield "Not run yet", [f"{missing} of {len(board)} rows; {command}{needed} computes them"]
+        hint = ", with the options of your run," if options else ""
+        yield "Not run yet", [f"{count} of {len(board)} rows; {command}{hint} computes them"]
 
 
 def _outside(board: pd.DataFrame) -> list[str]:
@@ -192,8 +192,8 @@ def _reasons(board: pd.DataFrame, status: str) -> list[str]:
         rows_of_dataset = board[board["dataset"] == dataset]
         common = rows["reason"].mode()[0] if len(rows) == len(rows_of_dataset) else None
         for reason, group in rows.groupby("reason", sort=False):
-            which = "" if reason == common else _methods_and_ipc(group, rows_of_dataset)
-            lines.append(f"{dataset}{which}: {reason}")
+            rows_text = "" if reason == common else _methods_and_ipc(group, rows_of_dataset)
+            lines.append(f"{dataset}{rows_text}: {reason}")
     return lines
 
 

@@ -40,18 +40,18 @@ def blocks(cells: pd.DataFrame, bits: Mapping[str, Bits] | None = None) -> dict[
     accuracies = _by_block(cells[(cells["status"] == "ok") & cells["top1"].notna()], lambda row: float(row["top1"]))
     correct = _by_block(cells[cells["evaluate_key"].isin(list(bits))], lambda row: bits[row["evaluate_key"]])
     floors = {method: FLOOR for method in cells.loc[cells["role"] == FLOOR, "method"]}
-    found = {}
+    blocks_by_axes = {}
     for block, rows in accuracies.items():
         every_ipc = (block[0], EVERY_IPC, *block[2:])
-        roles, joined, right = dict(floors), dict(rows), dict(correct.get(block, {}))
+        roles, all_rows, right = dict(floors), dict(rows), dict(correct.get(block, {}))
         if control := by_role.get((block, CONTROL)):
             roles[control["method"]] = CONTROL
         if bound := by_role.get((every_ipc, BOUND)):
             roles[bound["method"]] = BOUND
-            joined |= _only(bound["method"], accuracies.get(every_ipc, {}))
+            all_rows |= _only(bound["method"], accuracies.get(every_ipc, {}))
             right |= _only(bound["method"], correct.get(every_ipc, {}))
-        found[block] = verdicts.Block(joined, roles, right)
-    return found
+        blocks_by_axes[block] = verdicts.Block(all_rows, roles, right)
+    return blocks_by_axes
 
 
 def table(suite: str, blocks: Blocks) -> pd.DataFrame:
@@ -59,32 +59,32 @@ def table(suite: str, blocks: Blocks) -> pd.DataFrame:
 
     The bound is compared with the control only.
     """
-    chosen = []
+    pairs = []
     for cell, block in blocks.items():
         names = sorted(block.rows, key=lambda name: (-block.model.means[name].value, name))
         for one, other in itertools.combinations(names, 2):
             if block.bound not in (one, other) or block.control in (one, other):
-                chosen.append((cell, one, other))
-    rows = _compared(blocks, chosen)
+                pairs.append((cell, one, other))
+    rows = _compared(blocks, pairs)
     rows.insert(0, "suite", suite)
     return rows
 
 
 def from_control(blocks: Blocks) -> pd.DataFrame:
     """Return `COLUMNS` for every method that competes, compared with the control of its block."""
-    chosen = [
+    pairs = [
         (cell, name, block.control)
         for cell, block in blocks.items()
         for name in block.competing
         if block.control is not None and name != block.control
     ]
-    return _compared(blocks, chosen)
+    return _compared(blocks, pairs)
 
 
 def of_pairs(blocks: Blocks, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     """Return `COLUMNS` for the pairs of methods that a suite declares, in its order, where a block has both."""
-    both = itertools.product(pairs, blocks.items())
-    return _compared(blocks, [(cell, *pair) for pair, (cell, block) in both if block.rows.keys() >= set(pair)])
+    combinations = itertools.product(pairs, blocks.items())
+    return _compared(blocks, [(cell, *pair) for pair, (cell, block) in combinations if block.rows.keys() >= set(pair)])
 
 
 def plotted(blocks: Blocks, pairs: Iterable[tuple[str, str]]) -> dict[str, pd.DataFrame]:
@@ -93,12 +93,12 @@ def plotted(blocks: Blocks, pairs: Iterable[tuple[str, str]]) -> dict[str, pd.Da
     The rows have `COLUMNS`, and ``decided``: the verdict is ahead or behind.
     """
     noise = {name for block in blocks.values() for name, role in block.roles.items() if role == FLOOR}
-    compared = {DIFFERENCES: from_control(blocks), PAIRS: of_pairs(blocks, pairs)}
-    shown = {kind: rows[rows["ci_low"].notna() & ~rows["method"].isin(noise)] for kind, rows in compared.items()}
-    return {kind: rows.assign(decided=rows["verdict"].isin(verdicts.DECIDED)) for kind, rows in shown.items()}
+    all_rows = {DIFFERENCES: from_control(blocks), PAIRS: of_pairs(blocks, pairs)}
+    frames = {kind: rows[rows["ci_low"].notna() & ~rows["method"].isin(noise)] for kind, rows in all_rows.items()}
+    return {kind: rows.assign(decided=rows["verdict"].isin(verdicts.DECIDED)) for kind, rows in frames.items()}
 
 
-def _compared(blocks: Blocks, chosen: Iterable[tuple[axes.Block, str, str]]) -> pd.DataFrame:
+def _compared(blocks: Blocks, pairs: Iterable[tuple[axes.Block, str, str]]) -> pd.DataFrame:
     """Return `COLUMNS` for some pairs of methods; differences are in percent points.
 
     ``ci_low`` and ``ci_high`` are corrected for the number of comparisons of the block; they are missing where there is
@@ -107,11 +107,11 @@ def _compared(blocks: Blocks, chosen: Iterable[tuple[axes.Block, str, str]]) -> 
     (`verdicts.Block.rests_on_pool`).
     """
     rows = []
-    for cell, one, other in chosen:
-        found = blocks[cell].compare(one, other, plan=False)
-        low, high = found.interval or (None, None)
-        judged = found.verdict, found.gap.units, blocks[cell].rests_on_pool(one, other)
-        rows.append((*cell, one, other, found.gap.value, low, high, *judged))
+    for cell, one, other in pairs:
+        comparison = blocks[cell].compare(one, other, plan=False)
+        low, high = comparison.interval or (None, None)
+        judged = comparison.verdict, comparison.gap.units, blocks[cell].rests_on_pool(one, other)
+        rows.append((*cell, one, other, comparison.gap.value, low, high, *judged))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("difference", "ci_low", "ci_high"), "float64"))
 
 

@@ -116,11 +116,11 @@ def _nodes(folder: Folder, cells: Iterable[Record]) -> Nodes:
     for name, data in folder.read(f"{key}/record.json" for key in keys).items():
         key = name.split("/")[0]
         record = parse_object(data)
-        if wrong := fault(record, key):
-            errors[key] = {"message": f"{folder.address(name)}: {wrong}", "corrupt": True}
+        if reason := fault(record, key):
+            errors[key] = {"message": f"{folder.address(name)}: {reason}", "corrupt": True}
         elif record is not None:
             records[key] = record
-    failed = [key for key in keys if key not in records and key not in errors]
-    for name, data in folder.read(f"{key}/error.json" for key in failed).items():
+    absent_keys = [key for key in keys if key not in records and key not in errors]
+    for name, data in folder.read(f"{key}/error.json" for key in absent_keys).items():
         errors[name.split("/")[0]] = parse_object(data) or {"message": NO_MESSAGE}
     return Nodes(records, errors)

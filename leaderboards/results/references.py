@@ -84,10 +84,10 @@ def beside(
     published = _published(references, dataset, ipc, method, student)
     same_labels = comparable(published, dataset, ipc, method, student, protocol)
     if not same_labels:
-        others = " | ".join(f"{row.top1:g} ({row.origin})" for row in published)
-        return None, f"only under another protocol: {others}" if others else ""
-    first, *rest = same_labels
-    return first.top1, " | ".join([first.origin, *(f"also {row.top1:g} ({row.origin})" for row in rest)])
+        numbers = " | ".join(f"{row.top1:g} ({row.origin})" for row in published)
+        return None, f"only under another protocol: {numbers}" if numbers else ""
+    first_row, *other_rows = same_labels
+    return first_row.top1, " | ".join([first_row.origin, *(f"also {row.top1:g} ({row.origin})" for row in other_rows)])
 
 
 def _published(references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str) -> list[Reference]:

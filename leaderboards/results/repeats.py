@@ -22,21 +22,21 @@ def repeats(cells: pd.DataFrame) -> dict[Place, str]:
     Args:
         cells: one row per cell, as `cells.cells_table` returns them.
     """
-    done = cells[cells["status"] == "ok"]
+    finished_cells = cells[cells["status"] == "ok"]
     repeated: dict[Place, str] = {}
-    for (dataset, student), rows in done.groupby(["dataset", "student"], sort=False):
+    for (dataset, student), rows in finished_cells.groupby(["dataset", "student"], sort=False):
         numbers = rows.pivot_table(index=AXES, columns="protocol", values="top1", sort=False)
         names = sorted(rows["protocol"].unique(), key=lambda name: name != scores.ANY)  # stable: else as in the suite
         for position, name in enumerate(names):
             originals = [other for other in names[:position] if (dataset, student, other) not in repeated]
-            own = numbers[name].dropna()
-            same = [
+            accuracies = numbers[name].dropna()
+            equal_names = [
                 other
                 for other in originals
-                if len(own) >= CELLS and own.equals(numbers.loc[own.index, other].rename(name))
+                if len(accuracies) >= CELLS and accuracies.equals(numbers.loc[accuracies.index, other].rename(name))
             ]
-            if same:
-                repeated[str(dataset), str(student), str(name)] = str(same[0])
+            if equal_names:
+                repeated[str(dataset), str(student), str(name)] = str(equal_names[0])
     return repeated
 
 

@@ -100,8 +100,8 @@ def compare(a: Stored, b: Stored) -> RunDiff:
     noise = _pooled([*rows_a.values(), *rows_b.values()])
     changes = []
     for row, cells in rows_a.items():
-        others = rows_b.get(row, {})
-        matched = {pair: _cell(a, b, cell, others[pair]) for pair, cell in cells.items() if pair in others}
+        cells_b = rows_b.get(row, {})
+        matched = {pair: _cell(a, b, cell, cells_b[pair]) for pair, cell in cells.items() if pair in cells_b}
         if matched:
             gap = _gap(matched, noise)
             changes.append(Change(row, matched, gap, _verdict(matched, gap)))
@@ -142,8 +142,8 @@ def _pooled(rows: Sequence[Mapping[Pair, tuple[Record, float]]]) -> Mean:
 
 def _gap(cells: Mapping[Pair, Cell], noise: Mean) -> Mean:
     model = VarianceModel({"": {pair: cell.b - cell.a for pair, cell in cells.items()}}, {}, {})
-    paired = model.means[""]
-    return paired if paired.error is not None else Mean(paired.value, noise.error, noise.freedom)
+    mean = model.means[""]
+    return mean if mean.error is not None else Mean(mean.value, noise.error, noise.freedom)
 
 
 def _verdict(cells: Mapping[Pair, Cell], gap: Mean) -> str:
@@ -152,9 +152,9 @@ def _verdict(cells: Mapping[Pair, Cell], gap: Mean) -> str:
     return {True: WITHIN, False: BEYOND, None: UNKNOWN}[gap.includes_zero]
 
 
-def _only(rows: Mapping[Row, Mapping[Pair, object]], others: Mapping[Row, Mapping[Pair, object]]) -> dict[Row, int]:
+def _only(rows: Mapping[Row, Mapping[Pair, object]], other_rows: Mapping[Row, Mapping[Pair, object]]) -> dict[Row, int]:
     """Return the number of cells of every row that the other run does not have."""
-    counts = {row: len(cells.keys() - others.get(row, {}).keys()) for row, cells in rows.items()}
+    counts = {row: len(cells.keys() - other_rows.get(row, {}).keys()) for row, cells in rows.items()}
     return {row: count for row, count in counts.items() if count}
 
 

@@ -33,7 +33,7 @@ def table(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
 
 def _ends(row: Mapping[str, Any], blocks: Blocks) -> dict[str, float]:
     """Return the ends of the intervals of a row that has the axes `axes.SCORED`."""
-    means, own = dict[str, Mean](), "syn"
+    means, kind = dict[str, Mean](), "syn"
     for column, (protocol, role) in scores.COMPONENTS.items():
         block = blocks.get(axis_values({**row, "protocol": protocol}, BLOCK))
         if block is None:
@@ -42,8 +42,8 @@ def _ends(row: Mapping[str, Any], blocks: Blocks) -> dict[str, float]:
         if name is not None and name in block.rows:
             mean = block.model.means[name]
             means[column] = Mean(mean.value / 100, None if mean.error is None else mean.error / 100, mean.freedom)
-        own = NAMES.get(block.roles.get(row["method"], ""), own)
-    intervals = score_intervals(means, own)
+        kind = NAMES.get(block.roles.get(row["method"], ""), kind)
+    intervals = score_intervals(means, kind)
     return {
         f"{name}_{end}": value
         for name, pair in intervals.items()
@@ -61,15 +61,15 @@ def score_intervals(means: Mapping[str, Mean], row: str = "syn") -> dict[str, tu
     """
     intervals = {}
     for score, weights in scores.SCORES.items():
-        own: dict[str, float] = {}
+        components: dict[str, float] = {}
         for name, weight in weights.items():
             method, _, protocol = name.partition("_")
             renamed = f"{row if method == 'syn' else method}_{protocol}"
             source = renamed if renamed in means else name
-            own[source] = own.get(source, 0.0) + weight
-        if not own.keys() <= means.keys():
+            components[source] = components.get(source, 0.0) + weight
+        if not components.keys() <= means.keys():
             continue
-        total = weighted_sum(own, means)
+        total = weighted_sum(components, means)
         interval = total.interval if total.error else (total.value, total.value) if total.error == 0 else None
         if interval is not None:
             low, high = (min(max(end, -1.0), 1.0) for end in interval)

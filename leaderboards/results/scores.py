@@ -96,18 +96,18 @@ def table(board: pd.DataFrame) -> pd.DataFrame:
     Args:
         board: as `leaderboard.leaderboard` returns it.
     """
-    measured = board[board["top1_mean"].notna()]
-    rows = rows_of(measured)
+    results = board[board["top1_mean"].notna()]
+    rows = rows_of(results)
     accuracies = Accuracies(
         {(axis_values(row, BLOCK), row["method"]): row["top1_mean"] / 100 for row in rows},
         {block_and_role: row["top1_mean"] / 100 for block_and_role, row in rows_by_role(rows).items()},
     )
-    axes = measured.loc[measured["ipc"] != EVERY_IPC, ["suite", *SCORED]].drop_duplicates()
+    axes = results.loc[results["ipc"] != EVERY_IPC, ["suite", *SCORED]].drop_duplicates()
     lines = []
     for row in rows_of(axes):
-        known = _components(row, accuracies)
-        missing = " ".join(name for name in COMPONENTS if name not in known)
-        lines.append({**row, **known, **scores_of(known), "missing": missing})
+        components = _components(row, accuracies)
+        missing = " ".join(name for name in COMPONENTS if name not in components)
+        lines.append({**row, **components, **scores_of(components), "missing": missing})
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -130,7 +130,7 @@ def _components(row: dict[str, Any], accuracies: Accuracies) -> dict[str, float]
     components = {}
     for column, (protocol, role) in COMPONENTS.items():
         block = axis_values({**row, "protocol": protocol, "ipc": EVERY_IPC if role == BOUND else row["ipc"]}, BLOCK)
-        known = accuracies.by_role.get((block, role)) if role else accuracies.by_method.get((block, row["method"]))
-        if known is not None:
-            components[column] = known
+        accuracy = accuracies.by_role.get((block, role)) if role else accuracies.by_method.get((block, row["method"]))
+        if accuracy is not None:
+            components[column] = accuracy
     return components

@@ -50,22 +50,22 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """
     rows = rows_of(board)
     roles = rows_by_role(rows)
-    missing = {key: _missing_controls(key, blocks, roles) for key in blocks}
+    reasons = {key: _missing_controls(key, blocks, roles) for key in blocks}
     standings = []
     for row in rows:
         key = axis_values(row, BLOCK)
-        measured = key in blocks and row["method"] in blocks[key].rows
-        found = _standing(row["method"], blocks[key], missing[key], key) if measured else {"refused": _no_rank(row)}
-        if "ci_low" in found and found["ci_low"] is not None:
-            found["covers"] = covered(row["method"], blocks[key], row["teachers"], row["sets"])
-        standings.append(found)
-    added = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
-    texts = {name: added[name].astype(object).fillna("") for name in TEXTS}
+        is_measured = key in blocks and row["method"] in blocks[key].rows
+        entry = _standing(row["method"], blocks[key], reasons[key], key) if is_measured else {"refused": _no_rank(row)}
+        if "ci_low" in entry and entry["ci_low"] is not None:
+            entry["covers"] = covered(row["method"], blocks[key], row["teachers"], row["sets"])
+        standings.append(entry)
+    columns = pd.DataFrame(standings, columns=COLUMNS, index=board.index)
+    texts = {name: columns[name].astype(object).fillna("") for name in TEXTS}
     types = {**dict.fromkeys(FLOATS, "float64"), **dict.fromkeys(INTEGERS, "Int64")}
-    return pd.concat([board, added.astype(types).assign(**texts)], axis=1)
+    return pd.concat([board, columns.astype(types).assign(**texts)], axis=1)
 
 
-def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -> dict[str, Any]:
+def _standing(name: str, block: verdicts.Block, reason: str, key: axes.Block) -> dict[str, Any]:
     """Return the standing of a row that has a number."""
     low, high = block.model.means[name].interval or (None, None)
     standing: dict[str, Any] = {
@@ -78,15 +78,15 @@ def _standing(name: str, block: verdicts.Block, missing: str, key: axes.Block) -
     control = next((row for row in block.rows if block.roles.get(row) == CONTROL), None)
     for against, other in (("control", control), ("best", block.best)):
         if other not in (None, name):
-            found = block.compare(name, other)
-            standing[f"verdict_{against}"] = found.verdict
-            standing[f"seeds_needed_{against}"] = found.seeds.units if found.seeds else None
+            comparison = block.compare(name, other)
+            standing[f"verdict_{against}"] = comparison.verdict
+            standing[f"seeds_needed_{against}"] = comparison.seeds.units if comparison.seeds else None
     if control not in (None, name) and block.rests_on_pool(name, control):
         standing["rests_on_pool"] = "yes"
     if block.best is None:
         standing["verdict_best"] = verdicts.NO_VERDICT
-    if missing:
-        return {**standing, "refused": f"rank refused: {missing}"}
+    if reason:
+        return {**standing, "refused": f"rank refused: {reason}"}
     standing |= dict(zip(("rank", "rank_low", "rank_high"), block.ranks.get(name, ()), strict=False))
     if part := block.recovered(name):
         standing |= {"recovered": part.value, "recovered_low": part.low, "recovered_high": part.high}
@@ -120,13 +120,13 @@ def _missing_controls(key: axes.Block, blocks: Blocks, roles: Rows) -> str:
     control, bound = roles.get((key, CONTROL)), roles.get(((key[0], EVERY_IPC, *key[2:]), BOUND))
     cells = blocks[key].rows.get(control["method"], {}) if control else {}
     draws = len({cell[0] for cell in cells})
-    missing = [_missing(FLOOR, roles.get((key, FLOOR)))]
+    reasons = [_missing(FLOOR, roles.get((key, FLOOR)))]
     if control and 0 < draws < DRAWS:
-        missing.append(f"{control['method']} has {draws} of {DRAWS} draws")
+        reasons.append(f"{control['method']} has {draws} of {DRAWS} draws")
     elif draws < DRAWS:
-        missing.append(_missing(CONTROL, control))
-    missing.append(_missing(BOUND, bound))
-    return ", ".join(words for words in missing if words)
+        reasons.append(_missing(CONTROL, control))
+    reasons.append(_missing(BOUND, bound))
+    return ", ".join(words for words in reasons if words)
 
 
 def _missing(role: str, row: Mapping[str, Any] | None) -> str:

@@ -47,7 +47,7 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
     for position, row in enumerate(rows):
         if row["ipc"] != EVERY_IPC and not pd.isna(row["top1_mean"]) and not row["cut"]:
             positions[axis_values(row, BLOCK)].append(position)
-    found = [Mark()] * len(rows)
+    marks_of_rows = [Mark()] * len(rows)
     for block, members in positions.items():
         several = [position for position in members if not pd.isna(rows[position]["top1_std"])] or members
         means = {position: round(float(rows[position]["top1_mean"]), DIGITS) for position in several}
@@ -56,13 +56,13 @@ def marks(rows: Sequence[Mapping[str, Any]], blocks: Blocks) -> list[Mark]:
         for position in members if len(members) > 1 else ():
             sign = ""
             if position != best:
-                compared = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
+                comparison = blocks[block].compare(rows[position]["method"], rows[best]["method"], plan=False)
                 several_seeds = not pd.isna(rows[position]["top1_std"])
-                unknown = several_seeds and compared.verdict == NO_VERDICT  # no sign would say: behind
-                sign = SIGNS.get(NOT_KNOWN if unknown else compared.verdict, "")
+                is_unknown = several_seeds and comparison.verdict == NO_VERDICT  # no sign would say: behind
+                sign = SIGNS.get(NOT_KNOWN if is_unknown else comparison.verdict, "")
             mean = means.get(position)
-            found[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, sign)
-    return found
+            marks_of_rows[position] = Mark(levels.index(mean) + 1 if mean in levels else 0, sign)
+    return marks_of_rows
 
 
 def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tuple(SIGNS.values())) -> str:
@@ -73,15 +73,15 @@ def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tup
         signs: `Mark.sign` of the rows.
     """
     signed = [f"{SIGNS[verdict]} {words}" for verdict, words in LEGEND.items() if SIGNS[verdict] in signs]
-    measured = [row for row in rows if not pd.isna(row["top1_mean"])]
-    known = [row for row in measured if not pd.isna(row["top1_std"])]
+    rows_with_mean = [row for row in rows if not pd.isna(row["top1_mean"])]
+    rows_with_spread = [row for row in rows_with_mean if not pd.isna(row["top1_std"])]
     sentences = []
-    if len(known) > 1:
-        named = dict.fromkeys(row["method"] for row in measured if row["ipc"] == EVERY_IPC or row["cut"])
-        unsaid = f" (not said of {', '.join(['the best itself', *named])})"
+    if len(rows_with_spread) > 1:
+        names = dict.fromkeys(row["method"] for row in rows_with_mean if row["ipc"] == EVERY_IPC or row["cut"])
+        unsaid = f" (not said of {', '.join(['the best itself', *names])})"
         signed.append(f"no sign: behind the best, corrected for the number of comparisons{unsaid}")
         sentences.append(f"Beside a number: {', '.join(signed)}")
-    if len(known) < len(measured):
+    if len(rows_with_spread) < len(rows_with_mean):
         sentences.append("A number without ± is one seed and has no verdict")
     if any(row["status"] == "partial" for row in rows):
         sentences.append("n/N: n of N cells are done")
@@ -106,24 +106,24 @@ def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
     Args:
         rows: of a leaderboard with standings.
     """
-    found: dict[str, dict[str, list[str]]] = {}  # what is covered -> method -> protocols
+    methods_by_cover: dict[str, dict[str, list[str]]] = {}  # what is covered -> method -> protocols
     protocols: dict[str, set[str]] = {}
     for row in rows:
         if row.get("covers"):
-            found.setdefault(row["covers"], {}).setdefault(row["method"], []).append(row["protocol"])
+            methods_by_cover.setdefault(row["covers"], {}).setdefault(row["method"], []).append(row["protocol"])
             protocols.setdefault(row["method"], set()).add(row["protocol"])
-    if not found:
+    if not methods_by_cover:
         return ""
-    usual = max(found, key=lambda covers: len(found[covers]))
-    others = []
-    for covers, methods in found.items():
+    usual = max(methods_by_cover, key=lambda covers: len(methods_by_cover[covers]))
+    exceptions = []
+    for covers, methods in methods_by_cover.items():
         names = [
             name if set(under) == protocols[name] else f"{name} ({', '.join(dict.fromkeys(under))})"
             for name, under in methods.items()
         ]
-        others += [f"of {', '.join(names)}: {covers}"] if covers != usual else []
-    alone = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
-    return f"Intervals of means cover {'; '.join([usual, *others])}.{alone}"
+        exceptions += [f"of {', '.join(names)}: {covers}"] if covers != usual else []
+    warning = " Another teacher may change numbers by more than that." if "one teacher" in usual else ""
+    return f"Intervals of means cover {'; '.join([usual, *exceptions])}.{warning}"
 
 
 def cut_text(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -29,8 +29,8 @@ def series(leaderboard: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """
     members = defaultdict[tuple[str, str], dict[int, float]](dict)  # row -> value
     for index, base, overrides in leaderboard[["base", "overrides"]].itertuples(name=None):
-        if changed := _changed_number(overrides):
-            name, value = changed
+        if changed_number := _changed_number(overrides):
+            name, value = changed_number
             members[base, name][index] = value
     by_name = {}
     for (base, name), values in members.items():
@@ -61,8 +61,8 @@ def ablation(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """Return the variants that are in no series, the methods that they vary, and the control."""
     rows = contestants(leaderboard)
     varied = _in_ablation(rows)
-    beside = _any(varied, rows, ["dataset", "protocol", "student"])
-    return rows[varied | ((rows["role"] == CONTROL) & beside)]
+    in_place = _any(varied, rows, ["dataset", "protocol", "student"])
+    return rows[varied | ((rows["role"] == CONTROL) & in_place)]
 
 
 def control_of(rows: pd.DataFrame, leaderboard: pd.DataFrame) -> pd.DataFrame:
@@ -79,8 +79,8 @@ def pairs(leaderboard: pd.DataFrame, declared: Iterable[tuple[str, str]]) -> pd.
         declared: names of methods that differ in one idea, two by two.
     """
     methods = set(leaderboard["method"])
-    paired = {method for pair in declared if methods.issuperset(pair) for method in pair}
-    return leaderboard[leaderboard["method"].isin(paired)]
+    paired_methods = {method for pair in declared if methods.issuperset(pair) for method in pair}
+    return leaderboard[leaderboard["method"].isin(paired_methods)]
 
 
 def ranked(rows: pd.DataFrame) -> list[str]:
@@ -96,25 +96,25 @@ def ranked(rows: pd.DataFrame) -> list[str]:
 
 def _in_ablation(rows: pd.DataFrame) -> pd.Series:
     """Return which rows belong to a family that has a variant and at least one other method."""
-    own = [text != "" and _object(text).keys() <= OF_ITS_OWN for text in rows["overrides"]]
-    of_its_own = pd.Series(own, rows.index, dtype=bool)
+    is_own = [text != "" and _object(text).keys() <= OF_ITS_OWN for text in rows["overrides"]]
+    of_its_own = pd.Series(is_own, rows.index, dtype=bool)
     family = [rows[name] for name in FAMILY]
     several = rows["method"].where(~of_its_own).groupby(family).transform("nunique") > 1
     varied = (rows["overrides"] != "") & ~of_its_own
     return _any(varied, rows, FAMILY) & several & ~of_its_own
 
 
-def _any(marked: pd.Series, rows: pd.DataFrame, columns: list[str]) -> pd.Series:
+def _any(mask: pd.Series, rows: pd.DataFrame, columns: list[str]) -> pd.Series:
     """Return for every row whether a row with the same values in some columns is marked."""
-    return marked.groupby([rows[name] for name in columns]).transform("any").astype(bool)
+    return mask.groupby([rows[name] for name in columns]).transform("any").astype(bool)
 
 
 def _changed_number(overrides: str) -> tuple[str, float] | None:
     """Return the name and the value of the one number that some overrides change, or None if they do more."""
-    changed = list(_object(overrides).items())
-    if len(changed) != 1 or isinstance(changed[0][1], bool) or not isinstance(changed[0][1], int | float):
+    changes = list(_object(overrides).items())
+    if len(changes) != 1 or isinstance(changes[0][1], bool) or not isinstance(changes[0][1], int | float):
         return None
-    return changed[0][0], float(changed[0][1])
+    return changes[0][0], float(changes[0][1])
 
 
 def _object(text: str) -> dict[str, object]:

@@ -24,8 +24,8 @@ def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[s
 def text(cells: Iterable[Record], records: Mapping[str, Record]) -> str:
     """Return the versions as a sentence, and that those before `CURRENT` are superseded; "" without results."""
     versions = by_dataset(cells, records)
-    old = sorted({version for version in versions.values() if version < CURRENT})
-    superseded = f" **Version {old[0]} is superseded**: {SUPERSEDED}." if old else ""
+    old_versions = sorted({version for version in versions.values() if version < CURRENT})
+    superseded = f" **Version {old_versions[0]} is superseded**: {SUPERSEDED}." if old_versions else ""
     if len(set(versions.values())) == 1:
         return f"Version {next(iter(versions.values()))} of the evaluation.{superseded}"
     parts = ", ".join(f"{version} on {dataset}" for dataset, version in versions.items())

@@ -33,9 +33,9 @@ def to_sheet(table: Table) -> Sheet:
     """Return a table as text: a line per method, below it a line per publication, then the differences of pairs."""
     origins = _origins(table)
     entries = [entry for entries in table.entries.values() for entry in entries.values()]
-    measured = [entry.row for entry in entries]
-    legend = [f"{LEGEND} {marks_legend(measured, {entry.mark.sign for entry in entries})}".strip()]
-    legend += [text for text in (covers_text(measured), cut_text(measured)) if text]
+    rows = [entry.row for entry in entries]
+    legend = [f"{LEGEND} {marks_legend(rows, {entry.mark.sign for entry in entries})}".strip()]
+    legend += [text for text in (covers_text(rows), cut_text(rows)) if text]
     legend += ["Differences over matched draws and seeds: ± one standard error."] if table.differences else []
     legend += ["Published: the number, and in brackets our number minus the published one."] if origins else []
     return Sheet(
@@ -106,7 +106,7 @@ def _published(entry: Entry | None, origin: Origin) -> str:
 
 def _csv_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     mean = None if entry.mean is None else round(entry.mean, 2)
-    measured = {
+    fields = {
         **{name: entry.row[name] for name in (*ROW, "status", "reason", "top1_std", "seeds", "teachers")},
         "ipc": ipc_text(entry.row["ipc"]),
         "top1_mean": mean,
@@ -116,6 +116,6 @@ def _csv_rows(entry: Entry) -> Iterator[dict[str, Any]]:
     for row in entry.published:
         gap = None if mean is None else round(mean - row.top1, 2)
         numbers = {"published_top1": row.top1, "published_std": row.std}
-        yield {**measured, **numbers, "difference": gap, "source": row.origin}
+        yield {**fields, **numbers, "difference": gap, "source": row.origin}
     if not entry.published:
-        yield measured
+        yield fields

@@ -83,22 +83,22 @@ def overviews(board: pd.DataFrame, blocks: Blocks, declared: Declared, further: 
         declared: the values of the columns that evaluators and measures declare.
         further: scores and costs, each with a row per dataset, IPC, method and student.
     """
-    scored: dict[Any, dict[str, Any]] = {}
+    scores_and_costs: dict[Any, dict[str, Any]] = {}
     for row in (row for table in further for row in rows_of(table)):
-        scored.setdefault(axis_values(row, SCORED), {}).update(row)
+        scores_and_costs.setdefault(axis_values(row, SCORED), {}).update(row)
     board = board[board["top1_mean"].notna()]
-    measured = without_repeats(declared.without_repeats(board))
+    results = without_repeats(declared.without_repeats(board))
     sheets: list[Sheet] = []
-    for group, own in measured[measured["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
+    for group, group_rows in results[results["ipc"] != EVERY_IPC].groupby(STUDENT, sort=False):
         axes: tuple[Any, ...] = tuple(group)
         dataset, ipc, student = axes
         values: dict[str, dict[str, Any]] = {}
         for row in rows_of(_at(board, dataset, (ipc, EVERY_IPC), student)):
-            known = {**scored.get(axis_values(row, SCORED), {}), **declared.values(row)}
-            values.setdefault(row["method"], {}).update(known)
-        columns = _known_columns(declared.columns, values, set(own.loc[own["cut"] == "", "method"]))
-        if own["protocol"].nunique() > 1 or len(columns) > len(SCORES):
-            rows = pd.concat([own, _at(measured, dataset, (EVERY_IPC,), student)])
+            new_values = {**scores_and_costs.get(axis_values(row, SCORED), {}), **declared.values(row)}
+            values.setdefault(row["method"], {}).update(new_values)
+        columns = _known_columns(declared.columns, values, set(group_rows.loc[group_rows["cut"] == "", "method"]))
+        if group_rows["protocol"].nunique() > 1 or len(columns) > len(SCORES):
+            rows = pd.concat([group_rows, _at(results, dataset, (EVERY_IPC,), student)])
             of_place = board[(board["dataset"] == dataset) & (board["student"] == student)]
             sheet = _sheet(axes, rows_of(rows), columns, blocks)
             sheets.append(replace(sheet, absent=tuple(repeats_text(of_place))))
@@ -143,10 +143,10 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
     ]
     columns = [(heading, cells) for heading, cells in columns if any(cell.text for cell in cells.values())]
     best_first = sorted(main, key=lambda row: -row["top1_mean"])
-    last = {row["method"] for row in rows if row["ipc"] == EVERY_IPC}
+    footer = {row["method"] for row in rows if row["ipc"] == EVERY_IPC}
     methods = dict.fromkeys(row["method"] for row in [*best_first, *rows])
     below = [name for name in (LABELS, FLOOR) if any(name in cells for _, cells in columns)]
-    lines = [*sorted(methods, key=lambda method: method in last), *below]
+    lines = [*sorted(methods, key=lambda method: method in footer), *below]
     headings = [heading for heading, _ in columns]
     signs = {cell.mark.sign for _, cells in columns for cell in cells.values()}
     floor = [f'Line "{FLOOR}": the same for as many random real images.'] if FLOOR in below else []
@@ -182,7 +182,7 @@ def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks
 
 def _declared(column: Column, values: Mapping[str, Values], competing: Collection[str]) -> Shown:
     """Return a declared column: the values of all methods, the best of those that compete marked, and the floor."""
-    numbers = {m: float(known[column.name]) for m, known in values.items() if not pd.isna(known.get(column.name))}
+    numbers = {m: float(row[column.name]) for m, row in values.items() if not pd.isna(row.get(column.name))}
     rounded = {m: round(number, column.digits) for m, number in numbers.items() if m in competing}
     best = {"higher": max, "lower": min}[column.better](rounded.values()) if column.better and rounded else None
     several = len(set(rounded.values())) > 1
@@ -190,6 +190,6 @@ def _declared(column: Column, values: Mapping[str, Values], competing: Collectio
         method: Cell(value_text(number, column.unit, column.digits), Mark(int(several and rounded.get(method) == best)))
         for method, number in numbers.items()
     }
-    floors = [known[column.floor] for known in values.values() if not pd.isna(known.get(column.floor))]
+    floors = [row[column.floor] for row in values.values() if not pd.isna(row.get(column.floor))]
     floor = {FLOOR: Cell(value_text(floors[0], column.unit, column.digits))} if floors else {}
     return f"{column.title}{ARROWS[column.better]}", {**cells, **floor}

@@ -85,7 +85,7 @@ def tables(
     """
     remarks = repeats_text(leaderboard)
     leaderboard = without_repeats(leaderboard)
-    made: list[Table] = []
+    result: list[Table] = []
     make = partial(_table, references=references, blocks=blocks)
     for (protocol, student), rows in leaderboard.groupby(["protocol", "student"], sort=False):
         facts, end = f"Protocol {protocol}, student {student}.", f"{protocol}_{student}"
@@ -97,17 +97,17 @@ def tables(
             varied += make(SENSITIVITY, f"{base}_{name}_{end}", caption, with_control, order=order)
         main = variants.main(rows)
         if not any(set(main["method"]) <= set(table.entries) for table in varied):
-            made += make(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
+            result += make(MAIN, end, f"Top-1 accuracy (%). {facts}", main)
         caption = f"Pairs of methods that differ in one idea: top-1 accuracy (%). {facts}"
-        paired = make(PAIRS, end, caption, variants.pairs(rows, pairs))
-        made += [*varied, *(replace(table, differences=_differences(table, blocks, pairs)) for table in paired)]
+        pair_tables = make(PAIRS, end, caption, variants.pairs(rows, pairs))
+        result += [*varied, *(replace(table, differences=_differences(table, blocks, pairs)) for table in pair_tables)]
     for (protocol, dataset), rows in variants.main(leaderboard).groupby(["protocol", "dataset"], sort=False):
         if rows.loc[rows["top1_mean"].notna(), "student"].nunique() > 1:
             caption = f"Top-1 accuracy (%) of every student. Dataset {dataset}, protocol {protocol}."
-            made += make(NETWORKS, f"{protocol}_{dataset}", caption, rows)
-    if made and remarks:
-        made[0] = replace(made[0], absent=(*made[0].absent, *remarks))
-    return sorted(made, key=lambda table: ORDER.index(table.kind))
+            result += make(NETWORKS, f"{protocol}_{dataset}", caption, rows)
+    if result and remarks:
+        result[0] = replace(result[0], absent=(*result[0].absent, *remarks))
+    return sorted(result, key=lambda table: ORDER.index(table.kind))
 
 
 def _table(
@@ -124,17 +124,17 @@ def _table(
 
     Methods stand in the given order, then those without a place in it, the most accurate first.
     """
-    measured = rows[rows["top1_mean"].notna()]
-    if measured.empty or (kind in (ABLATION, SENSITIVITY) and set(measured["role"]) == {CONTROL}):
+    results = rows[rows["top1_mean"].notna()]
+    if results.empty or (kind in (ABLATION, SENSITIVITY) and set(results["role"]) == {CONTROL}):
         return
-    columns = _columns(kind, measured)
-    started = rows.loc[~rows["status"].isin(NOT_STARTED), "method"]
-    listed = rows[rows["dataset"].isin(measured["dataset"]) & rows["method"].isin(started)]  # the rest is `absent`
-    footer = set(listed.loc[listed["ipc"] == EVERY_IPC, "method"])
-    best_first = variants.ranked(listed)
+    columns = _columns(kind, results)
+    names = rows.loc[~rows["status"].isin(NOT_STARTED), "method"]
+    table_rows = rows[rows["dataset"].isin(results["dataset"]) & rows["method"].isin(names)]  # the rest is `absent`
+    footer = set(table_rows.loc[table_rows["ipc"] == EVERY_IPC, "method"])
+    best_first = variants.ranked(table_rows)
     methods = sorted(best_first, key=lambda name: (name in footer, order.index(name) if name in order else len(order)))
     entries: dict[str, dict[Column, Entry]] = {method: {} for method in methods}
-    dictionaries = rows_of(listed)
+    dictionaries = rows_of(table_rows)
     for row, mark in zip(dictionaries, marks(dictionaries, blocks), strict=True):
         entry = Entry(row, mark, _published(row, references))
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
@@ -142,11 +142,11 @@ def _table(
     yield Table(f"{kind}_{end}", kind, caption, columns, entries, (), reasons)
 
 
-def _columns(kind: str, measured: pd.DataFrame) -> tuple[Column, ...]:
+def _columns(kind: str, results: pd.DataFrame) -> tuple[Column, ...]:
     """Return the columns in which a method has a number; a dataset has a column ``all`` where it has no other."""
-    competing = measured[measured["ipc"] != EVERY_IPC]
-    alone = measured[~measured["dataset"].isin(competing["dataset"])]
-    rows = competing if kind == NETWORKS and len(competing) else pd.concat([competing, alone])
+    competing = results[results["ipc"] != EVERY_IPC]
+    other_rows = results[~results["dataset"].isin(competing["dataset"])]
+    rows = competing if kind == NETWORKS and len(competing) else pd.concat([competing, other_rows])
     columns = dict.fromkeys(_heading(kind, row) for row in rows_of(rows[["dataset", "ipc", "student"]]))
     groups = list(dict.fromkeys(group for group, _ in columns))
     return tuple(sorted(columns, key=lambda column: groups.index(column[0])))

@@ -29,14 +29,14 @@ def render(difference: RunDiff, a: str, b: str) -> RenderableType:
         a: the store of run A.
         b: the store of run B.
     """
-    listed = [change for change in difference.changes if change.verdict != SAME or change.identity]
+    changes = [change for change in difference.changes if change.verdict != SAME or change.identity]
     cells = sum(len(change.cells) for change in difference.changes)
-    beyond = sum(change.verdict == BEYOND for change in listed)
-    same = len(difference.changes) - len(listed)
-    counts = f"{beyond} moved beyond noise, {len(listed) - beyond} moved or changed within noise, {same} are the same"
+    beyond = sum(change.verdict == BEYOND for change in changes)
+    ties = len(difference.changes) - len(changes)
+    counts = f"{beyond} moved beyond noise, {len(changes) - beyond} moved or changed within noise, {ties} are the same"
     head = f"A: {a}\nB: {b}\nBoth runs have {cells} cells in {len(difference.changes)} rows: {counts}."
     parts: list[RenderableType] = [Text(head)]
-    parts += [_table(listed), Text(RULE, style="dim")] if listed else []
+    parts += [_table(changes), Text(RULE, style="dim")] if changes else []
     surroundings = [f"{text} ({count} cells)" for text, count in difference.surroundings.most_common()]
     sections = {"Device and versions": surroundings}
     for run, rows in difference.only.items():

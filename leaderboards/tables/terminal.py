@@ -117,8 +117,8 @@ def render(report: Report, selection: Selection | None = None) -> RenderableType
     """
     rows = report.leaderboard
     for column, values in (selection or {}).items():
-        cut = [f"{value}{CUT}" for value in values] if column == "method" else []
-        rows = rows[rows[column].isin([*values, *cut])]
+        cut_names = [f"{value}{CUT}" for value in values] if column == "method" else []
+        rows = rows[rows[column].isin([*values, *cut_names])]
     return Board(report, rows)
 
 
@@ -136,11 +136,11 @@ def _table(title: str, texts: Sequence[Mapping[str, str]], best: Sequence[bool],
     names = _fitting(texts, width)
     for name in names:
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name != "method")
-    previous = texts[0]["IPC"]
+    last_ipc = texts[0]["IPC"]
     for line, bold in zip(texts, best, strict=True):
-        if line["IPC"] != previous:
+        if line["IPC"] != last_ipc:
             table.add_section()
-            previous = line["IPC"]
+            last_ipc = line["IPC"]
         table.add_row(*(Text(line[name]) for name in names), style="bold" if bold else "")
     return table
 
@@ -150,20 +150,20 @@ def _fitting(texts: Sequence[Mapping[str, str]], width: int) -> list[str]:
     always = {*FIRST, *COSTS}
     names = [name for name in texts[0] if name in always or any(line[name] for line in texts)]
     declared = [name for name in names if name not in always and name not in OPTIONAL]
-    for dropped in ("", *reversed(declared), *LEAST_IMPORTANT):
-        names = [name for name in names if name != dropped]
+    for dropped_name in ("", *reversed(declared), *LEAST_IMPORTANT):
+        names = [name for name in names if name != dropped_name]
         if sum(2 + max(len(name), *(len(line[name]) for line in texts)) for name in names) < width:
             break
     return names
 
 
 def _title(rows: pd.DataFrame) -> str:
-    first = rows.iloc[0]
+    row = rows.iloc[0]
     teachers = rows["teacher_top1"].dropna()
     teacher = f" · teacher {mean_text(teachers.iloc[0])} %" if len(teachers) else ""
     devices = sorted({device for device in rows["device"] if device})
     device = f" · {devices[0]}" if len(devices) == 1 else ""
-    return f"{first['dataset']} · {first['protocol']} · {first['student']}{teacher}{device}"
+    return f"{row['dataset']} · {row['protocol']} · {row['student']}{teacher}{device}"
 
 
 def _accuracy(row: Row, mark: Mark) -> str:
@@ -178,8 +178,8 @@ def _refusals(rows: pd.DataFrame) -> list[str]:
     lines = []
     for reason, group in rows[rows["refused"] != ""].groupby("refused", sort=False):
         ipcs = sorted(set(group["ipc"]))
-        which = "" if set(ipcs) == all_ipcs else f"IPC {', '.join(map(str, ipcs))}: "
-        lines.append(f" {which}{reason}")
+        prefix = "" if set(ipcs) == all_ipcs else f"IPC {', '.join(map(str, ipcs))}: "
+        lines.append(f" {prefix}{reason}")
     return lines
 
 
@@ -187,8 +187,8 @@ def _files(report: Report) -> str:
     """Return the names of the files of a report, and of its subfolders with their number of files."""
     names = [path.removeprefix(f"{report.folder}/") for path in report.paths]
     folders = Counter(name.partition("/")[0] for name in names if "/" in name)
-    counted = [f"{folder}/ ({count} files)" for folder, count in folders.items()]
-    return "  ".join([*(name for name in names if "/" not in name), *counted])
+    folder_texts = [f"{folder}/ ({count} files)" for folder, count in folders.items()]
+    return "  ".join([*(name for name in names if "/" not in name), *folder_texts])
 
 
 def section(title: str, lines: Sequence[str]) -> RenderableType:

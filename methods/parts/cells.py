@@ -53,13 +53,13 @@ class CellMatching(Distiller):
             mosaics.append(mosaics_of(real, unit.ipc, self.factor, "area"))
         return torch.cat(mosaics).to(context.device)
 
-    def views(self, view: Augmentation | Chain, real: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    def views(self, view: Augmentation | Chain, real: Tensor, mosaics: Tensor) -> tuple[Tensor, Tensor]:
         """Return real images and the cells of mosaics, normalised, under one augmentation with the same numbers."""
-        return _augmented(view, real), self.cells(view, own)
+        return _augmented(view, real), self.cells(view, mosaics)
 
-    def cells(self, view: Augmentation | Chain, own: Tensor) -> Tensor:
+    def cells(self, view: Augmentation | Chain, mosaics: Tensor) -> Tensor:
         """Return the cells of mosaics, enlarged, under one augmentation with the same numbers for all."""
-        return _augmented(view, enlarged_cells(own, self.factor))
+        return _augmented(view, enlarged_cells(mosaics, self.factor))
 
     def real_indices(self, data: TrainData, label: int, iteration: int, context: Context) -> Tensor:
         """Return the indices of random real images of a class, without replacement."""
@@ -79,10 +79,10 @@ def class_by_class(images: Tensor, unit: Unit, loss: Callable[[int, Tensor], Ten
         loss: returns a scalar for a class and its images [IPC, C, S, S]; other leaves gather their gradients.
     """
     total, gradients = images.new_zeros(()), []
-    for label, own in zip(unit.classes, images.detach().split(len(unit.slots)), strict=True):
-        own = own.clone().requires_grad_()
-        share = loss(label, own)
+    for label, class_images in zip(unit.classes, images.detach().split(len(unit.slots)), strict=True):
+        class_images = class_images.clone().requires_grad_()
+        share = loss(label, class_images)
         share.backward()
-        gradients.append(own.grad)
+        gradients.append(class_images.grad)
         total += share.detach()
     return total, torch.cat(gradients)

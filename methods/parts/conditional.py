@@ -55,16 +55,16 @@ class ConditionalStatistics(GeneralStatistics):
 
     def _results(self, inputs: LayerInputs, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, Tensor]:
         """Return the statistics from sums of means, of their squares and of variances, [3, classes, channels] each."""
-        found: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}
         layers = {key: layer for layers in inputs.layers for key, layer in layers.items()}
         for name, total in sums.items():
             mean, square, within = total / counts
             variance = within + (square - mean.square() if self.spread == "total" else 0)
-            found |= {f"{CLASS}{name}mean": mean.float(), f"{CLASS}{name}var": variance.float()}
+            results |= {f"{CLASS}{name}mean": mean.float(), f"{CLASS}{name}var": variance.float()}
             if isinstance(layers[name.removesuffix("patch_").removesuffix(".")], nn.Conv2d):
-                whole = total.sum(1) / counts.sum()
-                found |= {f"{name}mean": whole[0].float(), f"{name}var": (whole[1] - whole[0] ** 2 + whole[2]).float()}
-        return found
+                row = total.sum(1) / counts.sum()
+                results |= {f"{name}mean": row[0].float(), f"{name}var": (row[1] - row[0] ** 2 + row[2]).float()}
+        return results
 
 
 def general(prepared: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,13 +80,13 @@ def of_labels(prepared: Mapping[str, Tensor], labels: Tensor, spread: Spread) ->
     """
     classes, counts = labels.unique(return_counts=True)
     weights = (counts / len(labels)).unsqueeze(0)  # [1, classes of the labels]
-    found: dict[str, Tensor] = {}
+    results: dict[str, Tensor] = {}
     for name in prepared:
         if name.startswith(CLASS) and name.endswith("mean"):
             stem = name.removesuffix("mean")
             mean, variance = (prepared[f"{stem}{kind}"][classes] for kind in ("mean", "var"))
             centre, total = pooled(mean.unsqueeze(0), variance.unsqueeze(0), weights)
-            own = stem.removeprefix(CLASS)
-            found[f"{own}mean"] = centre[0]
-            found[f"{own}var"] = total[0] if spread == "total" else (weights @ variance)[0]
-    return found
+            layer_name = stem.removeprefix(CLASS)
+            results[f"{layer_name}mean"] = centre[0]
+            results[f"{layer_name}var"] = total[0] if spread == "total" else (weights @ variance)[0]
+    return results

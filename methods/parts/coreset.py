@@ -46,13 +46,13 @@ class Coreset(Distiller):
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""
-        chosen = []
+        indices = []
         for label in unit.classes:
             members = data.indices_of(label)
             records = {name: context.prepared[name][:, members] for name in RECORDS}
             order = self.choose(records, unit.ipc, context.generator("choice", label))
-            chosen.append(members[order[list(unit.slots)]])
-        return SyntheticSet(data.read(torch.cat(chosen)), unit.labels)
+            indices.append(members[order[list(unit.slots)]])
+        return SyntheticSet(data.read(torch.cat(indices)), unit.labels)
 
     @abstractmethod
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:

@@ -42,8 +42,8 @@ class Companion(Protocol):
 
 def sgd(leaves: Sequence[Leaf], momentum: float) -> SGD:
     """Return SGD over leaves, a group for each."""
-    own = [momentum if leaf.momentum is None else leaf.momentum for leaf in leaves]
-    return SGD([{"params": [t], "lr": rate, "momentum": m} for (t, rate, _), m in zip(leaves, own, strict=True)])
+    momenta = [momentum if leaf.momentum is None else leaf.momentum for leaf in leaves]
+    return SGD([{"params": [t], "lr": rate, "momentum": m} for (t, rate, _), m in zip(leaves, momenta, strict=True)])
 
 
 def descend(
@@ -76,8 +76,8 @@ def descend(
     """
     tensors = [leaf for group in optimizer.param_groups for leaf in group["params"]]
     path = context.scratch / f"{name}.pt"
-    first, loss = _resume(path, tensors, [optimizer, *companions])
-    for iteration in range(first, iterations):
+    start, loss = _resume(path, tensors, [optimizer, *companions])
+    for iteration in range(start, iterations):
         loss, gradients = objective(iteration)
         if gradients is not None:
             for tensor, gradient in zip(tensors, gradients, strict=True):
@@ -100,12 +100,12 @@ def _refuse_divergence(loss: Tensor, tensors: Sequence[Tensor], name: str, done:
         )
 
 
-def _save(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion], done: int, loss: Tensor) -> None:
-    leaves, states = [leaf.detach() for leaf in tensors], [other.state_dict() for other in others]
+def _save(path: Path, tensors: Sequence[Tensor], companions: Sequence[Companion], done: int, loss: Tensor) -> None:
+    leaves, states = [leaf.detach() for leaf in tensors], [companion.state_dict() for companion in companions]
     scratch.save({"leaves": leaves, "states": states, "done": done, "loss": loss}, path)
 
 
-def _resume(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion]) -> tuple[int, Tensor]:
+def _resume(path: Path, tensors: Sequence[Tensor], companions: Sequence[Companion]) -> tuple[int, Tensor]:
     """Load what was saved; return the number of iterations done and the loss of the last."""
     saved = scratch.load(path, tensors[0].device)
     if saved is None or "states" not in saved:  # nothing is saved, or by an earlier version
@@ -113,6 +113,6 @@ def _resume(path: Path, tensors: Sequence[Tensor], others: Sequence[Companion]) 
     with torch.no_grad():
         for leaf, value in zip(tensors, saved["leaves"], strict=True):
             leaf.copy_(value)
-    for other, state in zip(others, saved["states"], strict=True):
-        other.load_state_dict(state)
+    for companion, state in zip(companions, saved["states"], strict=True):
+        companion.load_state_dict(state)
     return int(saved["done"]), saved["loss"]

@@ -47,16 +47,16 @@ def flat_direction(
         radius: rho.
         flatness: alpha.
     """
-    before = [weight.detach().clone() for weight in weights]
+    old_weights = [weight.detach().clone() for weight in weights]
     slopes = torch.autograd.grad(loss(), weights)
-    scale = radius / (_norm([w.abs() * g for w, g in zip(before, slopes, strict=True)]) + EPSILON)
+    scale = radius / (_norm([w.abs() * g for w, g in zip(old_weights, slopes, strict=True)]) + EPSILON)
     with torch.no_grad():
-        for weight, old, slope in zip(weights, before, slopes, strict=True):
-            weight.add_(scale * old.square() * slope)
+        for weight, old_weight, slope in zip(weights, old_weights, slopes, strict=True):
+            weight.add_(scale * old_weight.square() * slope)
     ahead = torch.autograd.grad(loss(), weights)
     with torch.no_grad():
-        for weight, old in zip(weights, before, strict=True):
-            weight.copy_(old)
+        for weight, old_weight in zip(weights, old_weights, strict=True):
+            weight.copy_(old_weight)
     products = torch.stack([(g * a).sum() for g, a in zip(slopes, ahead, strict=True)])
     share = products.sum() / (_norm(ahead).square() + EPSILON**2)
     return [a - flatness * (g - share * a) for g, a in zip(slopes, ahead, strict=True)]

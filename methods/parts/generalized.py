@@ -178,8 +178,8 @@ class GeneralPenalty(LayerInputs):
         self.seen.clear()
         layers = self.layers[iteration % len(self.layers)]
         convolutions = [key for key, module in layers.items() if isinstance(module, nn.Conv2d)]
-        dropped = self.drop(iteration, len(convolutions)).tolist()
-        self.idle = {key for key, out in zip(convolutions, dropped, strict=True) if out}
+        drop_flags = self.drop(iteration, len(convolutions)).tolist()
+        self.idle = {key for key, out in zip(convolutions, drop_flags, strict=True) if out}
 
     def __call__(self) -> Tensor:
         """Return R for the last forward pass."""
@@ -187,15 +187,15 @@ class GeneralPenalty(LayerInputs):
             return next(iter(self.target.values())).new_zeros(())
         names, current = list(self.seen), torch.cat(list(self.seen.values()))
         sizes = [len(value) for value in self.seen.values()]
-        now = current.detach()
-        before = torch.cat([self.memory.get(name, own) for name, own in zip(names, now.split(sizes), strict=True)])
-        average = torch.lerp(now, before, self.momentum)
+        values = current.detach()
+        memory = torch.cat([self.memory.get(name, part) for name, part in zip(names, values.split(sizes), strict=True)])
+        average = torch.lerp(values, memory, self.momentum)
         self.memory.update(zip(names, average.split(sizes), strict=True))
-        matched = current + (average - now)
+        matched = current + (average - values)
         norms = _norms(matched - torch.cat([self.target[name] for name in names]), sizes)
         if self.class_share:
-            own = _norms(matched - torch.cat([self.class_target[name] for name in names]), sizes)
-            norms = (1 - self.class_share) * norms + self.class_share * own
+            class_norms = _norms(matched - torch.cat([self.class_target[name] for name in names]), sizes)
+            norms = (1 - self.class_share) * norms + self.class_share * class_norms
         weights = [self.weights.get(name.rpartition(".")[0], 1.0) for name in names]
         return (norms * norms.new_tensor(weights)).sum()
 

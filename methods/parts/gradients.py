@@ -131,8 +131,8 @@ class _Course:
         views = [real, synthetic]
         if self.method.siamese:
             generator = self.context.generator("view", step, label)
-            shared = sample_augmentation(1, generator, flip=self.data.info.flip)
-            views = [shared.rows(torch.zeros(len(images), dtype=torch.int64)).apply(images) for images in views]
+            augmentation = sample_augmentation(1, generator, flip=self.data.info.flip)
+            views = [augmentation.rows(torch.zeros(len(images), dtype=torch.int64)).apply(images) for images in views]
         target = weight_gradients(self.network, views[0], label)
         loss = row_distance(weight_gradients(self.network, views[1], label, differentiable=True), target)
         (gradient,) = torch.autograd.grad(loss, [synthetic])

@@ -79,9 +79,9 @@ class Matching(Distiller):
 
         def objective(iteration: int) -> tuple[Tensor, Sequence[Tensor]]:
             extract = self._extractor(info, unit, iteration, context)
-            chosen, classes = self._real_batch(data, unit, iteration, context)
+            indices, classes = self._real_batch(data, unit, iteration, context)
             with torch.no_grad():
-                real = class_means(lambda rows: extract(read(chosen[rows]), classes[rows]), classes, chunk)
+                real = class_means(lambda rows: extract(read(indices[rows]), classes[rows]), classes, chunk)
             synthetic = class_means(lambda rows: extract(images, owners), owners, len(images))
             loss = squared_gap(real, synthetic)
             return loss, torch.autograd.grad(loss, [images])
@@ -122,12 +122,12 @@ class Matching(Distiller):
 
     def _real_batch(self, data: TrainData, unit: Unit, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return the indices [n] of random real images, and their classes [n] as 0, 1, ... within the unit."""
-        chosen = [
+        batches = [
             random_members(data, label, self.batch_real, context.generator("real", iteration, label))
             for label in unit.classes
         ]
-        sizes = torch.tensor([len(indices) for indices in chosen])
-        return torch.cat(chosen), torch.arange(len(chosen)).repeat_interleave(sizes)
+        sizes = torch.tensor([len(indices) for indices in batches])
+        return torch.cat(batches), torch.arange(len(batches)).repeat_interleave(sizes)
 
 
 def class_means(extract: Callable[[Tensor], Features], owners: Tensor, chunk: int) -> Features:
@@ -143,7 +143,7 @@ def class_means(extract: Callable[[Tensor], Features], owners: Tensor, chunk: in
     total: Features = []
     for rows in torch.arange(len(owners)).split(chunk):
         part = [(weight, shares[rows].to(values.device).T @ values) for weight, values in extract(rows)]
-        total = [(w, mean + more) for (w, mean), (_, more) in zip(total, part, strict=True)] if total else part
+        total = [(w, mean + term) for (w, mean), (_, term) in zip(total, part, strict=True)] if total else part
     return total
 
 

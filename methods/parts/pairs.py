@@ -37,7 +37,7 @@ class Pairs(Preparation):
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Train the networks one after the other."""
-        found: dict[str, list[Tensor]] = {"initial": [], "trained": []}
+        weights_by_name: dict[str, list[Tensor]] = {"initial": [], "trained": []}
         for number in range(self.networks):
             path = context.scratch / f"pair-{number}.pt"
             pair = scratch.load(path)
@@ -45,8 +45,8 @@ class Pairs(Preparation):
                 pair = self._train(number, data, context)
                 scratch.save(pair, path)
             for name, weights in pair.items():
-                found[name].append(weights.cpu())
-        return {name: torch.stack(weights) for name, weights in found.items()}
+                weights_by_name[name].append(weights.cpu())
+        return {name: torch.stack(weights) for name, weights in weights_by_name.items()}
 
     def _train(self, number: int, data: TrainData, context: Context) -> dict[str, Tensor]:
         network = new_network(self.arch, data.info, seed_of(context.seed, "pair", number)).to(context.device)

@@ -54,16 +54,16 @@ def scored_crops(
 
 def pad(images: Tensor, size: int) -> Tensor:
     """Return images [n, C, s, s] padded with zeros on all sides to [n, C, size, size]."""
-    before = (size - images.shape[-1]) // 2
-    after = size - images.shape[-1] - before
-    return F.pad(images, (before, after, before, after))
+    start = (size - images.shape[-1]) // 2
+    end = size - images.shape[-1] - start
+    return F.pad(images, (start, end, start, end))
 
 
 def mosaic(crops: Tensor, n: int, factor: int, size: int) -> Tensor:
     """Return n mosaics [n, C, size, size] of crops [n F^2, C, s, s]: mosaic i holds crops i, i + n, ..., row by row."""
     tiles = crops.view(factor, factor, n, *crops.shape[1:])  # [row, column, n, C, s, s]
-    whole = tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, crops.shape[1], factor * crops.shape[2], -1)
-    return F.interpolate(whole, size=(size, size), mode="nearest")
+    grid = tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, crops.shape[1], factor * crops.shape[2], -1)
+    return F.interpolate(grid, size=(size, size), mode="nearest")
 
 
 def mosaics_of(images: Tensor, n: int, factor: int, mode: str = "nearest") -> Tensor:
@@ -107,40 +107,40 @@ class Patches(Preparation):
 
     def too_few(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return None where there are crops for IPC mosaics per class, else how many there are."""
-        offered, needed = min(self.pool, *info.train_counts), ipc * self.factor**2
-        if needed <= offered:
+        offered, count = min(self.pool, *info.train_counts), ipc * self.factor**2
+        if count <= offered:
             return None
-        return f"IPC {ipc} needs {needed} patches of each class, one per image; there are {offered}"
+        return f"IPC {ipc} needs {count} patches of each class, one per image; there are {offered}"
 
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
         """Return ``patch_image`` [M] (indices), ``patch_label`` [M] and ``patch_box`` [M, 4], class by class."""
-        found: dict[str, list[Tensor]] = {"patch_image": [], "patch_label": [], "patch_box": []}
+        tensors: dict[str, list[Tensor]] = {"patch_image": [], "patch_label": [], "patch_box": []}
         for label in range(data.info.classes):
             members = data.indices_of(label)
             generator = context.generator("patches", label)
-            chosen = members[torch.randperm(len(members), generator=generator)[: self.pool]]
-            boxes, losses = self._best(data, chosen, label, generator, context)
-            order = losses.argsort(descending=True, stable=True)[middle_out(len(chosen))]
-            found["patch_image"].append(chosen[order])
-            found["patch_label"].append(torch.full((len(order),), label))
-            found["patch_box"].append(boxes[order])
+            indices = members[torch.randperm(len(members), generator=generator)[: self.pool]]
+            boxes, losses = self._best(data, indices, label, generator, context)
+            order = losses.argsort(descending=True, stable=True)[middle_out(len(indices))]
+            tensors["patch_image"].append(indices[order])
+            tensors["patch_label"].append(torch.full((len(order),), label))
+            tensors["patch_box"].append(boxes[order])
             context.progress(label + 1, data.info.classes)
-        return {name: torch.cat(parts) for name, parts in found.items()}
+        return {name: torch.cat(parts) for name, parts in tensors.items()}
 
     def _best(
-        self, data: TrainData, chosen: Tensor, label: int, generator: torch.Generator, context: Context
+        self, data: TrainData, candidates: Tensor, label: int, generator: torch.Generator, context: Context
     ) -> tuple[Tensor, Tensor]:
         """Return the box [n, 4] of the best crop of each chosen image, and its loss [n], on the CPU."""
-        best: list[Tensor] = []
+        best_boxes: list[Tensor] = []
         lowest: list[Tensor] = []
-        for indices in chosen.split(max(1, self.batch_size // self.crops)):
+        for indices in candidates.split(max(1, self.batch_size // self.crops)):
             boxes = square_boxes(data, indices, self.crops, self.crop_scale, generator)
             images, size = data.read_whole(indices).to(context.device), data.info.resolution // self.factor
             _, losses = scored_crops(images, boxes, label, size, data.info, context)
             least = losses.cpu().min(1)
-            best.append(boxes.unflatten(0, losses.shape)[torch.arange(len(indices)), least.indices])
+            best_boxes.append(boxes.unflatten(0, losses.shape)[torch.arange(len(indices)), least.indices])
             lowest.append(least.values)
-        return torch.cat(best), torch.cat(lowest)
+        return torch.cat(best_boxes), torch.cat(lowest)
 
 
 def patch_images(data: TrainData, unit: Unit, context: Context) -> Tensor:
@@ -153,9 +153,9 @@ def patch_images(data: TrainData, unit: Unit, context: Context) -> Tensor:
     rows = torch.tensor(unit.slots).unsqueeze(0) * tiles + torch.arange(tiles).unsqueeze(1)  # [F^2, slots]
     images = []
     for label in unit.classes:
-        own = (context.prepared["patch_label"] == label).nonzero().squeeze(1)[rows.flatten()]
-        pixels = data.read_whole(context.prepared["patch_image"][own]).float() / 255
-        crops = crop_antialiased(pixels, context.prepared["patch_box"][own], size // factor)
+        entries = (context.prepared["patch_label"] == label).nonzero().squeeze(1)[rows.flatten()]
+        pixels = data.read_whole(context.prepared["patch_image"][entries]).float() / 255
+        crops = crop_antialiased(pixels, context.prepared["patch_box"][entries], size // factor)
         images.append(to_uint8(mosaic(crops, len(unit.slots), factor, size)))
     return torch.cat(images)
 

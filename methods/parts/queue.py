@@ -113,7 +113,8 @@ class Queue:
     def state_dict(self) -> dict[str, Any]:
         """Return all networks and the states of their optimisers."""
         learners = [
-            (each.network.state_dict(), each.optimizer.state_dict(), each.correct, each.shown) for each in self.learners
+            (learner.network.state_dict(), learner.optimizer.state_dict(), learner.correct, learner.shown)
+            for learner in self.learners
         ]
         return {"born": self.born, "learners": learners}
 

@@ -34,12 +34,12 @@ def random_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, 
     The choice depends only on the seed of the context and the class. So a larger IPC extends a smaller one where the
     set has one unit. With several units, a class may be in different units, with different seeds, at different IPC.
     """
-    chosen = []
+    indices = []
     for label in classes:
         members = data.indices_of(label)
         order = torch.randperm(len(members), generator=context.generator("choice", label))
-        chosen.append(members[order[list(slots)]])
-    return torch.cat(chosen)
+        indices.append(members[order[list(slots)]])
+    return torch.cat(indices)
 
 
 def medium_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, ...], context: Context) -> Tensor:
@@ -48,12 +48,12 @@ def medium_indices(data: TrainData, classes: tuple[int, ...], slots: tuple[int, 
     The n images of a class are ordered by the teacher's probability of the class, lowest first, and taken from the
     middle outwards: ``m, m + 1, m - 1, m + 2, ...`` with ``m = ceil(n / 2)``, counted from 0. As the start of DELT.
     """
-    chosen = []
+    indices = []
     for label in classes:
         members = data.indices_of(label)
         order = class_losses(data, members, label, context).argsort(descending=True, stable=True)
-        chosen.append(members[order[middle_out(len(members))[list(slots)]]])
-    return torch.cat(chosen)
+        indices.append(members[order[middle_out(len(members))[list(slots)]]])
+    return torch.cat(indices)
 
 
 def middle_out(n: int) -> Tensor:

@@ -147,10 +147,10 @@ class Recovery(Distiller):
         terms: dict[str, Tensor] = {}
         with penalty or contextlib.nullcontext():
             for iteration in range(state.iteration, self.iterations):
-                if (started := self.begin_stage(state.images.detach(), start, iteration)) is not None:
-                    state.restart(started)
-                chosen = self.active(unit, iteration)
-                images, targets = (state.images, labels) if chosen is None else (state.images[chosen], labels[chosen])
+                if (new_images := self.begin_stage(state.images.detach(), start, iteration)) is not None:
+                    state.restart(new_images)
+                rows = self.active(unit, iteration)
+                images, targets = (state.images, labels) if rows is None else (state.images[rows], labels[rows])
                 view = self._view(images, iteration, unit, data.info, context)
                 terms = self._terms(view, iteration, targets, goal, penalty, context)
                 rate = self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
@@ -206,11 +206,11 @@ class Recovery(Distiller):
         if self.start == "patches":
             return normalize(patch_images(data, unit, context), info)
         atoms = _kmeans_atoms(data, unit, context) if goal.atoms is None else goal.atoms
-        chosen = [
+        indices = [
             data.indices_of(label)[nearest_indices(class_features(data, label, context), near)[list(unit.slots)]]
             for label, near in zip(unit.classes, atoms, strict=True)
         ]
-        return normalize(data.read(torch.cat(chosen)), info)
+        return normalize(data.read(torch.cat(indices)), info)
 
     def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
         """Return R, by default of the teacher's batch norms; `memory` is saved and restored with the images."""

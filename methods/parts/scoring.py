@@ -110,9 +110,9 @@ def error_norms(logits: Tensor, labels: Tensor) -> Tensor:
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """Return ``p_y - max_{k != y} p_k`` [b], p the softmax of logits [b, classes]: -1 to 1."""
     p = logits.softmax(1)
-    own = labels.unsqueeze(1)
-    others = p.scatter(1, own, -torch.inf).amax(1)
-    return p.gather(1, own)[:, 0] - others
+    columns = labels.unsqueeze(1)
+    largest = p.scatter(1, columns, -torch.inf).amax(1)
+    return p.gather(1, columns)[:, 0] - largest
 
 
 def forgetting_events(right: Tensor) -> Tensor:

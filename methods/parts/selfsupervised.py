@@ -92,9 +92,9 @@ class SelfSupervised(Preparation):
             indices = batch.view.indices
             boxes = sample_boxes(len(first), generator, scale=self.crop_scale, aspects=data.aspects(indices))
             mirrored = torch.rand(len(first), generator=generator) < flips
-            other = crop_resize(stream.read(indices), boxes, mirrored, data.info.resolution)
+            crops = crop_resize(stream.read(indices), boxes, mirrored, data.info.resolution)
             with context.autocast():
-                second = model(other.contiguous(memory_format=torch.channels_last))
+                second = model(crops.contiguous(memory_format=torch.channels_last))
             return contrast(first, second.float(), self.temperature)
 
         optimizer = make_optimizer(model, "adamw", learning_rate=self.learning_rate, weight_decay=1e-4)
@@ -115,16 +115,16 @@ def untrained(network: nn.Module, generator: torch.Generator) -> nn.Module:
     Layers reset themselves. Weights outside them, such as the positions of a transformer, are normal around 0 as in
     timm.
     """
-    fresh = copy.deepcopy(network).cpu().requires_grad_(True)
+    result = copy.deepcopy(network).cpu().requires_grad_(True)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator.get_state())
-        for module in fresh.modules():
+        for module in result.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
                 continue
             for weight in module.parameters(recurse=False):
                 nn.init.trunc_normal_(weight, std=STRAY)
-    return fresh
+    return result
 
 
 class Encoder(nn.Module):

@@ -33,8 +33,8 @@ class SlicedGaps:
 
 def quantile_means(values: Tensor, n: int) -> Tensor:
     """Return the mean of each n-th of the mass of m equal masses at values [m, P], ascending, [n, P]."""
-    ordered = values.double().sort(dim=0).values
-    mass = torch.cat([ordered.new_zeros(1, ordered.shape[1]), ordered.cumsum(0)])  # [m + 1, P], linear in between
+    rows = values.double().sort(dim=0).values
+    mass = torch.cat([rows.new_zeros(1, rows.shape[1]), rows.cumsum(0)])  # [m + 1, P], linear in between
     edges = torch.arange(n + 1, device=values.device, dtype=torch.float64) * (len(values) / n)
     below = edges.floor().long().clamp(max=len(values) - 1)
     at_edges = mass[below] + (edges - below).unsqueeze(1) * (mass[below + 1] - mass[below])

@@ -90,14 +90,14 @@ def start_positions(features: Tensor, k: int, start: Start, generator: torch.Gen
     if start == "random_real":
         order = torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-k // n))])
         return features[order[:k].to(features.device)]
-    chosen = [int(torch.randint(n, (), generator=generator))]
-    nearest = _squared(features, features[chosen]).squeeze(1)
+    indices = [int(torch.randint(n, (), generator=generator))]
+    nearest = _squared(features, features[indices]).squeeze(1)
     for _ in range(k - 1):
         distances = nearest.double().cpu()
         masses = distances if distances.sum() > 0 else torch.ones_like(distances)
-        chosen.append(int(torch.multinomial(masses, 1, generator=generator)))
-        nearest = torch.minimum(nearest, _squared(features, features[chosen[-1:]]).squeeze(1))
-    return features[chosen]
+        indices.append(int(torch.multinomial(masses, 1, generator=generator)))
+        nearest = torch.minimum(nearest, _squared(features, features[indices[-1:]]).squeeze(1))
+    return features[indices]
 
 
 def transport_cost(features: Tensor, positions: Tensor, weights: Tensor) -> float:
@@ -199,9 +199,9 @@ def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2) -
         if costs and torch.linalg.vector_norm(descended - weights) < 1e-6:
             break
         weights = descended
-        best = _fixed_masses(points, atoms, weights, "exact", rounds)
-        costs.append(best.costs[0])
-        atoms = torch.lerp(atoms, best.positions, theta)
+        solution = _fixed_masses(points, atoms, weights, "exact", rounds)
+        costs.append(solution.costs[0])
+        atoms = torch.lerp(atoms, solution.positions, theta)
     return Barycenter(atoms, weights, tuple(costs))
 
 
@@ -214,10 +214,10 @@ def _descend_weights(points: Tensor, atoms: Tensor, *, rate: float = 10.0, steps
     import ot
 
     distances = _squared(atoms, points)
-    scaled = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()
+    cost_matrix = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()
     mass, weights = _uniform(len(points), points).cpu().numpy(), _uniform(len(atoms), points)
     for _ in range(steps):
-        _, log = ot.emd(weights.cpu().numpy(), mass, scaled, log=True)
+        _, log = ot.emd(weights.cpu().numpy(), mass, cost_matrix, log=True)
         potential = torch.from_numpy(log["u"]).to(points)
         moved = weights * torch.exp(-rate * (potential - potential.min()))
         moved = moved / moved.sum()
