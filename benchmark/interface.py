@@ -38,10 +38,10 @@ from benchmark.run.stages import IMAGES
 from benchmark.vision import datasets
 from leaderboards import report as reports
 from leaderboards.publish import publication
-from leaderboards.results.records import keys_of
+from leaderboards.publish.controls import published_accuracies
 
 NAME = "python"  # the suite that holds what is evaluated and distilled from Python
-ROLES = ("control", "floor", "bound")
+NO_CONTROLS = "  no published controls with its protocol, student, evaluator and files of the dataset"
 
 
 class Options(TypedDict, total=False):
@@ -79,7 +79,8 @@ class Result:
     Attributes:
         top1: accuracy in percent, one per seed.
         controls: by method, the difference from the published results of random real images, noise and the full set
-            under the same protocol and student; {} where none are published.
+            under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
+            the dataset; {} where none are published.
         records: of the evaluations, as in the store.
     """
 
@@ -96,7 +97,8 @@ class Result:
         """Return the accuracy and the differences as text."""
         deviation = f" ± {stdev(self.top1):.1f}" if len(self.top1) > 1 else ""
         lines = [f"top-1 {self.mean:.1f}{deviation} % ({len(self.top1)} seeds)"]
-        return "\n".join([*lines, *(f"  against {name} (published): {gap}" for name, gap in self.controls.items())])
+        lines += [f"  against {name} (published): {gap}" for name, gap in self.controls.items()]
+        return "\n".join(lines if self.controls else [*lines, NO_CONTROLS])
 
 
 def evaluate(
@@ -141,7 +143,8 @@ def evaluate(
     keys = [key for planned in campaign.plan.cells for key in planned.nodes["evaluate"]]
     records = tuple(record for key in keys if (record := campaign.store.record(key)))
     top1 = tuple(float(record["metrics"]["top1"]) for record in records)
-    return Result(top1, _controls(top1, dataset, ipc, protocol, arch), records)
+    controls = published_accuracies(records[0]["identity"], protocol, config.student.full_epochs)
+    return Result(top1, {name: _difference(top1, accuracies) for name, accuracies in controls.items()}, records)
 
 
 def distill(
@@ -276,18 +279,6 @@ def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:
     for event in SerialRunner().run(todo, campaign.node_options):
         if event.status == "failed":
             raise BenchmarkError(f"{event.node.stage} {event.node.title} failed: {event.message}")
-
-
-def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, student: str) -> dict[str, Difference]:
-    """Return the differences from the published rows of the methods that are not compared, but compared with."""
-    values: dict[str, dict[str, float]] = {}  # accuracy by key, by method
-    for published in publication.read_all().values():
-        for cell in published.cells:
-            axes = (cell["dataset"], cell["protocol"], cell["student"])
-            if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:
-                for key in keys_of(cell, "evaluate"):
-                    values.setdefault(cell["method"], {})[key] = published.records[key]["metrics"]["top1"]
-    return {name: _difference(top1, list(accuracies.values())) for name, accuracies in values.items()}
 
 
 def _difference(one: Sequence[float], other: Sequence[float]) -> Difference:

@@ -13,7 +13,7 @@ import torch
 import benchmark
 from benchmark.config_files import CONFIGS
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.interface import Difference, Result, _difference
+from benchmark.interface import NO_CONTROLS, Difference, Result, _difference
 
 pytestmark = pytest.mark.usefixtures("short_training")
 ROOT = CONFIGS.parent
@@ -48,6 +48,9 @@ def test_a_set_is_distilled_once_and_evaluated(folder):
     assert all(record["stage"] == "evaluate" for record in result.records)
     assert benchmark.evaluate(images, **facts, seeds=2).top1 == result.top1
     assert str(result).startswith(f"top-1 {result.mean:.1f} ±")
+
+    assert result.controls == {}, "published students train for more epochs than those of this test"
+    assert NO_CONTROLS in str(result)
 
 
 def test_hyperparameters_replace_those_of_the_recipe(folder):
