@@ -12,7 +12,6 @@ twice. A mistake raises `benchmark.errors.BenchmarkError`; its text says what to
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -22,13 +21,13 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from benchmark import sources
 from benchmark.api import SyntheticSet
 from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.formats import arrays
 from benchmark.formats import artifact as artifacts
 from benchmark.identity import ancestors
 from benchmark.plan.suite import Block, Selection, Suite
@@ -115,8 +114,9 @@ def evaluate(
     """Train students on a distilled set, and test them.
 
     Args:
-        images: the set, or its images [N, C, H, W]: uint8, or float in [0, 1].
-        labels: the class of every image, int [N], or soft labels, float [N, classes]; None where ``images`` has them.
+        images: the set, or its images [N, C, H, W]: whole numbers from 0 to 255, or floats from 0 to 1.
+        labels: the class of every image, int [N], or soft labels, float [N, classes]; None for a `SyntheticSet`, which
+            has its own.
         dataset: the dataset that the set replaces.
         ipc: images per class of the set.
         protocol: how the set is labelled and the student is trained.
@@ -125,17 +125,16 @@ def evaluate(
         options: see `Options`.
 
     Raises:
-        BenchmarkError: the set is none of this dataset and IPC, a name is unknown, or a node failed.
+        BenchmarkError: the set is none of this dataset and IPC, its labels are missing or given twice, a name is
+            unknown, or a node failed.
     """
     sources.add(())
     run_options = _run_options(options)
     config = datasets.load_dataset(dataset)
     arch = student or config.teacher.arch
     suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "set.safetensors"
-        _as_set(images, labels).save(path)
-        artifact = artifacts.read(path, config, datasets.info(config, run_options.data), ipc)
+    info = datasets.info(config, run_options.data)
+    artifact = artifacts.of_set(arrays.as_set(images, labels), arrays.NAME, info, ipc)
     entry = artifacts.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
     campaign = open_campaign(suite, artifacts.selection(entry, dataset, ipc, seeds=seeds), run_options)
     campaign = artifacts.store_artifact(campaign, artifact)
@@ -246,24 +245,6 @@ def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, see
     axes = {"datasets": [dataset], "ipc": [ipc], "methods": [method], "students": [student], "protocols": [protocol]}
     blocks = (validated(Block, {**axes, "seeds": seeds}, "arguments"),)
     return Suite(name=NAME, version=1, title="From Python", blocks=blocks)
-
-
-def _as_set(images: Any, labels: Any) -> SyntheticSet:
-    user_set = images if isinstance(images, SyntheticSet) else _from_arrays(images, labels)
-    if user_set.images.is_floating_point() and not ((user_set.images >= 0) & (user_set.images <= 1)).all():
-        raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
-    return user_set
-
-
-def _from_arrays(images: Any, labels: Any) -> SyntheticSet:
-    if labels is None:
-        raise BenchmarkError("labels: needed beside images; give one class per image")
-    try:
-        pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
-        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
-        return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise BenchmarkError(f"images, labels: {error}") from error
 
 
 def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import benchmark
+from benchmark.api import SyntheticSet
 from benchmark.config_files import CONFIGS
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.interface import NO_CONTROLS, Difference, Result, _difference
@@ -62,6 +63,7 @@ def test_hyperparameters_replace_those_of_the_recipe(folder):
 
 
 EVALUATE = {"dataset": "digits", "ipc": 1, "images": torch.zeros(10, 3, 32, 32).byte(), "labels": range(10)}
+SET = SyntheticSet(torch.zeros(10, 3, 32, 32), torch.arange(10))
 DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
 
 
@@ -73,10 +75,13 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
         ("evaluate", {**EVALUATE, "dataset": "digit"}, "unknown dataset 'digit'"),
         ("evaluate", {**EVALUATE, "seeds": 0}, "seeds: input should be greater than or equal to 1 (given: 0)"),
         ("evaluate", {**EVALUATE, "ipc": 0}, "images per class are 1 or more"),
-        ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "images must be uint8 or float32 [N, C, H, W]"),
+        ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "not images [N, C, H, W] with labels [N]"),
         ("evaluate", {**EVALUATE, "images": torch.full((10, 1, 32, 32), -0.5)}, "images: floats must lie in [0, 1]"),
         ("evaluate", {**EVALUATE, "labels": [1]}, "there are 10 images, but 1 targets"),
         ("evaluate", {**EVALUATE, "labels": ["zero"] * 10}, "images, labels: "),
+        ("evaluate", {**EVALUATE, "labels": range(10, 20)}, "images, labels: its labels are not those of 10 classes"),
+        ("evaluate", {**EVALUATE, "images": torch.zeros(10, 32, 32, 3)}, "images, labels: images are [32, 32, 3], but"),
+        ("evaluate", {**EVALUATE, "images": SET}, "labels: the set has its own"),
         ("evaluate", {**EVALUATE, "devise": "cpu"}, "options: devise: unknown key. Did you mean 'device'?"),
         ("distill", {**DISTILL, "method": "noice"}, "unknown method 'noice'. Did you mean 'noise'?"),
         ("distill", {**DISTILL, "ipc": 0}, "images per class are 1 or more"),
