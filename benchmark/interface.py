@@ -176,6 +176,8 @@ def distill(
     run_options = _run_options(options)
     if isinstance(draw, bool) or not isinstance(draw, Integral) or draw < 0:
         raise BenchmarkError(f"draw: a whole number, the first one is 0 (given: {draw!r})")
+    if not isinstance(hyperparameters, Mapping | None):
+        raise BenchmarkError(f"hyperparameters: should map names to values (given: {hyperparameters!r})")
     changed_entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
     entry: Any = changed_entry if hyperparameters else method
     arch = datasets.load_dataset(dataset).teacher.arch
@@ -205,6 +207,7 @@ def run_suite(
         BenchmarkError: the suite or a name is wrong. A node that fails is a row with its reason, and no error.
     """
     sources.add(())
+    _check_suite_name(suite)
     run_options, valid_selection = _run_options(options), validated(Selection, selection or {}, "selection")
     runner, has_gpu = connected(run_options)
     campaign = open_campaign(suite, valid_selection, run_options, has_gpu=has_gpu)
@@ -226,6 +229,7 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
     Raises:
         BenchmarkError: there are no such results.
     """
+    _check_suite_name(suite)
     if runs is not None:
         return reports.summarise(runs, suite).leaderboard
     published = publication.read(suite)
@@ -233,6 +237,11 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
         text = unknown("published suite", suite, publication.suites())
         raise BenchmarkError(f"{text}; published results are in a clone of the repository, runs='runs' reads a store")
     return published.results.report.leaderboard
+
+
+def _check_suite_name(suite: object) -> None:
+    if not isinstance(suite, str):
+        raise BenchmarkError(f"suite: should be a text (given: {suite!r})")
 
 
 def _run_options(options: Options) -> RunOptions:

@@ -49,7 +49,6 @@ def test_a_set_is_distilled_once_and_evaluated(folder):
     assert all(record["stage"] == "evaluate" for record in result.records)
     assert benchmark.evaluate(images, **facts, seeds=2).top1 == result.top1
     assert str(result).startswith(f"top-1 {result.mean:.1f} ±")
-
     assert result.controls == {}, "published students train for more epochs than those of this test"
     assert NO_CONTROLS in str(result)
 
@@ -97,7 +96,13 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
             {**DISTILL, "device": "gpu"},
             "options: device: input should be 'auto', 'cpu' or 'cuda' (given: 'gpu')",
         ),
+        *(
+            ("distill", {**DISTILL, "hyperparameters": values}, "hyperparameters: should map names to values")
+            for values in (["foo"], "foo", 1, [])
+        ),
         ("run_suite", {"suite": "mian"}, "unknown suite 'mian'"),
+        *(("run_suite", {"suite": name}, "suite: should be a text") for name in (None, 1, ["main"])),
+        *(("load_leaderboard", {"suite": name}, "suite: should be a text") for name in (None, 1, ["main"])),
         ("run_suite", {"selection": {"dataset": ["digits"]}}, "selection: dataset: unknown key. Did you mean 'dataset"),
         ("run_suite", {"selection": {"seeds": 0}}, "selection: seeds: input should be greater than or equal to 1"),
         ("run_suite", {"runner": "rya"}, "options: runner: input should be 'ray' or 'serial' (given: 'rya')"),
