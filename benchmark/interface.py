@@ -12,7 +12,6 @@ twice. A mistake raises `benchmark.errors.BenchmarkError`; its text says what to
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -22,13 +21,13 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from benchmark import sources
 from benchmark.api import SyntheticSet
 from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.formats import arrays
 from benchmark.formats import artifact as artifacts
 from benchmark.identity import ancestors
 from benchmark.plan.suite import Block, Selection, Suite
@@ -38,10 +37,10 @@ from benchmark.run.stages import IMAGES
 from benchmark.vision import datasets
 from leaderboards import report as reports
 from leaderboards.publish import publication
-from leaderboards.results.records import keys_of
+from leaderboards.publish.controls import published_accuracies
 
 NAME = "python"  # the suite that holds what is evaluated and distilled from Python
-ROLES = ("control", "floor", "bound")
+NO_CONTROLS = "  no published controls with its protocol, student, evaluator and files of the dataset"
 
 
 class Options(TypedDict, total=False):
@@ -79,7 +78,8 @@ class Result:
     Attributes:
         top1: accuracy in percent, one per seed.
         controls: by method, the difference from the published results of random real images, noise and the full set
-            under the same protocol and student; {} where none are published.
+            under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
+            the dataset; {} where none are published.
         records: of the evaluations, as in the store.
     """
 
@@ -96,7 +96,8 @@ class Result:
         """Return the accuracy and the differences as text."""
         deviation = f" ± {stdev(self.top1):.1f}" if len(self.top1) > 1 else ""
         lines = [f"top-1 {self.mean:.1f}{deviation} % ({len(self.top1)} seeds)"]
-        return "\n".join([*lines, *(f"  against {name} (published): {gap}" for name, gap in self.controls.items())])
+        lines += [f"  against {name} (published): {gap}" for name, gap in self.controls.items()]
+        return "\n".join(lines if self.controls else [*lines, NO_CONTROLS])
 
 
 def evaluate(
@@ -113,8 +114,9 @@ def evaluate(
     """Train students on a distilled set, and test them.
 
     Args:
-        images: the set, or its images [N, C, H, W]: uint8, or float in [0, 1].
-        labels: the class of every image, int [N], or soft labels, float [N, classes]; None where ``images`` has them.
+        images: the set, or its images [N, C, H, W]: whole numbers from 0 to 255, or floats from 0 to 1.
+        labels: the class of every image, int [N], or soft labels, float [N, classes]; None for a `SyntheticSet`, which
+            has its own.
         dataset: the dataset that the set replaces.
         ipc: images per class of the set.
         protocol: how the set is labelled and the student is trained.
@@ -123,17 +125,16 @@ def evaluate(
         options: see `Options`.
 
     Raises:
-        BenchmarkError: the set is none of this dataset and IPC, a name is unknown, or a node failed.
+        BenchmarkError: the set is none of this dataset and IPC, its labels are missing or given twice, a name is
+            unknown, or a node failed.
     """
     sources.add(())
     run_options = _run_options(options)
     config = datasets.load_dataset(dataset)
     arch = student or config.teacher.arch
     suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "set.safetensors"
-        _as_set(images, labels).save(path)
-        artifact = artifacts.read(path, config, datasets.info(config, run_options.data), ipc)
+    info = datasets.info(config, run_options.data)
+    artifact = artifacts.of_set(arrays.as_set(images, labels), arrays.NAME, info, ipc)
     entry = artifacts.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
     campaign = open_campaign(suite, artifacts.selection(entry, dataset, ipc, seeds=seeds), run_options)
     campaign = artifacts.store_artifact(campaign, artifact)
@@ -141,7 +142,8 @@ def evaluate(
     keys = [key for planned in campaign.plan.cells for key in planned.nodes["evaluate"]]
     records = tuple(record for key in keys if (record := campaign.store.record(key)))
     top1 = tuple(float(record["metrics"]["top1"]) for record in records)
-    return Result(top1, _controls(top1, dataset, ipc, protocol, arch), records)
+    controls = published_accuracies(records[0]["identity"], protocol, config.student.full_epochs)
+    return Result(top1, {name: _difference(top1, accuracies) for name, accuracies in controls.items()}, records)
 
 
 def distill(
@@ -174,6 +176,8 @@ def distill(
     run_options = _run_options(options)
     if isinstance(draw, bool) or not isinstance(draw, Integral) or draw < 0:
         raise BenchmarkError(f"draw: a whole number, the first one is 0 (given: {draw!r})")
+    if not isinstance(hyperparameters, Mapping | None):
+        raise BenchmarkError(f"hyperparameters: should map names to values (given: {hyperparameters!r})")
     changed_entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
     entry: Any = changed_entry if hyperparameters else method
     arch = datasets.load_dataset(dataset).teacher.arch
@@ -203,6 +207,7 @@ def run_suite(
         BenchmarkError: the suite or a name is wrong. A node that fails is a row with its reason, and no error.
     """
     sources.add(())
+    _check_suite_name(suite)
     run_options, valid_selection = _run_options(options), validated(Selection, selection or {}, "selection")
     runner, has_gpu = connected(run_options)
     campaign = open_campaign(suite, valid_selection, run_options, has_gpu=has_gpu)
@@ -224,6 +229,7 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
     Raises:
         BenchmarkError: there are no such results.
     """
+    _check_suite_name(suite)
     if runs is not None:
         return reports.summarise(runs, suite).leaderboard
     published = publication.read(suite)
@@ -231,6 +237,11 @@ def load_leaderboard(suite: str = "main", runs: str | None = None) -> pd.DataFra
         text = unknown("published suite", suite, publication.suites())
         raise BenchmarkError(f"{text}; published results are in a clone of the repository, runs='runs' reads a store")
     return published.results.report.leaderboard
+
+
+def _check_suite_name(suite: object) -> None:
+    if not isinstance(suite, str):
+        raise BenchmarkError(f"suite: should be a text (given: {suite!r})")
 
 
 def _run_options(options: Options) -> RunOptions:
@@ -243,24 +254,6 @@ def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, see
     axes = {"datasets": [dataset], "ipc": [ipc], "methods": [method], "students": [student], "protocols": [protocol]}
     blocks = (validated(Block, {**axes, "seeds": seeds}, "arguments"),)
     return Suite(name=NAME, version=1, title="From Python", blocks=blocks)
-
-
-def _as_set(images: Any, labels: Any) -> SyntheticSet:
-    user_set = images if isinstance(images, SyntheticSet) else _from_arrays(images, labels)
-    if user_set.images.is_floating_point() and not ((user_set.images >= 0) & (user_set.images <= 1)).all():
-        raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
-    return user_set
-
-
-def _from_arrays(images: Any, labels: Any) -> SyntheticSet:
-    if labels is None:
-        raise BenchmarkError("labels: needed beside images; give one class per image")
-    try:
-        pixels, targets = torch.as_tensor(images), torch.as_tensor(labels)
-        pixels = pixels if pixels.dtype == torch.uint8 else pixels.float()
-        return SyntheticSet(pixels, targets.float() if targets.is_floating_point() else targets.long())
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise BenchmarkError(f"images, labels: {error}") from error
 
 
 def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:
@@ -276,18 +269,6 @@ def _run(campaign: Campaign, keys: Iterable[str] = ()) -> None:
     for event in SerialRunner().run(todo, campaign.node_options):
         if event.status == "failed":
             raise BenchmarkError(f"{event.node.stage} {event.node.title} failed: {event.message}")
-
-
-def _controls(top1: Sequence[float], dataset: str, ipc: int, protocol: str, student: str) -> dict[str, Difference]:
-    """Return the differences from the published rows of the methods that are not compared, but compared with."""
-    values: dict[str, dict[str, float]] = {}  # accuracy by key, by method
-    for published in publication.read_all().values():
-        for cell in published.cells:
-            axes = (cell["dataset"], cell["protocol"], cell["student"])
-            if axes == (dataset, protocol, student) and cell["ipc"] in (ipc, 0) and cell.get("role") in ROLES:
-                for key in keys_of(cell, "evaluate"):
-                    values.setdefault(cell["method"], {})[key] = published.records[key]["metrics"]["top1"]
-    return {name: _difference(top1, list(accuracies.values())) for name, accuracies in values.items()}
 
 
 def _difference(one: Sequence[float], other: Sequence[float]) -> Difference:

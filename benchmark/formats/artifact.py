@@ -15,7 +15,7 @@ from safetensors.torch import save
 from benchmark.api import DatasetInfo, SyntheticSet
 from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.formats.export import Normalisation, read_images
+from benchmark.formats.export import Normalisation, check_labels, read_images
 from benchmark.formats.scale import ValueRange, to_pixels
 from benchmark.formats.tensors import LABELS, NOTES
 from benchmark.plan.discovery import method_names
@@ -71,16 +71,43 @@ def read(
     class_names, class_notes = _class_names(path, config, info)
     unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
     file_set = read_images(path, class_names, unchanged)
-    _check(path, file_set, info, ipc)
-    pixels, value_notes = to_pixels(file_set.images, info, value_range, str(path), normalisation)
-    order = torch.argsort(file_set.classes, stable=True)
-    weights = None if file_set.weights is None else file_set.weights[order]
-    extras = {name: file_set.extras[name][order] for name in (LABELS, CLASSES) if name in file_set.extras}
-    if file_set.targets.dim() == 1 or torch.equal(file_set.classes, file_set.targets.argmax(1)):
+    artifact = of_set(file_set, str(path), info, ipc, value_range, normalisation)
+    notes = (*class_notes, *file_set.metadata.get(NOTES, ()), *artifact.notes)
+    return replace(artifact, name=path.name, notes=notes)
+
+
+def of_set(
+    user_set: SyntheticSet,
+    name: str,
+    info: DatasetInfo,
+    ipc: int,
+    value_range: ValueRange = "auto",
+    normalisation: Normalisation | None = None,
+) -> Artifact:
+    """Check a set against its dataset and return it in pixel space, class by class.
+
+    Args:
+        user_set: the set, on the CPU.
+        name: what messages call it.
+        info: facts about the dataset.
+        ipc: the number of images that every class must have.
+        value_range: the scale of the values.
+        normalisation: the normalisation of the images, if the user knows it.
+
+    Raises:
+        Faults: all reasons why it is no set of this dataset and IPC.
+        BenchmarkError: its labels are not those of the dataset, or the scale of its values is not clear.
+    """
+    check_labels(name, user_set, info.classes)
+    _check(name, user_set, info, ipc)
+    pixels, notes = to_pixels(user_set.images, info, value_range, name, normalisation)
+    order = torch.argsort(user_set.classes, stable=True)
+    weights = None if user_set.weights is None else user_set.weights[order]
+    extras = {key: user_set.extras[key][order] for key in (LABELS, CLASSES) if key in user_set.extras}
+    if user_set.targets.dim() == 1 or torch.equal(user_set.classes, user_set.targets.argmax(1)):
         extras.pop(CLASSES, None)  # the targets say them; not every format writes them then
-    images = SyntheticSet(pixels[order], file_set.targets[order], weights, extras)
-    notes = (*class_notes, *file_set.metadata.get(NOTES, ()), *value_notes)
-    return Artifact(path.name, images, checksum(images), notes)
+    images = SyntheticSet(pixels[order], user_set.targets[order], weights, extras)
+    return Artifact(name, images, checksum(images), tuple(notes))
 
 
 def checksum(images: SyntheticSet) -> str:
@@ -155,23 +182,23 @@ def _natural(name: str) -> tuple[bool, int, str]:
     return not is_number, int(name) if is_number else 0, name
 
 
-def _check(path: Path, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None:
+def _check(name: str, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None:
     faults, shape = [], (info.channels, info.resolution, info.resolution)
     if (file_shape := tuple(images.images.shape[1:])) != shape:
-        faults.append(f"{path}: images are {list(file_shape)}, but those of {info.name} are {list(shape)}")
+        faults.append(f"{name}: images are {list(file_shape)}, but those of {info.name} are {list(shape)}")
     counts = torch.bincount(images.classes, minlength=info.classes).tolist()
-    wrong_counts = {name: count for name, count in zip(info.class_names, counts, strict=True) if count != ipc}
+    wrong_counts = {label: count for label, count in zip(info.class_names, counts, strict=True) if count != ipc}
     if wrong_counts:
-        examples = ", ".join(f"'{name}' has {count}" for name, count in list(wrong_counts.items())[:5])
+        examples = ", ".join(f"'{label}' has {count}" for label, count in list(wrong_counts.items())[:5])
         faults.append(
-            f"{path}: not --ipc {ipc}: {len(wrong_counts)} of {info.classes} classes have another number: {examples}"
+            f"{name}: not --ipc {ipc}: {len(wrong_counts)} of {info.classes} classes have another number: {examples}"
         )
     if not bool(torch.isfinite(images.images.float()).all()):
-        faults.append(f"{path}: some values are not finite")
+        faults.append(f"{name}: some values are not finite")
     if images.targets.dim() == 2 and not are_probabilities(images.targets):
-        faults.append(f"{path}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
+        faults.append(f"{name}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
     weights = torch.ones(1) if images.weights is None else images.weights
     if not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf):
-        faults.append(f"{path}: its weights are not finite, not 0 or more, or all 0")
+        faults.append(f"{name}: its weights are not finite, not 0 or more, or all 0")
     if faults:
         raise Faults(faults)

@@ -21,7 +21,7 @@ from benchmark.formats.pt import Normalisation
 from benchmark.formats.tensors import read_arrays
 from benchmark.synthetic import CLASSES, SyntheticSet
 
-__all__ = ["FORMATS", "Normalisation", "export", "read_images"]
+__all__ = ["FORMATS", "Normalisation", "check_labels", "export", "read_images"]
 FORMATS = ("imagefolder", "dcbench", "huggingface")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # of files that are read
 
@@ -88,7 +88,7 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
         tables = [path] if path.suffix == ".parquet" else []
     try:
         images = _read(path, tables, class_names, normalisation)
-        _check_labels(path, images, len(class_names))
+        check_labels(str(path), images, len(class_names))
     except BenchmarkError:
         raise
     except Exception as error:  # a file from elsewhere can be wrong in any way
@@ -108,11 +108,22 @@ def _read(
     return read_arrays(path) if path.suffix in (".npz", ".npy") else pt.read(path, normalisation)
 
 
-def _check_labels(path: Path, images: SyntheticSet, classes: int) -> None:
+def check_labels(name: str, images: SyntheticSet, classes: int) -> None:
+    """Check that the labels of a set are those of a dataset.
+
+    Args:
+        name: what messages call the set.
+        images: the set.
+        classes: the number of classes of the dataset.
+
+    Raises:
+        BenchmarkError: there are no labels, a class lies outside of 0 .. classes - 1, or soft labels have another
+            length.
+    """
     in_range = len(images) > 0 and int(images.classes.min()) >= 0 and int(images.classes.max()) < classes
     if not in_range or (images.targets.dim() == 2 and images.targets.shape[1] != classes):
         raise BenchmarkError(
-            f"{path}: its labels are not those of {classes} classes; does it belong to another dataset?"
+            f"{name}: its labels are not those of {classes} classes; does it belong to another dataset?"
         )
 
 

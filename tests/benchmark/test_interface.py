@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import benchmark
+from benchmark.api import SyntheticSet
 from benchmark.config_files import CONFIGS
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.interface import Difference, Result, _difference
+from benchmark.interface import NO_CONTROLS, Difference, Result, _difference
 
 pytestmark = pytest.mark.usefixtures("short_training")
 ROOT = CONFIGS.parent
@@ -48,6 +49,8 @@ def test_a_set_is_distilled_once_and_evaluated(folder):
     assert all(record["stage"] == "evaluate" for record in result.records)
     assert benchmark.evaluate(images, **facts, seeds=2).top1 == result.top1
     assert str(result).startswith(f"top-1 {result.mean:.1f} ±")
+    assert result.controls == {}, "published students train for more epochs than those of this test"
+    assert NO_CONTROLS in str(result)
 
 
 def test_hyperparameters_replace_those_of_the_recipe(folder):
@@ -59,6 +62,7 @@ def test_hyperparameters_replace_those_of_the_recipe(folder):
 
 
 EVALUATE = {"dataset": "digits", "ipc": 1, "images": torch.zeros(10, 3, 32, 32).byte(), "labels": range(10)}
+SET = SyntheticSet(torch.zeros(10, 3, 32, 32), torch.arange(10))
 DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
 
 
@@ -70,10 +74,13 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
         ("evaluate", {**EVALUATE, "dataset": "digit"}, "unknown dataset 'digit'"),
         ("evaluate", {**EVALUATE, "seeds": 0}, "seeds: input should be greater than or equal to 1 (given: 0)"),
         ("evaluate", {**EVALUATE, "ipc": 0}, "images per class are 1 or more"),
-        ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "images must be uint8 or float32 [N, C, H, W]"),
+        ("evaluate", {**EVALUATE, "images": torch.zeros(3, 32, 32)}, "not images [N, C, H, W] with labels [N]"),
         ("evaluate", {**EVALUATE, "images": torch.full((10, 1, 32, 32), -0.5)}, "images: floats must lie in [0, 1]"),
         ("evaluate", {**EVALUATE, "labels": [1]}, "there are 10 images, but 1 targets"),
         ("evaluate", {**EVALUATE, "labels": ["zero"] * 10}, "images, labels: "),
+        ("evaluate", {**EVALUATE, "labels": range(10, 20)}, "images, labels: its labels are not those of 10 classes"),
+        ("evaluate", {**EVALUATE, "images": torch.zeros(10, 32, 32, 3)}, "images, labels: images are [32, 32, 3], but"),
+        ("evaluate", {**EVALUATE, "images": SET}, "labels: the set has its own"),
         ("evaluate", {**EVALUATE, "devise": "cpu"}, "options: devise: unknown key. Did you mean 'device'?"),
         ("distill", {**DISTILL, "method": "noice"}, "unknown method 'noice'. Did you mean 'noise'?"),
         ("distill", {**DISTILL, "ipc": 0}, "images per class are 1 or more"),
@@ -89,7 +96,13 @@ DISTILL = {"method": "noise", "dataset": "digits", "ipc": 1}
             {**DISTILL, "device": "gpu"},
             "options: device: input should be 'auto', 'cpu' or 'cuda' (given: 'gpu')",
         ),
+        *(
+            ("distill", {**DISTILL, "hyperparameters": values}, "hyperparameters: should map names to values")
+            for values in (["foo"], "foo", 1, [])
+        ),
         ("run_suite", {"suite": "mian"}, "unknown suite 'mian'"),
+        *(("run_suite", {"suite": name}, "suite: should be a text") for name in (None, 1, ["main"])),
+        *(("load_leaderboard", {"suite": name}, "suite: should be a text") for name in (None, 1, ["main"])),
         ("run_suite", {"selection": {"dataset": ["digits"]}}, "selection: dataset: unknown key. Did you mean 'dataset"),
         ("run_suite", {"selection": {"seeds": 0}}, "selection: seeds: input should be greater than or equal to 1"),
         ("run_suite", {"runner": "rya"}, "options: runner: input should be 'ray' or 'serial' (given: 'rya')"),
