@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from benchmark import sources
 from benchmark.cli import options as opt
 from benchmark.cli.options import out, split_words, suite_stem
-from benchmark.config_files import CONFIGS, files, names
+from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
@@ -128,22 +127,21 @@ def submit(
     suite: Annotated[str, typer.Option("--suite", "-s", help="The suite whose results you submit.")],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="The archive to write, NAME.zip.")],
     runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: opt.Datasets = "",
     extra: opt.Extra = None,
 ) -> None:
     """Pack the results of a run, its distilled sets and your own files into an archive for a pull request."""
+    from benchmark.cli import packing
     from benchmark.files import Folder
     from leaderboards.publish import submission
 
     if destination.suffix != ".zip":
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, datasets, submitted=True)
-    names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
-    paths = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
-    paths |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
-    if missing_names := sorted(names.keys() - paths.keys()):
-        raise BenchmarkError(f"submit: the suite needs {', '.join(missing_names)}; name their folder by --extra DIR")
+    paths = packing.user_files(published, suite)
+    packing.check_keys(published, suite, runs, data)
     archive_names = submission.pack(published, Folder(runs), paths, destination)
     counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
@@ -176,16 +174,6 @@ def export(
     out.print(f"{destination}: {len(stored.images)} images, {stored.query}", markup=False)
     for part in lost_parts:
         out.print(f"the format cannot hold {part}", markup=False)
-
-
-def _suite_file(suite: str) -> dict[str, Path]:
-    """Return the file of a suite by its name in the repository; {} for a suite of the benchmark."""
-    name = suite_stem(suite)
-    path = files("suites").get(name) if name == suite else Path(suite)
-    if path is None or not path.is_file():
-        raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
-    is_own = path.resolve().is_relative_to(CONFIGS)
-    return {} if is_own else {f"configs/suites/{name}.yaml": path}
 
 
 def _check() -> None:

@@ -63,6 +63,20 @@ def merged(
     }, {axes: reason for axes, reason in reasons.items() if reason}
 
 
+def stale_cells(plan: Plan, manifest: Mapping[str, Any], planner: Planner) -> list[dict[str, Any]]:
+    """Return the cells of a manifest that have another evaluation key now, or are left out; all for another version.
+
+    Args:
+        plan: of the whole suite.
+        manifest: that an earlier run wrote.
+        planner: has made the plan.
+    """
+    same_version = manifest.get("version") == plan.suite.version
+    cells = merged([plan], manifest, planner)[0]["cells"] if same_version else []
+    keys = {_axes(cell): _evaluation(cell) for cell in cells}
+    return [cell for cell in manifest["cells"] if keys.get(_axes(cell)) != _evaluation(cell)]
+
+
 def left_out_line(reasons: Mapping[str, str]) -> str:
     """Return how many cells of earlier runs are left out of a manifest, and why; "" for none.
 
