@@ -207,7 +207,7 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
     from leaderboards.results import leaderboard, run_diff
     from leaderboards.tables import run_diff as run_diff_table
 
-    difference = run_diff.compare(_stored(suite, a), _stored(suite, b))
+    difference = run_diff.compare(_stored(suite, a, b), _stored(suite, b, a))
     out.print(run_diff_table.render(difference, a, b))
     if csv:
         try:
@@ -242,20 +242,34 @@ def _publication(suite: str, runs: str, note: str, datasets: str, *, submitted: 
     return publication.merged(earlier, earlier, note)
 
 
-def _stored(suite: str, folder: str) -> Stored:
-    """Return the results of a suite in a store or in a folder of publications."""
+def _stored(suite: str, folder: str, other: str) -> Stored:
+    """Return the results of a suite in a store or in a folder of publications, which are compared with another one."""
     from leaderboards.publish import publication
     from leaderboards.results import records
 
-    published = publication.read(suite, Path(folder))
-    return published.stored() if published else records.read(folder, _suite_name(suite, folder))
+    published = publication.read(suite_stem(suite), Path(folder))
+    return published.stored() if published else records.read(folder, _suite_name(suite, folder, other))
 
 
-def _suite_name(suite: str, runs: str) -> str:
-    """Return the name of a suite in a store; for the path of a suite file, its stem."""
+def _suite_name(suite: str, runs: str, other: str = "") -> str:
+    """Return the name of a suite in a store; for the path of a suite file, its stem.
+
+    Args:
+        suite: its name, or the path of its file.
+        runs: the store.
+        other: a store or a folder of publications that may know the suite; "" for none.
+
+    Raises:
+        BenchmarkError: there is no such suite, or it has not been run into the store.
+    """
+    from leaderboards.publish import publication
     from leaderboards.results import records
 
-    name = suite_stem(suite)
-    if name not in names("suites") and name not in (stored := records.suites(runs)):
-        raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
-    return name
+    name, stored = suite_stem(suite), records.suites(runs)
+    if name in stored or name in names("suites"):
+        return name
+    known_elsewhere = [*records.suites(other), *publication.suites(Path(other))] if other else []
+    if name != suite or name in known_elsewhere:
+        command = f"python -m benchmark run --suite {suite} --runs {runs}"
+        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; run `{command}` first")
+    raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))

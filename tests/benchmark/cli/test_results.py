@@ -203,6 +203,17 @@ class TestPublishing:
         status, shown, _ = command(finished, "submit", *suite(finished), str(tmp_path / "tiny.zip"))
         assert (status, "keys of dataset digits are not checked: it is not in data" in shown) == (0, True)
 
+    def test_a_suite_that_a_store_lacks_is_not_called_unknown(self, finished, tmp_path):
+        said = "suite 'tiny' has not been run into empty; run `python -m benchmark run --suite {} --runs empty` first"
+        path = str(finished / "tiny.yaml")
+        for words, name in {
+            ("submit", "--suite", path, "--runs", "empty", "a.zip"): path,
+            ("report", "--suite", "tiny", "--compare", str(finished / "runs"), "empty"): "tiny",
+            ("report", "--suite", "tiny", "--compare", "empty", str(finished / "runs")): "tiny",
+        }.items():
+            status, _, errors = command(tmp_path, *words)
+            assert (status, errors) == (2, said.format(name))
+
     @pytest.mark.parametrize("form", export.FORMATS)
     def test_a_set_is_exported_and_read_back(self, folder, form):
         which = ["--dataset", "digits", "--ipc", "1", "--method", "random_real", "--draw", "1", "--format", form]
