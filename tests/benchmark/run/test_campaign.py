@@ -134,7 +134,7 @@ def test_wrong_names_of_a_selection_come_at_once(tmp_path):
 
 
 def test_a_store_that_cannot_be_written_is_said_before_anything_runs(tmp_path):
-    (tmp_path / "runs").write_text("a file")
+    (tmp_path / "runs" / ".writable").mkdir(parents=True)  # where a file is written first
     with pytest.raises(BenchmarkError, match="cannot be written"):
         finish(campaign(tmp_path))
 
