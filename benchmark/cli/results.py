@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from benchmark import sources
 from benchmark.cli import options as opt
 from benchmark.cli.options import out, split_words, suite_stem
-from benchmark.config_files import CONFIGS, files, names
+from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults, unknown
 
 if TYPE_CHECKING:
@@ -128,22 +127,21 @@ def submit(
     suite: Annotated[str, typer.Option("--suite", "-s", help="The suite whose results you submit.")],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="The archive to write, NAME.zip.")],
     runs: opt.Runs = "runs",
+    data: opt.Data = Path("data"),
     note: Annotated[str, typer.Option(help="A sentence that is printed below the results.", show_default=False)] = "",
     datasets: opt.Datasets = "",
     extra: opt.Extra = None,
 ) -> None:
     """Pack the results of a run, its distilled sets and your own files into an archive for a pull request."""
+    from benchmark.cli import packing
     from benchmark.files import Folder
     from leaderboards.publish import submission
 
     if destination.suffix != ".zip":
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, datasets, submitted=True)
-    names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
-    paths = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
-    paths |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
-    if missing_names := sorted(names.keys() - paths.keys()):
-        raise BenchmarkError(f"submit: the suite needs {', '.join(missing_names)}; name their folder by --extra DIR")
+    paths = packing.user_files(published, suite)
+    packing.check_keys(published, suite, runs, data)
     archive_names = submission.pack(published, Folder(runs), paths, destination)
     counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
@@ -178,16 +176,6 @@ def export(
         out.print(f"the format cannot hold {part}", markup=False)
 
 
-def _suite_file(suite: str) -> dict[str, Path]:
-    """Return the file of a suite by its name in the repository; {} for a suite of the benchmark."""
-    name = suite_stem(suite)
-    path = files("suites").get(name) if name == suite else Path(suite)
-    if path is None or not path.is_file():
-        raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
-    is_own = path.resolve().is_relative_to(CONFIGS)
-    return {} if is_own else {f"configs/suites/{name}.yaml": path}
-
-
 def _check() -> None:
     """Print the published files that differ from what their records give; end with status 1 if there are any."""
     from leaderboards.publish import figures, publication, readme, sets, verify
@@ -219,7 +207,7 @@ def _compare(suite: str, a: str, b: str, csv: Path | None) -> None:
     from leaderboards.results import leaderboard, run_diff
     from leaderboards.tables import run_diff as run_diff_table
 
-    difference = run_diff.compare(_stored(suite, a), _stored(suite, b))
+    difference = run_diff.compare(_stored(suite, a, b), _stored(suite, b, a))
     out.print(run_diff_table.render(difference, a, b))
     if csv:
         try:
@@ -254,20 +242,34 @@ def _publication(suite: str, runs: str, note: str, datasets: str, *, submitted: 
     return publication.merged(earlier, earlier, note)
 
 
-def _stored(suite: str, folder: str) -> Stored:
-    """Return the results of a suite in a store or in a folder of publications."""
+def _stored(suite: str, folder: str, other: str) -> Stored:
+    """Return the results of a suite in a store or in a folder of publications, which are compared with another one."""
     from leaderboards.publish import publication
     from leaderboards.results import records
 
-    published = publication.read(suite, Path(folder))
-    return published.stored() if published else records.read(folder, _suite_name(suite, folder))
+    published = publication.read(suite_stem(suite), Path(folder))
+    return published.stored() if published else records.read(folder, _suite_name(suite, folder, other))
 
 
-def _suite_name(suite: str, runs: str) -> str:
-    """Return the name of a suite in a store; for the path of a suite file, its stem."""
+def _suite_name(suite: str, runs: str, other: str = "") -> str:
+    """Return the name of a suite in a store; for the path of a suite file, its stem.
+
+    Args:
+        suite: its name, or the path of its file.
+        runs: the store.
+        other: a store or a folder of publications that may know the suite; "" for none.
+
+    Raises:
+        BenchmarkError: there is no such suite, or it has not been run into the store.
+    """
+    from leaderboards.publish import publication
     from leaderboards.results import records
 
-    name = suite_stem(suite)
-    if name not in names("suites") and name not in (stored := records.suites(runs)):
-        raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))
-    return name
+    name, stored = suite_stem(suite), records.suites(runs)
+    if name in stored or name in names("suites"):
+        return name
+    known_elsewhere = [*records.suites(other), *publication.suites(Path(other))] if other else []
+    if name != suite or name in known_elsewhere:
+        command = f"python -m benchmark run --suite {suite} --runs {runs}"
+        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; run `{command}` first")
+    raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))

@@ -62,14 +62,14 @@ def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, v
     from benchmark.cli.scores import Scores
     from benchmark.run import campaign as campaigns
 
-    out.print(first_lines(campaign), markup=False, highlight=False, soft_wrap=True)
+    _print_line(first_lines(campaign))
     display.print_corrupt(campaign, out)
     if not (todo := campaign.todo):
-        campaign.write_manifest()
+        _print_line(campaign.write_manifest())
         return 0
     progress = display.ProgressTable(todo, campaign.store)
     try:
-        events = campaign.run(runner or campaigns.connect(options)[0])
+        events = campaign.run(runner or campaigns.connect(options)[0], _print_line)
         display.show_progress(events, progress, out, Scores(campaign), verbose=verbose)
     except KeyboardInterrupt:
         out.print(f"\ninterrupted: {progress.finished} of {len(todo)} nodes are done")
@@ -101,6 +101,11 @@ def expected_time(campaign: Campaign) -> str:
     note = f" ({unknown_count} nodes have none)" if unknown_count else ""
     text = f"such nodes took {display.time_span(seconds)} one after the other in past records{note}"
     return text if seconds else "time unknown"
+
+
+def _print_line(line: str) -> None:
+    if line:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_leaderboard(campaign: Campaign, runs: str, rows: Shown, *, write: bool) -> None:

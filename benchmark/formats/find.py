@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class SetQuery:
     """Names a distilled set of a suite."""
 
     dataset: str
-    ipc: int
+    ipc: int  # of a method that does not depend on it, any
     method: str  # its name in tables
     draw: int = 0
     teacher: int | None = None  # needed where several teachers have a set of this draw
@@ -31,7 +31,8 @@ class SetQuery:
     def __str__(self) -> str:
         """Return it as a title."""
         teacher = "" if self.teacher is None else f", teacher {self.teacher}"
-        return f"{self.method} on {self.dataset}, {self.ipc} images per class, draw {self.draw}{teacher}"
+        ipc = f"{self.ipc} images per class" if self.ipc else "for every IPC"
+        return f"{self.method} on {self.dataset}, {ipc}, draw {self.draw}{teacher}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     """
     store = Store(runs)
     cells = read_manifest(store.files, suite)["cells"]
-    axes = {"dataset": query.dataset, "ipc": query.ipc, "method": query.method, "draw": query.draw}
+    if all(cell["ipc"] == 0 for cell in cells if cell["method"] == query.method):
+        query = replace(query, ipc=0)
+    axes = {"dataset": query.dataset, "method": query.method, "ipc": query.ipc, "draw": query.draw}
     if query.teacher is not None:
         axes["teacher"] = query.teacher
     for axis, value in axes.items():
@@ -108,7 +111,7 @@ def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dic
     device = records[0]["cost"].get("device")  # not known of a set that was made elsewhere
     return {
         "dataset": cell["dataset"],
-        "images per class": str(cell["ipc"]),
+        "images per class": str(cell["ipc"] or "all"),
         "method": f"{cell['method']} ({getattr(load_method(component['name']), 'paper', 'no paper')})",
         "draw": str(cell["draw"]),
         "hyperparameters": f"`{canonical(component['params'])}`",

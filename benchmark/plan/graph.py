@@ -50,11 +50,15 @@ class PlannedCell:
 
     A skipped cell has a reason and no nodes. Only a cell that is skipped because it needs a GPU has both: a leaderboard
     shows its results if they come from another machine.
+
+    Attributes:
+        elsewhere: it has no keys because this machine lacks its dataset or a library; another machine may know them.
     """
 
     cell: Cell
     skipped: str | None = None
     nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Plan:
         return {
             "suite": self.suite.name,
             "version": self.suite.version,
+            "content": self.suite.digest(),
             "title": self.suite.title,
             "columns": self.columns(),
             "pairs": [list(pair) for pair in self.suite.pairs],
@@ -153,6 +158,22 @@ class Planner:
         }
         return Plan(suite, tuple(cells), nodes, infos)
 
+    def plan_again(self, fields: Mapping[str, Any], suite: Suite) -> PlannedCell | None:
+        """Return a cell of a manifest as it is planned now, without measures.
+
+        Args:
+            fields: of the cell, those of the manifest included.
+            suite: says which cells are excluded.
+
+        Returns:
+            The planned cell; None where the files that it needs are gone or faulty.
+        """
+        try:
+            cell = Cell.model_validate({name: fields[name] for name in Cell.model_fields})
+            return self._cell(cell, suite, ())
+        except (Exception, SystemExit):  # of the code of a component too
+            return None
+
     def _missing(self, required_datasets: Collection[str]) -> list[str]:
         """Return a fault for every required dataset that is not on disk, or is damaged."""
         datasets_and_facts = [(name, self.dataset(name)) for name in required_datasets]
@@ -163,7 +184,7 @@ class Planner:
         excluded = suite.why_excluded(cell)
         config, info, reason = self.dataset(cell.dataset)
         if excluded or info is None:
-            return PlannedCell(cell, excluded or reason)
+            return PlannedCell(cell, excluded or reason, elsewhere=not excluded)
         if cell.ipc > min(info.train_counts):
             return PlannedCell(cell, f"its smallest class has {min(info.train_counts)} images")
         method, unsupported = self._method(cell, info, f"suite {suite.name}: {cell.method}.set")
@@ -173,7 +194,7 @@ class Planner:
         if components is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.base}")
         if not_installed := components[1].missing():
-            return PlannedCell(cell, not_installed)
+            return PlannedCell(cell, not_installed, elsewhere=True)
         cell_nodes = CellNodes(cell, config, info, on_gpu=self.options.device == "cuda", memo=self.memo)
         # The full training set is not measured.
         keys = cell_nodes.add(method, *components, measures if method.uses_ipc else ())

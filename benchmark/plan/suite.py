@@ -14,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from benchmark.api import Frozen
 from benchmark.config_files import FileName, Version, Words, load_named, names
 from benchmark.errors import unknown
-from benchmark.identity import MOST_SEEDS
+from benchmark.identity import MOST_SEEDS, digest
 from benchmark.plan.discovery import component_names, load_method, method_names
 from benchmark.vision.architectures import is_known, list_models
 from benchmark.vision.datasets import list_datasets
@@ -177,6 +177,10 @@ class Suite(Frozen):
             for cell in _cells(block):
                 cells.setdefault(cell.model_dump_json(), cell)
         return tuple(cells.values())
+
+    def digest(self) -> str:
+        """Return the digest of its blocks and version; what a file says by default is not part of it."""
+        return digest([self.version, self.model_dump(mode="json", include={"blocks"}, exclude_defaults=True)])
 
     def why_excluded(self, cell: Cell) -> str | None:
         """Return why a cell is excluded; None if it is not."""

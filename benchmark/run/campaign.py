@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,12 @@ import torch
 from benchmark.api import Frozen
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import parse_object
-from benchmark.identity import ancestors, canonical
+from benchmark.identity import ancestors
 from benchmark.plan.graph import Plan, PlannedCell, Planner, PlanOptions
 from benchmark.plan.nodes import Node
 from benchmark.plan.suite import Selection, Suite, load_suite, name_fault
-from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, is_altered, keys_of, manifest_name, sealed
+from benchmark.record import ROW_AXES, is_altered, manifest_name, sealed
+from benchmark.run.manifest import left_out_line, merged
 from benchmark.run.options import NodeOptions
 from benchmark.run.queue import Event, group_of
 from benchmark.run.runner import RayRunner, Runner, SerialRunner
@@ -47,6 +48,7 @@ class Campaign:
     Attributes:
         plan: the plan of the selected cells.
         full_plan: the plan of the whole suite.
+        planner: has made both, and plans cells of earlier runs again.
         store: where results are read and written.
         node_options: how nodes are run.
         done: keys of the selected nodes with a sound result.
@@ -55,6 +57,7 @@ class Campaign:
 
     plan: Plan
     full_plan: Plan
+    planner: Planner
     store: Store
     node_options: NodeOptions
     done: frozenset[str]
@@ -86,11 +89,16 @@ class Campaign:
         nodes = {key: node for key, node in self.plan.nodes.items() if key in keys}
         return replace(self, plan=replace(self.plan, cells=tuple(cells), nodes=nodes))
 
-    def run(self, runner: Runner) -> Iterator[Event]:
-        """Run the nodes that are not done and yield events; first write the manifest, which every report needs."""
+    def run(self, runner: Runner, say: Callable[[str], object] = str) -> Iterator[Event]:
+        """Run the nodes that are not done and yield events; first write the manifest, which every report needs.
+
+        Args:
+            runner: runs the nodes.
+            say: called with the line that `write_manifest` returns.
+        """
         self.store.open()
         sweep = Sweep(self.store)
-        self.write_manifest()
+        say(self.write_manifest())
         for event in runner.run(self.todo, self.node_options):
             if event.status == "done" and self.store.record(event.node.key) is None:
                 raise BenchmarkError(
@@ -100,13 +108,21 @@ class Campaign:
             yield event
         sweep.finish()
 
-    def write_manifest(self) -> None:
-        """Write the manifest: all cells of the suite, and cells that this or an earlier selection added to it."""
-        plans = [self.full_plan, self.plan]
-        self.store.update_json(
-            manifest_name(self.plan.suite.name),
-            lambda earlier: sealed(merged(plans, {} if is_altered(earlier) else earlier)),
-        )
+    def write_manifest(self) -> str:
+        """Write the manifest, and return a line about the cells of earlier runs that it leaves out, "" for none.
+
+        It has all cells of the suite, and cells that this or an earlier selection added to it; see `merged`.
+        """
+        left_out = dict[str, str]()
+
+        def change(earlier: dict[str, Any]) -> dict[str, Any]:
+            plans = (self.full_plan, self.plan)
+            manifest, reasons = merged(plans, {} if is_altered(earlier) else earlier, self.planner)
+            left_out.update(reasons)
+            return sealed(manifest)
+
+        self.store.update_json(manifest_name(self.plan.suite.name), change)
+        return left_out_line(left_out)
 
     def selection(self) -> dict[str, set[Any]]:
         """Return which values of the leaderboard's columns were selected."""
@@ -156,6 +172,7 @@ def open_campaign(
     return Campaign(
         plan,
         full_plan,
+        planner,
         store,
         nodes_run,
         frozenset(key for key, state in states.items() if state == "done"),
@@ -215,53 +232,6 @@ def preflight(campaign: Campaign, runner: Runner) -> str:
         f"The cluster has {len(runner.machines)} machines, {cpus} CPUs, {cards} "
         f"and {memory:.0f} GB of memory; all see the store and the data, and every node finds a machine."
     )
-
-
-def merged(plans: Sequence[Plan], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one manifest for several plans of a suite and the manifest that an earlier run wrote.
-
-    Cells and columns of a later plan replace equal ones of an earlier plan. Cells that only the earlier manifest has
-    are kept, and so are the keys of cells, and the names of classes, of datasets that are not on disk any more. An
-    earlier manifest of another version of the suite, and cells in an older format (with ``label``), are ignored; so are
-    all earlier cells of a row where one of them has another key now: another version or set has taken its name.
-    """
-    manifests = [plan.manifest() for plan in plans]
-    same_version = earlier.get("version") == manifests[0]["version"]
-    earlier_cells = {_axes(cell): cell for cell in (_sound_cells(earlier) if same_version else [])}
-    cells, changed_rows = dict[str, Any](), set[str]()
-    for cell in [cell for manifest in manifests for cell in manifest["cells"]]:
-        earlier_cell = earlier_cells.pop(_axes(cell), {}) or cells.get(_axes(cell), {})
-        cells[_axes(cell)] = {**cell, "nodes": cell["nodes"] or earlier_cell.get("nodes", {})}
-        if _evaluation(earlier_cell) not in ([], _evaluation(cells[_axes(cell)])):
-            changed_rows.add(_axes(cell, ROW_AXES))
-    earlier_cells = {axes: cell for axes, cell in earlier_cells.items() if _axes(cell, ROW_AXES) not in changed_rows}
-    columns = [earlier.get("columns", {}) if earlier_cells else {}, *(manifest["columns"] for manifest in manifests)]
-    class_names = [earlier.get("class_names", {}) if same_version else {}, *(part["class_names"] for part in manifests)]
-    return {
-        **manifests[0],
-        "columns": {stage: _union(part.get(stage, {}) for part in columns) for stage in manifests[0]["columns"]},
-        "class_names": _union(class_names),
-        "cells": [*cells.values(), *earlier_cells.values()],
-    }
-
-
-def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    cells = manifest.get("cells")
-    return [cell for cell in cells if not cell_fault(cell) and "label" not in cell] if isinstance(cells, list) else []
-
-
-def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:
-    """Return what tells a cell from the other cells of a suite, or a row from the other rows."""
-    return canonical([cell[name] for name in names])
-
-
-def _evaluation(cell: Mapping[str, Any]) -> list[str]:
-    """Return the keys of a cell's evaluation; they depend on all that can change its numbers. [] for none."""
-    return list(keys_of(cell, "evaluate"))
-
-
-def _union(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: value for mapping in mappings for name, value in mapping.items()}
 
 
 def _similarity_groups(stage: str, identity: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

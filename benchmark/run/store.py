@@ -48,10 +48,12 @@ class Store:
         """Open the store; no folder is created before the first file is written.
 
         Raises:
-            BenchmarkError: fsspec cannot open this address here.
+            BenchmarkError: fsspec cannot open this address here, or it is a file.
         """
         try:
             self.files = Folder(root)
+            if self.files.is_local and Path(self.files.path).is_file():
+                raise BenchmarkError(f"{root}: is a file, not a folder; choose another place with --runs DIR")
         except BenchmarkError as error:
             raise BenchmarkError(f"--runs {error}") from error
         self.root, self.local = self.files.path, self.files.is_local
@@ -107,9 +109,7 @@ class Store:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield every record of the store, in the order of their keys."""
-        for key in self.files.folders(""):
-            if record := self.record(key):
-                yield record
+        yield from filter(None, map(self.record, self.files.folders("")))
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         """Return the latest heartbeat of every node by key; nodes that were killed may still have one.

@@ -100,9 +100,13 @@ def test_numbers_are_finite():
         (None, "suite 'main' has not been run into this store"),
         ("{", "is damaged: run"),
         ({"cells": None}, "is damaged: run"),
-        ({SEAL: "0"}, "is damaged: run"),
+        ({SEAL: "0"}, "is damaged: run `python -m benchmark run --suite main --runs {root}` again"),
         ({"cells": [{"dataset": "../x"}]}, "a cell is malformed: dataset"),
-        ({"cells": ["earlier"]}, "an earlier version of the benchmark (its cells have no 'role')"),
+        (
+            {"cells": ["earlier"]},
+            "an earlier version of the benchmark (its cells have no 'role'): "
+            "run `python -m benchmark run --suite main --runs {root}` again",
+        ),
     ],
 )
 def test_reports_and_exports_read_manifests_alike(tmp_path, change, said):
@@ -119,7 +123,7 @@ def test_reports_and_exports_read_manifests_alike(tmp_path, change, said):
             read(store.root, "main")
         messages.add(str(caught.value))
     (message,) = messages
-    assert said in message
+    assert said.replace("{root}", store.root) in message
 
 
 def test_a_suite_that_has_not_run_is_not_called_unknown(tmp_path):

@@ -181,6 +181,39 @@ class TestPublishing:
         status, _, errors = command(finished, "submit", "--suite", "tiny", "--runs", "runs", str(archive))
         assert (status, errors) == (2, "submit: the file of suite 'tiny' is needed; name it: --suite DIR/tiny.yaml")
 
+    @pytest.mark.parametrize(
+        ("changes", "count"), [({"protocols": ["hard_same_views"]}, 2), ({"seeds": 1}, 1), ({}, 2), (None, 2)]
+    )
+    def test_results_of_other_files_are_no_submission(self, finished, tmp_path, monkeypatch, changes, count):
+        """The suite has lost cells, or its version has risen, or (None) the file of its dataset has changed."""
+        folder = shutil.copytree(finished, tmp_path / "run")
+        if changes is None:
+            config = datasets.load_dataset("digits")
+            longer = config.model_copy(update={"student": config.student.model_copy(update={"epochs": 11})})
+            monkeypatch.setattr(datasets, "load_dataset", lambda name: longer)
+        else:
+            suite_file(folder, {"seeds": 2, **changes}, version=1 if changes else 2)
+        status, shown, errors = command(folder, "submit", *suite(folder), "tiny.zip")
+        assert (status, shown) == (2, "")
+        assert errors.startswith(f"submit: {count} of 2 cells were run under other files than those that are here now")
+        assert not (folder / "tiny.zip").exists()
+
+    def test_a_submission_says_which_keys_it_cannot_check(self, finished, tmp_path, monkeypatch):
+        monkeypatch.setattr(datasets, "status", lambda config, root: "not on disk: fetch it")
+        status, shown, _ = command(finished, "submit", *suite(finished), str(tmp_path / "tiny.zip"))
+        assert (status, "keys of dataset digits are not checked: it is not in data" in shown) == (0, True)
+
+    def test_a_suite_that_a_store_lacks_is_not_called_unknown(self, finished, tmp_path):
+        said = "suite 'tiny' has not been run into empty; run `python -m benchmark run --suite {} --runs empty` first"
+        path = str(finished / "tiny.yaml")
+        for words, name in {
+            ("submit", "--suite", path, "--runs", "empty", "a.zip"): path,
+            ("report", "--suite", "tiny", "--compare", str(finished / "runs"), "empty"): "tiny",
+            ("report", "--suite", "tiny", "--compare", "empty", str(finished / "runs")): "tiny",
+        }.items():
+            status, _, errors = command(tmp_path, *words)
+            assert (status, errors) == (2, said.format(name))
+
     @pytest.mark.parametrize("form", export.FORMATS)
     def test_a_set_is_exported_and_read_back(self, folder, form):
         which = ["--dataset", "digits", "--ipc", "1", "--method", "random_real", "--draw", "1", "--format", form]

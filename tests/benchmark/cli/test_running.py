@@ -77,6 +77,15 @@ def test_a_run_says_what_happens(command, tmp_path):
     assert not Path("runs/leaderboards/tiny/leaderboard.csv").exists(), "because of --no-report"
 
 
+def test_a_run_says_which_cells_of_earlier_runs_it_leaves_out(command, tmp_path):
+    line = "cells of earlier runs that tables leave out: 2 are not in the file of the suite, which has changed"
+    for method, expected in {"noise": False, "random_real": True}.items():
+        status, shown = command(*words_of(tmp_path, method), "--no-report")
+        assert (status, line in shown) == (0, expected)
+    status, shown = command(*words_of(tmp_path, "noise"), "--no-report")
+    assert (status, line in shown, "0 of 6 nodes to do" in shown) == (0, True, True)
+
+
 def test_an_interruption_prints_the_table_as_far_as_it_is(command, tmp_path, monkeypatch):
     execute = runner.execute
 

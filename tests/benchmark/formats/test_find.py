@@ -16,12 +16,12 @@ from benchmark.synthetic import SyntheticSet
 
 @pytest.fixture
 def runs(tmp_path) -> str:
-    """A run with two teachers: `wmdd` has a set of each, with the number of the teacher as pixels, `noise` one set."""
+    """A run with two teachers: `wmdd` has a set of each, with the number of the teacher as pixels, the others one."""
     made, store = FakeStore(str(tmp_path)), Store(str(tmp_path))
     provenance = {"versions": {"torch": "2.15.0"}, "commit": "abc"}
-    for method in ("wmdd", "noise"):
+    for method in ("wmdd", "noise", "full"):
         for teacher in range(2):
-            cell = made.cell(method=method, teacher=teacher, draw=0)
+            cell = made.cell(method=method, teacher=teacher, draw=0, ipc=0 if method == "full" else 10)
             pixel = teacher if method == "wmdd" else 0
             facts = identity(cell, "distill")
             facts = {**facts, "dataset": {"name": "digits", "fingerprint": "f"}, "parents": {"teachers": [str(pixel)]}}
@@ -62,3 +62,11 @@ def test_a_set_that_is_not_one(runs, teacher, said):
         find_set(runs, "main", SetQuery("digits", 10, "wmdd", teacher=teacher))
     assert str(caught.value).startswith(said)
     assert "Available: 0, 1" in str(caught.value)
+
+
+def test_a_set_that_does_not_depend_on_ipc(runs):
+    found = find_set(runs, "main", SetQuery("digits", 1, "full"))
+    assert str(found.query) == "full on digits, for every IPC, draw 0"
+    assert found.facts["images per class"] == "all"
+    with pytest.raises(BenchmarkError, match=r"^unknown ipc '1'\. .*Available: 10 \(in suite"):
+        find_set(runs, "main", SetQuery("digits", 1, "noise"))

@@ -168,10 +168,10 @@ def test_the_first_writer_wins(store):
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    for root in (tmp_path / "file", tmp_path / "file" / "runs"):
-        with pytest.raises(BenchmarkError, match=rf"--runs {root}: cannot be written .*choose another place"):
-            Store(str(root)).open()
-        assert Store(str(root)).state(KEY) == "absent"
+    root = tmp_path / "file" / "runs"
+    with pytest.raises(BenchmarkError, match=rf"--runs {root}: cannot be written .*choose another place"):
+        Store(str(root)).open()
+    assert Store(str(root)).state(KEY) == "absent"
 
 
 def test_no_space_is_said(tmp_path, monkeypatch):
@@ -247,3 +247,10 @@ def test_scratch_outlives_an_attempt_and_goes_with_success(store):
     assert not (store.scratch(KEY, "code") / "state").exists()
     assert store.heartbeats() == {}
     store.clear_scratch(KEY)  # twice does no harm
+
+
+def test_a_file_is_no_store(tmp_path):
+    path = tmp_path / "runs"
+    path.write_text("a file")
+    with pytest.raises(BenchmarkError, match=f"^--runs {path}: is a file, not a folder; choose another place"):
+        Store(str(path))

@@ -1,0 +1,65 @@
+"""What `submit` packs: the files of the user, and whether the results of the run were made under them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark import sources
+from benchmark.cli.options import out, suite_stem
+from benchmark.config_files import CONFIGS, files
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from leaderboards.publish.publication import Publication
+
+
+def user_files(published: Publication, suite: str) -> dict[str, Path]:
+    """Return the files of the user that a publication needs, by their names in the repository.
+
+    Raises:
+        BenchmarkError: one of them, or the file of the suite, is not here.
+    """
+    names = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
+    paths = {name: folder / name for name in names for folder in sources.extra() if (folder / name).is_file()}
+    paths |= _suite_file(suite) | (sources.parts() if any(name.endswith(".py") for name in names) else {})
+    if missing_names := sorted(names.keys() - paths.keys()):
+        raise BenchmarkError(f"submit: the suite needs {', '.join(missing_names)}; name their folder by --extra DIR")
+    return paths
+
+
+def check_keys(published: Publication, suite: str, runs: str, data: Path) -> None:
+    """Plan the suite with the files that are here now, and compare its keys with those of the run.
+
+    Raises:
+        BenchmarkError: a cell was evaluated under other files.
+    """
+    from benchmark.files import Folder
+    from benchmark.plan.graph import Planner, PlanOptions
+    from benchmark.plan.suite import load_suite
+    from benchmark.record import keys_of, read_manifest
+    from benchmark.run.manifest import stale_cells
+
+    planner = Planner(PlanOptions(data, "cpu"))
+    manifest = read_manifest(Folder(runs), published.suite)
+    manifest["cells"] = [cell for cell in manifest["cells"] if published.records.keys() & keys_of(cell, "evaluate")]
+    if stale := stale_cells(planner.plan(load_suite(suite)), manifest, planner):
+        raise BenchmarkError(
+            f"submit: {len(stale)} of {len(manifest['cells'])} cells were run under other files than those that are "
+            f"here now: their keys differ; restore the files, or run "
+            f"`python -m benchmark run --suite {suite} --runs {runs}` again, with the options of your run"
+        )
+    for name in dict.fromkeys(cell["dataset"] for cell in manifest["cells"]):
+        if planner.dataset(name)[1] is None:
+            line = f"keys of dataset {name} are not checked: it is not in {data}; name its folder by --data"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _suite_file(suite: str) -> dict[str, Path]:
+    """Return the file of a suite by its name in the repository; {} for a suite of the benchmark."""
+    name = suite_stem(suite)
+    path = files("suites").get(name) if name == suite else Path(suite)
+    if path is None or not path.is_file():
+        raise BenchmarkError(f"submit: the file of suite '{name}' is needed; name it: --suite DIR/{name}.yaml")
+    is_own = path.resolve().is_relative_to(CONFIGS)
+    return {} if is_own else {f"configs/suites/{name}.yaml": path}
