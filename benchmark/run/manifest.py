@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.identity import canonical
@@ -11,6 +11,7 @@ from benchmark.plan.graph import Plan, Planner
 from benchmark.plan.suite import Suite
 from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, keys_of
 
+SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
 OTHER_SUITE = "are not in the file of the suite, which has changed"
 OTHER_KEY = "have another key now: their dataset, protocol or method has changed"
 NO_PLAN = "need a file that is not here, as of a method; name its folder by --extra"
@@ -47,19 +48,22 @@ def merged(
             cells[axes] = {**cell, "nodes": known_cell.get("nodes", {}) if planned.elsewhere else cell["nodes"]}
             if _evaluation(known_cell) not in ([], _evaluation(cells[axes])):
                 changed_rows.add(_axes(cell, ROW_AXES))
-    suite = plans[0].suite
-    reasons = {
-        axes: _why_left_out(cell, suite, planner, changed_rows) if same_suite else OTHER_SUITE
-        for axes, cell in rest.items()
-    }
-    kept = {axes: cell for axes, cell in rest.items() if not reasons[axes]}
-    columns = [earlier.get("columns", {}) if kept else {}, *(manifest["columns"] for manifest in manifests)]
+    sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
+    suite, reasons = plans[0].suite, dict[str, str]()
+    for axes, cell in rest.items():
+        is_changed = _axes(cell, ROW_AXES) in changed_rows or sets.get(_axes(cell, SET_AXES)) not in (
+            None,
+            keys_of(cell, "distill"),
+        )
+        reasons[axes] = _why_left_out(cell, suite, planner, is_changed=is_changed) if same_suite else OTHER_SUITE
+    kept_cells = [cell for axes, cell in rest.items() if not reasons[axes]]
+    columns = [earlier.get("columns", {}) if kept_cells else {}, *(manifest["columns"] for manifest in manifests)]
     class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
         **manifests[0],
         "columns": {stage: _union(each.get(stage, {}) for each in columns) for stage in manifests[0]["columns"]},
         "class_names": _union(class_names),
-        "cells": [*cells.values(), *kept.values()],
+        "cells": [*cells.values(), *kept_cells],
     }, {axes: reason for axes, reason in reasons.items() if reason}
 
 
@@ -88,13 +92,18 @@ def left_out_line(reasons: Mapping[str, str]) -> str:
     return f"cells of earlier runs that tables leave out: {parts} ({remedy})" if reasons else ""
 
 
-def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, changed_rows: Collection[str]) -> str:
+def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is_changed: bool) -> str:
     """Return why a cell of an earlier run that no plan has is left out, "" where it stays.
 
-    It stays if it has the same evaluation key when it is planned now, or if only another machine can tell, unless its
-    row has changed: another version or set has taken the name of its method.
+    It stays if it has the same evaluation key when it is planned now, or if only another machine can tell.
+
+    Args:
+        cell: of the earlier manifest.
+        suite: says which cells are excluded.
+        planner: plans the cell again.
+        is_changed: whether another version of its method, or another set, has taken its name.
     """
-    if _axes(cell, ROW_AXES) in changed_rows:
+    if is_changed:
         return OTHER_KEY
     planned = planner.plan_again(cell, suite)
     if planned is None:

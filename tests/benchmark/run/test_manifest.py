@@ -55,6 +55,19 @@ def test_a_row_has_no_cells_of_an_earlier_method_of_its_name(tmp_path, monkeypat
     assert {cell for cell in cells(after) if cell[0] == "noise"} == {("noise", 1, seed) for seed in range(3)}
 
 
+def test_one_name_has_one_set_under_all_protocols(tmp_path):
+    def added(checksum: str, protocol: str) -> Selection:
+        entry = MethodEntry(method="mine", base="external", set={"checksum": checksum})
+        return Selection(entries=(entry,), methods=("noise",), protocols=(protocol,))
+
+    written(tmp_path, selection=added("a", "hard"))
+    protocols = {cell["protocol"] for cell in written(tmp_path, selection=added("a", "soft"))["cells"]}
+    assert {"hard", "soft"} <= protocols
+    after = written(tmp_path, selection=added("b", "soft"))
+    assert {cell["protocol"] for cell in after["cells"] if cell["method"] == "mine"} == {"soft"}
+    assert {cell["protocol"] for cell in after["cells"] if cell["method"] == "noise"} >= {"hard", "soft"}
+
+
 @pytest.fixture
 def longer(monkeypatch):
     """Change the file of digits: students train for more epochs."""
