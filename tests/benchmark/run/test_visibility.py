@@ -68,7 +68,7 @@ def test_a_machine_that_cannot_write_says_why(tmp_path, data):
     store = driver(tmp_path / "runs")
     (tmp_path / "file").touch()
     with pytest.raises(Faults, match="cannot be written"):
-        check(store, str(data), [look(str(tmp_path / "file"), str(data), "driver", "machine")])
+        check(store, str(data), [look(str(tmp_path / "file" / "runs"), str(data), "driver", "machine")])
 
 
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
