@@ -56,7 +56,7 @@ def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Fig
     """Plot the numbers that an evaluator returns beside top-1 accuracy: a figure per dataset and protocol.
 
     A panel is a column, a row of dots a method, the best on top. A figure has the first `style.PANELS` columns that
-    have two values, at the largest IPC and with the first student of the suite.
+    have two different values, at the largest IPC and with the first student of the suite.
 
     Args:
         evaluated: the means and deviations of the numbers (`evaluations.table`).
@@ -66,7 +66,7 @@ def numbers(evaluated: pd.DataFrame, columns: Sequence[Column]) -> dict[str, Fig
     with style.plotting():
         for (dataset, protocol), group in evaluated[evaluated["ipc"] != EVERY_IPC].groupby(["dataset", "protocol"]):
             rows = group[(group["ipc"] == group["ipc"].max()) & (group["student"] == group["student"].iloc[0])]
-            fields = [c for c in columns if c.name in rows and rows[c.name].notna().sum() > 1][: style.PANELS]
+            fields = [c for c in columns if c.name in rows and rows[c.name].nunique() > 1][: style.PANELS]
             if not fields:
                 continue
             figure, panels = style.panels([column.heading for column in fields], 1.0 + 0.2 * len(rows), split=False)

@@ -69,3 +69,5 @@ def test_the_number_of_an_evaluator_has_the_best_on_top():
     assert name == "numbers_digits_robust"
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["c", "a", "b"]
     readable(figure)
+    constant = pd.DataFrame(rows).assign(loss=10.0)
+    assert declared.numbers(constant, [column]) == {}, "a number that all rows share tells nothing"
