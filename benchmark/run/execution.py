@@ -28,7 +28,11 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
 
     A node that another driver runs is left alone. A node that another driver has committed is done.
     """
-    store, start = Store(options.runs), time.perf_counter()
+    start = time.perf_counter()
+    try:
+        store = Store(options.runs)
+    except BenchmarkError as error:
+        return Outcome(key, "failed", one_line(error))
     try:
         heartbeat = Heartbeat(store, key, options.owner)
         if other_beat := claim(store, key, heartbeat.now(), options.stopped):

@@ -59,7 +59,8 @@ def test_a_manifest_of_an_earlier_version_says_to_run_the_suite_again(store, old
         name: value for name, value in old.items() if value
     }
     store.write_manifest(cells=[earlier])
-    with pytest.raises(BenchmarkError, match=r"earlier version .*: run `python -m benchmark run --suite main` again"):
+    command = f"python -m benchmark run --suite main --runs {store.root}"
+    with pytest.raises(BenchmarkError, match=f"earlier version .*: run `{command}` again"):
         report.build(store.root, "main")
 
 

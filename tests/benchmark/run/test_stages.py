@@ -331,12 +331,13 @@ def test_a_missing_parent_is_named(options):
     assert "is missing; run the command again to compute it" in run(node_of(plan(), "relabel"), options)
 
 
-def test_a_store_that_cannot_be_written_is_a_failure_in_words(tmp_path):
+@pytest.mark.parametrize(("runs", "why"), [("file", "is a file, not a folder"), ("file/runs", "cannot be written")])
+def test_a_store_that_cannot_be_written_is_a_failure_in_words(tmp_path, runs, why):
     (tmp_path / "file").write_text("")
     node = node_of(plan(), "distill")
-    outcome = execute(node.key, node.identity, NodeOptions(str(tmp_path / "file"), str(tmp_path)))
+    outcome = execute(node.key, node.identity, NodeOptions(str(tmp_path / runs), str(tmp_path)))
     assert outcome.status == "failed"
-    assert "cannot be written" in outcome.message
+    assert why in outcome.message
 
 
 def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(options, monkeypatch):
