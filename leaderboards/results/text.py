@@ -76,7 +76,7 @@ def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tup
     rows_with_mean = [row for row in rows if not pd.isna(row["top1_mean"])]
     rows_with_spread = [row for row in rows_with_mean if not pd.isna(row["top1_std"])]
     sentences = []
-    if len(rows_with_spread) > 1:
+    if sum(row["ipc"] != EVERY_IPC and not row["cut"] for row in rows_with_spread) > 1:
         names = dict.fromkeys(row["method"] for row in rows_with_mean if row["ipc"] == EVERY_IPC or row["cut"])
         unsaid = f" (not said of {', '.join(['the best itself', *names])})"
         signed.append(f"no sign: behind the best, corrected for the number of comparisons{unsaid}")
