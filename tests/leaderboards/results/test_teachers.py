@@ -176,6 +176,7 @@ def test_the_legend_explains_the_signs_of_the_table_and_no_other():
         "no sign: behind the best, corrected for the number of comparisons (not said of the best itself)."
     )
     assert "(not said of the best itself, full)" in marks_legend([row, row, full], {""})
+    assert marks_legend([row, {**row, "method": "dc (cut)", "cut": "10 of 100 iterations"}, full], {""}) == ""
     assert marks_legend([single], {""}) == (
         "A number without ± is one seed and has no verdict. n/N: n of N cells are done."
     )
