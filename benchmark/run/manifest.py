@@ -38,25 +38,23 @@ def merged(
     manifests = [plan.manifest() for plan in plans]
     same_version = earlier.get("version") == manifests[0]["version"]
     same_suite = same_version and earlier.get("content", manifests[0]["content"]) == manifests[0]["content"]
-    rest = {_axes(cell): cell for cell in _sound_cells(earlier)}
-    known = rest.copy() if same_version else {}
+    other_cells = {_axes(cell): cell for cell in _sound_cells(earlier)}  # that no plan has
+    earlier_cells = other_cells.copy() if same_version else {}
     cells, changed_rows = dict[str, Any](), set[str]()
     for plan, manifest in zip(plans, manifests, strict=True):
         for planned, cell in zip(plan.cells, manifest["cells"], strict=True):
-            axes, known_cell = _axes(cell), known.get(_axes(cell), {})
-            rest.pop(axes, None)
-            cells[axes] = {**cell, "nodes": known_cell.get("nodes", {}) if planned.elsewhere else cell["nodes"]}
-            if _evaluation(known_cell) not in ([], _evaluation(cells[axes])):
+            axes, earlier_cell = _axes(cell), earlier_cells.get(_axes(cell), {})
+            other_cells.pop(axes, None)
+            cells[axes] = {**cell, "nodes": earlier_cell.get("nodes", {}) if planned.elsewhere else cell["nodes"]}
+            if _evaluation(earlier_cell) not in ([], _evaluation(cells[axes])):
                 changed_rows.add(_axes(cell, ROW_AXES))
     sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
     suite, reasons = plans[0].suite, dict[str, str]()
-    for axes, cell in rest.items():
-        is_changed = _axes(cell, ROW_AXES) in changed_rows or sets.get(_axes(cell, SET_AXES)) not in (
-            None,
-            keys_of(cell, "distill"),
-        )
+    for axes, cell in other_cells.items():
+        has_other_set = sets.get(_axes(cell, SET_AXES)) not in (None, keys_of(cell, "distill"))
+        is_changed = has_other_set or _axes(cell, ROW_AXES) in changed_rows
         reasons[axes] = _why_left_out(cell, suite, planner, is_changed=is_changed) if same_suite else OTHER_SUITE
-    kept_cells = [cell for axes, cell in rest.items() if not reasons[axes]]
+    kept_cells = [cell for axes, cell in other_cells.items() if not reasons[axes]]
     columns = [earlier.get("columns", {}) if kept_cells else {}, *(manifest["columns"] for manifest in manifests)]
     class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
