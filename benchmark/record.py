@@ -88,7 +88,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
         hint = f" (it has: {', '.join(names)})" if names else ""
         raise BenchmarkError(
             f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
-            f"run `{_command(folder, suite)}` first"
+            f"run `{run_command(suite, folder.root)}` first"
         )
     manifest = parse_object(data)
     if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
@@ -98,7 +98,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
     if missing_field := lacking_field(manifest["cells"]):
         raise BenchmarkError(
             f"{address} was written by an earlier version of the benchmark (its cells have no '{missing_field}'): "
-            f"run `{_command(folder, suite)}` again; finished nodes are not computed again"
+            f"run `{run_command(suite, folder.root)}` again; finished nodes are not computed again"
         )
     return manifest
 
@@ -106,12 +106,12 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
 def damaged_manifest(folder: Folder, suite: str) -> BenchmarkError:
     """Return the error for a manifest that is not what was written."""
     name = folder.address(manifest_name(suite))
-    return BenchmarkError(f"{name} is damaged: run `{_command(folder, suite)}` again")
+    return BenchmarkError(f"{name} is damaged: run `{run_command(suite, folder.root)}` again")
 
 
-def _command(folder: Folder, suite: str) -> str:
-    """Return the command that runs a suite into a store."""
-    return f"python -m benchmark run --suite {suite} --runs {folder.root}"
+def run_command(suite: str, runs: str) -> str:
+    """Return the command that runs a suite, by its name or the path of its file, into a store."""
+    return f"python -m benchmark run --suite {suite} --runs {runs}"
 
 
 def lacking_field(cells: Iterable[Mapping[str, Any]]) -> str | None:

@@ -37,7 +37,7 @@ def check_keys(published: Publication, suite: str, runs: str, data: Path) -> Non
     from benchmark.files import Folder
     from benchmark.plan.graph import Planner, PlanOptions
     from benchmark.plan.suite import load_suite
-    from benchmark.record import keys_of, read_manifest
+    from benchmark.record import keys_of, read_manifest, run_command
     from benchmark.run.manifest import stale_cells
 
     planner = Planner(PlanOptions(data, "cpu"))
@@ -47,7 +47,7 @@ def check_keys(published: Publication, suite: str, runs: str, data: Path) -> Non
         raise BenchmarkError(
             f"submit: {len(stale)} of {len(manifest['cells'])} cells were run under other files than those that are "
             f"here now: their keys differ; restore the files, or run "
-            f"`python -m benchmark run --suite {suite} --runs {runs}` again, with the options of your run"
+            f"`{run_command(suite, runs)}` again, with the options of your run"
         )
     for name in dict.fromkeys(cell["dataset"] for cell in manifest["cells"]):
         if planner.dataset(name)[1] is None:

@@ -262,6 +262,7 @@ def _suite_name(suite: str, runs: str, other: str = "") -> str:
     Raises:
         BenchmarkError: there is no such suite, or it has not been run into the store.
     """
+    from benchmark.record import run_command
     from leaderboards.publish import publication
     from leaderboards.results import records
 
@@ -270,6 +271,5 @@ def _suite_name(suite: str, runs: str, other: str = "") -> str:
         return name
     known_elsewhere = [*records.suites(other), *publication.suites(Path(other))] if other else []
     if name != suite or name in known_elsewhere:
-        command = f"python -m benchmark run --suite {suite} --runs {runs}"
-        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; run `{command}` first")
+        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; run `{run_command(suite, runs)}` first")
     raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))

@@ -11,7 +11,7 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.identity import canonical
 from benchmark.plan.discovery import load_method
-from benchmark.record import keys_of, read_manifest
+from benchmark.record import keys_of, read_manifest, run_command
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
@@ -100,7 +100,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     keys = next(iter(teachers), ())
     records = [record for key in keys if (record := store.record(key))]
     if not records or len(records) != len(keys):
-        command = f"`python -m benchmark run --suite {suite} --runs {runs}`, with the options of your run"
+        command = f"`{run_command(suite, runs)}`, with the options of your run"
         raise BenchmarkError(f"{query}: is not distilled yet; run {command}")
     images = SyntheticSet.merge([SyntheticSet.load(store.folder(key) / IMAGES) for key in keys])
     return StoredSet(images, query, records[0]["identity"]["dataset"]["fingerprint"], _facts(cells[0], records))
