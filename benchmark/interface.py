@@ -58,7 +58,7 @@ class Options(TypedDict, total=False):
 class Difference:
     """The mean accuracy of a set minus that of a published control, in percent points, with its 95 % interval.
 
-    The interval is Welch's; None where one of both has a single seed.
+    The interval is Welch's; None where one of both has a single seed, or neither has a spread.
     """
 
     value: float
@@ -132,7 +132,7 @@ def evaluate(
     run_options = _run_options(options)
     config = datasets.load_dataset(dataset)
     arch = student or config.teacher.arch
-    suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds)
+    suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds=seeds)
     info = datasets.info(config, run_options.data)
     artifact = artifacts.of_set(arrays.as_set(images, labels), arrays.NAME, info, ipc)
     entry = artifacts.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
@@ -181,9 +181,9 @@ def distill(
     changed_entry = {"method": f"{method} changed", "base": method, "set": dict(hyperparameters or {})}
     entry: Any = changed_entry if hyperparameters else method
     arch = datasets.load_dataset(dataset).teacher.arch
-    suite = _suite(dataset, ipc, entry, arch, "hard", draw + 1)
+    suite = _suite(dataset, ipc, entry, arch, "hard", seeds=1, first_seed=draw)
     campaign = open_campaign(suite, Selection(datasets=(dataset,)), run_options)
-    planned = campaign.plan.cells[draw]
+    planned = campaign.plan.cells[0]
     if planned.skipped:
         raise BenchmarkError(f"{method} on {dataset} at IPC {ipc}: {planned.skipped}")
     _run(campaign, planned.nodes["distill"])
@@ -210,12 +210,17 @@ def run_suite(
     _check_suite_name(suite)
     run_options, valid_selection = _run_options(options), validated(Selection, selection or {}, "selection")
     runner, has_gpu = connected(run_options)
-    campaign = open_campaign(suite, valid_selection, run_options, has_gpu=has_gpu)
-    if campaign.todo:
-        for _ in campaign.run(runner or connect(run_options)[0]):
-            pass
-    else:
-        campaign.write_manifest()
+    try:
+        campaign = open_campaign(suite, valid_selection, run_options, has_gpu=has_gpu)
+        if campaign.todo:
+            runner = runner or connect(run_options)[0]
+            for _ in campaign.run(runner):
+                pass
+        else:
+            campaign.write_manifest()
+    finally:
+        if runner:
+            runner.close()
     return reports.build(run_options.runs, campaign.plan.suite.name).leaderboard
 
 
@@ -249,10 +254,12 @@ def _run_options(options: Options) -> RunOptions:
     return validated(RunOptions, {"runner": "serial", **options}, "options")
 
 
-def _suite(dataset: str, ipc: int, method: Any, student: str, protocol: str, seeds: int) -> Suite:
+def _suite(
+    dataset: str, ipc: int, method: Any, student: str, protocol: str, *, seeds: int, first_seed: int = 0
+) -> Suite:
     """Return a suite of one method; a wrong name or number is an error."""
     axes = {"datasets": [dataset], "ipc": [ipc], "methods": [method], "students": [student], "protocols": [protocol]}
-    blocks = (validated(Block, {**axes, "seeds": seeds}, "arguments"),)
+    blocks = (validated(Block, {**axes, "seeds": seeds, "first_seed": first_seed}, "arguments"),)
     return Suite(name=NAME, version=1, title="From Python", blocks=blocks)
 
 
@@ -275,7 +282,7 @@ def _difference(one: Sequence[float], other: Sequence[float]) -> Difference:
     from scipy import stats
 
     gap = fmean(one) - fmean(other)
-    if min(len(one), len(other)) < 2:
+    if min(len(one), len(other)) < 2 or len({*one}) == len({*other}) == 1:
         return Difference(gap, None, None)
     interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
     return Difference(gap, float(interval.low), float(interval.high))

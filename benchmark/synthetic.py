@@ -143,6 +143,7 @@ class SyntheticSet:
 
         Raises:
             BenchmarkError: units differ in the type of their tensors.
+            ValueError: some units have weights and some have none.
         """
         if len(parts) == 1:
             return parts[0]

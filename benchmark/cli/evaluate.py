@@ -68,6 +68,9 @@ def evaluate(
     artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range, normalisation)
     for note in artifact.notes:
         out.print(f"{path}: {note}", markup=False, highlight=False)
+    if artifact.images.targets.dim() == 2:
+        note = "its soft labels are used under hard; protocols that ask a teacher replace them"
+        out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
     axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
     selection = artifacts.selection(entry, dataset, ipc, **axes)

@@ -129,7 +129,7 @@ def plan(
             suite, selection, options, has_gpu=has_gpu, need_data=False, report=report_files
         )
     out.print(display.plan_table(campaign.plan, campaign.todo))
-    if sizes := planned_label_sizes(campaign.plan):
+    if sizes := [size for size in planned_label_sizes(campaign.plan) if size.bytes]:
         out.print(display.label_size_table(sizes))
     if shown_card:
         costs.print_costs(campaign.plan, data, shown_card, campaign.todo, mixed=mixed)
@@ -150,6 +150,8 @@ def list_names(kind: Annotated[Kind, typer.Argument(help="The kind of names.")],
     from benchmark.plan import contents
 
     out.print(display.description_table(contents.descriptions(kind)))
+    if kind == "students":
+        out.print("and every network of timm, by its name there")
 
 
 def main() -> None:

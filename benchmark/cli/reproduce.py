@@ -132,7 +132,7 @@ def _axes(planned: PlannedCell) -> tuple[Any, ...]:
 def _compare(campaign: Campaign, published: Publication, cells: Mapping[Axes, Record], failures: int) -> None:
     """Print the comparison of a campaign that has run, and write it; end with status 1 if cells failed or are outside.
 
-    ``failed`` is the number of nodes that failed.
+    ``failures`` is the number of nodes that failed.
     """
     from leaderboards.publish import reproduction
     from leaderboards.results import leaderboard, records

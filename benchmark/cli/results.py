@@ -28,6 +28,7 @@ def status(
 ) -> None:
     """Print how many cells of a suite are done, failed, blocked, missing or skipped, and which nodes are running."""
     from benchmark.cli import display
+    from benchmark.identity import STAGES
     from benchmark.run.store import Store
     from leaderboards.results import cells, records
 
@@ -37,7 +38,7 @@ def status(
     names = {
         key: f"{stage} {cell['dataset']}/{cell['ipc'] or 'all'} {cell['method']}"
         for cell in stored.cells
-        for stage in records.STAGES
+        for stage in STAGES
         for key in records.keys_of(cell, stage)
     }
     out.print(display.status_table(cells.cells_table(stored), Store(runs).heartbeats(), names))
@@ -142,6 +143,8 @@ def submit(
     published = _publication(suite, runs, note, datasets, submitted=True)
     paths = packing.user_files(published, suite)
     packing.check_keys(published, suite, runs, data)
+    for line in packing.changed_files(published, paths):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     archive_names = submission.pack(published, Folder(runs), paths, destination)
     counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)

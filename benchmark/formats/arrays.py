@@ -15,7 +15,7 @@ NAME = "images, labels"  # what messages call a set from Python
 
 
 def as_set(images: Any, labels: Any = None) -> SyntheticSet:
-    """Return a set on the CPU, without metadata, whose pixels lie in [0, 1] or are uint8.
+    """Return a set on the CPU, without metadata.
 
     Args:
         images: a set, or images [N, C, H, W]: whole numbers from 0 to 255, or floats from 0 to 1.
@@ -27,9 +27,8 @@ def as_set(images: Any, labels: Any = None) -> SyntheticSet:
     if isinstance(images, SyntheticSet):
         if labels is not None:
             raise BenchmarkError("labels: the set has its own")
-        user_set = _on_cpu(images)
-    else:
-        user_set = _from_arrays(images, labels)
+        return _on_cpu(images)
+    user_set = _from_arrays(images, labels)
     if user_set.images.is_floating_point() and not ((user_set.images >= 0) & (user_set.images <= 1)).all():
         raise BenchmarkError("images: floats must lie in [0, 1]; undo a normalisation, and clamp")
     return user_set

@@ -190,8 +190,11 @@ def _check(name: str, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None
     wrong_counts = {label: count for label, count in zip(info.class_names, counts, strict=True) if count != ipc}
     if wrong_counts:
         examples = ", ".join(f"'{label}' has {count}" for label, count in list(wrong_counts.items())[:5])
+        is_guessed = images.targets.dim() == 2 and CLASSES not in images.extras
+        origin = " (classes are the largest soft labels; save the true ones as 'classes')" if is_guessed else ""
         faults.append(
-            f"{name}: not --ipc {ipc}: {len(wrong_counts)} of {info.classes} classes have another number: {examples}"
+            f"{name}: not --ipc {ipc}: {len(wrong_counts)} of {info.classes} classes have another number: "
+            f"{examples}{origin}"
         )
     if not bool(torch.isfinite(images.images.float()).all()):
         faults.append(f"{name}: some values are not finite")

@@ -17,13 +17,12 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision.layouts import IGNORED
-from benchmark.vision.reading import BROKEN, KINDS, reason
+from benchmark.vision.reading import BROKEN, DEEP, KINDS, reason
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 MOST_PIXELS = 2**26  # of one image: a larger one is no image of a distilled set, and may fill the memory
 MOST_BYTES = 2**30  # that an archive unpacks to, unless it is large itself
 COMPRESSION = 100  # an archive that unpacks to more than this many times its size may fill the memory
-DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow with more than 8 bits, which it would clip
 BEGINNINGS = {
     b"version https://git-lfs": "is a Git-LFS pointer and not the file itself; fetch it by `git lfs pull`",
     b"<!doctype html": "is a web page and not a distilled set; download the file itself",
@@ -104,7 +103,10 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
             of another size.
     """
     if missing_names := [name for name in class_names if not (folder / name).is_dir()]:
-        raise BenchmarkError(f"{folder}: no folder for the classes {', '.join(missing_names[:5])}")
+        more = f" and {len(missing_names) - 5} more" if len(missing_names) > 5 else ""
+        raise BenchmarkError(
+            f"{folder}: no folder for the classes {', '.join(missing_names[:5])}{more}; images lie in CLASS/*.png"
+        )
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if strays := [name for name in folders if name not in class_names]:
         raise BenchmarkError(

@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
-from benchmark.formats.tensors import NOTES, as_images, as_targets, unread
+from benchmark.formats.tensors import NOTES, as_classes, as_images, as_targets, unread
 from benchmark.synthetic import CLASSES, SyntheticSet, to_uint8
 
 MARGIN = 0.01  # images whose values leave [0, 1] by more are normalised
@@ -105,7 +105,8 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
         if (kind := facts.get("pixels", "float32")) not in ("uint8", "float32"):
             raise ValueError(f"pixels are {kind!r}, neither 'uint8' nor 'float32'")
         pixels = to_uint8(pixels) if kind == "uint8" else pixels
-        extras = {CLASSES: facts[CLASSES]} if facts.keys() >= {"pixels", CLASSES} else {}  # in files of `write`
+        extras = as_classes(facts.get(CLASSES), images)
+        notes += unread({CLASSES} & facts.keys() - extras.keys())
         return SyntheticSet(pixels, targets, facts.get("weights"), extras, {NOTES: notes})
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise BenchmarkError(f"{path}: not images [N, C, H, W] with labels [N] ({one_line(error)[:200]})") from error

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
-from benchmark.synthetic import SyntheticSet, are_probabilities
+from benchmark.synthetic import CLASSES, SyntheticSet, are_probabilities
 
 NAMES = (("images", "labels"), ("x", "y"), ("arr_0", "arr_1"))  # of images and labels in a .npz file
 LABELS = "labels"  # the extra of a set with the label matrix as it was saved
@@ -58,6 +58,13 @@ def as_targets(value: Any) -> Tensor:
     return classes
 
 
+def as_classes(value: Any, images: Tensor) -> dict[str, Tensor]:
+    """Return the extra with the class of each image, int64 [N]; {} where a value is no array of N integers."""
+    is_array = isinstance(value, Tensor | np.ndarray) and value.ndim == 1 and len(value) == len(images)
+    classes = torch.as_tensor(value) if is_array and np.issubdtype(np.asarray(value).dtype, np.integer) else None
+    return {} if classes is None else {CLASSES: classes.detach().long()}
+
+
 def read_arrays(path: Path) -> SyntheticSet:
     """Read a ``.npz`` or ``.npy`` file.
 
@@ -69,14 +76,15 @@ def read_arrays(path: Path) -> SyntheticSet:
     """
     notes = list[str]()
     try:
-        image_values, label_values, unread = _pair(path)
-        notes += unread
+        image_values, label_values, others = _pair(path)
         if image_values.ndim == 4 and image_values.shape[1] > 3 and image_values.shape[3] in (1, 3):
             image_values = np.moveaxis(image_values, 3, 1)
             notes.append("its images are [N, H, W, C]; they are taken as [N, C, H, W]")
         images, targets = as_images(np.array(image_values)), as_targets(np.array(label_values))
+        classes = as_classes(others.get(CLASSES), images)
+        notes += unread(others.keys() - classes.keys())
         if targets.dim() == 1 or are_probabilities(targets):
-            return SyntheticSet(images, targets, metadata={NOTES: notes})
+            return SyntheticSet(images, targets, extras=classes, metadata={NOTES: notes})
         if not bool(torch.isfinite(targets).all()):
             raise ValueError("labels are not finite")
         low, high = float(targets.min()), float(targets.max())
@@ -97,16 +105,17 @@ def unread(names: Iterable[str]) -> list[str]:
     return [f"it holds {text} too, which are not read"] if text else []
 
 
-def _pair(path: Path) -> tuple[Any, Any, list[str]]:
-    """Return images, labels and notes; objects, which could run code, are refused."""
+def _pair(path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """Return images, labels and what else the file holds by name; objects, which could run code, are refused."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             for images, labels in NAMES:
                 if {images, labels} <= set(arrays.files):
-                    return arrays[images], arrays[labels], unread({*arrays.files} - {images, labels})
+                    others = {name: arrays[name] for name in arrays.files if name not in (images, labels)}
+                    return arrays[images], arrays[labels], others
             raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}, not 'images' and 'labels'")
     labels_path = path.with_name(path.name.replace("images", "labels"))
     if labels_path == path:
         raise ValueError("no labels*.npy belongs to it: name the files images*.npy and labels*.npy, or save a .npz")
     check_file(labels_path)
-    return *(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, labels_path)), []
+    return *(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, labels_path)), {}

@@ -19,7 +19,7 @@ from benchmark.config_files import display_path
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
 from benchmark.settings import restored
-from benchmark.sources import component_files, load_module
+from benchmark.sources import component_files, hint, load_module
 
 C = TypeVar("C", bound=Component)
 PACKAGES: dict[Stage, tuple[str, ...]] = {  # where the component of a stage lies
@@ -87,7 +87,7 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
         BenchmarkError: there is no such file, it cannot be imported, or it does not define exactly one such class.
     """
     if name not in component_names(package):
-        raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
+        raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)) + hint())
     try:
         with restored():
             module = load_module(package, name)
@@ -99,12 +99,12 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
 
 def _names_of_kind(package: str, base: type[Component]) -> list[str]:
     """Return the names of the files that define a component of a kind; files that cannot be imported are left out."""
-    component_files = []
+    names = []
     for name in component_names(package):
         with contextlib.suppress(Exception):
             _component_class(load_module(package, name), base)
-            component_files.append(name)
-    return component_files
+            names.append(name)
+    return names
 
 
 def _component_class(module: ModuleType, base: type[C]) -> type[C]:

@@ -117,7 +117,7 @@ def planned_label_sizes(plan: Plan) -> list[LabelSize]:
         if regime is None or (full and not planned.nodes):
             continue
         images = sum(plan.infos[cell.dataset].train_counts) if full else cell.ipc * config.classes
-        axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.draw, cell.seed)
+        axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.teacher, cell.draw, cell.seed)
         sizes[axes] = LabelSize(*axes[:3], regime.bytes_of(images, config.classes))
     return list(sizes.values())
 

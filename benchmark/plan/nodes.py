@@ -251,7 +251,8 @@ def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dic
     recipe = config.teacher
     arch = spec.arch or (config.neutral if spec.neutral else recipe.arch)
     if not is_known(arch):
-        raise BenchmarkError(f"a teacher on {config.name}: {unknown('network', arch, list_models())}")
+        text = unknown("network", arch, list_models())
+        raise BenchmarkError(f"a teacher on {config.name}: {text}, or any name of timm's")
     if arch != recipe.arch:
         recipe = recipe.model_copy(update={"arch": arch, "pretrained": None})
     if spec.epochs is not None:

@@ -240,7 +240,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
         suite: its variants count as methods.
     """
     if axis == "students":
-        return None if is_known(name) else unknown("student", name, list_models())
+        return None if is_known(name) else unknown("student", name, list_models()) + ", or any name of timm's"
     variants = [entry.method for entry in suite.entries] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,

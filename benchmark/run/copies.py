@@ -23,7 +23,7 @@ def used(disk: Path, key: str) -> None:
     """Note that the copies of a node are in use, and remove the oldest others where there are too many."""
     os.utime(disk / key)
     folders = _copies(disk)
-    sizes = {folder: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in folders}
+    sizes = {folder: _size(folder) for folder in folders}
     total = sum(sizes.values())
     for folder in folders:
         if total > LIMIT and _idle(folder) > IDLE:
@@ -50,6 +50,14 @@ def _copies(disk: Path) -> list[Path]:
     """Return the folders of copies, the least recently used first."""
     folders = [path for path in disk.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return sorted(folders, key=lambda folder: -_idle(folder))
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a copy; 0 where another process removes it meanwhile."""
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except OSError:
+        return 0
 
 
 def _idle(folder: Path) -> float:

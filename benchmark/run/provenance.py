@@ -58,6 +58,7 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     try:
+        git("ls-files", "--error-unmatch", __file__)  # an error where it is installed inside another project
         return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

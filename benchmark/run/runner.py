@@ -36,6 +36,10 @@ class Runner(Protocol):
         """Yield events until every node is done, failed or blocked; parents outside ``nodes`` count as done."""
         ...
 
+    def close(self) -> None:
+        """Give back what the runner holds; it can run nothing after it."""
+        ...
+
 
 class SerialRunner:
     """Runs every node in this process: for debugging, for tests, and where Ray is not installed."""
@@ -54,6 +58,9 @@ class SerialRunner:
             # As many threads as under Ray: the rounding of sums depends on their number.
             needs = replace(node.needs, cpus=min(node.needs.cpus, os.cpu_count() or 1))
             yield from queue.finish(node, execute(node.key, node.identity, queue.options(node, needs, options)))
+
+    def close(self) -> None:
+        """See `Runner.close`; it holds nothing."""
 
 
 class RayRunner:
@@ -147,7 +154,7 @@ class RayRunner:
         if has_ended:
             del tasks[task]
             queue.give_back(group)
-        elif group:
+        elif group and outcome and outcome.status != "failed":
             yield Event(group[0], "started")
 
     def _check_visibility(self, options: NodeOptions) -> None:

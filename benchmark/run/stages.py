@@ -18,7 +18,7 @@ from benchmark.files import checksum
 from benchmark.identity import Stage, digest, precision_of, seed_of
 from benchmark.plan.discovery import PACKAGES, load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
-from benchmark.record import accuracy_fault
+from benchmark.record import accuracy_fault, is_number
 from benchmark.run import provenance, returned
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
@@ -53,7 +53,7 @@ class NodeRun:
         self.train_part: datasets.TrainPart = identity["dataset"].get("view", "full")
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
-        self.parts: Mapping[str, float] = {}
+        self.parts: dict[str, float] = {}
         self.resumed = False  # whether an earlier attempt had saved something
         self.heartbeat = heartbeat or Heartbeat(store, key, options.owner)
 
@@ -119,12 +119,12 @@ class NodeRun:
 
     def distill(self, folder: Path) -> None:
         """Distill one unit of a synthetic set."""
-        method, context = load_method(self._name)(**self.params), self.context()
-        images = method.distill(self.train, Unit(**self.identity["unit"]), context)
+        method = load_method(self._name)(**self.params)
+        images = method.distill(self.train, Unit(**self.identity["unit"]), self.context())
         unit = Unit(**self.identity["unit"])  # a method may have changed its own
         images = returned.check(images, method, unit, self.train.info)
         images.save(folder / IMAGES)
-        self.bytes, self.parts = images.sizes, context.parts
+        self.bytes = images.sizes
         self.metrics |= {**images.metadata, "images": len(images)}
 
     def relabel(self, folder: Path) -> None:
@@ -147,7 +147,11 @@ class NodeRun:
     def measure(self, folder: Path) -> None:
         """Measure the synthetic set without a student; the test split is not opened."""
         measure = load_measure(self._name)(**self.params)
-        self.metrics |= measure.measure(self.images(), self.train, self.context(), folder)
+        numbers = measure.measure(self.images(), self.train, self.context(), folder)
+        for name, value in numbers.items():
+            if not (value is None or is_number(value)):
+                raise BenchmarkError(f"{self._name}: '{name}' is neither a number nor None (given: {value!r})")
+        self.metrics |= numbers
 
     # What the stages use
 
@@ -204,6 +208,7 @@ class NodeRun:
             teachers=Teachers(identity["parents"].get("teachers", ()), self._teacher),
             prepared=prepared[0] if prepared else {},
             report=self.heartbeat,
+            parts=self.parts,
         )
 
     def _refuse_other_data(self, info: DatasetInfo) -> None:

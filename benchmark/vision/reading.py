@@ -32,6 +32,7 @@ from benchmark.vision.listing import DIGEST, Report, load_checked, save_checked
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # of files that are opened: no others start a program
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow with more than 8 bits, which it would clip
 CHUNK = 512  # images decoded between two writes
 THREADS = min(16, os.cpu_count() or 1)  # Pillow releases the interpreter lock while it decodes and resizes
 
@@ -179,6 +180,8 @@ def _square(item: io.BytesIO | Pixels, resize: int | None, resolution: int) -> P
     with Image.open(item, formats=KINDS) if isinstance(item, io.BytesIO) else Image.fromarray(item) as image:
         # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but at least at twice the size that is needed.
         image.draft("RGB", (enough, enough))
+        if image.mode in DEEP:
+            raise ValueError("has more than 8 bits per channel")
         rgb = image.convert("RGB")
     box = _central(rgb, resize, resolution) if resize else None
     return np.asarray(rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box))

@@ -54,7 +54,7 @@ class TeacherTraining(Frozen):
     label_smoothing: float = 0.0  # share of the target that goes to all classes alike
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: bool = True
-    pretrained: str | None = None  # published weights to start from, see `models.load_pretrained`
+    pretrained: str | None = Field(None, pattern="^(torchvision|timm):.")  # LIBRARY:TAG; these weights are not trained
     precision: Precision = "float32"  # auto: bfloat16 where the hardware has it
 
 

@@ -245,7 +245,7 @@ class VarianceModel:
         cells = self.rows[name].keys()
         if (model := self._only(cells)) is not self:
             return model.means[name]
-        value, units = fmean(self.units[name].values()), len(self.units[name])
+        value, units = fmean(self.rows[name].values()), len(self.units[name])
         crossed = self.crossed(cells)
         if units < 2 or (crossed and not _are_balanced(cells)):
             return Mean(value)

@@ -82,6 +82,8 @@ def sensitivity(leaderboard: pd.DataFrame) -> dict[str, Figure]:
                 panels = [
                     (n, p) for n, p in group.groupby(["dataset", "student"], sort=False) if p["value"].nunique() > 1
                 ]
+                if not panels:
+                    continue
                 figure, axes = style.panels([f"{dataset}, {student}" for (dataset, student), _ in panels], 2.3)
                 for ax, (_, panel) in zip(axes, panels, strict=True):
                     control = variants.control_of(panel, leaderboard)

@@ -32,7 +32,7 @@ def copy(published: Publication, store: Folder, folder: Path = FOLDER) -> int:
         with write_atomically(path) as temporary:
             temporary.write_bytes(data)
     for path in (folder / published.suite).glob("*"):
-        if not any(name.startswith(f"{path.name}/") for name in sums):
+        if path.is_dir() and not any(name.startswith(f"{path.name}/") for name in sums):
             shutil.rmtree(path)
     return len(copied)
 

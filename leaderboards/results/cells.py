@@ -142,18 +142,23 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
 
 
 def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:
-    """Return the status of a cell, and in words the reason for it, "" where the status is ``ok``."""
+    """Return the status of a cell and its reason: of a cell that is ``ok``, which measure failed, if one did."""
     evaluate = keys_of(cell, "evaluate")
     if evaluate and all(key in nodes.records for key in evaluate):
-        return "ok", ""
+        failures = (_failure("measure", nodes.errors[key]) for key in keys_of(cell, "measure") if key in nodes.errors)
+        return "ok", next(failures, "")
     if cell.get("skipped"):
         return "skipped", _line(cell["skipped"])
     for stage in STAGES:
         for key in keys_of(cell, stage):
             if key in nodes.errors:
                 status = "blocked" if stage in SHARED else "failed"
-                return status, f"{stage}: {_line(nodes.errors[key].get('message') or NO_MESSAGE)}"
+                return status, _failure(stage, nodes.errors[key])
     return "missing", "not run yet"
+
+
+def _failure(stage: str, error: Record) -> str:
+    return f"{stage}: {_line(error.get('message') or NO_MESSAGE)}"
 
 
 def total(values: Sequence[float | None]) -> float | None:

@@ -42,7 +42,7 @@ EFFECTS = ("draw", "seed", "teacher", "draw_seed", "draw_teacher", "seed_teacher
 COUNTS = [f"{axis}s" for axis in AXES]
 NEEDED = ["paired_needed", "paired_needed_images", *(f"{name}_needed" for name in COUNTS)]
 COLUMNS = ["suite", *BLOCK, "method", *COUNTS, *(f"{effect}_variance" for effect in EFFECTS), *NEEDED, "reason"]
-NOT_CROSSED = "several draws have to meet the same seeds: set draws: 2 and seeds: 2, or more, in the suite's block"
+NOT_CROSSED = "draws have to meet the same seeds and teachers: set draws: 2, seeds: 2 and teachers: 1, or more of each"
 Cells = Mapping[tuple[int, ...], float]  # (draw, seed, teacher) -> top-1 accuracy in percent
 Grid = NDArray[np.float64]
 

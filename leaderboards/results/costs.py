@@ -20,7 +20,7 @@ import pandas as pd
 from leaderboards.results.axes import ROW, axis_values
 from leaderboards.results.cells import cost, joined, params_of, total, total_cost
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
-from leaderboards.results.roles import CONTROL
+from leaderboards.results.roles import CONTROL, EXTERNAL
 
 COLUMNS = [
     *("suite", *ROW, "cells"),
@@ -50,7 +50,9 @@ def table(stored: Stored, board: pd.DataFrame) -> pd.DataFrame:
         records = {stage: stored.records(cell, stage) for stage in STAGES}
         if records["evaluate"]:
             control_keys = of_control[axis_values(cell, PLACE)]
-            rows[axis_values(cell, ROW)].append(_costs(records, control_keys))
+            row_costs = _costs(records, control_keys)
+            unknown = {"needed_seconds": None} if cell["base"] == EXTERNAL else {}  # what others computed for their set
+            rows[axis_values(cell, ROW)].append(row_costs | unknown)
     order = [axes for axes in board[ROW].itertuples(index=False, name=None) if axes in rows]
     lines = [
         {"suite": stored.suite, **dict(zip(ROW, axes, strict=True)), "cells": len(rows[axes]), **_row(rows[axes])}

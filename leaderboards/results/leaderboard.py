@@ -159,6 +159,8 @@ def absent(board: pd.DataFrame, suite: str = "NAME", *, options: bool = False) -
         lines = _reasons(board, status)
         if lines:
             yield heading, lines
+    if lines := _reasons(board[board["reason"] != ""], "ok"):
+        yield "Measures that failed", lines
     if lines := _outside(board):
         yield "From outside of this benchmark", lines
     for tier, heading in TIERS.items():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results.axes import METHOD, SET
+from leaderboards.results.axes import METHOD, SET, axis_values
 from leaderboards.results.records import Record, Stored, keys_of
 
 STAGE = "measure"
@@ -36,15 +36,15 @@ class Measured(NamedTuple):
 
 
 def measured(stored: Stored) -> list[Measured]:
-    """Return the finished measures of every distilled set of a suite, in the order of the manifest."""
-    by_key: dict[str, Measured] = {}
+    """Return the finished measures of every distilled set and its teacher, in the order of the manifest."""
+    by_set: dict[tuple[Any, ...], Measured] = {}
     for cell in stored.cells:
         for key in keys_of(cell, STAGE):
             record = stored.nodes.records.get(key)
             if record:
                 name = record["identity"]["component"]["name"]
-                by_key.setdefault(key, Measured(cell, key, name, record["metrics"]))
-    return list(by_key.values())
+                by_set.setdefault((*axis_values(cell, SET), key), Measured(cell, key, name, record["metrics"]))
+    return list(by_set.values())
 
 
 def table(stored: Stored, cells: pd.DataFrame) -> pd.DataFrame:

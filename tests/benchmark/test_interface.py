@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 import benchmark
+from benchmark import interface
 from benchmark.api import SyntheticSet
 from benchmark.config_files import CONFIGS
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.interface import NO_CONTROLS, Difference, Result, _difference
+from benchmark.run.runner import SerialRunner
 
 pytestmark = pytest.mark.usefixtures("short_training")
 ROOT = CONFIGS.parent
@@ -133,9 +136,35 @@ def test_a_difference_has_welchs_interval():
     assert gap.low < 5 < 15 < gap.high
     assert (gap.low + gap.high) / 2 == pytest.approx(10.0)
     assert _difference([50.0], [40.0, 41.0]) == Difference(9.5, None, None)
+    assert _difference([12.0, 12.0], [10.0, 10.0]) == Difference(2.0, None, None), "equal numbers are no certainty"
     assert "against random_real (published): +9.5" in str(
         Result((50.0,), {"random_real": Difference(9.5, None, None)}, ())
     )
+
+
+def test_a_late_draw_is_planned_alone(folder):
+    images = benchmark.distill("random_real", "digits", 1, draw=1000)
+    assert not torch.equal(images.images, benchmark.distill("random_real", "digits", 1).images)
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_suite_gives_its_cluster_back(folder, monkeypatch, error):
+    closed = []
+
+    class Once(SerialRunner):
+        def run(self, nodes, options):
+            if error:
+                raise BenchmarkError("no machine")
+            return super().run(nodes, options)
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(interface, "connect", lambda options: (Once(), False))
+    selection = {"datasets": ["digits"], "methods": ["random_real"], "protocols": ["hard"], "ipc": [1], "seeds": 1}
+    with pytest.raises(BenchmarkError) if error else contextlib.nullcontext():
+        benchmark.run_suite(selection=selection)
+    assert closed == [True]
 
 
 def test_published_leaderboards_are_tables():

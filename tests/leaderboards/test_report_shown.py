@@ -180,6 +180,13 @@ def test_a_hyperparameter_is_plotted_beside_random_images(store):
         assert "dotted: random_real" in " ".join(figure.get_suptitle().split())
 
 
+def test_a_protocol_with_one_value_of_a_hyperparameter_has_no_plot_of_it(store):
+    for weight, protocol in ((0.1, "standard"), (1.0, "standard"), (1.0, "hard"), (10.0, "standard")):
+        overrides = {"regulariser_weight": weight}
+        store.done(store.cell(method=f"wmdd {weight}", base="wmdd", overrides=overrides, protocol=protocol))
+    assert list(ablation.sensitivity(store.summarise().leaderboard)) == ["sensitivity_wmdd_regulariser_weight_standard"]
+
+
 def test_seconds_of_different_devices_are_not_plotted_together(store):
     for device, methods in (("one GPU", ("a", "b", "c", "d")), ("another GPU", ("e", "f", "g"))):
         for place, method in enumerate(methods):

@@ -57,3 +57,8 @@ def test_a_set_keeps_what_an_evaluation_uses():
     assert one.classes.tolist() == [1, 0]
     assert one.weights.tolist() == [1, 1]
     assert one.metadata == {}
+
+
+def test_a_set_of_a_method_may_leave_the_range():
+    images = torch.tensor([-0.6, 0.5, 1.9]).expand(2, 3, 8, 3)
+    assert torch.equal(as_set(SyntheticSet(images, torch.tensor([0, 1]))).images, images)

@@ -16,6 +16,7 @@ from benchmark.cli.evaluate import _normalisation
 from benchmark.errors import BenchmarkError
 from benchmark.formats import artifact, scale
 from benchmark.formats.export import Normalisation
+from benchmark.formats.files import read_folder
 from benchmark.formats.tensors import LABELS as LABEL_MATRIX
 from benchmark.vision.datasets import load_dataset
 
@@ -52,6 +53,31 @@ class TestFilesOfTheField:
         torch.save((pixels(), LABELS), tmp_path / "set.pt")
         paths = (write_npz(tmp_path, pixels(), LABELS), tmp_path / "images.npy", tmp_path / "set.pt")
         assert len({read(path).checksum for path in paths}) == 1
+
+    @pytest.mark.parametrize("suffix", ["pt", "npz"])
+    def test_the_class_of_an_image_may_not_be_its_largest_soft_label(self, tmp_path, suffix):
+        soft = ONE_HOT.roll(1, 1) * 0.7 + ONE_HOT * 0.3
+        soft[0] = ONE_HOT[0].roll(2)
+        path, arrays = tmp_path / f"set.{suffix}", {"images": pixels(), "labels": soft}
+
+        def saved(**more):
+            torch.save(arrays | more, path) if suffix == "pt" else np.savez(
+                path, **{name: value.numpy() for name, value in (arrays | more).items()}
+            )
+            return path
+
+        with pytest.raises(BenchmarkError, match="the largest soft labels; save the true ones as 'classes'"):
+            read(saved())
+        external = read(saved(classes=LABELS))
+        assert (external.images.classes.tolist(), external.notes) == (LABELS.tolist(), ())
+        assert torch.equal(external.images.targets, soft)
+        with pytest.raises(BenchmarkError, match="the largest soft labels"):
+            read(saved(classes=torch.tensor(3)))  # a number of classes
+
+    def test_a_folder_without_classes_names_them_and_the_layout(self, tmp_path):
+        names = [f"class {i}" for i in range(8)]
+        with pytest.raises(BenchmarkError, match=r"class 4 and 3 more; images lie in CLASS/\*\.png"):
+            read_folder(tmp_path, names)
 
     def test_a_matrix_of_labels_keeps_its_scale(self, tmp_path):
         labels = ONE_HOT - 1 / 3 + 0.1 * torch.rand(6, 3, generator=torch.Generator().manual_seed(0))

@@ -173,6 +173,13 @@ def test_a_plan_counts_every_set_once():
     assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
 
 
+def test_a_plan_counts_the_labels_of_every_teacher():
+    axes = {"ipc": [1], "methods": ["random_real"], "protocols": ["standard"], "students": ["test_resnet"]}
+    planned = plan({**axes, "draws": 1, "seeds": 1, "teachers": 3})
+    relabelled = sum(node.stage == "relabel" for node in planned.nodes.values())
+    assert len(planned_label_sizes(planned)) == relabelled == 3
+
+
 def test_the_command_plan_shows_them(tmp_path):
     done = CliRunner().invoke(
         app, ["plan", "--suite", "main", "--methods", "wmdd", "--runs", str(tmp_path), "--data", str(tmp_path)]

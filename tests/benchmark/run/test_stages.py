@@ -23,7 +23,7 @@ from benchmark.identity import key_of
 from benchmark.plan.discovery import load_preparation
 from benchmark.plan.graph import Plan, PlanOptions
 from benchmark.plan.nodes import Node
-from benchmark.run import heartbeat, stages
+from benchmark.run import heartbeat, provenance, stages
 from benchmark.run.execution import execute
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
@@ -31,6 +31,7 @@ from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
 from benchmark.vision.models import create_model
+from evaluators.measures.distances import Distances
 from evaluators.students.accuracy import Accuracy
 from methods.random_real import RandomReal
 
@@ -111,6 +112,38 @@ def test_a_record_says_what_the_parts_of_a_method_cost(options, monkeypatch):
     cost = Store(options.runs).record(node.key)["cost"]
     assert list(cost["parts"]) == ["sleep"]
     assert 0.02 <= cost["parts"]["sleep"] < cost["seconds"]
+
+
+def test_a_measure_returns_numbers_and_its_parts_are_timed(options, quick_digits, monkeypatch):
+    def measured(self, images, train, context, folder):
+        with context.timed("solver"):
+            return {"far": 1.0, "unknown": None, **more}
+
+    monkeypatch.setattr(Distances, "measure", measured)
+    planned = plan({}, measures=["distances"])
+    parents = [node for node in planned.nodes.values() if node.stage in ("teacher", "prepare", "distill")]
+    assert {run(node, options) for node in parents} == {DONE}
+    node, more = node_of(planned, "measure"), {"solver": "sinkhorn"}
+    assert run(node, options) == "distances: 'solver' is neither a number nor None (given: 'sinkhorn')"
+    more.clear()
+    assert run(node, options) == DONE
+    record = Store(options.runs).record(node.key)
+    assert (record["metrics"]["far"], record["metrics"]["unknown"]) == (1.0, None)
+    assert list(record["cost"]["parts"]) == ["solver"]
+
+
+def test_the_commit_of_another_project_is_not_ours(tmp_path, monkeypatch):
+    installed = tmp_path / ".venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("")
+    (tmp_path / "own.py").write_text("")
+    me = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for words in (["init", "--quiet"], ["add", "own.py"], [*me, "commit", "--quiet", "--message", "mine"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    assert provenance.commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "own.py"))
+    assert len(provenance.commit.__wrapped__().rstrip("+")) == 12
 
 
 def test_a_part_that_raises_is_timed_too(tmp_path):

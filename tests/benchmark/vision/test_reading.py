@@ -150,6 +150,13 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, suffix: str) -
     assert not faults and (pixels > 240).all()
 
 
+def test_more_than_eight_bits_are_not_clipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)).save(path)
+    _, faults = reading.decode([str(path)], 16, 16)
+    assert "more than 8 bits" in " ".join(map(str, faults))
+
+
 def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) -> None:
     ant = root / "toy/train/ant"
     write_image(ant / "whole.jpg", 3, size=(300, 300))

@@ -58,5 +58,6 @@ def test_sets_that_the_store_has_lost_stay_and_those_of_old_cells_go(published, 
     assert sets.copy(published, Folder(str(store)), tmp_path / "sets") == 1
     assert (tmp_path / "sets" / "main" / lost).is_dir()
     fewer = {key: record for key, record in published.records.items() if key != other}
+    (tmp_path / "sets" / "main" / "README.md").write_text("mine")
     sets.copy(replace(published, records=fewer), Folder(str(store)), tmp_path / "sets")
     assert not (tmp_path / "sets" / "main" / other).exists()

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from engine import plan
 from fake_store import FakeStore, key
 
 from benchmark.plan.suite import load_suite
@@ -47,6 +48,14 @@ def test_a_grid_of_two_axes_is_that_of_the_two_way_layout():
     cells = {(i, j, 0): 50 + rows[i] + columns[j] for i in range(3) for j in range(2)}
     parts = components(cells)
     assert parts.by_effect == pytest.approx({"draw": rows.var(ddof=1), "seed": columns.var(ddof=1), "residual": 0})
+
+
+def test_the_advice_for_components_gives_them():
+    assert "draws: 2, seeds: 2 and teachers: 1" in module.NOT_CROSSED
+    block = {"ipc": [1], "methods": ["random_real"], "protocols": ["hard"], "students": ["test_resnet"]}
+    cells = [each.cell for each in plan({**block, "draws": 2, "seeds": 2, "teachers": 1}).cells]
+    parts = components({(cell.draw, cell.seed, cell.teacher): 50.0 + cell.draw + 3 * cell.seed for cell in cells})
+    assert parts.by_effect == pytest.approx({"draw": 0.5, "seed": 4.5, "residual": 0})
 
 
 def test_further_teachers_with_one_draw_tell_the_variance_of_teachers():

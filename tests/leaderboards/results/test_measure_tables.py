@@ -12,7 +12,7 @@ from fake_store import COLUMNS, FakeStore, measure
 from scipy.stats import spearmanr
 
 from benchmark.errors import BenchmarkError
-from leaderboards.results import correlations, measures, records
+from leaderboards.results import correlations, leaderboard, measures, records
 from leaderboards.results.cells import cells_table
 from leaderboards.results.columns import Column, declared_columns, parse_columns
 
@@ -49,6 +49,25 @@ class TestTable:
         assert row["top1.standard.test_resnet"] == pytest.approx(91)
         assert row["teacher.w2"] == pytest.approx(2.1)
         assert found["teacher.mmd_rbf"].isna().all()
+
+    def test_a_set_that_teachers_share_has_the_accuracies_of_each(self, store):
+        for teacher, top1 in ((0, 40.0), (1, 60.0)):
+            cell = store.cell(teacher=teacher, draw=0, protocol="standard", seed=teacher)
+            store.done(cell, top1)
+            measure(store, cell, 2.0)
+        table = table_of(store)
+        assert table["top1.standard.test_resnet"].tolist() == [40, 60]
+        assert table["teacher.w2"].tolist() == [2, 2]
+
+    def test_a_measure_that_fails_is_named(self, store):
+        cell = store.cell()
+        store.done(cell, 40.0)
+        node = measure(store, cell, 2.0)
+        (Path(store.root) / node / "record.json").unlink()
+        store.failed(cell, "measure", "no memory")
+        board = store.summarise().leaderboard
+        assert board[["status", "reason"]].to_numpy().tolist() == [["ok", "measure: no memory"]]
+        assert list(leaderboard.absent(board)) == [("Measures that failed", ["digits: measure: no memory"])]
 
     def test_the_seeds_of_a_set_are_averaged(self, store):
         for seed, top1 in ((0, 40.0), (1, 60.0)):

@@ -236,7 +236,7 @@ def test_components_need_crossed_draws_and_seeds(store):
     assert parts == pytest.approx([16, 0.5, 0])
     assert (found["crossed"]["draws"], found["crossed"]["seeds"], found["crossed"]["reason"]) == ("3", "2", "")
     assert found["plain"]["draw_variance"] == ""
-    assert "several draws have to meet the same seeds" in found["plain"]["reason"]
+    assert "draws have to meet the same seeds and teachers" in found["plain"]["reason"]
 
 
 # The terminal and the diagram
