@@ -158,10 +158,10 @@ class VarianceModel:
         if len(units) > 1 and self.same(one, other):
             return Gap(0.0, len(units), 0.0, freedom=math.inf)
         spread = self._error_of_difference(one, other, cells)
-        crossed = self.crossed(cells)
-        if len(units) < 2 or spread is None or (crossed and not _are_balanced(cells)):
+        if len(units) < 2 or spread is None or self.is_uneven(cells):
             return Gap(value, len(units))
-        spread = combined(spread, *filter(None, (each._error_of_difference(one, other, cells) for each in crossed)))
+        errors = (each._error_of_difference(one, other, cells) for each in self.crossed(cells))
+        spread = combined(spread, *filter(None, errors))
         bits = self.correct.get(one, {}), self.correct.get(other, {})
         signed = {cell: bits[0][cell].astype(float) - bits[1][cell] for cell in cells if all(cell in b for b in bits)}
         images = image_variance(self._grouped(signed), len(units))
@@ -190,6 +190,11 @@ class VarianceModel:
         """Return the models of the other axes of which some cells have several values, shared by several units."""
         pairs = {axis: {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis} for axis in self._models}
         return [self._models[axis] for axis, own in pairs.items() if 1 < len({value for value, _ in own}) < len(own)]
+
+    def is_uneven(self, cells: Iterable[Cell]) -> bool:
+        """Return whether axes are crossed, and some cells hold one value of an axis more often than another."""
+        counts = [set(Counter(values).values()) for values in zip(*cells, strict=True)]
+        return any(len(each) > 1 for each in counts) and bool(self.crossed(cells))
 
     @cached_property
     def _models(self) -> dict[int, VarianceModel]:
@@ -246,10 +251,9 @@ class VarianceModel:
         if (model := self._only(cells)) is not self:
             return model.means[name]
         value, units = fmean(self.rows[name].values()), len(self.units[name])
-        crossed = self.crossed(cells)
-        if units < 2 or (crossed and not _are_balanced(cells)):
+        if units < 2 or self.is_uneven(cells):
             return Mean(value)
-        errors = [model._error_of_mean(name) for model in (self, *crossed)]
+        errors = [model._error_of_mean(name) for model in (self, *self.crossed(cells))]
         bits = {cell: bits.astype(float) for cell, bits in self.correct.get(name, {}).items()}
         total = combined(*filter(None, errors), Estimate(image_variance(self._grouped(bits), units), math.inf))
         return Mean(value, math.sqrt(total.variance), total.freedom) if total.variance > NO_SPREAD else Mean(value)
@@ -293,8 +297,3 @@ class VarianceModel:
             return 1.0
         p = min(max(fmean(self.units[name].values()) / 100, EDGE), 1 - EDGE)
         return 100 * p * (1 - p)
-
-
-def _are_balanced(cells: Iterable[Cell]) -> bool:
-    """Return whether some cells hold every value of an axis equally often, for each axis."""
-    return all(len(set(Counter(values).values())) == 1 for values in zip(*cells, strict=True))

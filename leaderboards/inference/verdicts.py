@@ -139,14 +139,14 @@ class Block:
 
     @cached_property
     def competing(self) -> list[str]:
-        """The rows whose error is known, which have a rank, the most accurate first: all but the bound.
+        """The rows that have a rank, the most accurate first: their spread is known, their cells are even; no bound.
 
         None competes where only floor and bound scatter, since methods that are equal in all units have no spread.
         """
         rows = self.rows if self.model.pool else ()
-        means = self.model.means
-        names = [name for name in rows if means[name].error is not None and self.roles.get(name) != "bound"]
-        return sorted(names, key=lambda name: (-means[name].value, name))
+        names = [name for name in rows if self._sure(name) and self.roles.get(name) != "bound"]
+        names = [name for name in names if not self.model.is_uneven(self.rows[name])]
+        return sorted(names, key=lambda name: (-self.model.means[name].value, name))
 
     @cached_property
     def best(self) -> str | None:
