@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from benchmark.columns import Column
 from benchmark.data import DatasetInfo, Frozen, ImageData, TestData, TrainData
 from benchmark.identity import seed_of
 from benchmark.synthetic import LabeledSet, Labels, SyntheticSet
@@ -56,29 +57,6 @@ __all__ = [
 
 Role = Literal["method", "control", "floor", "bound"]
 Precision = Literal["float32", "bfloat16", "auto"]  # auto: bfloat16 where the hardware has it, else float32
-
-
-@dataclass(frozen=True)
-class Column:
-    """A number that an evaluator or a measure returns, and how tables and plots show it.
-
-    Attributes:
-        name: of the number, as `Evaluator.evaluate` or `Measure.measure` returns it.
-        heading: the text above the column.
-        unit: ``%``, say; "" for a number without a unit.
-        better: which direction is better; "" where neither is.
-        digits: digits after the decimal point.
-        floor: name of the number that random real images reach; "" for none.
-        part_of: name of the number of which this is what is left; tables show the share too. "" for none.
-    """
-
-    name: str
-    heading: str
-    unit: str = ""
-    better: Literal["higher", "lower", ""] = "higher"
-    digits: int = 2
-    floor: str = ""
-    part_of: str = ""
 
 
 class Component(Frozen):

@@ -24,6 +24,7 @@ OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
 ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
 ROW_AXES = ("dataset", "ipc", "method", "protocol", "student")  # of a row of the leaderboard
 CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # of a cell
+SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
 NUMBERS = frozenset({"ipc", "teacher", "draw", "seed"})  # axes with numbers; the others have names
 CELL_FIELDS = (*CELL_AXES, "base", "overrides", "role")  # of every cell of a manifest
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell

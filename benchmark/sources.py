@@ -67,11 +67,6 @@ def extra() -> tuple[Path, ...]:
     return _distinct(folder for _, folder in _named())
 
 
-def hint() -> str:
-    """Return, for a message about an unknown name, how to name a folder of the user; "" where one is named."""
-    return "" if extra() else "; or name the folder of your own files: --extra DIR"
-
-
 def _named() -> Iterator[tuple[str, Path]]:
     """Yield what names a folder of the user, and the folder."""
     yield from ((ENVIRONMENT, Path(name)) for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name)

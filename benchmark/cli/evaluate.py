@@ -12,6 +12,7 @@ from benchmark.cli.options import out, run_options, split_words
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from benchmark.formats.artifact import Artifact
     from benchmark.formats.export import Normalisation
     from benchmark.vision.datasets import DatasetConfig
 
@@ -66,10 +67,7 @@ def evaluate(
     config = datasets.load_dataset(dataset)
     normalisation = _normalisation(mean, std, config)
     artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range, normalisation)
-    for note in artifact.notes:
-        out.print(f"{path}: {note}", markup=False, highlight=False)
-    if artifact.images.targets.dim() == 2:
-        note = "its soft labels are used under hard; protocols that ask a teacher replace them"
+    for note in (*artifact.notes, *_use_of_labels(artifact)):
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
     axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
@@ -80,6 +78,11 @@ def evaluate(
     campaign = artifacts.store_artifact(campaign, artifact)
     rows_to_print = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
     running.finish(campaign, options, node_runner, rows_to_print)
+
+
+def _use_of_labels(artifact: Artifact) -> list[str]:
+    is_soft = artifact.images.targets.dim() == 2
+    return ["its soft labels are used under hard; protocols that ask a teacher replace them"] if is_soft else []
 
 
 def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:

@@ -19,7 +19,7 @@ from benchmark.config_files import display_path
 from benchmark.errors import BenchmarkError, Faults, one_line, unknown
 from benchmark.identity import Stage
 from benchmark.settings import restored
-from benchmark.sources import component_files, hint, load_module
+from benchmark.sources import component_files, load_module
 
 C = TypeVar("C", bound=Component)
 PACKAGES: dict[Stage, tuple[str, ...]] = {  # where the component of a stage lies
@@ -87,7 +87,7 @@ def load_component(package: str, kind: str, name: str, base: type[C]) -> type[C]
         BenchmarkError: there is no such file, it cannot be imported, or it does not define exactly one such class.
     """
     if name not in component_names(package):
-        raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)) + hint())
+        raise BenchmarkError(unknown(kind, name, _names_of_kind(package, base)))
     try:
         with restored():
             module = load_module(package, name)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.identity import canonical
 from benchmark.plan.graph import Plan, Planner
 from benchmark.plan.suite import Suite
-from benchmark.record import CELL_AXES, ROW_AXES, cell_fault, keys_of
+from benchmark.record import CELL_AXES, ROW_AXES, SET_AXES, cell_fault, keys_of
 
-SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
 OTHER_SUITE = "are not in the file of the suite, which has changed"
 OTHER_KEY = "have another key now: their dataset, protocol or method has changed"
 NO_PLAN = "need a file that is not here, as of a method; name its folder by --extra"
@@ -35,26 +34,18 @@ def merged(
     Returns:
         The manifest, and the reasons why cells of the earlier one are left out, by their axes.
     """
-    manifests = [plan.manifest() for plan in plans]
-    same_version = earlier.get("version") == manifests[0]["version"]
+    manifests, suite = [plan.manifest() for plan in plans], plans[0].suite
+    same_version = earlier.get("version") == suite.version
     same_suite = same_version and earlier.get("content", manifests[0]["content"]) == manifests[0]["content"]
-    other_cells = {_axes(cell): cell for cell in _sound_cells(earlier)}  # that no plan has
-    earlier_cells = other_cells.copy() if same_version else {}
-    cells, changed_rows = dict[str, Any](), set[str]()
-    for plan, manifest in zip(plans, manifests, strict=True):
-        for planned, cell in zip(plan.cells, manifest["cells"], strict=True):
-            axes, earlier_cell = _axes(cell), earlier_cells.get(_axes(cell), {})
-            other_cells.pop(axes, None)
-            cells[axes] = {**cell, "nodes": earlier_cell.get("nodes", {}) if planned.elsewhere else cell["nodes"]}
-            if _evaluation(earlier_cell) not in ([], _evaluation(cells[axes])):
-                changed_rows.add(_axes(cell, ROW_AXES))
-    sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
-    suite, reasons = plans[0].suite, dict[str, str]()
-    for axes, cell in other_cells.items():
-        has_other_set = sets.get(_axes(cell, SET_AXES)) not in (None, keys_of(cell, "distill"))
-        is_changed = has_other_set or _axes(cell, ROW_AXES) in changed_rows
-        reasons[axes] = _why_left_out(cell, suite, planner, is_changed=is_changed) if same_suite else OTHER_SUITE
-    kept_cells = [cell for axes, cell in other_cells.items() if not reasons[axes]]
+    earlier_cells = {_axes(cell): cell for cell in _sound_cells(earlier)}
+    cells = _planned_cells(plans, manifests, earlier_cells if same_version else {})
+    is_replaced = _replacement(cells, earlier_cells)
+    reasons = {
+        axes: _why_left_out(cell, suite, planner, is_replaced=is_replaced(cell)) if same_suite else OTHER_SUITE
+        for axes, cell in earlier_cells.items()
+        if axes not in cells
+    }
+    kept_cells = [earlier_cells[axes] for axes, reason in reasons.items() if not reason]
     columns = [earlier.get("columns", {}) if kept_cells else {}, *(manifest["columns"] for manifest in manifests)]
     class_names = [earlier.get("class_names", {}) if same_version else {}, *(each["class_names"] for each in manifests)]
     return {
@@ -63,6 +54,35 @@ def merged(
         "class_names": _union(class_names),
         "cells": [*cells.values(), *kept_cells],
     }, {axes: reason for axes, reason in reasons.items() if reason}
+
+
+def _planned_cells(
+    plans: Sequence[Plan], manifests: Sequence[Mapping[str, Any]], earlier_cells: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the cells of some plans by axes; those that only another machine can plan have the earlier keys."""
+    cells = {}
+    for plan, manifest in zip(plans, manifests, strict=True):
+        for planned, cell in zip(plan.cells, manifest["cells"], strict=True):
+            axes = _axes(cell)
+            nodes = earlier_cells.get(axes, {}).get("nodes", {}) if planned.elsewhere else cell["nodes"]
+            cells[axes] = {**cell, "nodes": nodes}
+    return cells
+
+
+def _replacement(cells: Mapping[str, Any], earlier_cells: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+    """Return a test of earlier cells: has another version of its method, or another set, taken the name of a cell?"""
+    sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
+    changed_rows = {
+        _axes(cell, ROW_AXES)
+        for axes, cell in cells.items()
+        if axes in earlier_cells and _evaluation(earlier_cells[axes]) not in ([], _evaluation(cell))
+    }
+
+    def is_replaced(cell: Mapping[str, Any]) -> bool:
+        has_other_set = sets.get(_axes(cell, SET_AXES)) not in (None, keys_of(cell, "distill"))
+        return has_other_set or _axes(cell, ROW_AXES) in changed_rows
+
+    return is_replaced
 
 
 def stale_cells(plan: Plan, manifest: Mapping[str, Any], planner: Planner) -> list[dict[str, Any]]:
@@ -90,7 +110,7 @@ def left_out_line(reasons: Mapping[str, str]) -> str:
     return f"cells of earlier runs that tables leave out: {parts} ({remedy})" if reasons else ""
 
 
-def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is_changed: bool) -> str:
+def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is_replaced: bool) -> str:
     """Return why a cell of an earlier run that no plan has is left out, "" where it stays.
 
     It stays if it has the same evaluation key when it is planned now, or if only another machine can tell.
@@ -99,9 +119,9 @@ def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is
         cell: of the earlier manifest.
         suite: says which cells are excluded.
         planner: plans the cell again.
-        is_changed: whether another version of its method, or another set, has taken its name.
+        is_replaced: whether another version of its method, or another set, has taken its name.
     """
-    if is_changed:
+    if is_replaced:
         return OTHER_KEY
     planned = planner.plan_again(cell, suite)
     if planned is None:

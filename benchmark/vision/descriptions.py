@@ -12,7 +12,6 @@ from benchmark.api import Frozen
 from benchmark.config_files import load, names
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import path_fault
-from benchmark.sources import hint
 from benchmark.vision.models import Stem
 from benchmark.vision.training import TeacherTraining
 
@@ -142,5 +141,5 @@ def load_dataset(name: str) -> DatasetConfig:
         BenchmarkError: there is no such dataset, or its file has faults; each fault names its key.
     """
     if name not in list_datasets():
-        raise BenchmarkError(unknown("dataset", name, list_datasets()) + hint())
+        raise BenchmarkError(unknown("dataset", name, list_datasets()))
     return load(DatasetConfig, "datasets", name)

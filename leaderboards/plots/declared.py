@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from benchmark.columns import Column
 from benchmark.files import file_name
 from leaderboards.plots import style
 from leaderboards.plots.style import line_style
 from leaderboards.results.axes import EVERY_IPC
-from leaderboards.results.columns import Column
 from leaderboards.results.correlations import ALL, LEVEL, correlations
 from leaderboards.results.measures import ACCURACY, methods_of
 from leaderboards.results.records import rows_of

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.record import CELL_AXES, ROW_AXES
+from benchmark.record import CELL_AXES, ROW_AXES, SET_AXES
 
 ROW = list(ROW_AXES)  # a row of the leaderboard; its cells differ in teacher, draw and seed
 CELL = list(CELL_AXES)
 BLOCK = ["dataset", "ipc", "protocol", "student"]  # where methods compete with one another
-SET = ["dataset", "ipc", "method", "teacher", "draw"]  # one distilled set
+SET = list(SET_AXES)  # one distilled set
 METHOD = ["dataset", "ipc", "method"]  # the distilled sets of a method: all draws
 SCORED = ["dataset", "ipc", "method", "student"]  # the rows that differ only in their protocol
 STUDENT = ["dataset", "ipc", "student"]  # the blocks that differ only in their protocol

@@ -6,39 +6,9 @@ The engine writes the columns into the manifest of a suite, because the packages
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Column(NamedTuple):
-    """A number that an evaluator or a measure returns; the same fields as `benchmark.api.Column`.
-
-    Attributes:
-        name: of the number in a record.
-        heading: the text above the column.
-        unit: ``%``, say; "" for a number without a unit.
-        better: the better direction, ``higher`` or ``lower``; "" where neither is better.
-        digits: digits after the decimal point.
-        floor: name of the number that random real images reach; "" for none.
-        part_of: name of the number of which this is what is left; "" for none.
-    """
-
-    name: str
-    heading: str
-    unit: str = ""
-    better: str = "higher"
-    digits: int = 2
-    floor: str = ""
-    part_of: str = ""
-
-    @property
-    def kept(self) -> Column:
-        """The column of what is left of `part_of`, in percent."""
-        return Column(f"{self.name}.kept", f"{self.heading} kept", "%", self.better, 0)
-
-    @property
-    def title(self) -> str:
-        """The heading with the unit, where the unit does not stand beside each number (`units.value_text`)."""
-        return self.heading if self.unit in ("", "s", "B") else f"{self.heading}, {self.unit}"
+from benchmark.columns import Column
 
 
 def with_kept(columns: Iterable[Column]) -> list[Column]:

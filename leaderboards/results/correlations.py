@@ -27,8 +27,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.columns import Column
 from leaderboards.results.axes import METHOD
-from leaderboards.results.columns import Column, declared_columns
+from leaderboards.results.columns import declared_columns
 from leaderboards.results.measures import ACCURACY, STAGE, methods_of, protocol_and_student, to_csv
 from leaderboards.results.records import Stored
 from leaderboards.results.roles import FLOOR

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.columns import Column
 from leaderboards.results.axes import METHOD, ROW, axis_values
-from leaderboards.results.columns import IN_LEADERBOARD, Column, Columns, with_kept
+from leaderboards.results.columns import IN_LEADERBOARD, Columns, with_kept
 from leaderboards.results.records import rows_of
 
 FIRST = 4  # columns of a component that tables show; the CSV files have all

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.columns import Column
 from leaderboards.results.axes import ROW
-from leaderboards.results.columns import IN_LEADERBOARD, Column, declared_columns, with_kept
+from leaderboards.results.columns import IN_LEADERBOARD, declared_columns, with_kept
 from leaderboards.results.leaderboard import to_csv
 from leaderboards.results.records import Stored
 

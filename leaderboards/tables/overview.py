@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.columns import Column
 from leaderboards.results import scores
 from leaderboards.results.axes import EVERY_IPC, SCORED, STUDENT, axis_values
-from leaderboards.results.columns import Column
 from leaderboards.results.costs import SETS
 from leaderboards.results.declared import Declared, Values
 from leaderboards.results.pairwise import Blocks

@@ -154,11 +154,6 @@ def test_a_student_may_be_any_network_of_timm(command):
     assert command("list", "students")[1].splitlines()[-1] == "and every network of timm, by its name there"
 
 
-def test_a_name_that_is_unknown_may_be_in_a_folder_of_the_user(command, tmp_path):
-    assert "--extra DIR" in command("data", "check", "insects")[2]
-    assert "--extra DIR" not in command("data", "check", "insects", "--extra", str(tmp_path))[2]
-
-
 def test_a_plan_without_stored_labels_has_no_table_of_them(command):
     words = ("plan", "--datasets", "digits", "--methods", "random_real", "--ipc", "1")
     assert "labels of the largest set" not in command(*words, "--protocols", "hard")[1]

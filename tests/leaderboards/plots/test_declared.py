@@ -10,10 +10,11 @@ import pytest
 from fake_store import COLUMNS, FakeStore, measure
 from readable import readable
 
+from benchmark.columns import Column
 from leaderboards.plots import declared
 from leaderboards.results import correlations, measures, records
 from leaderboards.results.cells import cells_table
-from leaderboards.results.columns import Column, parse_columns
+from leaderboards.results.columns import parse_columns
 
 METHODS = {"random_real": 1.0, "wmdd": 2.0, "rded": 3.0, "sre2l": 4.0, "mmd": 5.0, "cda": 6.0, "noise": 9.0}  # distance
 DECLARED = parse_columns(COLUMNS)["measure"]
