@@ -26,7 +26,7 @@ from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation, Chain
 from benchmark.vision.models import features_and_logits
 from methods.parts.patches import enlarged_cells, mosaics_of
-from methods.parts.real import class_losses
+from methods.parts.real import class_losses, too_few
 from methods.parts.units import whole_class_units
 
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
@@ -68,15 +68,9 @@ class CIM(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has too few images, or where cells have no whole pixels."""
-        smallest, count = min(info.train_counts), ipc * self.factor**2
         if info.resolution % self.factor:
             return f"{self.factor} cells do not tile {info.resolution} px: choose another factor"
-        if count > smallest:
-            return (
-                f"IPC {ipc} needs {count} different images of a class, the smallest class of {info.name} has "
-                f"{smallest}: choose a factor below {self.factor}"
-            )
-        return None
+        return too_few(info, ipc, self.factor)
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return one unit for each class."""

@@ -12,6 +12,7 @@ from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, Te
 from benchmark.synthetic import to_uint8
 from methods.parts.jpeg import compressed
 from methods.parts.patches import mosaic, scored_crops, square_boxes
+from methods.parts.real import too_few
 
 
 class RDED(Distiller):
@@ -46,15 +47,7 @@ class RDED(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has too few images: each gives one crop."""
-        smallest, count = min(info.train_counts), ipc * self.factor**2
-        if count <= smallest:
-            return None
-        return (
-            f"IPC {ipc} needs crops of {count} different images, the smallest class of {info.name} has {smallest}: "
-            f"choose a factor below {self.factor}"
-            if self.factor > 1
-            else f"the smallest class of {info.name} has {smallest} training images, fewer than IPC {ipc}"
-        )
+        return too_few(info, ipc, self.factor)
 
     def work(self, job: Job) -> tuple[Work, ...]:
         """Return the crops that are scored."""

@@ -12,35 +12,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
-from benchmark.vision.augment import Schedule
+from benchmark.api import Context, DatasetInfo, Job, Labels, SyntheticSet, Work
 from evaluators.parts.stored import half, view_logits, write
+from evaluators.parts.teacher_labels import TeacherLabels
 
 
-class PerEpoch(LabelRegime):
+class PerEpoch(TeacherLabels):
     """Teacher logits for all views of all epochs, on disk or computed while the student trains (``online``)."""
 
     version: ClassVar[int] = 2
 
-    schedule: Schedule
     storage: Literal["disk", "online"] = "disk"
-    precision: Precision = "float32"  # of the teacher
 
-    def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's teacher."""
-        return (TeacherSpec(),)
+    def labelled(self, n: int) -> int:
+        """Return the views of all epochs."""
+        return self.schedule.epochs * self.schedule.shown(n)
 
     def work(self, job: Job) -> tuple[Work, ...]:
         """Return the views of all epochs, unless the student's training has them."""
-        return () if self.storage == "online" else self._views(job)
+        return () if self.storage == "online" else super().work(job)
 
     def online(self, job: Job) -> tuple[Work, ...]:
         """Return the views of all epochs where labels are not stored."""
-        return self._views(job) if self.storage == "online" else ()
-
-    def _views(self, job: Job) -> tuple[Work, ...]:
-        views = self.schedule.epochs * self.schedule.shown(job.images)
-        return tuple(spec.work("forward", views) for spec in self.teachers())
+        return super().work(job) if self.storage == "online" else ()
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""

@@ -21,29 +21,23 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
-from benchmark.vision.augment import Schedule
+from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
 from evaluators.parts.stored import half, view_logits, write
+from evaluators.parts.teacher_labels import TeacherLabels
 from evaluators.parts.top import label_dtype, pack
 
 
-class Pruned(LabelRegime):
+class Pruned(TeacherLabels):
     """Teacher logits for the views of a few epochs: all logits, or the largest of each label."""
 
     version: ClassVar[int] = 2
 
-    schedule: Schedule
-    precision: Precision = "float32"  # of the teacher
     epochs: int | None = Field(default=None, ge=1)  # number of stored epochs; None or too many: all epochs
     top: int | None = Field(default=None, ge=1, le=65536)  # number of logits kept per label; None: all
 
-    def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's teacher."""
-        return (TeacherSpec(),)
-
-    def work(self, job: Job) -> tuple[Work, ...]:
+    def labelled(self, n: int) -> int:
         """Return the views of the stored epochs."""
-        return tuple(spec.work("forward", self._stored * job.images) for spec in self.teachers())
+        return self._stored * n
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""

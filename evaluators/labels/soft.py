@@ -14,27 +14,20 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
-from benchmark.vision.augment import Schedule
+from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
 from benchmark.vision.training import from_pixels
 from evaluators.parts.stored import half, mean_logits, write
+from evaluators.parts.teacher_labels import TeacherLabels
 
 
-class Soft(LabelRegime):
+class Soft(TeacherLabels):
     """One label per image: the logits of the dataset's teacher for the image without augmentation."""
 
     version: ClassVar[int] = 2
 
-    schedule: Schedule
-    precision: Precision = "float32"  # of the teacher
-
-    def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's teacher."""
-        return (TeacherSpec(),)
-
-    def work(self, job: Job) -> tuple[Work, ...]:
-        """Return one pass over the images."""
-        return tuple(spec.work("forward", job.images) for spec in self.teachers())
+    def labelled(self, n: int) -> int:
+        """Return the number of images, each of which is labelled once."""
+        return n
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` [N, classes] batch by batch, and return labels that map this file into memory."""

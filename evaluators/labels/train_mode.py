@@ -18,18 +18,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
+from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet, TeacherSpec
 from benchmark.errors import BenchmarkError
-from benchmark.vision.augment import Schedule
 from evaluators.parts.groups import split, with_batch_statistics
 from evaluators.parts.stored import half, mean_logits, view_logits, write
+from evaluators.parts.teacher_labels import TeacherLabels
 
 
-class TrainMode(LabelRegime):
+class TrainMode(TeacherLabels):
     """``z = (1 / K) sum_k f_k(group)``: the mean logits of K teachers whose batch norms see one group of a batch."""
 
-    schedule: Schedule
-    precision: Precision = "float32"  # of the teachers
     archs: tuple[str, ...] = ()  # of the teachers; (): the dataset's teacher
     groups: int = Field(default=2, ge=1)  # of a batch; 1: whole batches
 
@@ -37,9 +35,9 @@ class TrainMode(LabelRegime):
         """Return the K networks."""
         return tuple(TeacherSpec(arch=arch) for arch in self.archs) or (TeacherSpec(),)
 
-    def work(self, job: Job) -> tuple[Work, ...]:
+    def labelled(self, n: int) -> int:
         """Return the views of all epochs."""
-        return tuple(spec.work("forward", self.schedule.epochs * job.images) for spec in self.teachers())
+        return self.schedule.epochs * n
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
         """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory.

@@ -17,10 +17,11 @@ from typing import Literal
 import torch
 from pydantic import PrivateAttr
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, Precision, SyntheticSet, TeacherSpec, Work
+from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
 from benchmark.identity import seed_of
 from benchmark.vision.augment import Schedule, View
 from evaluators.parts.stored import half, view_logits, write
+from evaluators.parts.teacher_labels import TeacherLabels
 from evaluators.parts.top import label_dtype, pack
 
 Reuse = Literal["replacement", "epoch", "cycle"]
@@ -83,19 +84,12 @@ def drawn_from(labels: Labels) -> Drawn:
     return Drawn(**labels.views, **labels.draws)
 
 
-class PooledLabels(LabelRegime):
+class PooledLabels(TeacherLabels):
     """The dataset's teacher labels the views of a pool; `drawn` says which these are and when the student has them."""
 
-    schedule: Schedule
-    precision: Precision = "float32"  # of the teacher
-
-    def teachers(self) -> tuple[TeacherSpec, ...]:
-        """Return the dataset's teacher."""
-        return (TeacherSpec(),)
-
-    def work(self, job: Job) -> tuple[Work, ...]:
+    def labelled(self, n: int) -> int:
         """Return the views of the pool."""
-        return tuple(spec.work("forward", self.drawn(job.images).stored_views(job.images)) for spec in self.teachers())
+        return self.drawn(n).stored_views(n)
 
     @abstractmethod
     def drawn(self, n: int) -> Drawn:

@@ -2,10 +2,10 @@ r"""How far the accuracies of a block scatter: one variance model for all rows t
 
 A *block* is one dataset, IPC, protocol and student. Every rule and threshold of the model stands here.
 
-**Units.** A row has one accuracy per cell: (draw, seed) or (draw, seed, teacher). Cells that share what varies most
-slowly are not independent, so they are averaged first. A unit is a teacher where the block has several teachers, else
-a draw where it has several draws, else a seed. Where draw i meets seed i and teacher i, units are cells. Intervals
-then cover teachers, draws, seeds and labels together. A block with one teacher says nothing about other teachers.
+**Units.** A row has one accuracy per cell: (draw, seed, teacher). Cells that share what varies most slowly are not
+independent, so they are averaged first. A unit is a teacher where the block has several teachers, else a draw where it
+has several draws, else a seed. Where draw i meets seed i and teacher i, units are cells. Intervals then cover teachers,
+draws, seeds and labels together. A block with one teacher says nothing about other teachers.
 
 **Crossed axes.** Where units share draws or seeds (every teacher meets seed 0), the mean of a row has errors that no
 variance between units shows. Then every such axis has a model of its own, whose units are the values of that axis, and
@@ -64,7 +64,7 @@ from leaderboards.inference.images import image_variance
 from leaderboards.inference.intervals import Gap, Mean
 from leaderboards.inference.variance_pool import Estimate, Pool, combined, pool
 
-Cell = tuple[int, ...]  # (draw, seed) or (draw, seed, teacher)
+Cell = tuple[int, ...]  # (draw, seed, teacher)
 Cells = Mapping[Cell, float]  # -> top-1 accuracy in percent
 Bits = NDArray[np.bool_]  # [N]: which test images were right
 Correct = Mapping[str, Mapping[Cell, Bits]]
@@ -103,7 +103,7 @@ class VarianceModel:
         if self.unit_axis is not None:
             return self.unit_axis
         cells = {cell for row in self.rows.values() for cell in row}
-        varied = (axis for axis in SLOWEST_FIRST if len({cell[axis] for cell in cells if len(cell) > axis}) > 1)
+        varied = (axis for axis in SLOWEST_FIRST if len({cell[axis] for cell in cells}) > 1)
         return next(varied, SEED)
 
     @cached_property
@@ -188,7 +188,7 @@ class VarianceModel:
 
     def crossed(self, cells: Iterable[Cell]) -> list[VarianceModel]:
         """Return the models of the other axes of which some cells have several values, shared by several units."""
-        pairs = {axis: {(cell[axis], cell[self.axis]) for cell in cells if len(cell) > axis} for axis in self._models}
+        pairs = {axis: {(cell[axis], cell[self.axis]) for cell in cells} for axis in self._models}
         return [self._models[axis] for axis, own in pairs.items() if 1 < len({value for value, _ in own}) < len(own)]
 
     def is_uneven(self, cells: Iterable[Cell]) -> bool:

@@ -77,13 +77,13 @@ class Components(NamedTuple):
 
 def components(cells: Cells) -> Components | None:
     """Return the variance components of a row, or None where no two of its axes are crossed."""
-    parts = [_of_grid(*grid) for grid in _grids(cells)]
-    if not parts:
+    grids = list(_grids(cells))
+    if not grids:
         return None
     variances: dict[str, float] = {}
-    for part in parts:
-        variances = {**part.by_effect, **variances}
-    return Components({name: variances[name] for name in EFFECTS if name in variances}, parts[0].residual)
+    for grid in grids:
+        variances = {**of_grid(*grid), **variances}
+    return Components({name: max(variances[name], 0.0) for name in EFFECTS if name in variances}, grids[0][0])
 
 
 def table(suite: str, blocks: Mapping[tuple[object, ...], verdicts.Block]) -> pd.DataFrame:
@@ -173,7 +173,13 @@ def _complete(cells: Cells) -> tuple[tuple[str, ...], Grid] | None:
     return varied, grid.reshape([len(values) for values in levels if len(values) > 1])
 
 
-def _of_grid(axes: tuple[str, ...], grid: Grid) -> Components:
+def of_grid(axes: tuple[str, ...], grid: Grid) -> dict[str, float]:
+    """Return the solution of the method of moments, by name of `EFFECTS`; variances can be negative.
+
+    Args:
+        axes: of the grid, two of `AXES` at least.
+        grid: accuracies in percent [levels of each axis].
+    """
     variances: dict[tuple[int, ...], float] = {}
     positions = range(grid.ndim)
     for size in reversed(range(1, grid.ndim + 1)):
@@ -182,7 +188,7 @@ def _of_grid(axes: tuple[str, ...], grid: Grid) -> Components:
             part = sum(_outside(grid, other) * variances[other] for other in larger)
             variances[subset] = (_mean_square(grid, subset) - part) / _outside(grid, subset)
     names = {subset: "_".join(axes[i] for i in subset) if len(subset) < grid.ndim else RESIDUAL for subset in variances}
-    return Components({names[subset]: max(value, 0.0) for subset, value in variances.items()}, axes)
+    return {names[subset]: value for subset, value in variances.items()}
 
 
 def _outside(grid: Grid, subset: tuple[int, ...]) -> int:

@@ -14,9 +14,7 @@ from torch import Tensor
 from benchmark.api import Context, DatasetInfo, Distiller, TrainData, Unit
 from benchmark.vision.dsa import Augmentation, Chain
 from methods.parts.patches import enlarged_cells, mosaics_of
-from methods.parts.real import random_indices, random_members, too_few
-
-MOST_CLASSES = 200  # with more, an iteration passes too many images
+from methods.parts.real import random_indices, random_members, too_few, too_many_classes
 
 
 class CellMatching(Distiller):
@@ -34,15 +32,11 @@ class CellMatching(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where there are too many classes or too few images, or where cells have no whole pixels."""
-        if info.classes > MOST_CLASSES:
-            return (
-                f"{self.name()} is infeasible on {info.name} ({info.classes} classes): every iteration passes real and "
-                f"synthetic images of each class, which is affordable up to {MOST_CLASSES} classes"
-            )
+        if reason := too_many_classes(info, self.name()):
+            return reason
         if info.resolution % self.factor:
             return f"{self.factor} cells do not tile {info.resolution} px: choose another factor"
-        reason = too_few(info, ipc * self.factor**2)
-        return f"{reason} x {self.factor}^2 cells need" if reason and self.factor > 1 else reason
+        return too_few(info, ipc, self.factor)
 
     def start(self, data: TrainData, unit: Unit, context: Context) -> Tensor:
         """Return the mosaics of real images, [N, C, S, S] on the device, pixels on the scale [0, 1], class by class."""

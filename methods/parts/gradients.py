@@ -22,13 +22,12 @@ from benchmark.vision.models import batch_norms
 from benchmark.vision.training import from_data
 from methods.parts.descent import descend
 from methods.parts.experts import new_network
-from methods.parts.real import random_indices, random_members, too_few
+from methods.parts.real import random_indices, random_members, too_few, too_many_classes
 
 EPSILON = 1e-6  # added to the product of two norms
 SCHEDULES = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # of the authors, by IPC
 SAVE_EVERY = 50  # outer steps, rounded to whole iterations
 SETTLING = 16  # real images of each class that set the statistics of batch norms
-MOST_CLASSES = 200  # with more, an outer step passes too many images
 
 
 class GradientMatching(Distiller):
@@ -62,12 +61,8 @@ class GradientMatching(Distiller):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where there are too many classes, or too few images of a class to start from."""
-        if info.classes > MOST_CLASSES:
-            return (
-                f"gradient matching is infeasible on {info.name} ({info.classes} classes): every step passes real and "
-                f"synthetic images of each class, which is affordable up to {MOST_CLASSES} classes"
-            )
-        return too_few(info, ipc) if self.start == "real" else None
+        reason = too_many_classes(info, self.name())
+        return too_few(info, ipc) if reason is None and self.start == "real" else reason
 
     def schedule(self, ipc: int) -> tuple[int, int]:
         """Return outer steps and inner epochs: the fields; else the authors' values; at other IPC about as much work.

@@ -19,9 +19,9 @@ from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, Tr
 from benchmark.identity import seed_of
 from benchmark.vision.augment import denormalize
 from benchmark.vision.dsa import sample_augmentation
-from benchmark.vision.models import Stem, create_model
 from benchmark.vision.training import from_data
 from methods.parts.descent import descend
+from methods.parts.experts import new_network
 from methods.parts.real import random_indices, random_members, too_few
 from methods.parts.units import whole_class_units
 
@@ -98,7 +98,8 @@ class Matching(Distiller):
 
     def _extractor(self, info: DatasetInfo, unit: Unit, iteration: int, context: Context) -> Extractor:
         """Return the features of an iteration: of one new network, under one augmentation for each class."""
-        network = self._network(info, iteration, context)
+        network = new_network(self.arch, info, seed_of(context.seed, "network", iteration), norm=self.norm)
+        network.to(context.device).requires_grad_(False)
         # sampled for all classes of the dataset, so that it does not depend on the other classes of the unit
         augmentation = sample_augmentation(info.classes, context.generator("view", iteration), flip=info.flip)
         augmentation = augmentation.rows(torch.tensor(unit.classes))
@@ -108,17 +109,6 @@ class Matching(Distiller):
                 return self.features(network, augmentation.rows(classes).apply(images))
 
         return extract
-
-    def _network(self, info: DatasetInfo, iteration: int, context: Context) -> nn.Module:
-        network = create_model(
-            self.arch,
-            classes=info.classes,
-            resolution=info.resolution,
-            channels=info.channels,
-            stem=Stem(norm=self.norm),
-            seed=seed_of(context.seed, "network", iteration),
-        )
-        return network.to(context.device).requires_grad_(False)
 
     def _real_batch(self, data: TrainData, unit: Unit, iteration: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return the indices [n] of random real images, and their classes [n] as 0, 1, ... within the unit."""

@@ -11,15 +11,30 @@ from benchmark.vision.augment import normalize
 from benchmark.vision.training import predict, read_ahead
 
 BATCH = 500  # images whose losses are computed together
+MOST_CLASSES = 200  # of a method each of whose steps passes images of every class
 
 
-def too_few(info: DatasetInfo, ipc: int) -> str | None:
-    """Return None where every class has IPC training images; else which class has fewer."""
-    smallest = min(info.train_counts)
-    if ipc <= smallest:
+def too_few(info: DatasetInfo, ipc: int, factor: int = 1) -> str | None:
+    """Return None where every class has IPC factor^2 training images; else which class has fewer.
+
+    ``factor`` counts the cells along a side of a mosaic, each of which takes one image.
+    """
+    smallest, needed = min(info.train_counts), ipc * factor**2
+    if needed <= smallest:
         return None
     name = info.class_names[info.train_counts.index(smallest)]
-    return f"class '{name}' of {info.name} has {smallest} training images, fewer than IPC {ipc}"
+    reason = f"class '{name}' of {info.name} has {smallest} training images, fewer than IPC {ipc}"
+    return reason if factor == 1 else f"{reason} x {factor}^2 = {needed}: choose a factor below {factor}"
+
+
+def too_many_classes(info: DatasetInfo, method: str) -> str | None:
+    """Return None up to `MOST_CLASSES` classes; else why a method that passes images of each class is infeasible."""
+    if info.classes <= MOST_CLASSES:
+        return None
+    return (
+        f"{method} is infeasible on {info.name} ({info.classes} classes): every step passes real and synthetic images "
+        f"of each class, which is affordable up to {MOST_CLASSES} classes"
+    )
 
 
 def random_members(data: TrainData, label: int, most: int, generator: torch.Generator) -> Tensor:

@@ -186,7 +186,7 @@ def test_views_come_nearer_to_the_images(toy_data, toy_context):
 
 def test_more_than_there_are_is_refused_in_words(toy_info):
     assert CIM().supports(toy_info, 2) is None
-    assert "IPC 3 needs 12 different images of a class, the smallest class of toy has 11" in CIM().supports(toy_info, 3)
+    assert "class 'green' of toy has 11 training images, fewer than IPC 3 x 2^2 = 12" in CIM().supports(toy_info, 3)
     assert CIM(factor=1).supports(toy_info, 11) is None
     assert "3 cells do not tile 32 px" in CIM(factor=3).supports(toy_info, 1)
 

@@ -62,7 +62,7 @@ def test_cells_expand_in_order_and_each_gradient_stays_in_its_cell():
 
 def test_what_a_set_cannot_be_made_of_is_said(toy_info):
     assert IDM().supports(toy_info, 2) is None
-    assert "has 11 training images, fewer than IPC 12 x 2^2 cells need" in IDM().supports(toy_info, 3)
+    assert "has 11 training images, fewer than IPC 3 x 2^2 = 12: choose a factor below 2" in IDM().supports(toy_info, 3)
     assert IDM(factor=1).supports(toy_info, 3) is None
     assert "3 cells do not tile 32 px" in IDM(factor=3).supports(toy_info, 1)
     many = toy_info.model_copy(update={"class_names": tuple(map(str, range(201))), "train_counts": (50,) * 201})

@@ -85,7 +85,7 @@ def cells(setting: Setting, blocks: int, seed: int = 0) -> np.ndarray:
 
 def block(accuracies: np.ndarray) -> Block:
     """Return a block of accuracies [rows, seeds], row 0 being the control."""
-    rows = {f"m{i}": {(j, j): float(value) for j, value in enumerate(row)} for i, row in enumerate(accuracies)}
+    rows = {f"m{i}": {(j, j, 0): float(value) for j, value in enumerate(row)} for i, row in enumerate(accuracies)}
     return Block(rows, {"m0": "control"}, {})
 
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from engine import plan
 from safetensors.torch import load_file
-from torch import nn
 from toy_folder import lay_down, toy
 
 from benchmark.api import Context
@@ -210,7 +209,6 @@ def test_a_teacher_is_judged_and_read_back_as_it_was(options, quick_digits):
     teacher = work._teacher(node.key)
     assert not teacher.training
     assert not any(weight.requires_grad for weight in teacher.parameters())
-    assert isinstance(teacher, nn.Module)
     fresh = create_model("test_resnet", classes=10, resolution=32)
     assert not torch.equal(next(teacher.parameters()), next(fresh.parameters()))
 
@@ -435,4 +433,3 @@ def test_caches_lie_beside_the_data_or_where_the_user_may_write(tmp_path, monkey
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     assert NodeOptions("runs", str(tmp_path)).cache == tmp_path / "mine" / "distillation-benchmark"
-    assert isinstance(NodeOptions("runs", "data").cache, Path)

@@ -80,7 +80,7 @@ def test_crossed_axes_make_the_interval_of_an_effect_longer():
     assert np.mean(covered) >= 0.93
 
 
-@pytest.mark.parametrize("lacking", [{(0, 0): 50.0}, {(0, 0): 50.0, (1, 1): 50.0}])
+@pytest.mark.parametrize("lacking", [{(0, 0, 0): 50.0}, {(0, 0, 0): 50.0, (1, 1, 0): 50.0}])
 def test_where_no_spread_is_known_there_is_no_interval(lacking):
     found = contrasts(VarianceModel({"a": lacking, "b": dict.fromkeys(lacking, 49.0)}, {}, {}), [{"a": 1.0, "b": -1.0}])
     assert [(one.value, one.interval) for one in found] == [(1.0, None)]

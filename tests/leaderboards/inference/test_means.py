@@ -18,13 +18,13 @@ def mean(cells: Cells) -> Mean:
     return VarianceModel({"row": cells}, {}, {}).means["row"]
 
 
-def paired(values) -> dict[tuple[int, int], float]:
+def paired(values) -> Cells:
     """Seed i judges draw i."""
-    return {(i, i): float(value) for i, value in enumerate(values)}
+    return {(i, i, 0): float(value) for i, value in enumerate(values)}
 
 
-def grid(values) -> dict[tuple[int, int], float]:
-    return {(i, j): float(value) for (i, j), value in np.ndenumerate(np.asarray(values))}
+def grid(values) -> Cells:
+    return {(i, j, 0): float(value) for (i, j), value in np.ndenumerate(np.asarray(values))}
 
 
 # Means
@@ -63,12 +63,12 @@ def test_an_interval_includes_zero_or_not(found, expected):
 
 def test_seeds_of_a_single_draw_are_the_units_and_so_are_draws_of_a_single_seed():
     values = [50.0, 52.0, 57.0]
-    assert mean({(0, i): v for i, v in enumerate(values)}) == mean({(i, 0): v for i, v in enumerate(values)})
-    assert mean({(0, i): v for i, v in enumerate(values)}).error == pytest.approx(stats.sem(values))
+    assert mean({(0, i, 0): v for i, v in enumerate(values)}) == mean({(i, 0, 0): v for i, v in enumerate(values)})
+    assert mean({(0, i, 0): v for i, v in enumerate(values)}).error == pytest.approx(stats.sem(values))
 
 
 def test_cells_of_one_draw_are_averaged_before_draws_are_compared():
-    cells = {(0, 0): 50.0, (0, 1): 52.0, (1, 2): 60.0}
+    cells = {(0, 0, 0): 50.0, (0, 1, 0): 52.0, (1, 2, 0): 60.0}
     assert mean(cells).error == pytest.approx(stats.sem([51.0, 60.0]))
     assert mean(cells).freedom == 1
 

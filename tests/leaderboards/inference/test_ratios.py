@@ -19,10 +19,10 @@ def block(full, seed: int = 0, seeds: int = 4) -> Block:
     """Six rows at 60 % but one at 65, in which the control stands first; all of deviation 1."""
     values = np.random.default_rng(seed).normal(size=(6, seeds)) + np.array([60, 65, 60, 60, 60, 60])[:, None]
     rows = {
-        name: dict(zip(((i, i) for i in range(seeds)), row, strict=True))
+        name: dict(zip(((i, i, 0) for i in range(seeds)), row, strict=True))
         for name, row in zip("cabdef", values, strict=True)
     }
-    rows["full"] = {(i, i): float(value) for i, value in enumerate(full)}
+    rows["full"] = {(i, i, 0): float(value) for i, value in enumerate(full)}
     return Block(rows, {"c": "control", "full": "bound"}, {})
 
 
@@ -92,7 +92,7 @@ def test_the_part_recovered_is_refused_unless_full_is_ahead(full, reason):
 
 
 def test_without_a_control_or_a_bound_nothing_is_recovered():
-    rows = {"a": {(0, 0): 1.0, (1, 1): 2.0}, "b": {(0, 0): 1.0, (1, 1): 3.0}}
+    rows = {"a": {(0, 0, 0): 1.0, (1, 1, 0): 2.0}, "b": {(0, 0, 0): 1.0, (1, 1, 0): 3.0}}
     assert Block(rows, {}, {}).refused == "no control"
     assert Block(rows, {"a": "control"}, {}).refused == "no bound"
     assert Block(rows, {}, {}).recovered("a") is None

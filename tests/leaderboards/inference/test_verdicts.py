@@ -33,8 +33,8 @@ ROLES = {"random_real": "control", "noise": "floor", "full": "bound"}
 
 
 def diagonal(values) -> dict[tuple[int, ...], float]:
-    """Seed i judges draw i."""
-    return {(i, i): float(value) for i, value in enumerate(values)}
+    """Seed i judges draw i; all have one teacher."""
+    return {(i, i, 0): float(value) for i, value in enumerate(values)}
 
 
 def block(roles=None, **rows) -> Block:
@@ -47,7 +47,7 @@ def published(suite: str, dataset: str, ipc: int, protocol: str) -> Block:
     cells = cells[cells["ipc"].astype(str).isin([str(ipc), "all"]) & (cells["student"] != "test_vit")]
     rows: dict[str, dict[tuple[int, ...], float]] = {}
     for row in cells.to_dict("records"):
-        rows.setdefault(row["method"], {})[row["draw"], row["seed"]] = row["top1"]
+        rows.setdefault(row["method"], {})[row["draw"], row["seed"], row["teacher"]] = row["top1"]
     return Block(rows, ROLES, {})
 
 
@@ -231,7 +231,7 @@ def test_without_unit_effects_the_mean_has_the_pools_degrees_of_freedom():
     ],
 )
 def test_the_choice_of_test_images_adds_the_mean_square_of_images_less_that_of_the_rest(right, expected):
-    bits = {(i, i): np.array(row, bool) for i, row in enumerate(right) if row}
+    bits = {(i, i, 0): np.array(row, bool) for i, row in enumerate(right) if row}
     rows = {"control": diagonal([0.0] * len(right)), "m1": diagonal([75.0, 50.0, 60.0][: len(right)])}
     correct = {"control": {cell: np.zeros(4, bool) for cell in bits}, "m1": bits}
     gap = Block(rows, ROLES_OF_THREE, correct).model.difference("m1", "control")
@@ -245,14 +245,13 @@ def test_units_are_teachers_then_draws_then_seeds():
     def model(cells):
         return VarianceModel({"a": dict.fromkeys(cells, 50.0)}, {}, {})
 
-    assert model([(0, 0), (0, 1)]).axis == SEED
-    assert model([(0, 0), (1, 1)]).axis == DRAW
+    assert model([(0, 0, 0), (0, 1, 0)]).axis == SEED
     assert model([(0, 0, 0), (1, 1, 0)]).axis == DRAW
     assert model([(0, 0, 0), (1, 1, 1)]).axis == TEACHER
 
 
 def test_axes_that_units_share_make_errors_longer_and_those_that_they_do_not_share_change_nothing():
-    accuracy = {(draw, seed): 50.0 + 4 * draw + seed for draw in range(3) for seed in range(3)}
+    accuracy = {(draw, seed, 0): 50.0 + 4 * draw + seed for draw in range(3) for seed in range(3)}
     crossed = VarianceModel({"a": accuracy}, {}, {}).means["a"]
     assert crossed.error == pytest.approx(math.sqrt(16 / 3 + 1 / 3))  # draws 4 apart, seeds 1 apart
     assert crossed.freedom == pytest.approx((16 + 1) ** 2 / (16**2 / 2 + 1 / 2))
@@ -267,7 +266,7 @@ def test_axes_that_units_share_make_errors_longer_and_those_that_they_do_not_sha
 
 def test_rows_of_the_same_images_are_tied_and_counted_once():
     generator = np.random.default_rng(0)
-    bits = {name: {(i, i): generator.random(200) < 0.8 for i in range(3)} for name in ("control", "one", "other")}
+    bits = {name: {(i, i, 0): generator.random(200) < 0.8 for i in range(3)} for name in ("control", "one", "other")}
     rows = {name: {cell: 100 * right.mean() for cell, right in row.items()} for name, row in bits.items()}
     alone, copied = Block(rows, ROLES_OF_THREE, bits), {**bits, "copy": bits["one"]}
     block = Block({**rows, "copy": rows["one"]}, ROLES_OF_THREE, copied)
@@ -283,7 +282,7 @@ def test_rows_of_the_same_images_are_tied_and_counted_once():
 def test_a_copy_of_the_control_has_its_intervals_verdicts_and_rank():
     generator = np.random.default_rng(1)
     share = {"control": 0.8, "one": 0.7, "other": 0.5}
-    bits = {name: {(i, i): generator.random(200) < p for i in range(3)} for name, p in share.items()}
+    bits = {name: {(i, i, 0): generator.random(200) < p for i in range(3)} for name, p in share.items()}
     bits["a copy"] = bits["control"]
     rows = {name: {cell: 100 * right.mean() for cell, right in row.items()} for name, row in bits.items()}
     judged = Block(rows, ROLES_OF_THREE, bits)
@@ -297,7 +296,7 @@ def test_a_copy_of_the_control_has_its_intervals_verdicts_and_rank():
 
 def test_rows_that_may_agree_by_chance_are_not_the_same():
     one_class = np.arange(200) < 20
-    bits = {name: dict.fromkeys([(0, 0), (1, 1)], one_class) for name in ("one", "other")}
+    bits = {name: dict.fromkeys([(0, 0, 0), (1, 1, 0)], one_class) for name in ("one", "other")}
     model = VarianceModel({name: dict.fromkeys(row, 10.0) for name, row in bits.items()}, {}, bits)
     assert not model.same("one", "other")
 
@@ -335,7 +334,7 @@ def test_differences_are_taken_over_the_cells_that_both_have():
     assert found.compare("c", "control").verdict == NO_VERDICT
     assert found.compare("c", "control").interval is None
     assert "c" not in found.ranks
-    disjoint = Block({"a": {(0, 0): 1.0, (1, 1): 2.0}, "b": {(2, 2): 1.0, (3, 3): 2.5}}, {}, {})
+    disjoint = Block({"a": {(0, 0, 0): 1.0, (1, 1, 0): 2.0}, "b": {(2, 2, 0): 1.0, (3, 3, 0): 2.5}}, {}, {})
     assert math.isnan(disjoint.model.difference("a", "b").value)
     assert disjoint.compare("a", "b").verdict == NO_VERDICT
 
@@ -361,9 +360,9 @@ def test_where_no_row_scatters_there_is_no_verdict_and_no_rank(roles, rows):
 
 
 def test_rows_one_image_apart_whose_answers_are_random_are_never_decided():
-    generator, cells = np.random.default_rng(0), [(i, i) for i in range(3)]
+    generator, cells = np.random.default_rng(0), [(i, i, 0) for i in range(3)]
 
-    def right(count: int) -> dict[tuple[int, int], np.ndarray]:
+    def right(count: int) -> dict[tuple[int, ...], np.ndarray]:
         return {cell: generator.permutation(355) < count for cell in cells}
 
     for _ in range(200):

@@ -24,8 +24,8 @@ def bits(generator: np.random.Generator, rows: int, spread: float, common: float
 
 
 def model(correct: np.ndarray, *, given: bool = True) -> VarianceModel:
-    rows = {f"m{i}": {(j, j): float(100 * row[j].mean()) for j in range(UNITS)} for i, row in enumerate(correct)}
-    known = {f"m{i}": {(j, j): row[j] for j in range(UNITS)} for i, row in enumerate(correct)}
+    rows = {f"m{i}": {(j, j, 0): float(100 * row[j].mean()) for j in range(UNITS)} for i, row in enumerate(correct)}
+    known = {f"m{i}": {(j, j, 0): row[j] for j in range(UNITS)} for i, row in enumerate(correct)}
     return VarianceModel(rows, {"m0": "control"}, known if given else {})
 
 
@@ -68,7 +68,7 @@ def test_the_part_of_the_images_is_unbiased():
 def test_without_the_bits_of_every_unit_the_part_is_left_out():
     correct = bits(np.random.default_rng(0), 2, 3.0)
     found = model(correct)
-    partial = {"m0": found.correct["m0"], "m1": {(0, 0): found.correct["m1"][0, 0]}}
+    partial = {"m0": found.correct["m0"], "m1": {(0, 0, 0): found.correct["m1"][0, 0, 0]}}
     assert VarianceModel(found.rows, {}, partial).difference("m0", "m1").image_variance == 0
     assert found.difference("m0", "m1").image_variance > 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fake_store import FakeStore
+from hostile_sets import png
 
 from leaderboards import report
+from leaderboards.plots.images import Picture
 from leaderboards.results import kept
 
 FILES = {"plots/accuracy.png": b"png", "plots/accuracy.svg": b"<svg/>"}
@@ -64,9 +65,8 @@ def test_other_code_is_reported_again(store, drawn, monkeypatch, tmp_path):
 
 def test_a_picture_that_came_later_is_reported(store, drawn, monkeypatch):
     store.build()
-    picture = SimpleNamespace(name="later.png", caption="", dataset="digits", ipc=10)
-    monkeypatch.setattr(report, "_pictures", lambda *_: [(picture, b"png")])
-    monkeypatch.setattr(report.page, "render", lambda *_: b"page")
+    picture = Picture("later.png", "digits", 10, "wmdd", "sheet")
+    monkeypatch.setattr(report, "_pictures", lambda *_: [(picture, png())])
     store.build()
     assert len(drawn) == 2
 

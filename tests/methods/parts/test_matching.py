@@ -19,6 +19,7 @@ from benchmark.vision.models import Stem, create_model
 from methods.datadam import DataDAM, attention
 from methods.dm import DM
 from methods.parts import descent, matching
+from methods.parts.experts import new_network
 from methods.parts.real import random_indices
 
 BOTH = pytest.mark.parametrize("method", [DM, DataDAM])
@@ -106,7 +107,7 @@ CASES = [
 
 @pytest.fixture
 def smooth_networks(monkeypatch):
-    monkeypatch.setattr(matching, "create_model", lambda *given, **options: smooth(create_model(*given, **options)))
+    monkeypatch.setattr(matching, "new_network", lambda *given, **options: smooth(new_network(*given, **options)))
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_batch_norm_sees_the_real_images_together_and_the_synthetic_ones_apart(
     read = matching.from_data
     monkeypatch.setattr(matching, "from_data", lambda *given: lambda rows: read(*given)(rows).double())
     monkeypatch.setattr(
-        matching, "create_model", lambda *given, **options: smooth(create_model(*given, **options)).double()
+        matching, "new_network", lambda *given, **options: smooth(new_network(*given, **options)).double()
     )
     method = DataDAM(iterations=1, **fields)
     reference, means = Reference(method, toy_data, toy_context), []

@@ -1,0 +1,27 @@
+"""What label regimes share whose labels come from teachers: their fields, and the work of the teachers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from benchmark.api import Job, LabelRegime, Precision, TeacherSpec, Work
+from benchmark.vision.augment import Schedule
+
+
+class TeacherLabels(LabelRegime):
+    """A label regime whose labels come from teachers; `labelled` says how many images each teacher labels."""
+
+    schedule: Schedule
+    precision: Precision = "float32"  # of the teachers
+
+    def teachers(self) -> tuple[TeacherSpec, ...]:
+        """Return the dataset's teacher."""
+        return (TeacherSpec(),)
+
+    @abstractmethod
+    def labelled(self, n: int) -> int:
+        """Return how many images each teacher labels for a set of n images; every view counts."""
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return what every teacher labels."""
+        return tuple(spec.work("forward", self.labelled(job.images)) for spec in self.teachers())
