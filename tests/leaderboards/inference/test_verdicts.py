@@ -57,7 +57,7 @@ def noisy(rows: int, seeds: int, seed: int = 0, mean: float = 60.0) -> dict[str,
 
 
 def test_a_row_whose_missing_cells_leave_no_error_has_no_rank():
-    cells = {(draw, seed): 60.0 + 5 * draw + seed for draw in range(3) for seed in range(3)}
+    cells = {(draw, seed, 0): 60.0 + 5 * draw + seed for draw in range(3) for seed in range(3)}
     partial = {cell: top1 + 2 for cell, top1 in cells.items() if cell[0] == 2 or cell[1] == 0}
     rows = {"control": cells, "whole": {cell: top1 + 3 for cell, top1 in cells.items()}, "partial": partial}
     found = Block(rows, ROLES_OF_THREE, {})
