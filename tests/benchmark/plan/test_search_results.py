@@ -17,8 +17,6 @@ from methods.parts.recover import Recovery
 RESULTS = sorted((CONFIGS / "searches" / "results").glob("*.json"))
 OPEN = {  # recipes of ours whose values no search has chosen yet
     ("edc", "imagenette"),
-    ("edc", "imagenette32"),
-    ("gvbsm", "imagenette32"),
     ("edc", "imagenette64"),
     # question 19 carries these values over from imagenette32, whose search chose them
     *((method, "cifar10_small") for method in ("cda", "sre2l_pp", "fadrm", "delt", "dwa")),
