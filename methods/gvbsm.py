@@ -34,7 +34,7 @@ class GVBSM(Recovery):
     Differences from the authors' code: moving averages start again in each unit (at 0, as in the code, or with
     ``averages_start: first`` at their first value, which biases them less); the statistics of convolutions are exact
     (`GeneralStatistics`); a unit holds whole classes on every dataset; pixels have 8 bits. The teachers are `archs`:
-    WRN-16-2 and ShuffleNetV2-0.5 are not among our networks.
+    WRN-16-2 and ShuffleNetV2-0.5 are not among our networks; MobileNetV2 has width 1.0 (0.5 for small images there).
     """
 
     version: ClassVar[int] = 2

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from methods.idm import IDM
 
+SMALLEST = 1e-30  # squared distance: equal embeddings have a gap of 0
+
 
 class M3D(IDM):
     """IDM with ``s^2 MMD^2(F_r, F_s) = s^2 (mean k(r, r') + mean k(s, s') - 2 mean k(r, s))`` as the gap of a class.
@@ -33,7 +35,7 @@ class M3D(IDM):
         if self.kernel == "linear":
             return super().gap(real, synthetic)
         with torch.no_grad():
-            squared = self.bandwidth * squared_distances(real, synthetic).median()
+            squared = self.bandwidth * squared_distances(real, synthetic).median().clamp_min(SMALLEST)
         return squared * gaussian_mmd(real, synthetic, squared)
 
 

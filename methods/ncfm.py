@@ -44,7 +44,8 @@ class NCFM(CellMatching):
 
     Differences from the authors' code. The start has random images, not the first of the dataset. One step serves all
     classes, as its code takes with one class per process; there, one AdamW that steps after every class moves the other
-    classes too, about sqrt(classes) times as far. No image is stale. psi gives each frequency its own noise; all its
+    classes too, about sqrt(classes) times as far. No image is stale. Pixels are clamped before a
+    calibration step too. psi gives each frequency its own noise; all its
     configurations switch psi off, and it had no effect until 2025-09. Labels and networks are not curated.
     """
 

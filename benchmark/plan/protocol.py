@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, unknown
 from benchmark.plan.discovery import load_evaluator, load_labels, method_names
 from benchmark.plan.suite import Cell, MethodEntry
 from benchmark.vision.augment import Schedule
-from benchmark.vision.datasets import DatasetConfig
+from benchmark.vision.datasets import DatasetConfig, load_dataset
 
 C = TypeVar("C", bound=Component)
 PARTS = ("schedule", "labels", "evaluator")  # of a protocol, which a deviation changes key by key
@@ -92,9 +92,12 @@ class Protocol(Frozen):
     def named(self, method: MethodEntry | Cell, dataset: str = "") -> str:
         """Return the name in `methods` of the deviation of a method on a dataset; "" for none.
 
-        Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, METHOD, BASE.
+        Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, the same two with the
+        ``recipes_of`` of the dataset, METHOD, BASE.
         """
-        names = (f"{method.method}@{dataset}", f"{method.base}@{dataset}", method.method, method.base)
+        datasets = [dataset, load_dataset(dataset).recipes_of] if dataset else []
+        names = [f"{name}@{one}" for one in datasets for name in (method.method, method.base)]
+        names += [method.method, method.base]
         return next((name for name in names if name in self.methods), "")
 
     def components(self, config: DatasetConfig, *, full_data: bool, ipc: int = 0) -> tuple[LabelRegime, Evaluator]:

@@ -11,7 +11,8 @@
         source: ...
         set: {regulariser_weight: 10}
 
-A file with ``recipes_of: OTHER`` in place of ``recipes`` takes those of another method.
+A dataset with ``recipes_of: OTHER`` in its file takes the recipes for another dataset where a method has none for it.
+A recipe file with ``recipes_of: OTHER`` in place of ``recipes`` takes those of another method.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmark.config_files import CONFIGS, Words, display_path, files, names, r
 from benchmark.errors import Faults, unknown
 from benchmark.plan.discovery import load_method, method_names
 from benchmark.sources import subfolders
+from benchmark.vision.datasets import load_dataset
 
 RECIPES = CONFIGS / "methods"
 
@@ -95,11 +97,17 @@ def resolve_method(
 
 
 def recipes_for(name: str, dataset: str, ipc: int) -> list[Recipe]:
-    """Return the recipes of a method for a dataset and an IPC, those for every IPC first; raises as `read_recipes`."""
-    recipes = [recipe for recipe in read_recipes(name) if recipe.dataset == dataset]
+    """Return the recipes of a method for a dataset and an IPC, those for every IPC first; raises as `read_recipes`.
+
+    Without a recipe for the dataset, they are those for its ``recipes_of``.
+    """
+    recipes = read_recipes(name)
+    has_own = any(recipe.dataset == dataset for recipe in recipes)
+    source = dataset if has_own else load_dataset(dataset).recipes_of
+    recipes_of_source = [recipe for recipe in recipes if recipe.dataset == source]
     return [
-        *(recipe for recipe in recipes if recipe.ipc is None),
-        *(recipe for recipe in recipes if ipc in (recipe.ipc or ())),
+        *(recipe for recipe in recipes_of_source if recipe.ipc is None),
+        *(recipe for recipe in recipes_of_source if ipc in (recipe.ipc or ())),
     ]
 
 

@@ -87,6 +87,7 @@ class DatasetConfig(Frozen):
     teacher: TeacherTraining = TEACHER  # the network that gives features and labels, and its training
     neutral: str = "mobilenetv2"  # a second network for measures, trained in the same way as the teacher
     student: Budget = Budget()  # how long a student is trained
+    recipes_of: str = ""  # a dataset whose recipes hold, also those of protocols, where there are none for this one
     needs_gpu: bool = False  # its methods and teachers are too slow on a CPU
     streaming: bool = False  # decode at every read, because a cache would be too large
     resources: Resources = Resources()  # what one node needs of a machine
@@ -104,6 +105,13 @@ class DatasetConfig(Frozen):
         if info.data.get("source") == "folder" and not folder:
             raise ValueError("needed by the source 'folder': the directory below the data directory")
         return folder
+
+    @field_validator("recipes_of")
+    @classmethod
+    def _has_recipes(cls, other: str) -> str:
+        if other and other not in list_datasets():
+            raise ValueError(unknown("dataset", other, list_datasets()))
+        return other
 
     @field_validator("class_names")
     @classmethod

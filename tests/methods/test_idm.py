@@ -118,6 +118,13 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula(ce_weight, toy_data,
         )
 
 
+def test_equal_embeddings_have_no_gap():
+    features = torch.ones(5, 3, requires_grad=True)
+    gap = M3D().gap(torch.ones(4, 3), features)
+    gap.backward()
+    assert gap == 0 and not features.grad.any()
+
+
 @pytest.mark.parametrize("method", [IDM, M3D, HDD])
 def test_a_step_goes_down_the_loss(method, toy_data, toy_context):
     method = method(iterations=1, learning_rate=1e-3, **CHEAP)

@@ -97,11 +97,29 @@ class TestDeviations:
         native, entry = load_protocol("native"), MethodEntry(method="rded")
         sizes = {
             (dataset, ipc): native.for_method(entry, dataset, ipc).schedule["batch_size"]
-            for dataset in ("digits", "imagenette64", "imagenette", "tiny_imagenet", "imagenet1k")
+            for dataset in (
+                *("digits", "imagenette64", "imagenette", "imagewoof", "tiny_imagenet"),
+                *("cifar100", "imagenet100", "imagenet1k"),
+            )
             for ipc in (1, 10, 50)
         }
-        ten, tiny, thousand = (10, 50, 100), (100, 100, 100), (20, 100, 200)
-        assert list(sizes.values()) == [*ten, *ten, *ten, *tiny, *thousand]
+        ten, tiny, many = (10, 50, 100), (100, 100, 100), (20, 100, 200)
+        assert list(sizes.values()) == [*ten, *ten, *ten, *ten, *tiny, *many, *many, *many]
+
+    @pytest.mark.parametrize("method", ["rded", "delt"])
+    def test_single_crops_are_not_shown_as_mosaics(self, method):
+        native, entry = load_protocol("native"), MethodEntry(method=method)
+        for dataset in ("digits", "imagenette32", "imagenette64", "cifar10", "cifar10_small", "cifar100"):
+            schedule = native.for_method(entry, dataset).schedule
+            assert schedule["crop_scale"] == [1.0, 1.0] and schedule.get("mix") != "swap_cutmix", dataset
+
+    def test_a_dataset_may_have_the_recipes_of_another(self):
+        native = load_protocol("native")
+        for method, dataset, other in (("sre2l", "cifar100", "cifar10"), ("edc", "imagewoof", "imagenette")):
+            entry = MethodEntry(method=method)
+            assert native.for_method(entry, dataset) == native.for_method(entry, other)
+        own = native.for_method(MethodEntry(method="edc"), "cifar100")
+        assert own != native.for_method(MethodEntry(method="edc"), "cifar10")
 
     def test_a_deviation_names_its_source(self):
         with pytest.raises(ValidationError, match="source"):

@@ -7,6 +7,8 @@ import yaml
 
 from benchmark.errors import Faults
 from benchmark.plan import recipes
+from benchmark.plan.discovery import method_names
+from benchmark.plan.recipes import recipes_for
 
 
 def read(folder, *changes):
@@ -37,6 +39,19 @@ def test_a_wrong_entry_is_named(tmp_path, changes, said):
     with pytest.raises(Faults) as caught:
         read(tmp_path, *changes)
     assert f"wmdd.yaml: {said}" in str(caught.value)
+
+
+CONTROLS = {"external", "full", "herding", "kmeans_real", "noise", "random_real"}  # without hyperparameters
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "imagenet100", "imagenet1k", "imagenette", "imagewoof"])
+def test_no_method_meets_a_large_dataset_with_its_defaults(dataset):
+    assert {name for name in method_names() if not recipes_for(name, dataset, 10)} == CONTROLS
+
+
+def test_an_own_recipe_goes_over_that_of_the_other_dataset():
+    assert {recipe.dataset for recipe in recipes_for("edc", "cifar100", 10)} == {"cifar100"}
+    assert recipes_for("sre2l", "cifar100", 10) == recipes_for("sre2l", "cifar10", 10) != []
 
 
 def test_a_method_takes_the_recipes_of_another(tmp_path, monkeypatch):
