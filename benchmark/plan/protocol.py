@@ -95,6 +95,8 @@ class Protocol(Frozen):
         Of several deviations the first holds, alone: that of METHOD@DATASET, BASE@DATASET, the same two with the
         ``recipes_of`` of the dataset, METHOD, BASE.
         """
+        if not self.methods:
+            return ""
         datasets = [dataset, load_dataset(dataset).recipes_of] if dataset else []
         names = [f"{name}@{one}" for one in datasets for name in (method.method, method.base)]
         names += [method.method, method.base]

@@ -102,12 +102,12 @@ def recipes_for(name: str, dataset: str, ipc: int) -> list[Recipe]:
     Without a recipe for the dataset, they are those for its ``recipes_of``.
     """
     recipes = read_recipes(name)
-    has_own = any(recipe.dataset == dataset for recipe in recipes)
-    source = dataset if has_own else load_dataset(dataset).recipes_of
-    recipes_of_source = [recipe for recipe in recipes if recipe.dataset == source]
+    if recipes and all(recipe.dataset != dataset for recipe in recipes):
+        dataset = load_dataset(dataset).recipes_of
+    recipes_of_dataset = [recipe for recipe in recipes if recipe.dataset == dataset]
     return [
-        *(recipe for recipe in recipes_of_source if recipe.ipc is None),
-        *(recipe for recipe in recipes_of_source if ipc in (recipe.ipc or ())),
+        *(recipe for recipe in recipes_of_dataset if recipe.ipc is None),
+        *(recipe for recipe in recipes_of_dataset if ipc in (recipe.ipc or ())),
     ]
 
 
