@@ -35,7 +35,7 @@ def asked(tmp_path, monkeypatch):
 
     def connect(address: str, device: str, *, insecure: bool) -> SimpleNamespace:
         asked.append((address, insecure))
-        return SimpleNamespace(has_gpu=True)
+        return SimpleNamespace(has_gpu=True, close=lambda: None)
 
     def plan(options, store, *, has_gpu):
         raise Planned(has_gpu)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -146,7 +145,10 @@ class TestManifest:
         monkeypatch.setattr(discovery.load_measure("distances"), "columns", (distance,))
         block = {"datasets": ["cifar10"], "protocols": ["standard", "hard"]}
         columns = plan(block, measures=["distances"]).manifest()["columns"]
-        assert columns == {"evaluate": {"accuracy": [asdict(accuracy)]}, "measure": {"distances": [asdict(distance)]}}
+        assert columns == {
+            "evaluate": {"accuracy": [accuracy._asdict()]},
+            "measure": {"distances": [distance._asdict()]},
+        }
         assert plan({"protocols": ["robust", "native"]}).manifest()["columns"]["evaluate"].keys() == {
             "robustness",
             "native",

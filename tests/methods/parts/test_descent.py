@@ -95,15 +95,19 @@ def test_every_iteration_of_matching_draws_images_views_and_networks_anew(toy_da
         seeds.append(generator.initial_seed())
         return sample(n, generator, **options)
 
+    def recorded(*arguments, **options):
+        network = new_network(*arguments, **options)
+        weights.append(next(iter(network.parameters())).flatten().tolist())
+        return network
+
     monkeypatch.setattr(matching, "sample_augmentation", recording)
+    monkeypatch.setattr(matching, "new_network", recorded)
     method = DM(batch_real=5)
     (unit,) = method.units(toy_data.info, 1)
     batches, weights = [], []
     for iteration in (0, 1, 1):
         method._extractor(toy_data.info, unit, iteration, toy_context)
         batches.append(method._real_batch(toy_data, unit, iteration, toy_context)[0].tolist())
-        network = method._network(toy_data.info, iteration, toy_context)
-        weights.append(next(iter(network.parameters())).flatten().tolist())
     for drawn in (seeds, batches, weights):
         assert drawn[0] != drawn[1] == drawn[2]
 
