@@ -17,6 +17,7 @@ from methods.dsa import DSA
 from methods.mtt import MTT
 from methods.parts import matching
 from methods.parts.descent import Leaf, descend, sgd
+from methods.parts.experts import new_network
 
 EXPERTS = {"inner_steps": 2, "start_epochs": 1, "expert_span": 1, "experts": 1, "expert_epochs": 1, "expert_batch": 12}
 METHODS = pytest.mark.parametrize(
