@@ -26,6 +26,7 @@ ROW_AXES = ("dataset", "ipc", "method", "protocol", "student")  # of a row of th
 CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # of a cell
 SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
 NUMBERS = frozenset({"ipc", "teacher", "draw", "seed"})  # axes with numbers; the others have names
+EXTERNAL = "external"  # the base of sets from elsewhere: the file in ``methods/`` that stands for them
 CELL_FIELDS = (*CELL_AXES, "base", "overrides", "role")  # of every cell of a manifest
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
     "base": (str,),

@@ -20,13 +20,12 @@ from benchmark.formats.scale import ValueRange, to_pixels
 from benchmark.formats.tensors import LABELS, NOTES
 from benchmark.plan.discovery import method_names
 from benchmark.plan.suite import MethodEntry, Selection, Suite
+from benchmark.record import EXTERNAL
 from benchmark.run import provenance
 from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
 from benchmark.synthetic import CLASSES, are_probabilities
 from benchmark.vision.datasets import DatasetConfig
-
-METHOD = "external"  # the file in ``methods/`` that stands for all external sets
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def suite_entry(artifact: Artifact, name: str, suite: Suite) -> MethodEntry:
         raise BenchmarkError("--method-name: is blank; give the set a name")
     if name in {*method_names(), *(entry.method for entry in suite.entries)}:
         raise BenchmarkError(f"--method-name {name!r}: is taken by a method of this suite; choose another one")
-    values = {"method": name, "base": METHOD, "set": {"checksum": artifact.checksum}}
+    values = {"method": name, "base": EXTERNAL, "set": {"checksum": artifact.checksum}}
     return validated(MethodEntry, values, "--method-name")
 
 

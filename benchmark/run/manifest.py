@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.identity import canonical
@@ -39,9 +39,9 @@ def merged(
     same_suite = same_version and earlier.get("content", manifests[0]["content"]) == manifests[0]["content"]
     earlier_cells = {_axes(cell): cell for cell in _sound_cells(earlier)}
     cells = _planned_cells(plans, manifests, earlier_cells if same_version else {})
-    is_replaced = _replacement(cells, earlier_cells)
+    replaced = _replaced(cells, earlier_cells)
     reasons = {
-        axes: _why_left_out(cell, suite, planner, is_replaced=is_replaced(cell)) if same_suite else OTHER_SUITE
+        axes: _why_left_out(cell, suite, planner, is_replaced=axes in replaced) if same_suite else OTHER_SUITE
         for axes, cell in earlier_cells.items()
         if axes not in cells
     }
@@ -69,20 +69,20 @@ def _planned_cells(
     return cells
 
 
-def _replacement(cells: Mapping[str, Any], earlier_cells: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
-    """Return a test of earlier cells: has another version of its method, or another set, taken the name of a cell?"""
+def _replaced(cells: Mapping[str, Any], earlier_cells: Mapping[str, Any]) -> set[str]:
+    """Return the axes of the earlier cells whose name another version of their method, or another set, has taken."""
     sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
     changed_rows = {
         _axes(cell, ROW_AXES)
         for axes, cell in cells.items()
         if axes in earlier_cells and _evaluation(earlier_cells[axes]) not in ([], _evaluation(cell))
     }
-
-    def is_replaced(cell: Mapping[str, Any]) -> bool:
-        has_other_set = sets.get(_axes(cell, SET_AXES)) not in (None, keys_of(cell, "distill"))
-        return has_other_set or _axes(cell, ROW_AXES) in changed_rows
-
-    return is_replaced
+    return {
+        axes
+        for axes, cell in earlier_cells.items()
+        if _axes(cell, ROW_AXES) in changed_rows
+        or sets.get(_axes(cell, SET_AXES)) not in (None, keys_of(cell, "distill"))
+    }
 
 
 def stale_cells(plan: Plan, manifest: Mapping[str, Any], planner: Planner) -> list[dict[str, Any]]:

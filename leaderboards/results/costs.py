@@ -17,10 +17,11 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.record import EXTERNAL
 from leaderboards.results.axes import ROW, axis_values
 from leaderboards.results.cells import cost, joined, params_of, total, total_cost
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
-from leaderboards.results.roles import CONTROL, EXTERNAL
+from leaderboards.results.roles import CONTROL
 
 COLUMNS = [
     *("suite", *ROW, "cells"),

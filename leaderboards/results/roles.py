@@ -8,7 +8,6 @@ from typing import Any
 from leaderboards.results.axes import BLOCK, Block, axis_values
 
 CONTROL, FLOOR, BOUND = "control", "floor", "bound"  # the fourth role is "method"
-EXTERNAL = "external"  # the base of sets from elsewhere
 WORDS = {CONTROL: "random real images", FLOOR: "noise", BOUND: "the full set"}  # what has a role, in messages
 
 Row = Mapping[str, Any]

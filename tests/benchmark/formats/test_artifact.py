@@ -21,7 +21,7 @@ from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats import artifact, export
 from benchmark.formats.export import Normalisation
 from benchmark.plan.suite import load_suite
-from benchmark.record import RECORD, sealed
+from benchmark.record import EXTERNAL, RECORD, sealed
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import CLASSES
@@ -230,7 +230,7 @@ class TestMethod:
     @pytest.mark.parametrize("name", names("suites"))
     def test_no_suite_lists_it(self, name):
         entries = load_suite(name).entries
-        assert artifact.METHOD not in {entry.base for entry in entries}
+        assert EXTERNAL not in {entry.base for entry in entries}
 
     @pytest.mark.parametrize("name", ["wmdd", "ours+"])
     def test_it_does_not_take_the_name_of_another_method(self, name, tmp_path, info, pixels):
@@ -282,7 +282,7 @@ def ended(capsys) -> tuple[int, str]:
 def without_commit(store: Store) -> None:
     """Write the records of external sets as earlier versions did."""
     for record in store.records():
-        if record["identity"]["component"]["name"] == artifact.METHOD:
+        if record["identity"]["component"]["name"] == EXTERNAL:
             provenance = {name: value for name, value in record["provenance"].items() if name != "commit"}
             store.write_text(f"{record['key']}/{RECORD}", json.dumps(sealed({**record, "provenance": provenance})))
 
