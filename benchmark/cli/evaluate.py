@@ -66,7 +66,9 @@ def evaluate(
 
     config = datasets.load_dataset(dataset)
     normalisation = _normalisation(mean, std, config)
-    artifact = artifacts.read(path, config, datasets.info(config, data), ipc, value_range, normalisation)
+    info = datasets.info(config, data)
+    user_set = artifacts.read(path, config, info)
+    artifact = artifacts.of_set(user_set, str(path), info, ipc, value_range, normalisation)
     for note in (*artifact.notes, *_use_of_labels(artifact)):
         out.print(f"{path}: {note}", markup=False, highlight=False)
     entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))

@@ -45,34 +45,21 @@ class Artifact:
     notes: tuple[str, ...]
 
 
-def read(
-    path: Path,
-    config: DatasetConfig,
-    info: DatasetInfo,
-    ipc: int,
-    value_range: ValueRange = "auto",
-    normalisation: Normalisation | None = None,
-) -> Artifact:
-    """Read an external set and check it against its dataset.
+def read(path: Path, config: DatasetConfig, info: DatasetInfo) -> SyntheticSet:
+    """Read an external set, with the scale of its file; its notes say how the file was understood.
 
     Args:
         path: whatever `export.read_images` reads.
         config: the dataset.
         info: facts about the dataset.
-        ipc: the number of images that every class must have.
-        value_range: the scale of the values.
-        normalisation: the normalisation of the images, if the user knows it.
 
     Raises:
-        Faults: all reasons why it is no set of this dataset and IPC.
-        BenchmarkError: the file cannot be read, or the scale of its values is not clear.
+        BenchmarkError: the file cannot be read.
     """
     class_names, class_notes = _class_names(path, config, info)
     unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
     file_set = read_images(path, class_names, unchanged)
-    artifact = of_set(file_set, str(path), info, ipc, value_range, normalisation)
-    notes = (*class_notes, *file_set.metadata.get(NOTES, ()), *artifact.notes)
-    return replace(artifact, name=path.name, notes=notes)
+    return replace(file_set, metadata={NOTES: [*class_notes, *file_set.metadata.get(NOTES, ())]})
 
 
 def of_set(
@@ -86,8 +73,8 @@ def of_set(
     """Check a set against its dataset and return it in pixel space, class by class.
 
     Args:
-        user_set: the set, on the CPU.
-        name: what messages call it.
+        user_set: the set, on the CPU; its metadata may have notes.
+        name: what messages call it: the path of its file, say.
         info: facts about the dataset.
         ipc: the number of images that every class must have.
         value_range: the scale of the values.
@@ -106,7 +93,7 @@ def of_set(
     if user_set.targets.dim() == 1 or torch.equal(user_set.classes, user_set.targets.argmax(1)):
         extras.pop(CLASSES, None)  # the targets say them; not every format writes them then
     images = SyntheticSet(pixels[order], user_set.targets[order], weights, extras)
-    return Artifact(name, images, checksum(images), tuple(notes))
+    return Artifact(Path(name).name, images, checksum(images), (*user_set.metadata.get(NOTES, ()), *notes))
 
 
 def checksum(images: SyntheticSet) -> str:

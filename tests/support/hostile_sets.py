@@ -51,7 +51,7 @@ def pixels() -> torch.Tensor:
 
 def read(path: Path, **options: Any) -> artifact.Artifact:
     """Read a set as `evaluate` does."""
-    return artifact.read(path, toy(), INFO, IPC, **options)
+    return artifact.of_set(artifact.read(path, toy(), INFO), str(path), INFO, IPC, **options)
 
 
 def with_pixel(value: float) -> torch.Tensor:

@@ -57,7 +57,7 @@ def saved(path: Path, images: Tensor, labels: Tensor = LABELS) -> Path:
 
 
 def read(path: Path, info, **options) -> artifact.Artifact:
-    return artifact.read(path, toy(), info, IPC, **options)
+    return artifact.of_set(artifact.read(path, toy(), info), str(path), info, IPC, **options)
 
 
 class TestValues:

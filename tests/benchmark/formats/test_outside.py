@@ -182,7 +182,7 @@ class TestNormalisation:
         return write_npz(tmp_path, how.apply(images), LABELS)
 
     def external(self, path, **options):
-        return artifact.read(path, load_dataset("cifar10"), CIFAR, IPC, **options)
+        return artifact.of_set(artifact.read(path, load_dataset("cifar10"), CIFAR), str(path), CIFAR, IPC, **options)
 
     def test_the_deviation_of_the_field_is_tried_and_named(self, tmp_path):
         path = self.normalised(tmp_path, FIELD)
