@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True)
+class Column:
     """A number that an evaluator or a measure returns, and how tables and plots show it.
 
     Attributes:

@@ -7,7 +7,7 @@ the key of a record can be checked. Cells share nodes: one teacher serves all me
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -108,8 +108,8 @@ class Plan:
         evaluators = {name: kind for protocol in protocols for name, kind in load_protocol(protocol).evaluators()}
         measures = {name: load_measure(name) for name in self.suite.measures}
         return {
-            "evaluate": {name: [column._asdict() for column in kind.columns] for name, kind in evaluators.items()},
-            "measure": {name: [column._asdict() for column in kind.columns] for name, kind in measures.items()},
+            "evaluate": {name: [asdict(column) for column in kind.columns] for name, kind in evaluators.items()},
+            "measure": {name: [asdict(column) for column in kind.columns] for name, kind in measures.items()},
         }
 
 

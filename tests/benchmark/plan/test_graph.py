@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -146,8 +147,8 @@ class TestManifest:
         block = {"datasets": ["cifar10"], "protocols": ["standard", "hard"]}
         columns = plan(block, measures=["distances"]).manifest()["columns"]
         assert columns == {
-            "evaluate": {"accuracy": [accuracy._asdict()]},
-            "measure": {"distances": [distance._asdict()]},
+            "evaluate": {"accuracy": [asdict(accuracy)]},
+            "measure": {"distances": [asdict(distance)]},
         }
         assert plan({"protocols": ["robust", "native"]}).manifest()["columns"]["evaluate"].keys() == {
             "robustness",

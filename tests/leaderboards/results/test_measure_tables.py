@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ class TestCorrelations:
     def test_only_declared_columns_with_a_direction_are_correlated(self, store):
         measured(store)
         assert set(self.table(store)["column"]) == {"teacher.w2", "neutral.w2"}
-        undirected = [column._replace(better="") if column.name == "teacher.w2" else column for column in DECLARED]
+        undirected = [replace(column, better="") if column.name == "teacher.w2" else column for column in DECLARED]
         found = correlations.correlations(table_of(store), undirected)
         assert set(found["column"]) == {"neutral.w2"}
 
