@@ -125,7 +125,9 @@ def _package(name: str) -> ModuleType:
     for package in (name, f"{name.partition('.')[0]}.parts"):
         with _own_modules():
             parts = importlib.import_module(package)
-        parts.__path__ = [parts.__path__[0], *map(str, subfolders(package.replace(".", "/")))]
+        paths = [str(folder) for folder in subfolders(package.replace(".", "/")) if str(folder) not in parts.__path__]
+        if paths:
+            parts.__path__ = [*parts.__path__, *paths]
     return module
 
 

@@ -32,10 +32,13 @@ class ToyData(TrainData):
 
 @pytest.fixture(autouse=True)
 def no_component_of_another_test() -> Iterator[None]:
-    """Forget the components that a test wrote: the next test may write others of the same names."""
+    """Forget the components that a test wrote, and their folders: the next test may write others of the same names."""
     yield
-    modules = [name for name in sys.modules if name.startswith(COMPONENTS)]
-    written = [name for name in modules if not (sys.modules[name].__file__ or OURS).startswith(OURS)]
+    modules = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(COMPONENTS)}
+    for module in modules.values():
+        if hasattr(module, "__path__"):
+            module.__path__ = [folder for folder in module.__path__ if f"{folder}{os.sep}".startswith(OURS)]
+    written = [name for name, module in modules.items() if not (module.__file__ or OURS).startswith(OURS)]
     for name in written:
         del sys.modules[name]
     if written:
