@@ -44,7 +44,7 @@ class GVBSM(Recovery):
     )
 
     archs: tuple[str, ...] = Field(default=("resnet18", "mobilenetv2", "efficientnet_b0"), min_length=1)
-    iterations: int = Field(default=4000, ge=1)
+    iterations: int = Field(default=4000, ge=0)
     learning_rate: float = Field(default=0.1, gt=0)
     first_layer_weight: float = Field(default=10.0, ge=0)
     momentum: float = Field(default=0.8, ge=0, lt=1)  # alpha, of the moving averages

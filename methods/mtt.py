@@ -48,7 +48,7 @@ class MTT(Distiller):
         "https://arxiv.org/abs/2203.11932"
     )
 
-    iterations: int = Field(default=5000, ge=1)
+    iterations: int = Field(default=5000, ge=0)  # 0: the start as it is
     learning_rate: float = Field(default=1000.0, gt=0)  # of the pixels
     momentum: float = Field(default=0.5, ge=0, lt=1)
     inner_steps: int = Field(default=30, ge=1)  # N

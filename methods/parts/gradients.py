@@ -46,7 +46,7 @@ class GradientMatching(Distiller):
 
     siamese: ClassVar[bool]  # True: a random DSA augmentation A, which S_c and B_c share; False: none
 
-    iterations: int = Field(default=1000, ge=1)  # random networks
+    iterations: int = Field(default=1000, ge=0)  # random networks; 0: the start as it is
     outer_steps: int | None = Field(default=None, ge=1)  # of an iteration; None: by IPC, see `schedule`
     inner_epochs: int | None = Field(default=None, ge=0)  # between two outer steps; None: by IPC, see `schedule`
     learning_rate: float = Field(default=0.1, gt=0)  # of the pixels
@@ -86,7 +86,7 @@ class GradientMatching(Distiller):
             save_every=max(1, SAVE_EVERY // outer_steps) * outer_steps,
         )
         pixels = denormalize(course.images.detach(), data.info).cpu().contiguous()
-        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss})
+        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss} if self.iterations else {})
 
 
 class _Course:

@@ -45,7 +45,7 @@ class Matching(Distiller):
 
     version: ClassVar[int] = 2
 
-    iterations: int = Field(default=20_000, ge=1)
+    iterations: int = Field(default=20_000, ge=0)  # 0: the start as it is
     learning_rate: float = Field(default=1.0, gt=0)
     momentum: float = Field(default=0.5, ge=0, lt=1)
     batch_real: int = Field(default=256, ge=1)  # real images per class and iteration, at most
@@ -94,7 +94,7 @@ class Matching(Distiller):
             name=f"{self.name()}-{unit.index}",
         )
         pixels = denormalize(images.detach(), info).cpu().contiguous()
-        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss})
+        return SyntheticSet(pixels, unit.labels, metadata={"loss": loss} if self.iterations else {})
 
     def _extractor(self, info: DatasetInfo, unit: Unit, iteration: int, context: Context) -> Extractor:
         """Return the features of an iteration: of one new network, under one augmentation for each class."""

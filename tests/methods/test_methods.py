@@ -214,6 +214,19 @@ def test_random_real_draws_real_images_and_grows(toy_data, toy_context):
         assert large_set[:2] == small_set
 
 
+@pytest.mark.parametrize("name", ["datadam", "dm", "dsa", "ftd", "mtt", "tesla"])
+def test_without_iterations_a_pixel_method_has_the_images_of_random_real(name, toy_data, toy_context):
+    start = run(small(name).model_copy(update={"iterations": 0}), toy_data, toy_context)
+    real = run(small("random_real"), toy_data, toy_context)
+    torch.testing.assert_close(start.images, real.images / 255)
+    assert "loss" not in start.metadata
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "iterations" in discovery.load_method(name).model_fields])
+def test_every_method_that_iterates_has_its_start_as_a_variant(name):
+    assert discovery.load_method(name)(iterations=0)
+
+
 def test_random_real_says_which_class_is_too_small(toy_info):
     assert small("random_real").supports(toy_info, 11) is None
     reason = small("random_real").supports(toy_info, 12)
