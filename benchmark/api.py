@@ -150,8 +150,8 @@ class Context:
     def progress(self, step: int, total: int, **scalars: float) -> None:
         """Report how many steps of how many are done.
 
-        Call it after every step, it is cheap. Give scalars (Python numbers) only now and then: reading a number from
-        the device makes the device wait.
+        Call it after every step, it is cheap: at most one report a second is kept. Give scalars, which `float` takes,
+        only now and then: reading a number from the device makes the device wait.
         """
         self.report(step, total, scalars)
 

@@ -45,7 +45,7 @@ def restored() -> Iterator[None]:
     """Restore what a component changes in its process during a block.
 
     These are the working directory, the streams of output, and of torch the number of threads, the deterministic
-    algorithms, the choice of those of cuDNN, the precision of products, the default type, the default device, and
+    algorithms, the switches of cuDNN, the precision of products, the default type, the default device, and
     whether it keeps gradients.
 
     Raises:
@@ -55,7 +55,7 @@ def restored() -> Iterator[None]:
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     deterministic = _deterministic()
     cudnn = torch.backends.cudnn
-    fastest, reproducible = cudnn.benchmark, cudnn.deterministic
+    flags = {name: getattr(cudnn, name) for name in ("benchmark", "deterministic", "allow_tf32", "enabled")}
     folder, streams = _working_directory(), (sys.stdout, sys.stderr)
     sys.stdout, sys.stderr = map(_Stream, streams)
     try:
@@ -74,7 +74,8 @@ def restored() -> Iterator[None]:
                 set_to(value)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
-        cudnn.benchmark, cudnn.deterministic = fastest, reproducible
+        for name, value in flags.items():
+            setattr(cudnn, name, value)
         if deterministic != _deterministic():
             torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])  # slow: it imports more
         if folder and folder != _working_directory():

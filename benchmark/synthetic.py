@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from mmap import mmap
@@ -68,7 +69,7 @@ class SyntheticSet:
         if self.weights is not None and not (
             self.weights.shape == (len(self.images),) and self.weights.is_floating_point()
         ):
-            raise ValueError(f"weights must have the shape [N] and be float32, not {_shape(self.weights)}")
+            raise ValueError(f"weights must have the shape [N] and be floating point, not {_shape(self.weights)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -173,6 +174,11 @@ class SyntheticSet:
 def are_probabilities(targets: Tensor) -> bool:
     """Return whether soft labels [N, classes] are probabilities that sum to 1."""
     return bool((targets >= 0).all()) and bool(((targets.sum(1) - 1).abs() < 0.01).all())
+
+
+def are_weights(weights: Tensor) -> bool:
+    """Return whether weights [N] are finite, 0 or more, and not all 0."""
+    return bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmark.record import EXTERNAL
 from benchmark.run import provenance
 from benchmark.run.campaign import Campaign
 from benchmark.run.stages import IMAGES
-from benchmark.synthetic import CLASSES, are_probabilities
+from benchmark.synthetic import CLASSES, are_probabilities, are_weights
 from benchmark.vision.datasets import DatasetConfig
 
 
@@ -186,8 +185,7 @@ def _check(name: str, images: SyntheticSet, info: DatasetInfo, ipc: int) -> None
         faults.append(f"{name}: some values are not finite")
     if images.targets.dim() == 2 and not are_probabilities(images.targets):
         faults.append(f"{name}: its soft labels are no probabilities that sum to 1; take the softmax of logits first")
-    weights = torch.ones(1) if images.weights is None else images.weights
-    if not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < math.inf):
+    if images.weights is not None and not are_weights(images.weights):
         faults.append(f"{name}: its weights are not finite, not 0 or more, or all 0")
     if faults:
         raise Faults(faults)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -53,14 +54,18 @@ def export(
         raise BenchmarkError(f"{destination}: exists already; choose another path, or remove it")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        if form == "imagefolder":
-            images.export_folder(destination, info.class_names)
-        elif form == "dcbench":
-            pt.write(images, info, destination)
-        else:
-            huggingface.write(images, info, destination, title, facts)
-    except OSError as error:
-        raise BenchmarkError(f"{destination}: cannot be written ({error.strerror or error})") from error
+        with TemporaryDirectory(prefix=".", dir=destination.parent) as folder:
+            part = Path(folder) / destination.name  # renamed when it is whole
+            if form == "imagefolder":
+                images.export_folder(part, info.class_names)
+            elif form == "dcbench":
+                pt.write(images, info, part)
+            else:
+                huggingface.write(images, info, part, title, facts)
+            part.rename(destination)
+    except (OSError, RuntimeError) as error:  # torch raises the latter
+        reason = getattr(error, "strerror", None) or error
+        raise BenchmarkError(f"{destination}: cannot be written ({reason})") from error
     return _lost(images, form)
 
 
@@ -81,12 +86,12 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
     """
     if path.is_file() and path.suffix not in SUFFIXES:
         raise BenchmarkError(f"{path}: not a distilled set; give a folder or one of {', '.join(SUFFIXES)}")
-    if path.is_dir():
-        tables = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
-    else:
-        check_file(path)
-        tables = [path] if path.suffix == ".parquet" else []
     try:
+        if path.is_dir():
+            tables = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
+        else:
+            check_file(path)
+            tables = [path] if path.suffix == ".parquet" else []
         images = _read(path, tables, class_names, normalisation)
         check_labels(str(path), images, len(class_names))
     except BenchmarkError:

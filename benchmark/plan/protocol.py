@@ -117,6 +117,9 @@ class Protocol(Frozen):
         views = {"epochs": budget.epochs, "batch_size": budget.batch_size, **self.schedule}
         schedule = validated(Schedule, views, f"{self._file}: schedule")
         low, high = schedule.crop_scale
+        if high < config.smallest_crop:
+            limit = f"{config.name} needs {config.smallest_crop} or more (smallest_crop)"
+            raise BenchmarkError(f"{self._file}: schedule: crop_scale: crops of at most {high}, but {limit}")
         limits = {
             "epochs": budget.full_epochs if full_data else self._epochs(schedule, config.classes, ipc),
             "flip": schedule.flip and config.flip,

@@ -40,7 +40,8 @@ class Heartbeat:
         now = time.monotonic()
         if now - self.written_at >= 1.0:
             self.written_at = now
-            self.latest_beat = {**scalars, "step": step, "total": total}
+            numbers = {name: float(value) for name, value in scalars.items()}
+            self.latest_beat = {**numbers, "step": step, "total": total}
             self._write()
         if now - self.checked_at >= CHECK_INTERVAL:
             self.check_alone()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import DatasetInfo, Distiller, SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.synthetic import are_probabilities
+from benchmark.synthetic import are_probabilities, are_weights
 
 FURTHEST = 100.0  # pixels of methods that never clip stay within [-FURTHEST, FURTHEST]; 1 is white
 FAR = (-1.0, 2.0)  # beyond, a pixel is far from [0, 1]
@@ -85,8 +85,7 @@ def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: Dat
 
 def _other_faults(images: SyntheticSet) -> Iterator[str]:
     """Yield the faults of weights, metadata and extras."""
-    weights = images.weights
-    if weights is not None and not (bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")):
+    if images.weights is not None and not are_weights(images.weights):
         yield "its weights are not finite, not 0 or more, or all 0"
     try:
         characters = len(json.dumps(dict(images.metadata), allow_nan=False))

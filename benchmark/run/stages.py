@@ -113,8 +113,9 @@ class NodeRun:
         """Run a preparation, whose tensors several methods may share."""
         preparation = load_preparation(self._name)(**self.params)
         tensors = dict(preparation.prepare(self.train, self.context()))
-        for name in [name for name in tensors if name.startswith(METRIC)]:
-            self.metrics[name.removeprefix(METRIC)] = float(tensors.pop(name))
+        names = [name for name in tensors if name.startswith(METRIC)]
+        self.metrics |= {name.removeprefix(METRIC): float(tensors.pop(name)) for name in names}
+        self._refuse_no_numbers(self.metrics)
         save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
 
     def distill(self, folder: Path) -> None:
@@ -142,15 +143,15 @@ class NodeRun:
         train = LabeledSet(self.images(), Labels.load(self.parents("labels")[0]))
         student = self._network(self.identity["student"]["arch"], self.identity["student"]["stem"], context.seed)
         evaluator = load_evaluator(self._name)(**self.params)
-        self.metrics |= evaluator.evaluate(train, self.test(), student, context)
+        numbers = evaluator.evaluate(train, self.test(), student, context)
+        self._refuse_no_numbers({column.name: numbers.get(column.name) for column in evaluator.columns})
+        self.metrics |= numbers
 
     def measure(self, folder: Path) -> None:
         """Measure the synthetic set without a student; the test split is not opened."""
         measure = load_measure(self._name)(**self.params)
         numbers = measure.measure(self.images(), self.train, self.context(), folder)
-        for name, value in numbers.items():
-            if not (value is None or is_number(value)):
-                raise BenchmarkError(f"{self._name}: '{name}' is neither a number nor None (given: {value!r})")
+        self._refuse_no_numbers(numbers)
         self.metrics |= numbers
 
     # What the stages use
@@ -167,6 +168,11 @@ class NodeRun:
         test = datasets.open_test(*self._dataset)
         self._refuse_other_data(test.info)
         return test
+
+    def _refuse_no_numbers(self, numbers: Mapping[str, object]) -> None:
+        for name, value in numbers.items():
+            if not (value is None or is_number(value)):
+                raise BenchmarkError(f"{self._name}: '{name}' is neither a number nor None (given: {value!r})")
 
     @cached_property
     def info(self) -> DatasetInfo:

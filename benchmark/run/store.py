@@ -140,20 +140,20 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def commit(self, key: str, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Move a written folder to its key; return the record with the checksums of the files."""
+    def commit(self, key: str, folder: Path, record: Mapping[str, Any]) -> None:
+        """Move a written folder to its key; its record gets the checksums of the files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in paths}
         with self._writes():
             if not self.local:
-                return self._upload(folder, key, {**record, "files": files})
+                self._upload(folder, key, {**record, "files": files})
+                return
             complete = sealed({"key": key, **record, "files": files})
             (folder / RECORD).write_text(_text(complete))
             for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
                 sync(path)
             self._rename(folder, Path(self.root) / key)
             sync(Path(self.root))
-        return complete
 
     def fail(self, key: str, error: Mapping[str, Any]) -> None:
         """Record a node's failure, unless the node is done; a failure never counts as a result."""
@@ -245,10 +245,10 @@ class Store:
             remedy = "free some space" if cause.errno == errno.ENOSPC else "choose another place with --runs DIR"
             raise BenchmarkError(f"--runs {self.root}: {reason}; {remedy}") from cause
 
-    def _upload(self, folder: Path, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _upload(self, folder: Path, key: str, record: Mapping[str, Any]) -> None:
         """Upload the files, and then their record, which also holds the tags that the bucket gave them."""
-        if first_record := self.record(key):
-            return first_record  # another driver was first; its files must stay those of its record
+        if self.record(key):
+            return  # another driver was first; its files must stay those of its record
         files = {}
         for name, facts in record["files"].items():
             self.files.upload(folder / name, f"{key}/{name}")
@@ -258,8 +258,8 @@ class Store:
             files[name] = facts | ({"tag": tag} if tag else {})
         complete = sealed({"key": key, **record, "files": files})
         self.files.write(f"{key}/{RECORD}", _text(complete).encode())
-        self.files.remove(f"{key}/{ERROR}")
-        return complete
+        for name in (ERROR, TRACEBACK):
+            self.files.remove(f"{key}/{name}")
 
     def _is_sound(self, key: str, name: str, facts: Mapping[str, Any]) -> bool:
         """Return whether a file has its recorded size and, as far as a scan can tell, its recorded content.

@@ -8,6 +8,7 @@ not even listed.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -253,6 +254,9 @@ def _refuse_faults(config: DatasetConfig, root: Path, train: Split, test: Split)
     where = f"{root / config.folder}" if config.folder else config.name
     nowhere = sorted(config.class_names.keys() - {*train.classes, *test.classes})
     faults = [f"{where}: class_names: no folder is called {', '.join(nowhere[:5])}"] if nowhere else []
+    names = Counter(config.class_names.get(name, name) for name in train.classes)
+    if repeated := [name for name, count in names.items() if count > 1]:
+        faults.append(f"{where}: class_names: two folders have the name {', '.join(repeated[:5])}")
     if len(train.classes) != config.classes:
         faults.append(f"{where}: {len(train.classes)} training classes, where {config.name} has {config.classes}")
     for kind, split, other in (("training", train, test), ("test", test, train)):

@@ -29,6 +29,8 @@ Scheme = Literal["alternating", "damped"]
 Start = Literal["kmeans++", "random_real", "noise"]
 
 MOVES = 10  # of the atoms under the damped scheme, at most
+DAMPING = 0.2  # of a move under the damped scheme: this share of the way
+WEIGHT_RATE, WEIGHT_STEPS = 10.0, 100  # of the mirror descent of the weights
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ def _means(points: Tensor, owner: Tensor, atoms: Tensor) -> Tensor:
     return torch.where(counts > 0, sums / counts.clamp_min(1), atoms)
 
 
-def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2) -> Barycenter:
-    """Alternate the weights and a move of the atoms, a share `theta` of the way to their optimum.
+def _damped(points: Tensor, atoms: Tensor, rounds: int) -> Barycenter:
+    """Alternate the weights and a move of the atoms, a share `DAMPING` of the way to their optimum.
 
     It ends after `MOVES` moves, or earlier where the weights have changed by less than 1e-6.
     """
@@ -201,25 +203,25 @@ def _damped(points: Tensor, atoms: Tensor, rounds: int, *, theta: float = 0.2) -
         weights = descended
         solution = _fixed_masses(points, atoms, weights, "exact", rounds)
         costs.append(solution.costs[0])
-        atoms = torch.lerp(atoms, solution.positions, theta)
+        atoms = torch.lerp(atoms, solution.positions, DAMPING)
     return Barycenter(atoms, weights, tuple(costs))
 
 
-def _descend_weights(points: Tensor, atoms: Tensor, *, rate: float = 10.0, steps: int = 100) -> Tensor:
+def _descend_weights(points: Tensor, atoms: Tensor) -> Tensor:
     """Return weights for fixed atoms by mirror descent, ``w <- w exp(-rate u)``, u the dual potentials of the atoms.
 
-    It starts from uniform weights, and ends where they move by less than 1e-9 or after `steps` steps. The cost is
-    piecewise linear in the weights, so with this constant rate they seldom converge.
+    It starts from uniform weights, and ends where they move by less than 1e-9 or after `WEIGHT_STEPS` steps. The cost
+    is piecewise linear in the weights, so with the constant rate `WEIGHT_RATE` they seldom converge.
     """
     import ot
 
     distances = _squared(atoms, points)
     cost_matrix = (distances / distances.max().clamp_min(1e-30)).cpu().numpy()
     mass, weights = _uniform(len(points), points).cpu().numpy(), _uniform(len(atoms), points)
-    for _ in range(steps):
+    for _ in range(WEIGHT_STEPS):
         _, log = ot.emd(weights.cpu().numpy(), mass, cost_matrix, log=True)
         potential = torch.from_numpy(log["u"]).to(points)
-        moved = weights * torch.exp(-rate * (potential - potential.min()))
+        moved = weights * torch.exp(-WEIGHT_RATE * (potential - potential.min()))
         moved = moved / moved.sum()
         change, weights = (moved - weights).abs().sum(), moved
         if change < 1e-9:

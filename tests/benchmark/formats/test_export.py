@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -243,6 +244,29 @@ def test_mistakes_are_named(tmp_path, exported, toy_info):
     exported(distilled(), "imagefolder")
     with pytest.raises(BenchmarkError, match="exists already"):
         exported(distilled(), "imagefolder")
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_an_export_that_fails_leaves_nothing(form, tmp_path, exported, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(huggingface, "write", full)
+    monkeypatch.setattr(SyntheticSet, "export_folder", full)
+    with pytest.raises(BenchmarkError, match=r"cannot be written \(the disk is full\)"):
+        exported(distilled(), form)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_archive_is_named(tmp_path, toy_info):
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.zeros((3, 4, 4, 3), np.uint8), labels=np.arange(3))
+    content = path.read_bytes()
+    directory = content.rindex(b"PK\x01\x02")
+    path.write_bytes(content[:directory] + b"XXXX" + content[directory + 4 :])
+    with pytest.raises(BenchmarkError, match=r"set.npz: cannot be read as a distilled set \(BadZipFile"):
+        export.read_images(path, toy_info.class_names)
 
 
 @settings(max_examples=25, deadline=None)

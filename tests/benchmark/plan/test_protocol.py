@@ -38,6 +38,12 @@ def test_every_protocol_fits_its_datasets(name):
         assert evaluator.schedule.crop_scale[0] >= config.smallest_crop
 
 
+def test_crops_that_a_dataset_does_not_allow_are_named():
+    small = protocol(schedule={"crop_scale": [0.1, 0.3]})
+    with pytest.raises(BenchmarkError, match=r"crop_scale: crops of at most 0.3, but digits needs 0.5 or more"):
+        small.components(load_dataset("digits"), full_data=False)
+
+
 class TestDeviations:
     def test_a_method_without_one_follows_the_protocol(self):
         base = protocol(methods={"wmdd": OWN})

@@ -20,7 +20,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import Folder
 from benchmark.record import RECORD
 from benchmark.run import copies
-from benchmark.run.store import Store
+from benchmark.run.store import TRACEBACK, Store
 
 pytestmark = pytest.mark.usefixtures("short_training")
 pytest.importorskip("moto.server")
@@ -60,6 +60,14 @@ def test_a_bucket_keeps_what_is_committed(root):
     put(store)
     assert store.state(KEY) == "done" and [record["key"] for record in store.records()] == [KEY]
     assert (store.folder(KEY) / "sub" / "b.txt").read_text() == "more"
+
+
+def test_a_result_replaces_the_failure_of_an_earlier_attempt(root):
+    store = Store(root)
+    store.fail(KEY, {"error": "no memory"})
+    store.write_text(f"{KEY}/{TRACEBACK}", "Traceback")
+    put(store)
+    assert store.files.facts(f"{KEY}/{TRACEBACK}") is None and store.state(KEY) == "done"
 
 
 def test_a_flip_is_seen_by_the_scan_of_every_machine(root, tmp_path, monkeypatch):
@@ -148,7 +156,7 @@ with store.writing("0" * 32) as folder:
 
 def test_a_killed_upload_leaves_nothing_that_counts(root, tmp_path):
     statuses = []
-    for at in range(9):
+    for at in range(10):
         done = python(KILLED, f"{root}/{at}", at, TMPDIR=str(tmp_path))
         statuses.append(done.returncode)
         store = Store(f"{root}/{at}")
@@ -157,7 +165,7 @@ def test_a_killed_upload_leaves_nothing_that_counts(root, tmp_path):
         assert complete == (at > 6), done.stderr
         put(store)
         assert store.state(KEY) == "done"
-    assert statuses == [-signal.SIGKILL] * 8 + [0]
+    assert statuses == [-signal.SIGKILL] * 9 + [0]
 
 
 def test_copies_are_bounded_and_swept(root, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from engine import plan
 from safetensors.torch import load_file
 from toy_folder import lay_down, toy
 
-from benchmark.api import Context
+from benchmark.api import Column, Context
 from benchmark.errors import BenchmarkError
 from benchmark.identity import key_of
 from benchmark.plan.discovery import load_preparation
@@ -162,6 +163,16 @@ def test_only_teachers_and_students_open_the_test_split(options, monkeypatch, qu
     for stage in ("prepare", "distill", "relabel"):
         assert run(node_of(planned, stage), options) == DONE
     assert "the test split was opened" in run(node_of(planned, "evaluate"), options)
+
+
+@pytest.mark.parametrize("odd", ["n/a", math.nan])
+def test_the_columns_of_an_evaluator_are_numbers(odd, options, quick_digits, monkeypatch):
+    monkeypatch.setattr(Accuracy, "columns", (*Accuracy.columns, Column("odd", "odd")))
+    monkeypatch.setattr(Accuracy, "evaluate", lambda *_args: {"top1": 50.0, "top5": 90.0, "odd": odd, "log": "text"})
+    planned = plan({"protocols": ["hard"]})
+    assert {run(node_of(planned, stage), options) for stage in ("distill", "relabel")} == {DONE}
+    said = f"accuracy: 'odd' is neither a number nor None (given: {odd!r})"
+    assert run(node_of(planned, "evaluate"), options) == said
 
 
 def test_scalars_of_a_preparation_go_into_its_record(options, monkeypatch, quick_digits):
@@ -376,7 +387,7 @@ def test_progress_is_reported_at_most_once_a_second_and_never_stops_the_work(opt
     beat, written = Heartbeat(store, "k"), []
     monkeypatch.setattr(store, "write_text", lambda name, text: written.append(json.loads(text)))
     for step in range(100):
-        beat(step, 100, {"loss": 1.0})
+        beat(step, 100, {"loss": torch.tensor(1.0)})
     assert len(written) == 1
     assert written[0]["loss"] == 1.0
 

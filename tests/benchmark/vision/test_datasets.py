@@ -169,6 +169,11 @@ def test_wrong_classes_are_named_all_at_once(root: Path) -> None:
     assert "no training images of class bee" in text
 
 
+def test_a_name_of_a_class_may_not_be_that_of_another_folder(root: Path) -> None:
+    with pytest.raises(BenchmarkError, match="class_names: two folders have the name bee"):
+        info(toy(class_names={"ant": "bee"}), root)
+
+
 def test_missing_data_say_how_to_get_them(tmp_path: Path) -> None:
     for name in FETCHED:
         reason = status(load_dataset(name), tmp_path)
