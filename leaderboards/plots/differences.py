@@ -19,8 +19,8 @@ def differences(compared: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """Return the figures ``differences_DATASET`` and ``pairs_DATASET``, where they have a row.
 
     There is a panel per student and IPC, and a marker per protocol. Dots are differences in points, bars their
-    intervals, corrected for the number of comparisons. A filled dot is ahead or behind; a hollow one is tied or not
-    known. The first row is on top.
+    intervals, corrected for the number of comparisons. A filled dot is ahead or behind; half filled, this needs the
+    variance that rows share; a hollow one is tied or not known. The first row is on top.
 
     Args:
         compared: the rows of both kinds of figures (`pairwise.plotted`).
@@ -37,8 +37,9 @@ def _figure(kind: str, dataset: str, rows: pd.DataFrame) -> Figure:
     against = f" from {' or '.join(rows['other'].unique())}"
     if kind == PAIRS:
         against, rows = "", rows.assign(method=rows["method"] + "\n\N{MINUS SIGN} " + rows["other"])
-    text = f"{dataset}: difference of top-1 accuracy{against}, corrected 95 % interval"
-    return figure_by_protocol(rows, f"{text}; filled: ahead or behind, hollow: tied or not known", _panel)
+    text = f"{dataset}: difference of top-1 accuracy{against}, corrected 95 % interval; filled: ahead or behind"
+    half = ", half filled: so by the shared variance (†)" if rows["rests_on_pool"].any() else ""
+    return figure_by_protocol(rows, f"{text}{half}, hollow: tied or not known", _panel)
 
 
 def _panel(axes: Axes, panel: pd.DataFrame, protocols: Protocols) -> None:
@@ -48,7 +49,15 @@ def _panel(axes: Axes, panel: pd.DataFrame, protocols: Protocols) -> None:
         for row in rows_of(panel[panel["protocol"] == protocol]):
             height = names.index(row["method"]) + shift(number, protocols)
             axes.plot([row["ci_low"], row["ci_high"]], [height, height], color=colour, linewidth=0.9, alpha=0.7)
-            face = colour if row["decided"] else palette.WHITE
-            axes.plot(row["difference"], height, marker=marker, color=colour, markerfacecolor=face, markersize=3.5)
+            axes.plot(
+                row["difference"],
+                height,
+                marker=marker,
+                color=colour,
+                markersize=4,
+                fillstyle="left" if row["decided"] and row["rests_on_pool"] else "full",
+                markerfacecolor=colour if row["decided"] else palette.WHITE,
+                markerfacecoloralt=palette.WHITE,
+            )
     style.name_rows(axes, names)
     axes.set_xlabel("points")

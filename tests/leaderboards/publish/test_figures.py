@@ -97,13 +97,25 @@ def test_pairs_have_a_figure_in_the_order_of_the_suite_where_there_is_no_control
     assert dots == {10.0, -10.0}
 
 
-@pytest.mark.parametrize(("top1", "face"), [(60.0, palette.BLUE), (50.2, palette.WHITE)])
-def test_a_dot_is_filled_where_the_verdict_is_decided(tmp_path, top1, face):
+@pytest.mark.parametrize(
+    ("top1", "others", "face", "style"),
+    [
+        (60.0, 0, palette.BLUE, "full"),
+        (50.85, 6, palette.BLUE, "left"),  # only the variance that rows share decides it
+        (50.2, 0, palette.WHITE, "full"),
+    ],
+)
+def test_a_dot_is_filled_where_the_verdict_is_decided_and_half_where_it_rests_on_the_pool(
+    tmp_path, top1, others, face, style
+):
     store = FakeStore(str(tmp_path))
     for seed, (one, other) in enumerate([(0.0, 0.4), (0.5, 0.1), (0.2, 0.3)]):
         store.done(store.cell(method="wmdd", seed=seed), top1 + one)
         store.done(store.cell(method="random_real", seed=seed), 50.0 + other)
+        for number in range(others):
+            store.done(store.cell(method=f"other{number}", seed=seed), 50.0 + (one, other, other - one)[number % 3])
     store.write_manifest(title="Methods")
     (figure,) = differences.differences(results_of(records.read(str(tmp_path), "main")).compared).values()
-    (dot,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert dot.get_markerfacecolor() == face
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    dot = max(dots, key=lambda line: line.get_xdata()[0])
+    assert (dot.get_markerfacecolor(), dot.get_fillstyle()) == (face, style)
