@@ -142,12 +142,12 @@ def _own_modules() -> Iterator[None]:
     if not _are_hidden():
         yield
         return
-    other_modules = _taken()
+    other_modules = _pop_component_modules()
     sys.modules.update(_own or {name: _new_package(name) for name in SUBFOLDERS[:2]})
     try:
         yield
     finally:
-        _own.update(_taken())
+        _own.update(_pop_component_modules())
         sys.modules.update(other_modules)
 
 
@@ -159,7 +159,7 @@ def _are_hidden() -> bool:
     return any(origins.get(name) != ROOT / name / "__init__.py" for name in SUBFOLDERS[:2])
 
 
-def _taken() -> dict[str, ModuleType]:
+def _pop_component_modules() -> dict[str, ModuleType]:
     """Take the modules of components out of ``sys.modules``."""
     names = [name for name in sys.modules if name.partition(".")[0] in SUBFOLDERS[:2]]
     return {name: sys.modules.pop(name) for name in names}

@@ -125,7 +125,7 @@ class RayRunner:
         cards = sum(machine.gpus for machine in self.machines)
         while True:
             # No more than one task waits for a card: nodes that wait here can share one.
-            while len(tasks) < window and (node := queue.pop(cards=_taken(tasks, needs) <= cards)) is not None:
+            while len(tasks) < window and (node := queue.pop(cards=_cards_in_use(tasks, needs) <= cards)) is not None:
                 node_needs = needs[node.key]
                 group = [node, *(queue.company(node, cards / node_needs.gpus) if node_needs.gpus else ())]
                 task = self._submit(group, node_needs, [queue.options(member, node_needs, options) for member in group])
@@ -133,9 +133,9 @@ class RayRunner:
                 yield Event(node, "started")
             yield from queue.look(watch)
             if not tasks:
-                if not queue.foreign_nodes and not queue.is_waiting:
+                if not queue.foreign_nodes and not queue.has_ready_node:
                     return
-                time.sleep(0 if queue.is_waiting else POLL)
+                time.sleep(0 if queue.has_ready_node else POLL)
                 continue
             ended_tasks, _ = self.ray.wait(list(tasks), num_returns=1, timeout=POLL if queue.foreign_nodes else 5.0)
             if not ended_tasks:
@@ -231,7 +231,7 @@ class RayRunner:
         return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
 
 
-def _taken(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
+def _cards_in_use(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
     """Return how many cards the tasks take that run, or wait for a card."""
     return sum(needs[group[0].key].gpus for group in tasks.values() if group)
 
