@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.files import checksum
 
 ENVIRONMENT = "DISTILLBENCH_EXTRA"  # several folders are separated as in PATH
 GROUP = "distillbench"  # of entry points; each names a package whose folder has the subfolders
@@ -114,7 +115,15 @@ def load_module(package: str, name: str) -> ModuleType:
     _package(package)
     importlib.invalidate_caches()  # the file may be newer than this process
     with _own_modules():
-        return importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{package}.{name}")
+    checksum_at_import(Path(str(module.__file__)))
+    return module
+
+
+@cache
+def checksum_at_import(path: Path) -> str:
+    """Return the checksum of a component's file when this process imported it; a later change has no effect here."""
+    return checksum(path)
 
 
 def _package(name: str) -> ModuleType:

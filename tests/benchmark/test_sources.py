@@ -21,6 +21,7 @@ from benchmark.plan import discovery, recipes
 from benchmark.plan.contents import descriptions
 from benchmark.plan.outside import outside_files
 from benchmark.plan.protocol import load_protocol
+from benchmark.run import provenance
 from benchmark.sources import ENVIRONMENT, ROOT
 from benchmark.vision.datasets import load_dataset
 from leaderboards import report
@@ -92,6 +93,19 @@ def test_the_recipes_that_a_method_takes_from_another_belong_to_its_files(folder
     found = outside_files("datasets", "numerals", [("distill", "stripes")])
     ours = {"methods/stripes.py", "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
     assert {path.relative_to(folder).as_posix() for path in found.values()} == {*ours, "configs/datasets/numerals.yaml"}
+
+
+def test_a_record_names_the_code_that_was_imported(folder):
+    sources.add([folder])
+    discovery.load_method("stripes")
+    identity = {"stage": "distill", "component": {"name": "stripes"}, "dataset": {"name": "numerals"}}
+    before = provenance.facts("", identity)["outside"]
+    for name in before:
+        with (folder / name).open("a") as file:
+            file.write("# changed\n")
+    after = provenance.facts("", identity)["outside"]
+    assert after["methods/stripes.py"] == before["methods/stripes.py"], "this process does not import a file again"
+    assert after["configs/datasets/numerals.yaml"] != before["configs/datasets/numerals.yaml"]
 
 
 @pytest.mark.parametrize(
