@@ -88,7 +88,7 @@ def subfolders(name: str) -> Iterator[Path]:
 def parts() -> dict[str, Path]:
     """Return the files in folders of the user that components share, by their names: any of them may be imported."""
     folders = (folder for name in SUBFOLDERS[:2] for folder in subfolders(f"{name}/parts"))
-    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("*.py"))}
+    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("[!.]*.py"))}
 
 
 def outside_name(path: Path) -> str:
@@ -107,7 +107,7 @@ def component_name(path: Path) -> str:
 def component_files(package: str) -> dict[str, Path]:
     """Return the files of a package's components by name, sorted."""
     folders = map(Path, _package(package).__path__)
-    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("[!_]*.py"))}
+    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("[!_.]*.py"))}
 
 
 def load_module(package: str, name: str) -> ModuleType:
@@ -185,7 +185,7 @@ def _new_package(name: str) -> ModuleType:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder that have names: of components, of what they share, and of configurations."""
-    for pattern in ("methods/**/[!_]*.py", "evaluators/**/[!_]*.py", "configs/*/*.yaml"):
+    for pattern in ("methods/**/[!_.]*.py", "evaluators/**/[!_.]*.py", "configs/*/[!.]*.yaml"):
         yield from folder.glob(pattern)
 
 

@@ -221,6 +221,22 @@ def test_files_that_nothing_reads_are_named(folder):
         engine.plan()
 
 
+def test_hidden_files_are_no_components_and_no_configurations(folder):
+    """As the locks of Emacs, which are links to nowhere, and the resource forks of macOS."""
+    for hidden in ("methods/._stripes.py", "methods/parts/._tools.py", "configs/suites/._own.yaml"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_bytes(b"\x00\x05")
+        (folder.parent / "other" / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / "other" / hidden).write_bytes(b"\x00\x05")
+    for hidden in ("methods/.#stripes.py", "methods/parts/.#tools.py", "configs/datasets/.#numerals.yml"):
+        (folder / hidden).symlink_to("me@machine.1")
+    sources.add([folder, folder.parent / "other"])
+    found = [*discovery.method_names(), *map(Path, sources.parts()), *names("suites"), *names("datasets")]
+    assert not [name for name in found if Path(name).name.startswith(".")]
+    assert {"stripes", "numerals"} <= {*map(str, found)}
+    engine.plan()
+
+
 def test_a_run_marks_what_comes_from_outside(folder):
     """Through the command line, in a process of its own, as a user of the folder starts it."""
     block = {"datasets": ["numerals"], "ipc": [1], "methods": ["stripes", "noise"], "students": ["test_resnet"]}
