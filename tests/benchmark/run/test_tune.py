@@ -82,6 +82,10 @@ class TestFile:
             ({"student": "resnet81"}, "student: unknown student 'resnet81'"),
             ({"methods": ["wmd"]}, "unknown method 'wmd'"),
             ({"methods": ["noise", "noise"]}, "two have the same name"),
+            (
+                {"methods": [{"method": "start_real", "base": "wmdd", "set": {"start": "random_real"}}]},
+                "methods[0]: 'start_real': the name of a variant begins with its method, as in wmdd+NAME",
+            ),
             ({"trails": 3}, "trails: unknown key. Did you mean 'trials'?"),
         ],
     )
