@@ -1,4 +1,7 @@
-"""Locks between processes, and whether a process has ended. The system releases a lock when its process ends."""
+"""The processes of a machine: locks between them, whether one has ended, and how many processors one may use.
+
+The system releases a lock when its process ends.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,11 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[Held]:
         yield state
     finally:
         os.close(descriptor)
+
+
+def processors() -> int:
+    """Return how many processors this process may use; they may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_ended(host: object, pid: object) -> bool:

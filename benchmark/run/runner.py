@@ -7,7 +7,6 @@ resume in the same way: nodes whose results are in the store are not run.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import processors
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import provenance, visibility
 from benchmark.run.claims import Watch
@@ -56,7 +56,7 @@ class SerialRunner:
                 continue
             yield Event(node, "started")
             # As many threads as under Ray: the rounding of sums depends on their number.
-            needs = replace(node.needs, cpus=min(node.needs.cpus, os.cpu_count() or 1))
+            needs = replace(node.needs, cpus=min(node.needs.cpus, processors()))
             yield from queue.finish(node, execute(node.key, node.identity, queue.options(node, needs, options)))
 
     def close(self) -> None:
