@@ -126,13 +126,13 @@ def names(kind: str) -> list[str]:
 
 
 def files(kind: str) -> dict[str, Path]:
-    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too.
+    """Return the files in ``configs/KIND`` by their stems, sorted; those of the user's folders too, but no hidden ones.
 
     Raises:
         Faults: files that would not be read, because their names end in ``.yml``.
     """
     folders = [CONFIGS / kind, *sources.subfolders(f"configs/{kind}")]
-    paths = sorted(path for folder in folders for path in folder.glob("*.y*ml"))
+    paths = sorted(path for folder in folders for path in folder.glob("[!.]*.y*ml"))
     if misnamed := [path for path in paths if path.suffix == ".yml"]:
         raise Faults(f"{display_path(path)}: rename it to {path.stem}.yaml" for path in misnamed)
     return {path.stem: path for path in paths if path.suffix == ".yaml"}

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import machine
 
 CONNECTIONS = 32  # files of a bucket that are read at the same time
 ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -43,8 +43,8 @@ def path_fault(name: object) -> str:
 
 
 def tagged(name: str) -> str:
-    """Return a name for what this process writes, ``NAME.HOST@PID@RANDOM``: others see whether it still runs."""
-    return f"{name}.{socket.gethostname()}@{os.getpid()}@{uuid.uuid4().hex[:8]}"
+    """Return a name for what this process writes, ``NAME.MACHINE@PID@RANDOM``: others see whether it still runs."""
+    return f"{name}.{machine()}@{os.getpid()}@{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def write_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to ``path`` when the block ends without an error.
 
     A reader sees the old file or the whole new one. Several processes may write one file: each has its own temporary
-    path, ``.NAME.HOST@PID@RANDOM.part``, and the last rename wins. After an error the temporary file is removed and
+    path, ``.NAME.MACHINE@PID@RANDOM.part``, and the last rename wins. After an error the temporary file is removed and
     ``path`` is unchanged. With ``durable``, the file survives a loss of power as well.
     """
     temporary = path.with_name(f".{tagged(path.name)}.part")

@@ -1,4 +1,7 @@
-"""Locks between processes, and whether a process has ended. The system releases a lock when its process ends."""
+"""The processes of a machine: locks between them, whether one has ended, and how many processors one may use.
+
+The system releases a lock when its process ends.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,27 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[Held]:
         os.close(descriptor)
 
 
-def has_ended(host: object, pid: object) -> bool:
-    """Return whether a process has certainly ended; False for a process of another machine, which cannot be asked."""
-    if host != socket.gethostname() or not isinstance(pid, int) or not 0 < pid < 2**31:
+def processors() -> int:
+    """Return how many processors this process may use; they may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """Return the name of this host and the number of the PID namespace: containers may share the first."""
+    try:
+        return f"{socket.gethostname()}+{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def has_ended(machine_name: object, pid: object) -> bool:
+    """Return whether a process has certainly ended; False for a process of another machine, which cannot be asked.
+
+    Args:
+        machine_name: as `machine` gives it there.
+        pid: the number of the process.
+    """
+    if machine_name != machine() or not isinstance(pid, int) or not 0 < pid < 2**31:
         return False
     try:
         os.kill(pid, 0)
@@ -53,7 +74,7 @@ def has_ended(host: object, pid: object) -> bool:
 
 
 def writer_of(name: str) -> int | None:
-    """Return the process of this machine that is named in ``NAME.HOST@PID@RANDOM`` (`benchmark.files.tagged`)."""
+    """Return the process of this machine that is named in ``NAME.MACHINE@PID@RANDOM`` (`benchmark.files.tagged`)."""
     prefix, _, suffix = name.partition("@")
     pid = suffix.partition("@")[0]
-    return int(pid) if prefix.endswith(f".{socket.gethostname()}") and pid.isdigit() else None
+    return int(pid) if prefix.endswith(f".{machine()}") and pid.isdigit() else None

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmark.errors import BenchmarkError, Faults, unknown
+from benchmark.files import checksum
 
 ENVIRONMENT = "DISTILLBENCH_EXTRA"  # several folders are separated as in PATH
 GROUP = "distillbench"  # of entry points; each names a package whose folder has the subfolders
@@ -87,7 +88,7 @@ def subfolders(name: str) -> Iterator[Path]:
 def parts() -> dict[str, Path]:
     """Return the files in folders of the user that components share, by their names: any of them may be imported."""
     folders = (folder for name in SUBFOLDERS[:2] for folder in subfolders(f"{name}/parts"))
-    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("*.py"))}
+    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("[!.]*.py"))}
 
 
 def outside_name(path: Path) -> str:
@@ -106,7 +107,7 @@ def component_name(path: Path) -> str:
 def component_files(package: str) -> dict[str, Path]:
     """Return the files of a package's components by name, sorted."""
     folders = map(Path, _package(package).__path__)
-    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("[!_]*.py"))}
+    return {path.stem: path for path in sorted(path for folder in folders for path in folder.glob("[!_.]*.py"))}
 
 
 def load_module(package: str, name: str) -> ModuleType:
@@ -114,7 +115,15 @@ def load_module(package: str, name: str) -> ModuleType:
     _package(package)
     importlib.invalidate_caches()  # the file may be newer than this process
     with _own_modules():
-        return importlib.import_module(f"{package}.{name}")
+        module = importlib.import_module(f"{package}.{name}")
+    checksum_at_import(Path(str(module.__file__)))
+    return module
+
+
+@cache
+def checksum_at_import(path: Path) -> str:
+    """Return the checksum of a component's file when this process imported it; a later change has no effect here."""
+    return checksum(path)
 
 
 def _package(name: str) -> ModuleType:
@@ -142,12 +151,12 @@ def _own_modules() -> Iterator[None]:
     if not _are_hidden():
         yield
         return
-    other_modules = _taken()
+    other_modules = _pop_component_modules()
     sys.modules.update(_own or {name: _new_package(name) for name in SUBFOLDERS[:2]})
     try:
         yield
     finally:
-        _own.update(_taken())
+        _own.update(_pop_component_modules())
         sys.modules.update(other_modules)
 
 
@@ -159,7 +168,7 @@ def _are_hidden() -> bool:
     return any(origins.get(name) != ROOT / name / "__init__.py" for name in SUBFOLDERS[:2])
 
 
-def _taken() -> dict[str, ModuleType]:
+def _pop_component_modules() -> dict[str, ModuleType]:
     """Take the modules of components out of ``sys.modules``."""
     names = [name for name in sys.modules if name.partition(".")[0] in SUBFOLDERS[:2]]
     return {name: sys.modules.pop(name) for name in names}
@@ -176,7 +185,7 @@ def _new_package(name: str) -> ModuleType:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder that have names: of components, of what they share, and of configurations."""
-    for pattern in ("methods/**/[!_]*.py", "evaluators/**/[!_]*.py", "configs/*/*.yaml"):
+    for pattern in ("methods/**/[!_.]*.py", "evaluators/**/[!_.]*.py", "configs/*/[!.]*.yaml"):
         yield from folder.glob(pattern)
 
 

@@ -19,11 +19,11 @@ GROUND = ("benchmark.api", "benchmark.errors", "benchmark.identity", "benchmark.
 MAY_IMPORT = {  # room -> what its files may import, itself apart
     "benchmark.errors": (),
     "benchmark.identity": (),
-    "benchmark.files": ("benchmark.errors",),
+    "benchmark.files": ("benchmark.errors", "benchmark.locks"),
     "benchmark.record": ("benchmark.errors", "benchmark.files"),
     "benchmark.settings": ("benchmark.errors",),
     "benchmark.strict_yaml": (),
-    "benchmark.sources": ("benchmark.errors",),
+    "benchmark.sources": ("benchmark.errors", "benchmark.files"),
     "benchmark.config_files": ("benchmark.errors", "benchmark.files", "benchmark.sources", "benchmark.strict_yaml"),
     "benchmark.synthetic": ("benchmark.errors",),
     "benchmark.columns": (),

@@ -83,13 +83,13 @@ def rescore(
     """Evaluate a random sample of published cells again, with the distilled sets of a folder."""
     from benchmark.cli import running
     from benchmark.run import campaign as campaigns
-    from benchmark.run import taken
     from benchmark.run.store import Store
+    from benchmark.run.taken import import_sets
     from leaderboards.publish import reproduction
 
     published = _published(suite)
     distilled = {key: record for key, record in published.records.items() if record["stage"] == "distill"}
-    keys = taken.take(distilled, sets, Store(runs))
+    keys = import_sets(distilled, sets, Store(runs))
     options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
     campaign = campaigns.open_campaign(suite, selected("", "", ""), options, has_gpu=has_gpu, need_data=False)

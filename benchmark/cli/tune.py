@@ -63,14 +63,15 @@ def _run(tuning: Tuning, runner: Runner) -> None:
     from benchmark.run import tune
     from benchmark.run.runner import RayRunner
 
+    needs = runner.preflight(tuning.todo, tuning.node_options) if isinstance(runner, RayRunner) else None
     if shared_nodes := tuning.shared:
         out.print(f"{len(shared_nodes)} nodes that several trials share:")
         progress = display.ProgressTable(shared_nodes, tuning.store)
         display.show_progress(runner.run(shared_nodes, tuning.node_options), progress, out)
-    if isinstance(runner, RayRunner):
-        tune.run_by_tune(tuning, max(machine.cpus for machine in runner.machines), _print_trial)
-    else:
+    if needs is None:
         tune.run_serially(tuning, _print_trial)
+    else:
+        tune.run_by_tune(tuning, needs.values(), _print_trial)
 
 
 def _print_trial(number: int) -> None:

@@ -1,8 +1,8 @@
 """Find components: methods, label regimes, evaluators, measures and preparations.
 
 A component needs no registration. Every file in ``methods/``, ``evaluators/labels/``, ``evaluators/students/`` and
-``evaluators/measures/`` whose name does not start with an underscore defines one component class; the stem of the file
-is the name of the component.
+``evaluators/measures/`` whose name does not start with an underscore or a dot defines one component class; the stem of
+the file is the name of the component.
 """
 
 from __future__ import annotations

@@ -62,8 +62,7 @@ class Protocol(Frozen):
         faults = []
         for name in value:
             variant, at, dataset = name.partition("@")
-            method = re.match(r"\w*", variant)
-            if method is None or method[0] not in methods:  # a variant's name begins with that of its method: fadrm+
+            if method_of(variant) not in methods:
                 faults.append(unknown("method", variant, methods))
             if at and dataset not in datasets:
                 faults.append(unknown("dataset", dataset, datasets))
@@ -145,6 +144,11 @@ class Protocol(Frozen):
     @property
     def _file(self) -> str:
         return display_path(files("protocols").get(self.name, CONFIGS / "protocols" / f"{self.name}.yaml"))
+
+
+def method_of(variant: str) -> str:
+    """Return the name of a method with which that of its variant begins, as in ``fadrm+``."""
+    return re.split(r"\W", variant, maxsplit=1)[0]
 
 
 def load_protocol(name: str) -> Protocol:

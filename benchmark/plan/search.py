@@ -20,7 +20,7 @@ from benchmark.api import DatasetInfo, Frozen
 from benchmark.config_files import FileName, Version, load_named
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.nodes import CellNodes, Node
-from benchmark.plan.protocol import PARTS, Deviation, Protocol, load_protocol
+from benchmark.plan.protocol import PARTS, Deviation, Protocol, load_protocol, method_of
 from benchmark.plan.recipes import resolve_method
 from benchmark.plan.suite import Cell, MethodEntry, name_fault
 from benchmark.vision import datasets
@@ -48,6 +48,13 @@ class SearchedMethod(MethodEntry):
     """A method as a suite lists it, and the axes that are searched for it alone."""
 
     space: Space = Field(default_factory=dict)  # is added to the axes of the search, or replaces one of them
+
+    @model_validator(mode="after")
+    def _fits_a_protocol(self) -> SearchedMethod:
+        """Refuse a name that the protocol with the best values could not list."""
+        if method_of(self.method) != self.base:
+            raise ValueError(f"'{self.method}': the name of a variant begins with its method, as in {self.base}+NAME")
+        return self
 
 
 class Search(Frozen):

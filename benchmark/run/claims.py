@@ -75,4 +75,4 @@ def fingerprint(data: bytes | None) -> str:
 
 
 def _ended(heartbeat: dict[str, Any]) -> bool:
-    return has_ended(heartbeat.get("host"), heartbeat.get("pid"))
+    return has_ended(heartbeat.get("machine"), heartbeat.get("pid"))

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmark import sources
 from benchmark.errors import BenchmarkError
+from benchmark.locks import processors
 
 INSTALL = "pip install 'ray[tune]', or use --runner serial"
 GRACE = 45.0  # seconds for a control store to come back; Ray itself ends the driver after 60, without a message
@@ -47,8 +48,7 @@ def connect(address: str, device: str, *, insecure: bool = False) -> Any:
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         _keep_to_this_machine()
-        options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
-        options |= {"num_cpus": len(os.sched_getaffinity(0))} if hasattr(os, "sched_getaffinity") else {}
+        options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20, "num_cpus": processors()}
         options |= {"num_gpus": 0} if device == "cpu" else {}
     elif folders := os.environ.get(sources.ENVIRONMENT):  # workers of a private cluster inherit the environment
         options |= {"runtime_env": {"env_vars": {sources.ENVIRONMENT: folders}}}

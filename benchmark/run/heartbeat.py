@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import machine, processors
 from benchmark.run.store import TIMEOUT, Store
 
 BEAT_INTERVAL = 10.0  # seconds between two heartbeats of a node that reports nothing
@@ -48,7 +49,8 @@ class Heartbeat:
 
     def now(self) -> dict[str, Any]:
         """Return the latest heartbeat with its process and the time."""
-        return {**self.latest_beat, "when": time.time(), "host": self.host, "pid": os.getpid(), "owner": self.owner}
+        process = {"host": self.host, "machine": machine(), "pid": os.getpid(), "owner": self.owner}
+        return {**self.latest_beat, "when": time.time(), **process}
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
@@ -92,4 +94,4 @@ def overloaded() -> bool:
     """Return whether the load of the machine is above `LOAD_PER_CORE`; False where the system does not tell."""
     if not hasattr(os, "getloadavg"):
         return False
-    return os.getloadavg()[0] > LOAD_PER_CORE * (os.cpu_count() or 1)
+    return os.getloadavg()[0] > LOAD_PER_CORE * processors()

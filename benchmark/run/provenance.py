@@ -18,6 +18,7 @@ import torch
 
 from benchmark.files import checksum
 from benchmark.plan.outside import outside_files
+from benchmark.sources import checksum_at_import
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "POT", "geomloss", "ray", "scikit-learn", "safetensors")
 SUMS = ("seconds", "images_forwarded", "parts")  # costs that grow while a node runs
@@ -31,8 +32,8 @@ def facts(start_time: str, identity: Mapping[str, Any]) -> dict[str, Any]:
         identity: of the node.
     """
     component = (identity["stage"], identity["component"]["name"])
-    files = outside_files("datasets", identity["dataset"]["name"], [component])
-    outside = {name: checksum(path)[:16] for name, path in files.items()}
+    files = outside_files("datasets", identity["dataset"]["name"], [component]).items()
+    outside = {name: (checksum_at_import if path.suffix == ".py" else checksum)(path)[:16] for name, path in files}
     history = {"started": start_time, "finished": now(), "versions": versions(), "commit": commit()}
     return history | ({"outside": outside} if outside else {})
 

@@ -69,7 +69,7 @@ class Queue:
         self._push(self.sorter.get_ready())
 
     @property
-    def is_waiting(self) -> bool:
+    def has_ready_node(self) -> bool:
         """Whether a node can run now."""
         return any(self.heaps.values())
 

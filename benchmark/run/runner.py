@@ -7,7 +7,6 @@ resume in the same way: nodes whose results are in the store are not run.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import processors
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import provenance, visibility
 from benchmark.run.claims import Watch
@@ -56,7 +56,7 @@ class SerialRunner:
                 continue
             yield Event(node, "started")
             # As many threads as under Ray: the rounding of sums depends on their number.
-            needs = replace(node.needs, cpus=min(node.needs.cpus, os.cpu_count() or 1))
+            needs = replace(node.needs, cpus=min(node.needs.cpus, processors()))
             yield from queue.finish(node, execute(node.key, node.identity, queue.options(node, needs, options)))
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class RayRunner:
         cards = sum(machine.gpus for machine in self.machines)
         while True:
             # No more than one task waits for a card: nodes that wait here can share one.
-            while len(tasks) < window and (node := queue.pop(cards=_taken(tasks, needs) <= cards)) is not None:
+            while len(tasks) < window and (node := queue.pop(cards=_cards_in_use(tasks, needs) <= cards)) is not None:
                 node_needs = needs[node.key]
                 group = [node, *(queue.company(node, cards / node_needs.gpus) if node_needs.gpus else ())]
                 task = self._submit(group, node_needs, [queue.options(member, node_needs, options) for member in group])
@@ -133,9 +133,9 @@ class RayRunner:
                 yield Event(node, "started")
             yield from queue.look(watch)
             if not tasks:
-                if not queue.foreign_nodes and not queue.is_waiting:
+                if not queue.foreign_nodes and not queue.has_ready_node:
                     return
-                time.sleep(0 if queue.is_waiting else POLL)
+                time.sleep(0 if queue.has_ready_node else POLL)
                 continue
             ended_tasks, _ = self.ray.wait(list(tasks), num_returns=1, timeout=POLL if queue.foreign_nodes else 5.0)
             if not ended_tasks:
@@ -231,7 +231,7 @@ class RayRunner:
         return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
 
 
-def _taken(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
+def _cards_in_use(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:
     """Return how many cards the tasks take that run, or wait for a card."""
     return sum(needs[group[0].key].gpus for group in tasks.values() if group)
 

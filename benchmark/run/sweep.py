@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.locks import has_ended, locked, writer_of
+from benchmark.locks import has_ended, locked, machine, writer_of
 from benchmark.run import copies
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
@@ -34,10 +33,10 @@ class Sweep:
         beats = self._heartbeats()
         for name, data in beats.items():
             beat = parse_heartbeat(data)
-            if beat is None or has_ended(beat.get("host"), beat.get("pid")):
+            if beat is None or has_ended(beat.get("machine"), beat.get("pid")):
                 self._remove_heartbeat(name)
         for path in self._leftovers():
-            if has_ended(socket.gethostname(), writer_of(path.name)):
+            if has_ended(machine(), writer_of(path.name)):
                 _remove(path)
         self.beats = self._heartbeats()
         paths = [path for path in self._leftovers() if writer_of(path.name) is None]

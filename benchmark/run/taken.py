@@ -1,4 +1,4 @@
-"""Take distilled sets, with their records, from a folder that has one folder per key: a submission or a store."""
+"""Import distilled sets, with their records, from a folder that has one folder per key: a submission or a store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.run import copies
 from benchmark.run.store import Store
 
 
-def take(records: Mapping[str, Mapping[str, Any]], folder: Path, store: Store) -> set[str]:
+def import_sets(records: Mapping[str, Mapping[str, Any]], folder: Path, store: Store) -> set[str]:
     """Write the distilled sets of a folder into a store, as if they had been distilled there; return their keys.
 
     Args:

@@ -11,18 +11,18 @@ import os
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from benchmark.plan.nodes import Node
+from benchmark.plan.nodes import Needs, Node
 from benchmark.plan.protocol import load_protocol
 from benchmark.plan.search import Search, Trial, plan
 from benchmark.run.campaign import RunOptions, node_options
 from benchmark.run.options import NodeOptions
-from benchmark.run.runner import SerialRunner
+from benchmark.run.runner import MODEL_LABEL, SerialRunner
 from benchmark.run.store import Store
 
 Report = Callable[[int], None]  # is called with the number of every trial that has ended
@@ -65,6 +65,11 @@ class Tuning:
         return missing(nodes, self.store)
 
     @property
+    def todo(self) -> dict[str, Node]:
+        """The missing nodes of all trials."""
+        return missing({key: node for trial in self.trials for key, node in trial.nodes.items()}, self.store)
+
+    @property
     def unfinished(self) -> list[int]:
         """The numbers of the trials that are not done."""
         return [number for number, trial in enumerate(self.trials) if missing(trial.nodes, self.store)]
@@ -105,12 +110,13 @@ def run_serially(tuning: Tuning, report: Report) -> None:
         report(number)
 
 
-def run_by_tune(tuning: Tuning, max_cpus: int, report: Report) -> None:
+def run_by_tune(tuning: Tuning, needs: Iterable[Needs], report: Report) -> None:
     """Run every unfinished trial by Ray Tune on the cluster that this process is connected to.
 
     Args:
         tuning: the search with its trials.
-        max_cpus: the largest number of processors that a machine of the cluster has; a trial asks for no more.
+        needs: of the nodes of all trials, as `RayRunner.preflight` returns them. A trial asks for those of the node
+            with the most processors: in other respects all nodes of a dataset have the same.
         report: called when a trial has ended; it must be a function of a module, because Tune pickles it.
     """
     environment = {
@@ -133,13 +139,15 @@ def run_by_tune(tuning: Tuning, max_cpus: int, report: Report) -> None:
         tune.report({"done": True})
 
     trials, node_options = tuning.trials, tuning.node_options
-    nodes = [node for number in tuning.unfinished for node in trials[number].nodes.values()]
-    if not nodes:
+    if not tuning.unfinished:
         return
-    cpus, gpus = max(node.needs.cpus for node in nodes), max(node.needs.gpus for node in nodes)
+    most = max(needs, key=lambda node_needs: node_needs.cpus)
+    bundle = {"CPU": most.cpus, "GPU": most.gpus, "memory": int(most.memory_gb * 2**30)}
+    labels = {MODEL_LABEL: most.gpu_model} if most.gpu_model else {}
+    resources = tune.PlacementGroupFactory([bundle], bundle_label_selector=[labels])
     with tempfile.TemporaryDirectory() as folder:  # for Tune's own files; results are in the store
         tune.Tuner(
-            tune.with_resources(run_trial, {"cpu": min(cpus, max_cpus), "gpu": gpus}),
+            tune.with_resources(run_trial, resources),
             param_space={"trial": tune.grid_search(tuning.unfinished)},
             run_config=tune.RunConfig(name="search", storage_path=folder, verbose=0, callbacks=[Ended()]),
         ).fit()

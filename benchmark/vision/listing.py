@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmark.files import write_atomically
-from benchmark.locks import locked
+from benchmark.locks import locked, processors
 
 MARK = b"files 1\n"  # the first bytes of a stored list; another version of this form has other ones
 DIGEST = hashlib.sha256().digest_size
@@ -28,7 +28,7 @@ UNKNOWN = bytes(DIGEST)  # of a file that is not hashed yet, or that cannot be r
 AT_ONCE = 512  # files that are hashed between two reports
 SAVE_EVERY = 30.0  # seconds; an interruption loses at most so much of the hashing
 SETTLED = 2_000_000_000  # nanoseconds: a younger file may change again and keep its time
-THREADS = min(16, os.cpu_count() or 1)
+THREADS = min(16, processors())  # hashlib and Pillow release the interpreter lock
 
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]

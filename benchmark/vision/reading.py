@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
 import re
 import shutil
 from collections import Counter
@@ -27,14 +26,13 @@ from torch import Tensor
 
 from benchmark.errors import BenchmarkError
 from benchmark.vision.layouts import Pixels, Split
-from benchmark.vision.listing import DIGEST, Report, load_checked, save_checked
+from benchmark.vision.listing import DIGEST, THREADS, Report, load_checked, save_checked
 
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # of files that are opened: no others start a program
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow with more than 8 bits, which it would clip
 CHUNK = 512  # images decoded between two writes
-THREADS = min(16, os.cpu_count() or 1)  # Pillow releases the interpreter lock while it decodes and resizes
 
 
 def decode(

@@ -144,14 +144,14 @@ class Block:
         None competes where only floor and bound scatter, since methods that are equal in all units have no spread.
         """
         rows = self.rows if self.model.pool else ()
-        names = [name for name in rows if self._sure(name) and self.roles.get(name) != "bound"]
+        names = [name for name in rows if self._has_spread(name) and self.roles.get(name) != "bound"]
         names = [name for name in names if not self.model.is_uneven(self.rows[name])]
         return sorted(names, key=lambda name: (-self.model.means[name].value, name))
 
     @cached_property
     def best(self) -> str | None:
         """The most accurate of the competing rows; of rows that are the same images, the control or the first."""
-        return self._original(self.competing[0]) if self.competing else None
+        return self._first_of_copies(self.competing[0]) if self.competing else None
 
     def compare(self, one: str, other: str, *, plan: bool = True) -> Comparison:
         """Compare two rows.
@@ -161,7 +161,7 @@ class Block:
             other: the row that it is compared with.
             plan: whether to compute the seeds that a verdict would need.
         """
-        one, other = self._original(one), self._original(other)
+        one, other = self._first_of_copies(one), self._first_of_copies(other)
         comparison = self._known.get((one, other)) or self._compare(one, other)
         self._known[one, other] = comparison
         if not plan or comparison.verdict != NOT_KNOWN:
@@ -200,7 +200,7 @@ class Block:
             low, high = 1 + ahead[name], len(names) - behind[name]
             # The differences of a partial row, over matched cells, may contradict the order of the means.
             ranks[name] = (rank, min(low, rank), max(high, rank))
-        return {name: ranks[self._original(name)] for name in self.competing}
+        return {name: ranks[self._first_of_copies(name)] for name in self.competing}
 
     @cached_property
     def refused(self) -> str:
@@ -235,9 +235,9 @@ class Block:
         return Comparison(gap, critical, self.margin)
 
     def _first(self, role: str) -> str | None:
-        return next((name for name in self.rows if self.roles.get(name) == role and self._sure(name)), None)
+        return next((name for name in self.rows if self.roles.get(name) == role and self._has_spread(name)), None)
 
-    def _sure(self, name: str) -> bool:
+    def _has_spread(self, name: str) -> bool:
         return self.model.spreads[name] is not None
 
     def _critical(self, one: str, other: str, freedom: float) -> float:
@@ -250,9 +250,9 @@ class Block:
 
     def _different(self, names: Iterable[str]) -> list[str]:
         """Return some rows without copies of others."""
-        return list(dict.fromkeys(map(self._original, names)))
+        return list(dict.fromkeys(map(self._first_of_copies, names)))
 
-    def _original(self, name: str) -> str:
+    def _first_of_copies(self, name: str) -> str:
         """Return the first row of those that are the same images; the control comes first."""
         return self.model.originals.get(name, name)
 

@@ -12,7 +12,18 @@ from fake_store import FakeStore
 
 from benchmark.errors import BenchmarkError
 from benchmark.formats import find
-from benchmark.record import CHANGED, DAMAGED, SEAL, fault, is_number, manifest_name, parse_record, sealed
+from benchmark.record import (
+    CHANGED,
+    DAMAGED,
+    SEAL,
+    cell_fault,
+    fault,
+    is_number,
+    keys_of,
+    manifest_name,
+    parse_record,
+    sealed,
+)
 from leaderboards.results import records
 
 KEY = "0" * 32
@@ -124,6 +135,32 @@ def test_reports_and_exports_read_manifests_alike(tmp_path, change, said):
         messages.add(str(caught.value))
     (message,) = messages
     assert said.replace("{root}", store.root) in message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"skipped": "no data", "nodes": None}, ""),
+        ({"teacher": True}, "teacher: True is not a number"),
+        ({"base": None}, "base: None has another type"),
+        ({"overrides": []}, "overrides: [] has another type"),
+        ({"skipped": False}, "skipped: False has another type"),
+        ({"role": "judge"}, "role: 'judge' is none of method, control, floor, bound"),
+        ({"nodes": ["a"]}, "nodes: no lists of keys"),
+        ({"nodes": {"distill": "a"}}, "nodes: no lists of keys"),
+        ({"nodes": {"distill": ["a", "../b"]}}, "nodes: '../b' cannot be a part of a path"),
+    ],
+)
+def test_what_is_wrong_with_a_cell_is_said(change, said):
+    found = cell_fault(FakeStore("nowhere").cell(**change))
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_a_cell_has_keys_of_the_stages_that_it_has():
+    cell = {"nodes": {"distill": ["a"]}}
+    assert [keys_of(cell, "distill"), keys_of(cell, "relabel"), keys_of({"nodes": None}, "distill")] == [["a"], [], []]
+    assert keys_of({}, "distill") == []
 
 
 def test_a_suite_that_has_not_run_is_not_called_unknown(tmp_path):

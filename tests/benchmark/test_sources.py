@@ -21,6 +21,7 @@ from benchmark.plan import discovery, recipes
 from benchmark.plan.contents import descriptions
 from benchmark.plan.outside import outside_files
 from benchmark.plan.protocol import load_protocol
+from benchmark.run import provenance
 from benchmark.sources import ENVIRONMENT, ROOT
 from benchmark.vision.datasets import load_dataset
 from leaderboards import report
@@ -92,6 +93,19 @@ def test_the_recipes_that_a_method_takes_from_another_belong_to_its_files(folder
     found = outside_files("datasets", "numerals", [("distill", "stripes")])
     ours = {"methods/stripes.py", "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
     assert {path.relative_to(folder).as_posix() for path in found.values()} == {*ours, "configs/datasets/numerals.yaml"}
+
+
+def test_a_record_names_the_code_that_was_imported(folder):
+    sources.add([folder])
+    discovery.load_method("stripes")
+    identity = {"stage": "distill", "component": {"name": "stripes"}, "dataset": {"name": "numerals"}}
+    before = provenance.facts("", identity)["outside"]
+    for name in before:
+        with (folder / name).open("a") as file:
+            file.write("# changed\n")
+    after = provenance.facts("", identity)["outside"]
+    assert after["methods/stripes.py"] == before["methods/stripes.py"], "this process does not import a file again"
+    assert after["configs/datasets/numerals.yaml"] != before["configs/datasets/numerals.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +219,22 @@ def test_files_that_nothing_reads_are_named(folder):
     (folder / "configs/datasets/bugs.yml").unlink()
     with pytest.raises(Faults, match=f"^{folder}/configs/methods/stripe.yaml: unknown method 'stripe'. Did you mean"):
         engine.plan()
+
+
+def test_hidden_files_are_no_components_and_no_configurations(folder):
+    """As the locks of Emacs, which are links to nowhere, and the resource forks of macOS."""
+    for hidden in ("methods/._stripes.py", "methods/parts/._tools.py", "configs/suites/._own.yaml"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_bytes(b"\x00\x05")
+        (folder.parent / "other" / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / "other" / hidden).write_bytes(b"\x00\x05")
+    for hidden in ("methods/.#stripes.py", "methods/parts/.#tools.py", "configs/datasets/.#numerals.yml"):
+        (folder / hidden).symlink_to("me@machine.1")
+    sources.add([folder, folder.parent / "other"])
+    found = [*discovery.method_names(), *map(Path, sources.parts()), *names("suites"), *names("datasets")]
+    assert not [name for name in found if Path(name).name.startswith(".")]
+    assert {"stripes", "numerals"} <= {*map(str, found)}
+    engine.plan()
 
 
 def test_a_run_marks_what_comes_from_outside(folder):

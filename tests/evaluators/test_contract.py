@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from toy_student import INFO, PLAIN, Toy, hard_labels, network, toy_set
+from toy_student import INFO, PLAIN, N, Toy, context, hard_labels, network, toy_set
 
 from benchmark.api import Column, Component, Context, LabeledSet, Measure, SyntheticSet, TeacherSpec
 from benchmark.plan import discovery
 from benchmark.vision.models import create_model
 from evaluators.measures.distances import Distances
 
+__all__ = ["context"]
 PARTS = ("students", "measures", "labels")  # those of the folders that DISTILLBENCH_EXTRA names too
 STUDENTS, MEASURES, LABELS = map(discovery.component_names, (f"evaluators.{part}" for part in PARTS))
 IPC = 6
@@ -100,8 +101,9 @@ def test_columns_are_no_hyperparameters() -> None:
     assert set(Distances().identity()["params"]) == {"images_per_class", "draws"}
 
 
-def test_labels_name_their_file() -> None:
-    for name in LABELS:
-        regime = discovery.load_labels(name)
-        check_form(regime, name, ())
-        assert regime(schedule=PLAIN).bytes_per_image(INFO.classes) >= 0
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_take_the_bytes_of_their_formula(name: str, context: Context, tmp_path: Path) -> None:
+    kind = discovery.load_labels(name)
+    check_form(kind, name, ())
+    regime = kind(schedule=PLAIN)
+    assert regime.label(toy_set(), INFO, context, tmp_path).nbytes == regime.bytes_of(N, INFO.classes)

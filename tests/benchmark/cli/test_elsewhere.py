@@ -44,7 +44,7 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(campaigns, "RayRunner", connect)
     monkeypatch.setattr(campaigns, "node_options", plan)
     monkeypatch.setattr("benchmark.run.tune.node_options", plan)
-    monkeypatch.setattr(taken, "take", lambda *_: set())
+    monkeypatch.setattr(taken, "import_sets", lambda *_: set())
     images = torch.arange(256).byte().expand(10, 3, 4, 256).reshape(10, 3, 32, 32)
     SyntheticSet(images, torch.arange(10)).save(tmp_path / "set.safetensors")
     return asked

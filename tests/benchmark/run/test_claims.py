@@ -65,8 +65,12 @@ class TestClaim:
         assert store.heartbeats()[KEY]["owner"] == "other"
 
     def test_a_process_of_this_machine_that_has_ended_runs_nothing(self, store):
-        beat(store, host=mine(store)["host"], pid=999_999_999)
+        beat(store, machine=mine(store)["machine"], pid=999_999_999)
         assert claim(store, KEY, mine(store)) is None
+
+    def test_a_process_of_another_container_may_run_under_the_same_name_of_the_host(self, store):
+        beat(store, host=mine(store)["host"], machine=f"{mine(store)['host']}+1", pid=999_999_999)
+        assert claim(store, KEY, mine(store)) is not None
 
     def test_a_heartbeat_that_has_stopped_is_taken_over_unless_it_came_again(self, store):
         stopped = fingerprint(beat(store))

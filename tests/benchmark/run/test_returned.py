@@ -55,8 +55,13 @@ def refused(result: object, info, method=None) -> str:
         SyntheticSet(PIXELS * 0, UNIT.labels),
         SyntheticSet((PIXELS * 0).byte(), UNIT.labels, metadata={"log": "x" * 900_000}),
         SyntheticSet(nan(99), UNIT.labels),
+        SyntheticSet(4.0 * (PIXELS > 0.95), UNIT.labels),  # none is below 0, so they are not normalised
+        SyntheticSet(PIXELS * 0.1 - 0.05, UNIT.labels),  # normalised pixels have a larger deviation
     ],
-    ids=["floats", "bytes and weights", "pushed out of [0, 1], soft", "black", "black bytes", "one far pixel"],
+    ids=[
+        *("floats", "bytes and weights", "pushed out of [0, 1], soft", "black", "black bytes", "one far pixel"),
+        *("dark, a few unclipped", "dark, a little below 0"),
+    ],
 )
 def test_a_sound_set_passes_unchanged(sound, toy_info):
     before = copy.deepcopy(sound)

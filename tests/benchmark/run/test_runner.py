@@ -62,6 +62,16 @@ def scripted(**outcomes: list[str]):
     return run
 
 
+def test_the_serial_runner_has_the_processors_that_its_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5}, raising=False)
+    threads = []
+    done = lambda key, _, options: threads.append(options.threads) or Outcome(key, "done")  # noqa: E731
+    monkeypatch.setattr(running, "execute", done)
+    list(SerialRunner().run(graph(node("a", needs=Needs(cpus=8))), NOWHERE))
+    assert threads == [2]
+
+
 class TestQueue:
     def test_a_node_waits_for_all_its_parents(self):
         queue = Queue(DIAMOND)

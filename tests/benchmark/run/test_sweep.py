@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from benchmark import locks
 from benchmark.files import tagged, write_atomically
+from benchmark.locks import writer_of
 from benchmark.run import sweep
 from benchmark.run.store import TIMEOUT, Store
 from benchmark.run.sweep import Sweep
@@ -92,6 +97,21 @@ def test_a_lock_keeps_what_the_number_of_a_process_does_not(store, monkeypatch):
     with store.writing(KEY) as folder:
         Sweep(store)
         assert folder.is_dir()
+
+
+def test_a_container_has_a_name_of_its_own(monkeypatch):
+    command = [sys.executable, "-c", "from benchmark.files import tagged; print(tagged('x'))"]
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", *command]
+    if (
+        not shutil.which("unshare")
+        or (done := subprocess.run(inside, capture_output=True, text=True, check=False)).returncode
+    ):
+        pytest.skip("this machine lets nobody make a namespace")
+    assert writer_of(tagged("x")) == os.getpid()
+    assert writer_of(done.stdout) is None
+    assert done.stdout.startswith(f"x.{socket.gethostname()}+")
+    monkeypatch.setattr(locks, "Path", lambda _: Path("/nowhere"))
+    assert locks.machine() == socket.gethostname(), "where there is no /proc"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +14,17 @@ import yaml
 from toy_folder import write_image
 
 from benchmark.cli import main
+from benchmark.cli import tune as command_line
 from benchmark.config_files import names, validated
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan.graph import Planner, PlanOptions
+from benchmark.plan.nodes import Needs
 from benchmark.plan.protocol import Protocol, load_protocol
 from benchmark.plan.search import LogGrid, Search, Trial, load_search, plan
 from benchmark.plan.suite import MethodEntry, Suite
 from benchmark.run import tune
 from benchmark.run.campaign import RunOptions
+from benchmark.run.runner import RayRunner
 from benchmark.vision import datasets, layouts
 
 TINY = {
@@ -82,6 +87,10 @@ class TestFile:
             ({"student": "resnet81"}, "student: unknown student 'resnet81'"),
             ({"methods": ["wmd"]}, "unknown method 'wmd'"),
             ({"methods": ["noise", "noise"]}, "two have the same name"),
+            (
+                {"methods": [{"method": "start_real", "base": "wmdd", "set": {"start": "random_real"}}]},
+                "methods[0]: 'start_real': the name of a variant begins with its method, as in wmdd+NAME",
+            ),
             ({"trails": 3}, "trails: unknown key. Did you mean 'trials'?"),
         ],
     )
@@ -309,6 +318,32 @@ def test_the_command_prints_every_trial_and_what_to_do_next(command, monkeypatch
     again, unchanged = command("ray", "runs")
     assert "has ended" not in again
     assert unchanged == written
+
+
+@pytest.mark.parametrize("model", ["H100", ""])
+def test_a_trial_asks_for_what_its_nodes_need_once_the_cluster_sees_the_store(tmp_path, monkeypatch, model):
+    from ray import tune as ray_tune
+
+    whole = opened(tmp_path, search(methods=["noise"], space={"schedule.epochs": [2]}, trials=1))
+    needs = Needs(cpus=2, gpus=0.5, memory_gb=40, gpu_model=model)
+    nodes = {key: replace(node, needs=needs) for key, node in whole.trials[0].nodes.items()}
+    nodes[whole.trials[0].scores[0]] = replace(nodes[whole.trials[0].scores[0]], needs=replace(needs, cpus=99))
+    tuning = replace(whole, trials=[replace(whole.trials[0], nodes=nodes)])
+    assert not tuning.shared
+    asked, seen = [], []
+    monkeypatch.setattr(ray_tune, "Tuner", lambda run, **_: SimpleNamespace(fit=lambda: asked.append(run._resources)))
+    monkeypatch.setattr(RayRunner, "_check_visibility", lambda _, options: seen.append(options))
+    cluster = RayRunner.__new__(RayRunner)
+    cluster.is_private, cluster.machines = False, [Needs(64, 4, 100, "A100")]
+    if model:
+        with pytest.raises(BenchmarkError, match=r"no machine of the cluster has .* GPUs of the model H100"):
+            command_line._run(tuning, cluster)
+        cluster.machines = [Needs(64, 4, 100, "H100")]
+    command_line._run(tuning, cluster)
+    labels = [{"ray.io/accelerator-type": model}] if model else [{}]
+    bundle = {"CPU": 64, "GPU": 0.5, "memory": 40 * 2**30}
+    assert asked == [ray_tune.PlacementGroupFactory([bundle], bundle_label_selector=labels)]
+    assert set(seen) == {tuning.node_options}
 
 
 @pytest.mark.ray

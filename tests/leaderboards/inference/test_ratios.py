@@ -43,13 +43,27 @@ def test_fieller_is_the_delta_method_where_the_way_is_long():
 def test_fieller_says_nothing_where_the_way_may_be_none():
     found = fieller(gap(1, 2), gap(2, 2), gap(-1, 2), 2.0)
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert fieller(gap(1, 2), Gap(2, 1), gap(-1, 2), 2.0) is None
 
 
-@pytest.mark.parametrize(("variance", "possible"), [(16, 9), (0.2, 1)])  # of the rest, beside deviations 1 and 2
-def test_fieller_takes_no_covariance_that_two_errors_cannot_have(variance, possible):
-    part, way = gap(5, 1), gap(50, 4)
-    assert fieller(part, way, gap(-45, variance), 2.0) == fieller(part, way, gap(-45, possible), 2.0)
+@pytest.mark.parametrize("unknown", range(3))
+def test_fieller_needs_every_error(unknown):
+    gaps = [gap(1, 2), gap(30, 2), gap(-29, 2)]
+    gaps[unknown] = Gap(gaps[unknown].value, 1)
+    assert fieller(*gaps, 2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("rest", "low", "high"),
+    [
+        (16, 1 / 18, 7 / 46),  # errors 1 and 2 against each other: |5 - 50 r| <= 2 (1 + 2 r)
+        (9, 1 / 18, 7 / 46),
+        (0.2, 3 / 46, 7 / 54),  # errors 1 and 2 together: |5 - 50 r| <= 2 |1 - 2 r|
+        (1, 3 / 46, 7 / 54),
+    ],
+)
+def test_fieller_takes_no_covariance_that_two_errors_cannot_have(rest, low, high):
+    found = fieller(gap(5, 1), gap(50, 4), gap(-45, rest), 2.0)
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_fieller_covers():
