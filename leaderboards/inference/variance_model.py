@@ -32,14 +32,14 @@ freedom. Out of the pool stay
   images alone;
 * copies: rows with the same number in every unit count once.
 
-Rows with the same test images right in every cell are the same images (`same`): their difference is 0, without error.
+Rows with the same of `TELL_APART` or more test images right in every cell are the same (`same`): they differ by 0.
 
 **When spreads differ.** If Bartlett's test rejects equal spreads at `SPREADS_DIFFER`, no variance is pooled: every row
 has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
 and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
-three seeds. The test misses many differences of spread. `tests/support/verdict_simulations.py` measures what they cost:
-when the control alone scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three
-seeds and 14 % of five, not 6 %; when one other row does, in 12 % and 8 %.
+three seeds. The test misses many differences of spread (`tests/support/verdict_simulations.py`): when the control alone
+scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three seeds and 14 % of
+five, not 6 %; when one other row does, in 12 % and 8 %.
 
 **Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
 test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
@@ -73,6 +73,7 @@ T = TypeVar("T")
 SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
 NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
 EDGE = 0.005  # a mean closer to 0 or 1 scatters as one here
+TELL_APART = 100  # test images, with which two sets do not agree in every cell by chance
 NOT_POOLED = ("floor", "bound")  # roles
 TEACHER, DRAW, SEED = 2, 0, 1  # axes of a cell
 SLOWEST_FIRST = (TEACHER, DRAW, SEED)
@@ -182,7 +183,7 @@ class VarianceModel:
     def _fingerprint(self, name: str) -> object:
         """Return which images are right in every cell; where that is the same in all, only the row's name tells."""
         bits = self.correct.get(name, {})
-        right = {cell: bits[cell].tobytes() for cell in self.rows[name] if cell in bits}
+        right = {cell: bits[cell].tobytes() for cell in self.rows[name] if len(bits.get(cell, ())) >= TELL_APART}
         tells = len(right) == len(self.rows[name]) and len(set(right.values())) > 1
         return frozenset(right.items()) if tells else name
 

@@ -299,6 +299,10 @@ def test_rows_that_may_agree_by_chance_are_not_the_same():
     bits = {name: dict.fromkeys([(0, 0, 0), (1, 1, 0)], one_class) for name in ("one", "other")}
     model = VarianceModel({name: dict.fromkeys(row, 10.0) for name, row in bits.items()}, {}, bits)
     assert not model.same("one", "other")
+    few = {(i, i, 0): np.arange(17) < 13 + i for i in range(3)}
+    rows = {cell: 100 * right.mean() for cell, right in few.items()}
+    small = VarianceModel({"one": rows, "other": rows}, {}, {"one": few, "other": few})
+    assert not small.same("one", "other") and small.difference("one", "other").error > 0
 
 
 def test_a_verdict_says_whether_it_rests_on_the_variance_that_rows_share():
