@@ -238,7 +238,7 @@ def label_size_table(sizes: Sequence[LabelSize]) -> RenderableType:
 def status_table(
     cells: pd.DataFrame, heartbeats: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]
 ) -> RenderableType:
-    """Return how many cells of each dataset are in which state, and below them the nodes that are running.
+    """Return how many cells of each dataset are in which state, and below them what runs and which measures failed.
 
     Args:
         cells: as `cells_table` returns them.
@@ -254,6 +254,9 @@ def status_table(
         Text(f"  running {names.get(key, key)}: {heartbeat['step']}/{heartbeat['total']}")
         for key, heartbeat in recent.items()
     ]
+    if reasons := [reason for reason in cells["reason"][cells["status"] == "ok"] if reason]:
+        first = reasons[0].removeprefix("measure: ")
+        lines.append(Text(f"  a measure failed of {len(reasons)} of the ok cells: {first}"))
     return Group(table, *lines)
 
 

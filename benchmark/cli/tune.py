@@ -46,7 +46,7 @@ def tune(
         _run(tuning, node_runner or campaigns.connect(options)[0])
     winners = tune.write(tuning)
     out.print(_table(tuning))
-    for line in tune.edge_lines(config, winners):
+    for line in tune.note_lines(config, winners):
         out.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
     if len(winners) < len(config.methods):
         raise typer.Exit(1)
@@ -93,6 +93,8 @@ def _table(tuning: Tuning) -> Table:
         name = result.trial.method.method
         values = [str(result.trial.values.get(axis, "·")) for axis in axes]
         top1 = "·" if result.top1 is None else f"{result.top1:.2f}"
-        is_best = winners.get(name) is result
-        table.add_row(name, *values, top1, "best" if is_best else result.why, style="bold" if is_best else None)
+        winner = winners.get(name)
+        is_best = winner is not None and winner.trial is result.trial
+        word = "best" if winner and winner.sharing == 1 else "taken"
+        table.add_row(name, *values, top1, word if is_best else result.why, style="bold" if is_best else None)
     return table

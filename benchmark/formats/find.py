@@ -86,8 +86,8 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     if query.teacher is not None:
         axes["teacher"] = query.teacher
     for axis, value in axes.items():
-        values = [str(cell[axis]) for cell in cells]
-        if str(value) not in values:
+        if str(value) not in {str(cell[axis]) for cell in cells}:
+            values = [str(cell[axis]) for cell in cells if _is_distilled(cell, store)]
             raise BenchmarkError(f"{unknown(axis, str(value), values)} (in suite {suite} of {runs})")
         cells = [cell for cell in cells if cell[axis] == value]
     teachers: dict[tuple[str, ...], int] = {}  # keys of a set -> the first teacher that has it
@@ -104,6 +104,11 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
         raise BenchmarkError(f"{query}: is not distilled yet; run {command}")
     images = SyntheticSet.merge([SyntheticSet.load(store.folder(key) / IMAGES) for key in keys])
     return StoredSet(images, query, records[0]["identity"]["dataset"]["fingerprint"], _facts(cells[0], records))
+
+
+def _is_distilled(cell: Mapping[str, Any], store: Store) -> bool:
+    keys = keys_of(cell, "distill")
+    return bool(keys) and all(store.record(key) for key in keys)
 
 
 def _facts(cell: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from benchmark.record import CELL_AXES, ROW_AXES, SET_AXES, cell_fault, keys_of
 
 OTHER_SUITE = "are not in the file of the suite, which has changed"
 OTHER_KEY = "have another key now: their dataset, protocol or method has changed"
+OTHER_SET = "belong to another set of the same name; give each set a --method-name of its own"
 NO_PLAN = "need a file that is not here, as of a method; name its folder by --extra"
 
 
@@ -113,7 +114,8 @@ def left_out_line(reasons: Mapping[str, str]) -> str:
 def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is_replaced: bool) -> str:
     """Return why a cell of an earlier run that no plan has is left out, "" where it stays.
 
-    It stays if it has the same evaluation key when it is planned now, or if only another machine can tell.
+    It stays if it has the same evaluation key when it is planned now, or if only another machine can tell; but not if
+    its name is taken.
 
     Args:
         cell: of the earlier manifest.
@@ -121,13 +123,13 @@ def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is
         planner: plans the cell again.
         is_replaced: whether another version of its method, or another set, has taken its name.
     """
-    if is_replaced:
-        return OTHER_KEY
     planned = planner.plan_again(cell, suite)
     if planned is None:
         return NO_PLAN
     same = planned.elsewhere or _evaluation(cell) in ([], list(planned.nodes.get("evaluate", ())))
-    return "" if same else OTHER_KEY
+    if not same:
+        return OTHER_KEY
+    return OTHER_SET if is_replaced else ""
 
 
 def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:

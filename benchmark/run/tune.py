@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -36,11 +36,13 @@ class Result:
         trial: the trial.
         scores: top-1 accuracy in percent on the hold-out, one per seed; () where the trial failed or has not run.
         why: the reason where there are no scores.
+        sharing: of the best trial of a method, how many trials have its accuracy.
     """
 
     trial: Trial
     scores: tuple[float, ...] = ()
     why: str = ""
+    sharing: int = 1
 
     @property
     def top1(self) -> float | None:
@@ -160,7 +162,8 @@ def best(results: Sequence[Result]) -> dict[str, Result]:
         name = result.trial.method.method
         if result.top1 is not None and (name not in winners or result.top1 > (winners[name].top1 or 0)):
             winners[name] = result
-    return winners
+    counts = Counter((result.trial.method.method, result.top1) for result in results)
+    return {name: replace(result, sharing=counts[name, result.top1]) for name, result in winners.items()}
 
 
 def write(tuning: Tuning) -> dict[str, Result]:
@@ -185,9 +188,10 @@ def write(tuning: Tuning) -> dict[str, Result]:
     return winners
 
 
-def edge_lines(search: Search, winners: Mapping[str, Result]) -> list[str]:
-    """Return a line for every best value at an end of its grid: a better value may lie beyond."""
-    return [
+def note_lines(search: Search, winners: Mapping[str, Result]) -> list[str]:
+    """Return a line for every tie, and for every best value at an end of its grid: a better value may lie beyond."""
+    ties = [f"{name}: {text}" for name, result in winners.items() if (text := _tie(search, result))]
+    return ties + [
         f"{name}: {axis}: the best of {len(search.axes(result.trial.method)[axis])} values is the {edge} tried "
         f"({result.trial.values[axis]}); widen the grid"
         for name, result in winners.items()
@@ -201,7 +205,9 @@ def protocol_text(search: Search, winners: Mapping[str, Result]) -> str:
     source = f"search {search.name} v{search.version}: best of {search.trials} trials on a hold-out of the training set"
     methods = {
         search.entry(result.trial.method, result.trial.values).method: search.deviation(
-            result.trial.method, result.trial.values, f"{source}, {result.top1:.2f} %"
+            result.trial.method,
+            result.trial.values,
+            "; ".join(filter(None, (f"{source}, {result.top1:.2f} %", _tie(search, result)))),
         ).model_dump(exclude_defaults=True)
         for result in winners.values()
     }
@@ -232,8 +238,14 @@ def _run_trial(nodes: Mapping[str, Node], options: NodeOptions) -> None:
         pass
 
 
+def _tie(search: Search, result: Result) -> str:
+    if result.sharing == 1:
+        return ""
+    return f"{result.sharing} of {search.trials} trials share the best accuracy; the first is taken"
+
+
 def _edges(search: Search, result: Result) -> dict[str, str]:
-    return search.edges(result.trial.method, result.trial.values)
+    return search.edges(result.trial.method, result.trial.values) if result.sharing == 1 else {}
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -33,6 +33,7 @@ BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # err
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # of files that are opened: no others start a program
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow with more than 8 bits, which it would clip
 CHUNK = 512  # images decoded between two writes
+SHOWN = 3  # broken files that a message names: an error of a run is one short line
 
 
 def decode(
@@ -73,10 +74,10 @@ def chunks(split: Split, resize: int, resolution: int) -> Iterator[tuple[Pixels,
 def raise_if_unreadable(faults: Sequence[str]) -> None:
     """Raise one BenchmarkError that names the files that cannot be read, if there are any."""
     if faults:
-        ending = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        lines = "\n  ".join(faults[:20])
+        ending = [f"and {len(faults) - SHOWN} more, which `data check NAME` prints"] if len(faults) > SHOWN else []
+        listed = "; ".join([*faults[:SHOWN], *ending])
         remedy = "Replace them from the original archive, or delete them."
-        raise BenchmarkError(f"{len(faults)} image files cannot be read:\n  {lines}{ending}\n{remedy}")
+        raise BenchmarkError(f"{len(faults)} image files cannot be read: {listed}. {remedy}")
 
 
 @dataclass(frozen=True)

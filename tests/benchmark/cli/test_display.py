@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from engine import plan
 from rich.console import Console
@@ -90,3 +91,11 @@ def test_a_file_gets_a_line_for_every_node_that_has_ended(nodes, tmp_path):
         f"[1/{len(nodes)}] {first.stage} {first.title} done in 1.5 s",
         f"[2/{len(nodes)}] {second.stage} {second.title} failed: it broke",
     ]
+
+
+def test_the_status_names_a_measure_that_failed_of_a_cell_that_is_ok():
+    rows = [("digits", "ok", ""), ("digits", "ok", "measure: is too dark"), ("digits", "failed", "distill: diverged")]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(display.status_table(pd.DataFrame(rows, columns=["dataset", "status", "reason"]), {}, {}))
+    assert "  a measure failed of 1 of the ok cells: is too dark" in console.file.getvalue()
+    assert "diverged" not in console.file.getvalue()

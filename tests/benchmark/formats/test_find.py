@@ -39,6 +39,7 @@ def runs(tmp_path) -> str:
                         "provenance": provenance,
                     }
                     store.commit(key, folder, record)
+    made.cell(method="wmdd", teacher=0, draw=1)  # is not distilled
     made.write_manifest()
     return str(tmp_path)
 
@@ -62,6 +63,13 @@ def test_a_set_that_is_not_one(runs, teacher, said):
         find_set(runs, "main", SetQuery("digits", 10, "wmdd", teacher=teacher))
     assert str(caught.value).startswith(said)
     assert "Available: 0, 1" in str(caught.value)
+
+
+def test_only_what_is_distilled_is_offered(runs):
+    with pytest.raises(BenchmarkError, match=r"^unknown draw '7'\. .*Available: 0 \(in suite"):
+        find_set(runs, "main", SetQuery("digits", 10, "wmdd", draw=7))
+    with pytest.raises(BenchmarkError, match="is not distilled yet"):
+        find_set(runs, "main", SetQuery("digits", 10, "wmdd", draw=1))
 
 
 def test_a_set_that_does_not_depend_on_ipc(runs):

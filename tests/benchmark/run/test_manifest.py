@@ -50,6 +50,9 @@ def test_a_row_has_no_cells_of_an_earlier_method_of_its_name(tmp_path, monkeypat
 
     written(tmp_path, selection=added(checksums[0], 3))
     monkeypatch.setattr("methods.external.External.version", version)
+    line = campaign(tmp_path, selection=added(checksums[1], 1)).write_manifest()
+    assert ("another set of the same name; give each set a --method-name" in line) == (version == 1)
+    assert ("another key now" in line) == (version == 2)
     after = written(tmp_path, selection=added(checksums[1], 1))
     assert {cell for cell in cells(after) if cell[0] == "mine"} == {("mine", 1, 0)}
     assert {cell for cell in cells(after) if cell[0] == "noise"} == {("noise", 1, seed) for seed in range(3)}

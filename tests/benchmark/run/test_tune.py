@@ -206,8 +206,15 @@ class TestResults:
     def test_of_equal_trials_the_first_wins(self):
         trials = plan(search(methods=["noise"]), Path("data"), on_gpu=False)
         first, second = (tune.Result(trial, (50.0,)) for trial in trials)
-        assert tune.best([first, second])["noise"] is first
+        assert tune.best([first, second])["noise"] == replace(first, sharing=2)
         assert tune.best([first, tune.Result(trials[1], (50.5,))])["noise"].top1 == 50.5
+
+    def test_a_tie_is_said_and_no_edge(self):
+        found = search(methods=["noise"])
+        winners = tune.best([tune.Result(trial, (50.0,)) for trial in plan(found, Path("data"), on_gpu=False)])
+        said = "2 of 2 trials share the best accuracy; the first is taken"
+        assert tune.note_lines(found, winners) == [f"noise: {said}"]
+        assert said in " ".join(tune.protocol_text(found, winners).split())
 
     @pytest.mark.parametrize(
         ("tried", "best", "edge"),
@@ -230,7 +237,7 @@ class TestResults:
         winner = tune.Result(Trial(method, {"axis": best}, {}, ()), (50.0,))
         assert found.edges(method, winner.trial.values) == ({"axis": edge} if edge else {})
         said = f"noise: axis: the best of {len(tried)} values is the {edge} tried ({best}); widen the grid"
-        assert tune.edge_lines(found, {"noise": winner}) == ([said] if edge else [])
+        assert tune.note_lines(found, {"noise": winner}) == ([said] if edge else [])
 
     def test_every_method_is_held_against_its_own_grid(self):
         narrow = {
