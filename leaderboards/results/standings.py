@@ -117,22 +117,25 @@ def covered(name: str, block: verdicts.Block, teachers: int, sets: int) -> str:
 
 def _missing_controls(key: axes.Block, blocks: Blocks, roles: Rows) -> str:
     """Return which of control, floor and bound are missing in a block, in words; "" where none is."""
-    control, bound = roles.get((key, CONTROL)), roles.get(((key[0], EVERY_IPC, *key[2:]), BOUND))
+    floor, control = roles.get((key, FLOOR)), roles.get((key, CONTROL))
+    bound = roles.get(((key[0], EVERY_IPC, *key[2:]), BOUND))
     cells = blocks[key].rows.get(control["method"], {}) if control else {}
     draws = len({cell[0] for cell in cells})
-    reasons = [_missing(FLOOR, roles.get((key, FLOOR)))]
+    absent = [WORDS[role] for role, row in ((FLOOR, floor), (CONTROL, control), (BOUND, bound)) if row is None]
+    reasons = [f"{' and '.join(absent)} not run on this dataset, IPC, protocol and student" if absent else ""]
+    reasons.append(_missing(floor))
     if control and 0 < draws < DRAWS:
         reasons.append(f"{control['method']} has {draws} of {DRAWS} draws")
     elif draws < DRAWS:
-        reasons.append(_missing(CONTROL, control))
-    reasons.append(_missing(BOUND, bound))
-    return ", ".join(words for words in reasons if words)
+        reasons.append(_missing(control))
+    reasons.append(_missing(bound))
+    return "; ".join(words for words in reasons if words)
 
 
-def _missing(role: str, row: Mapping[str, Any] | None) -> str:
-    """Return what is missing of a control, floor or bound; "" where nothing is."""
+def _missing(row: Mapping[str, Any] | None) -> str:
+    """Return what is missing of a control, floor or bound that the block has; "" where nothing is."""
     if row is None:
-        return f"{WORDS[role]} not in the suite"
+        return ""
     if row["status"] == "partial":
         return f"{row['method']} has {row['seeds']} of {row['cells']} cells"
     return "" if row["status"] == "ok" else f"{row['method']} {missing_text(row['status'])}"
