@@ -50,11 +50,12 @@ def installed(monkeypatch, tmp_path):
     monkeypatch.setattr(evaluators.measures, "__path__", [*evaluators.measures.__path__, str(tmp_path)])
     for kind in (Brightness, Opinion):
         name = f"evaluators.measures.{kind.__name__.lower()}"
-        module = types.ModuleType(name)
+        module, file = types.ModuleType(name), tmp_path / f"{kind.__name__.lower()}.py"
+        module.__file__ = str(file)
         monkeypatch.setattr(kind, "__module__", name)
         setattr(module, kind.__name__, kind)
         monkeypatch.setitem(sys.modules, name, module)
-        (tmp_path / f"{kind.__name__.lower()}.py").touch()
+        file.touch()
 
 
 def stages_of(graph) -> list[str]:
