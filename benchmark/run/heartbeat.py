@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.locks import machine, processors
+from benchmark.locks import machine
 from benchmark.run.store import TIMEOUT, Store
 
 BEAT_INTERVAL = 10.0  # seconds between two heartbeats of a node that reports nothing
@@ -94,4 +94,4 @@ def overloaded() -> bool:
     """Return whether the load of the machine is above `LOAD_PER_CORE`; False where the system does not tell."""
     if not hasattr(os, "getloadavg"):
         return False
-    return os.getloadavg()[0] > LOAD_PER_CORE * processors()
+    return os.getloadavg()[0] > LOAD_PER_CORE * (os.cpu_count() or 1)  # the load is that of all cores
