@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from torch import nn
 
 from benchmark.api import Context, DatasetInfo, LabeledSet, Labels, SyntheticSet, TestData, TrainData, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.files import checksum
 from benchmark.identity import Stage, digest, precision_of, seed_of
 from benchmark.plan.discovery import PACKAGES, load_evaluator, load_labels, load_measure, load_method, load_preparation
 from benchmark.plan.label_bytes import label_bytes
@@ -25,7 +23,7 @@ from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
 from benchmark.run.teachers import Teachers
 from benchmark.settings import restored, seeded
-from benchmark.sources import component_files, parts
+from benchmark.sources import checksum_at_import, component_files, parts
 from benchmark.synthetic import TensorFile
 from benchmark.vision import datasets
 from benchmark.vision.models import Stem, create_model, images_forwarded, load_pretrained
@@ -246,14 +244,10 @@ class NodeRun:
         return model.eval().requires_grad_(False)
 
 
-@functools.cache
 def code_of(stage: Stage, component: str) -> str:
-    """Return a checksum of a component's file and of the parts in folders of the user: the code of this process.
-
-    A process imports a file once. So a file that changes later gives no other checksum.
-    """
+    """Return a checksum of a component's file and of the parts in folders of the user: the code of this process."""
     files = (component_files(package).get(component) for package in PACKAGES[stage])
-    return digest([checksum(path) for path in (*files, *parts().values()) if path])[:12]
+    return digest([checksum_at_import(path) for path in (*files, *parts().values()) if path])[:12]
 
 
 def autocast_type(precision: str, device: torch.device) -> torch.dtype:

@@ -28,6 +28,7 @@ from benchmark.run.execution import execute
 from benchmark.run.heartbeat import Heartbeat
 from benchmark.run.options import NodeOptions
 from benchmark.run.store import Store
+from benchmark.sources import checksum_at_import
 from benchmark.synthetic import SyntheticSet
 from benchmark.vision import datasets
 from benchmark.vision.models import create_model
@@ -321,11 +322,11 @@ def test_what_other_code_saved_is_not_resumed(options, tmp_path, monkeypatch, ch
     monkeypatch.setattr(stages, "component_files", lambda package: {"random_real": method})
     monkeypatch.setattr(stages, "parts", lambda: {"methods/parts/part.py": part})
     for found in ("False", "True", "True"):
-        stages.code_of.cache_clear()  # as in a new process
+        checksum_at_import.cache_clear()  # as in a new process
         assert f"found {found}" in run(node, options)
     (tmp_path / changed).write_text("mended")
     assert "found True" in run(node, options), "this process has the code that it had"
-    stages.code_of.cache_clear()
+    checksum_at_import.cache_clear()
     assert "found False" in run(node, options)
 
 
