@@ -6,7 +6,8 @@ student of every dataset. ``<!-- labels: SUITE -->`` to ``<!-- /labels -->``: wh
 images, from protocols that differ in nothing else. ``<!-- pairs: SUITE -->``: the differences of the suite's pairs.
 ``<!-- control: SUITE -->``: the difference of every method from the control. ``<!-- effects: SUITE -->``: main effects
 and interactions of a suite whose rows are named ``term+regulariser``. ``<!-- results: SUITE DATASET -->`` shows one
-dataset only, and so for the others. All other results stand in the folder of the publication.
+dataset only, and so for the others. ``<!-- gains: SUITE DATASET, SUITE DATASET -->``: the differences from the control
+of several suites side by side. All other results stand in the folder of the publication.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pandas as pd
 from benchmark.errors import BenchmarkError
 from leaderboards.inference import verdicts
 from leaderboards.inference.contrasts import contrasts, factorial
+from leaderboards.publish import gains
 from leaderboards.publish import publication as publications
 from leaderboards.publish.publication import Publication
 from leaderboards.results import axes, pairwise, scores, variants, versions
@@ -33,12 +35,9 @@ from leaderboards.tables import layout, paper, typeset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").glob("*.md")))
-MARKERS = re.compile(
-    r"(<!-- (results|labels|pairs|control|effects): (\S+)(?: (\S+))? -->\n).*?(<!-- /\2 -->)", re.DOTALL
-)
+MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects|gains): ([^>]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 FACTORS = "ce", ("pcbn", "bn", "none")  # of an ablation: the feature term of reference, and the regularisers
-POOLED = "\N{DAGGER}"  # beside a verdict that rests on the pooled variance
 WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # of an effect
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
@@ -72,11 +71,15 @@ def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT)
     }
 
     def fill(markers: re.Match[str]) -> str:
-        start, kind, suite, dataset, end = markers.groups()
-        if suite not in published:
-            remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
-            raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
-        return f"{start}{texts[kind](published[suite], dataset or '')}{end}"
+        start, kind, names, end = markers.groups()
+        parts = []
+        for suite, _, dataset in (name.strip().partition(" ") for name in names.split(",")):
+            if suite not in published:
+                remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
+                raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
+            parts.append((published[suite], dataset))
+        text = gains.table(parts) if kind == "gains" else "\n".join(texts[kind](*part) for part in parts)
+        return f"{start}{text}{end}"
 
     return MARKERS.sub(fill, text)
 
@@ -160,12 +163,11 @@ def _differences(compared: pd.DataFrame) -> str:
     for row in rows_of(compared[compared["ci_low"].notna()]):
         low, high = map(difference_text, (row["ci_low"], row["ci_high"]))
         cell = "{dataset}, IPC {ipc}, {protocol}, {student}".format_map(row)
-        verdict = f"{row['verdict']} {POOLED if row['rests_on_pool'] else ''}".strip()
+        verdict = f"{row['verdict']} {gains.POOLED if row['rests_on_pool'] else ''}".strip()
         entries = [row["method"], row["other"], cell, difference_text(row["difference"]), f"{low} to {high}", verdict]
         lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
-    if any(POOLED in line for line in lines):
-        note = "needs the variance that the rows of a block share; the two rows alone do not give it."
-        lines += ["", f"{POOLED} {note}"]
+    if any(gains.POOLED in line for line in lines):
+        lines += ["", gains.POOLED_NOTE]
     return "\n".join(lines) + "\n"
 
 

@@ -73,12 +73,14 @@ SIZES = {
     "cpu": Size("test_resnet", 32, 1000, 20, 1000, 5),
     "cuda": Size("resnet18", 224, 2000, 40, 1000, 5),
 }
-
+PHOTOGRAPHS = Size("resnet18", 64, 100, 3, 0, 5)  # the recovery of imagenette64, on a CPU
 
 GOALS = {  # by the start of a row's name
     "student step": "1.20",
     "sre2l iteration": "1.05",
     "wmdd iteration": "1.05",
+    "wmdd at 64 px, bfloat16": "1.00",
+    "wmdd at 64 px": "1.05",
     "JPEG": "2 ms: 16 cores feed 8,000 images/s",
     "plan of a cell": "0.8 ms",
     "state of a node": "0.03 ms",
@@ -159,7 +161,16 @@ class Bench:
         yield Row("plan of a cell", self.planning())
         yield Row("state of a node of the store", self.states())
         if self.device.type == "cpu":
+            if self.size is SIZES["cpu"]:
+                yield from self.photographs()
             yield from ray_rows(self.folder.parent, 2 if self.size is SIZES["toy"] else 12)
+
+    def photographs(self) -> Iterator[Row]:
+        """Yield the rows of a recovery of photographs, in both precisions."""
+        for precision in (torch.float32, torch.bfloat16):
+            bench = Bench(self.device, PHOTOGRAPHS, self.folder, precision)
+            name = f"wmdd at 64 px, {str(precision).removeprefix('torch.')}, {PHOTOGRAPHS.arch}, 100 images"
+            yield self.pair(name, bench.recovery(WMDD, 100), bench.bare_recovery(100))
 
     def pair(self, name: str, ours: Callable[[], int], bare: Callable[[], int]) -> Row:
         """Return a row; each function works once and returns the steps that it took."""

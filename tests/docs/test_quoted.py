@@ -72,5 +72,5 @@ def test_a_quoted_number_stands_in_a_published_table(page, differences, means):
 
 def test_the_patterns_find_what_pages_quote():
     text = text_of(ROOT / "RESULTS.md", tables=False)
-    assert len(DIFFERENCE.findall(text)) > 20
+    assert len(DIFFERENCE.findall(text)) > 15
     assert len(MEAN.findall(text)) > 5

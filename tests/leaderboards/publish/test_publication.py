@@ -411,6 +411,22 @@ class TestReadme:
             assert "| cifar10, " in text or "cifar10 with" in text
             assert "digits" not in text
 
+    def test_gains_of_several_suites_stand_side_by_side(self, run, place):
+        accuracies = {"random_real": (50.0, 51.0, 52.0), "wmdd": (90.0, 91.5, 92.0), "sre2l": (20.0, 21.0, 22.5)}
+        for dataset in ("digits", "cifar10"):
+            for method in [*accuracies][: 3 if dataset == "digits" else 2]:
+                for seed, top1 in enumerate(accuracies[method]):
+                    run.done(run.cell(dataset=dataset, method=method, seed=seed), top1)
+                    run.done(run.cell(dataset=dataset, method=method, seed=seed, protocol="soft"), top1)
+        found = {"main": publish(run)}
+        text = readme.filled("<!-- gains: main digits, main cifar10 -->\n<!-- /gains -->", found)
+        table = [[part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        assert [column.split("<br>")[1].split(",")[0] for column in table[0][1:]] == ["digits", "cifar10"]
+        assert [row for row in table[2:] if row[0] != "mmd"] == [  # of the fixture
+            ["wmdd", "**+40.2**", "**+40.2**"],
+            ["sre2l", "*\N{MINUS SIGN}29.8*", ""],
+        ]
+
     def test_links_are_relative_to_the_text(self, run, place):
         found = {"main": publish(run)}
         folder = publication.FOLDER / "docs" / "results"
