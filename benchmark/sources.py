@@ -58,7 +58,8 @@ def _refuse_faults(folders: tuple[Path, ...], named_by: Mapping[Path, str]) -> N
     for folder in (ROOT, *folders):
         for path in _files(folder):
             files.setdefault(path.relative_to(folder), []).append(path)
-    faults += [f"{' and '.join(map(str, paths))}: two files have one name" for paths in files.values() if paths[1:]]
+    advice = "two files have one name; rename one, or leave out the folder of one"
+    faults += [f"{' and '.join(map(str, paths))}: {advice}" for paths in files.values() if paths[1:]]
     if faults:
         raise Faults(faults)
 

@@ -55,7 +55,7 @@ class _Loader(SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in keys:
-                    raise yaml.constructor.ConstructorError(problem=f"'{key.value}' twice", problem_mark=key.start_mark)
+                    raise yaml.YAMLError(f"line {key.start_mark.line + 1}: '{key.value}' stands twice")
                 keys.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 

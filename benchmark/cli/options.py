@@ -112,8 +112,15 @@ Verbose = Annotated[
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Return the values of an option that takes several, separated by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    """Return the values of an option that takes several, separated by commas.
+
+    Raises:
+        typer.BadParameter: there are commas only, as in ``"$A,$B"`` of variables that are not set.
+    """
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if text and not words:
+        raise typer.BadParameter(f"{text[:40]!r} names nothing; leave the option out to select everything")
+    return words
 
 
 def is_whole(word: str) -> bool:
@@ -150,13 +157,13 @@ def selected(
     """Return the selection that some options name.
 
     Raises:
-        Faults: an IPC is not a number.
+        Faults: an IPC is no whole number.
     """
     from benchmark.plan.suite import Selection
 
     faulty_words = [word for word in split_words(ipc) if not is_whole(word)]
     if faulty_words:
-        raise Faults(f"--ipc: {word[:40]!r} is not a number" for word in faulty_words)
+        raise Faults(f"--ipc: {word[:40]!r} is not a whole number from 1" for word in faulty_words)
     return Selection(
         datasets=split_words(datasets),
         methods=split_words(methods),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,6 @@ from benchmark import sources
 from benchmark.cli.options import out, suite_stem
 from benchmark.config_files import CONFIGS, files
 from benchmark.errors import BenchmarkError
-from benchmark.files import checksum
 
 if TYPE_CHECKING:
     from leaderboards.publish.publication import Publication
@@ -56,27 +53,6 @@ def check_keys(published: Publication, suite: str, runs: str, data: Path) -> Non
         if planner.dataset(name)[1] is None:
             line = f"keys of dataset {name} are not checked: it is not in {data}; name its folder by --data"
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def changed_files(published: Publication, paths: Mapping[str, Path]) -> list[str]:
-    """Return a line for every file that is not the one under which some records were made.
-
-    Args:
-        published: the results; their records hold the checksums of the files.
-        paths: the files that are here now, by their names in the repository.
-    """
-    checksums = {name: checksum(path)[:16] for name, path in paths.items()}
-    used, changed = Counter[str](), Counter[str]()
-    for record in published.records.values():
-        for name, recorded in record["provenance"].get("outside", {}).items():
-            used[name] += 1
-            changed[name] += checksums.get(name, recorded) != recorded
-    return [
-        f"{name} has changed since {count} of its {used[name]} records were made; if results change with it, raise its "
-        "version and run again"
-        for name, count in sorted(changed.items())
-        if count
-    ]
 
 
 def _suite_file(suite: str) -> dict[str, Path]:

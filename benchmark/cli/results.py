@@ -72,7 +72,11 @@ def report(
     elif any(compare):
         _compare(suite, *compare, csv)
     else:
-        out.print(reports.render(reports.build(runs, _suite_name(suite, runs))))
+        from benchmark.cli.running import print_changed_files
+
+        name = _suite_name(suite, runs)
+        out.print(reports.render(reports.build(runs, name)))
+        print_changed_files(runs, name)
 
 
 @results_app.command()
@@ -134,18 +138,21 @@ def submit(
     extra: opt.Extra = None,
 ) -> None:
     """Pack the results of a run, its distilled sets and your own files into an archive for a pull request."""
+    from benchmark import sources
     from benchmark.cli import packing
     from benchmark.files import Folder
     from leaderboards.publish import submission
+    from leaderboards.results import outside
 
     if destination.suffix != ".zip":
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, datasets, submitted=True)
     paths = packing.user_files(published, suite)
     packing.check_keys(published, suite, runs, data)
-    for line in packing.changed_files(published, paths):
+    changed_files = outside.changed(published.records.values(), sources.extra())
+    for line in changed_files:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    archive_names = submission.pack(published, Folder(runs), paths, destination)
+    archive_names = submission.pack(published, Folder(runs), paths, destination, changed_files)
     counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
 
@@ -180,8 +187,12 @@ def export(
 
 
 def _check() -> None:
-    """Print the published files that differ from what their records give; end with status 1 if there are any."""
+    """Print the published files that differ from what their records give; end with status 1 if there are any.
+
+    Files of users that have changed since their records were made are printed, and do not count.
+    """
     from leaderboards.publish import figures, publication, readme, sets, verify
+    from leaderboards.results import outside
 
     if not readme.is_clone():
         raise BenchmarkError("report --check: works in a clone of the repository, where published results are")
@@ -193,6 +204,8 @@ def _check() -> None:
         differing += [f"{figures.FOLDER}/{name}" for name in outdated]
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
         faults += [f"leaderboards/{name}: not what its record names" for name in sets.damaged(published)]
+        for line in outside.changed(published.records.values(), [readme.ROOT]):
+            out.print(f"suite {suite}: {line}", markup=False, highlight=False, soft_wrap=True)
     for path in readme.PATHS:
         text = path.read_text(encoding="utf-8")
         if readme.filled(text, all_published, path.parent) != text:

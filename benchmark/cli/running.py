@@ -113,3 +113,14 @@ def _print_leaderboard(campaign: Campaign, runs: str, rows: Shown, *, write: boo
 
     name = campaign.plan.suite.name
     out.print(reports.render((reports.build if write else reports.summarise)(runs, name), rows))
+    print_changed_files(runs, name)
+
+
+def print_changed_files(runs: str, suite: str) -> None:
+    """Print which files of the user have changed since results of a suite were made."""
+    from benchmark import sources
+    from leaderboards.results import outside, records
+
+    if folders := sources.extra():
+        for line in outside.changed(records.read(runs, suite).nodes.records.values(), folders):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)

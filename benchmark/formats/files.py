@@ -102,13 +102,16 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> SyntheticSet:
         BenchmarkError: a class has no folder, a folder is no class or is that of two classes, or a file is no image or
             of another size.
     """
+    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    strays = [name for name in folders if name not in class_names]
     if missing_names := [name for name in class_names if not (folder / name).is_dir()]:
         more = f" and {len(missing_names) - 5} more" if len(missing_names) > 5 else ""
+        no_class = f"; no class: {', '.join(strays[:5])}" if strays else ""
         raise BenchmarkError(
-            f"{folder}: no folder for the classes {', '.join(missing_names[:5])}{more}; images lie in CLASS/*.png"
+            f"{folder}: no folder for the classes {', '.join(missing_names[:5])}{more}{no_class}; "
+            "images lie in CLASS/*.png"
         )
-    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if strays := [name for name in folders if name not in class_names]:
+    if strays:
         raise BenchmarkError(
             f"{folder}: {len(folders)} class folders for {len(class_names)} classes; no class: {', '.join(strays[:5])}"
         )

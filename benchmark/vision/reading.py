@@ -74,9 +74,9 @@ def chunks(split: Split, resize: int, resolution: int) -> Iterator[tuple[Pixels,
 def raise_if_unreadable(faults: Sequence[str]) -> None:
     """Raise one BenchmarkError that names the files that cannot be read, if there are any."""
     if faults:
-        ending = [f"and {len(faults) - SHOWN} more, which `data check NAME` prints"] if len(faults) > SHOWN else []
+        ending = [f"and {len(faults) - SHOWN} more, which `data check DATASET` prints"] if len(faults) > SHOWN else []
         listed = "; ".join([*faults[:SHOWN], *ending])
-        remedy = "Replace them from the original archive, or delete them."
+        remedy = "Convert, replace or delete them."
         raise BenchmarkError(f"{len(faults)} image files cannot be read: {listed}. {remedy}")
 
 
@@ -180,7 +180,7 @@ def _square(item: io.BytesIO | Pixels, resize: int | None, resolution: int) -> P
         # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but at least at twice the size that is needed.
         image.draft("RGB", (enough, enough))
         if image.mode in DEEP:
-            raise ValueError("has more than 8 bits per channel")
+            raise ValueError("has more than 8 bits per channel; save it with 8 bits")
         rgb = image.convert("RGB")
     box = _central(rgb, resize, resolution) if resize else None
     return np.asarray(rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box))

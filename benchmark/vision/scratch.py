@@ -31,7 +31,10 @@ def save(value: Any, path: Path) -> None:
     """
     with write_atomically(path, durable=True) as temporary, temporary.open("w+b") as file:
         file.write(bytes(HEADER))
-        torch.save(value, file)
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch closes its archive, and this error hides that of the disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         file.seek(HEADER)
         digest = hashlib.file_digest(file, "sha256").digest()
         file.seek(0)

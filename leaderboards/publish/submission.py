@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
@@ -27,9 +27,12 @@ STEPS = """# Submission to suite {suite}
 4. To score a sample of its sets again: `python -m benchmark rescore sets --suite {suite}`.
 5. To run all of it again: `python -m benchmark reproduce --suite {suite}`.
 """
+CHANGED = "\nFiles that have changed since some records were made:\n\n"
 
 
-def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], path: Path) -> list[str]:
+def pack(
+    publication: Publication, store: Folder, sources: Mapping[str, Path], path: Path, changed_files: Sequence[str] = ()
+) -> list[str]:
     """Write a submission and return the names in the archive.
 
     Args:
@@ -37,6 +40,7 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
         store: holds the distilled sets.
         sources: the files of the authors by their names in the repository.
         path: of the archive.
+        changed_files: a line for each source that has changed since its records were made (`outside.changed`).
 
     Raises:
         BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
@@ -45,7 +49,8 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
     contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in published_files.items()}
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
-    contents["SUBMISSION.md"] = STEPS.format(**counts).encode()
+    text = STEPS.format(**counts) + (CHANGED if changed_files else "") + "".join(f"- {x}\n" for x in changed_files)
+    contents["SUBMISSION.md"] = text.encode()
     names = list(checksums(publication))
     try:
         with write_atomically(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from leaderboards.results import outside
 from leaderboards.results.axes import CELL, EVERY_IPC
 from leaderboards.results.records import NO_MESSAGE, SHARED, STAGES, Nodes, Record, Stored, keys_of
 
@@ -69,7 +71,8 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     memory in 10**6 bytes. Times and bytes are sums over the nodes of a stage, empty until all of them are done. Memory,
     device and precision are those of all stages but the teacher's, because a teacher is no part of a method's cost.
     """
-    rows = [{"suite": stored.suite, **_row(cell, stored)} for cell in stored.cells]
+    file_versions = outside.versions(stored.nodes.records.values())
+    rows = [{"suite": stored.suite, **_row(cell, stored), **_files(cell, file_versions)} for cell in stored.cells]
     columns = [*CELL_COLUMNS, *(name for name in MARKS if any(row[name] not in ("", None) for row in rows))]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
     frame = frame.drop_duplicates([*CELL, "overrides"])
@@ -135,10 +138,15 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "student_steps": _steps(records["evaluate"], records["distill"]),
         "cut": cell.get("cut") or "",
         "hyperparameters": _json_text(params_of(records["distill"][0]) if records["distill"] else None),
-        OUTSIDE: ", ".join(cell.get(OUTSIDE) or ()),
         TIER: cell.get(TIER) or "",
         DIFFERENCE: cell.get(DIFFERENCE),
     }
+
+
+def _files(cell: Record, file_versions: Mapping[str, Counter[str]]) -> dict[str, str]:
+    """Return the column `OUTSIDE`: the files of a cell; behind each that changed between records, of which version."""
+    counts = {name: len(file_versions.get(name, ())) for name in cell.get(OUTSIDE) or ()}
+    return {OUTSIDE: ", ".join(f"{name} ({count} versions)" if count > 1 else name for name, count in counts.items())}
 
 
 def _status(cell: Record, nodes: Nodes) -> tuple[str, str]:

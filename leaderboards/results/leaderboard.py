@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from leaderboards.results import outside
 from leaderboards.results.axes import ROW
 from leaderboards.results.cells import (
     BYTES,
@@ -181,7 +182,8 @@ def _outside(board: pd.DataFrame) -> list[str]:
     for method, files in board[["method", OUTSIDE]].itertuples(index=False):
         for file in filter(None, files.split(", ")):
             methods.setdefault(file, {})[method] = None
-    return [f"{file}: {', '.join(names)}" for file, names in methods.items()]
+    advice = {file: f"; {outside.ADVICE}" for file in methods if file.endswith(" versions)")}
+    return [f"{file}: {', '.join(names)}{advice.get(file, '')}" for file, names in methods.items()]
 
 
 def _reasons(board: pd.DataFrame, status: str) -> list[str]:

@@ -178,10 +178,10 @@ class Bench:
         return Row(name, *(statistics.median(column) for column in zip(*turns, strict=True)))
 
     def seconds(self, work: Callable[[], int]) -> float:
-        """Return the seconds of one step of the work, from `started` on, which the work may set itself."""
-        self.started = self.now()
+        """Return the seconds of one step of the work, from `started` to `ended`, which the work may set itself."""
+        self.started, self.ended = self.now(), 0.0
         steps = work()
-        return (self.now() - self.started) / steps
+        return ((self.ended or self.now()) - self.started) / steps
 
     def now(self) -> float:
         """Return the seconds of the clock, after the device has done all its work."""
@@ -273,7 +273,7 @@ class Bench:
         return read(torch.arange(n)).contiguous(memory_format=torch.channels_last)
 
     def recovery(self, method: type[Recovery], images: int) -> Callable[[], int]:
-        """Return the recovery of one unit, from its second iteration on: a real one has thousands for one start."""
+        """Return the recovery of one unit, without its first iteration, start and end: a real one has thousands."""
         steps = 4 * self.size.steps
         recover = method(iterations=steps + 1, batch_images=images, start="noise")
         prepared = ClassStatistics().prepare(self.data, self.context)
@@ -281,6 +281,8 @@ class Bench:
         def report(step: int, *_: object) -> None:
             if step == 1:
                 self.started = self.now()
+            if step == steps + 1:
+                self.ended = self.now()
 
         context = Context(self.device, self.precision, 0, self.folder, (self.teacher,), prepared, report)
         ipc = images // CLASSES

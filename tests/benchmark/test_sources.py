@@ -153,7 +153,8 @@ def test_a_name_that_exists_is_an_error_that_names_both_files(folder, file):
     (folder / file).write_text("")
     with pytest.raises(Faults) as caught:
         sources.add([folder])
-    assert str(caught.value) == f"{ROOT / file} and {folder / file}: two files have one name"
+    advice = "rename one, or leave out the folder of one"
+    assert str(caught.value) == f"{ROOT / file} and {folder / file}: two files have one name; {advice}"
     assert os.environ[ENVIRONMENT] == "", "nothing is added"
 
 
@@ -277,3 +278,9 @@ def test_a_run_marks_what_comes_from_outside(folder):
     assert "Submitted: run by their authors" in (clone / "leaderboards/published/own/README.md").read_text()
     sets = {path.parent.name: path.read_bytes() for path in clone.glob("sets/*/images.safetensors")}
     assert sets == {key: Path(f"runs/{key}/images.safetensors").read_bytes() for key in sets} and len(sets) == 2
+
+    method = folder / "methods" / "stripes.py"
+    method.write_text(method.read_text() + "# changed\n")
+    shown = command("run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu", "--seeds", "2")
+    assert "methods/stripes.py has changed since 1 of its 2 records were made; if results change" in shown
+    assert "methods/stripes.py (2 versions): stripes; if results change with it" in " ".join(shown.split())

@@ -10,15 +10,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from engine import suite_file
 
-from benchmark.cli import main, packing
+from benchmark.cli import main
 from benchmark.config_files import CONFIGS
-from benchmark.files import checksum
 from benchmark.formats import export
 from benchmark.vision import datasets
 from leaderboards.publish import publication, readme
@@ -199,16 +197,6 @@ class TestPublishing:
         assert (status, shown) == (2, "")
         assert errors.startswith(f"submit: {count} of 2 cells were run under other files than those that are here now")
         assert not (folder / "tiny.zip").exists()
-
-    def test_a_submission_says_which_files_have_changed(self, tmp_path):
-        name = "methods/own.py"
-        records = {key: {"provenance": {"outside": {name: "0" * 16}}} for key in "ab"}
-        path = tmp_path / "own.py"
-        path.write_text("version = 1")
-        records["c"] = {"provenance": {"outside": {name: checksum(path)[:16]}}}
-        (line,) = packing.changed_files(SimpleNamespace(records=records), {name: path})
-        assert line.startswith("methods/own.py has changed since 2 of its 3 records were made")
-        assert packing.changed_files(SimpleNamespace(records={"c": records["c"]}), {name: path}) == []
 
     def test_a_submission_says_which_keys_it_cannot_check(self, finished, tmp_path, monkeypatch):
         monkeypatch.setattr(datasets, "status", lambda config, root: "not on disk: fetch it")

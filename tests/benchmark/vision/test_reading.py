@@ -184,11 +184,11 @@ def test_bad_files_are_named_together_with_a_remedy(root: Path, tmp_path: Path) 
     ("count", "listed"),
     [
         (2, "file0: bad; file1: bad"),
-        (25, "file0: bad; file1: bad; file2: bad; and 22 more, which `data check NAME` prints"),
+        (25, "file0: bad; file1: bad; file2: bad; and 22 more, which `data check DATASET` prints"),
     ],
 )
 def test_the_first_bad_files_are_listed_on_one_line(count, listed) -> None:
     with pytest.raises(BenchmarkError) as caught:
         reading.raise_if_unreadable([f"file{i}: bad" for i in range(count)])
-    remedy = "Replace them from the original archive, or delete them."
+    remedy = "Convert, replace or delete them."
     assert one_line(caught.value) == f"{count} image files cannot be read: {listed}. {remedy}"
