@@ -326,11 +326,11 @@ class TestEndToEnd:
         store = Store(str(original / "runs"))
         if earlier:
             without_commit(store)
-        place = ["--suite", str(original / "tiny.yaml"), "--runs", store.root]
+        place = ["--suite", str(original / "tiny.yaml"), "--runs", store.files.path]
         which = ["--dataset", "digits", "--ipc", "1", "--method", "theirs", "--data", str(original)]
         for words in (
             ["export", str(tmp_path / "set"), *place, *which, "--format", "huggingface"],
-            ["report", "--compare", store.root, store.root, *place[:2]],
+            ["report", "--compare", store.files.path, store.files.path, *place[:2]],
         ):
             monkeypatch.setattr(sys, "argv", ["benchmark", *words])
             status, shown = ended(capsys)
