@@ -19,7 +19,7 @@ from benchmark.cli import main
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats import artifact, export
-from benchmark.formats.export import Normalisation
+from benchmark.formats.pt import Normalisation
 from benchmark.plan.suite import load_suite
 from benchmark.record import EXTERNAL, RECORD, sealed
 from benchmark.run.stages import IMAGES
