@@ -26,7 +26,7 @@ from benchmark.vision.augment import normalize
 from benchmark.vision.dsa import Augmentation, Chain
 from benchmark.vision.models import features_and_logits
 from methods.parts.patches import enlarged_cells, mosaics_of
-from methods.parts.real import class_losses, too_few
+from methods.parts.real import class_losses, random_members, too_few
 from methods.parts.units import whole_class_units
 
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
@@ -132,9 +132,8 @@ class CIM(Distiller):
     def _easiest(self, data: TrainData, unit: Unit, context: Context) -> Tensor:
         """Return the indices [IPC k^2] of the candidates with the lowest cross-entropy, lowest first."""
         (label,) = unit.classes
-        members, count = data.indices_of(label), unit.ipc * self.factor**2
-        order = torch.randperm(len(members), generator=context.generator("candidates", label))
-        candidates = members[order[: max(self.candidates, count)]]
+        count, generator = unit.ipc * self.factor**2, context.generator("candidates", label)
+        candidates = random_members(data, label, max(self.candidates, count), generator)
         return candidates[class_losses(data, candidates, label, context).argsort(stable=True)[:count]]
 
     def _finite(self, loss: Tensor) -> float:

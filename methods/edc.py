@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Preparation, TrainData, Unit
+from benchmark.api import Context, DatasetInfo, Job, Preparation, TrainData, Unit, Work
 from benchmark.vision.augment import normalize
 from methods.gvbsm import GVBSM
 from methods.parts.conditional import ConditionalStatistics, Spread, general, of_labels
@@ -73,6 +73,12 @@ class EDC(GVBSM):
         return ConditionalStatistics(
             archs=self.archs, patch=self.patch, crop_scale=self.crop_scale, spread=self.class_spread
         )
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return the iterations, and the crops of the mosaics, which every teacher scores."""
+        scored = self._mosaics().work(job) if self.start_factor is not None else ()
+        crops = [dataclasses.replace(part, arch=arch) for part in scored for arch in self.archs]
+        return (*crops, *super().work(job))
 
     def penalty(self, goal: Goal, unit: Unit, memory: dict[str, Tensor], context: Context) -> Penalty | None:
         """Return R, with the statistics of the classes of the unit."""

@@ -60,14 +60,14 @@ class GVBSM(Recovery):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a hyperparameter needs per-class statistics."""
-        if self.regulariser == "pcbn" or self.start == "nearest_real":
+        if self.needs_class_statistics:
             return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
-        """Return the statistics of the convolutions."""
+        """Return the statistics of the convolutions; without a regulariser, what the start needs."""
         if self.regulariser == "none":
-            return None
+            return super().preparation(info)
         return GeneralStatistics(archs=self.archs, patch=self.patch, crop_scale=self.crop_scale)
 
     def goal(self, data: TrainData, unit: Unit, context: Context) -> Goal:

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
 from methods.parts.jpeg import compressed
-from methods.parts.patches import mosaic, scored_crops, square_boxes
-from methods.parts.real import too_few
+from methods.parts.patches import Patches, mosaic
+from methods.parts.real import random_members, too_few
 
 
 class RDED(Distiller):
@@ -68,22 +68,9 @@ class RDED(Distiller):
     def _best_crops(self, data: TrainData, label: int, ipc: int, context: Context) -> tuple[Tensor, Tensor]:
         """Return the best crop of every image of the pool, [n, C, S/F, S/F], and their cross-entropies [n]."""
         generator = context.generator("crops", label)
-        members = data.indices_of(label)
         pool = max(self.pool, ipc * self.factor**2)
-        candidates = members[torch.randperm(len(members), generator=generator)[:pool]]
-        batches = [
-            self._best_of(data, indices, label, generator, context)
-            for indices in candidates.split(max(1, self.batch_size // self.crops))
-        ]
-        crops, scores = zip(*batches, strict=True)
+        candidates = random_members(data, label, pool, generator)
+        patches = Patches(factor=self.factor, crops=self.crops, crop_scale=self.crop_scale, batch_size=self.batch_size)
+        batches = patches.best_crops(data, candidates, label, generator, context)
+        crops, scores = zip(*((crops, scores) for crops, _, scores in batches), strict=True)
         return torch.cat(crops), torch.cat(scores)
-
-    def _best_of(
-        self, data: TrainData, indices: Tensor, label: int, generator: torch.Generator, context: Context
-    ) -> tuple[Tensor, Tensor]:
-        """Return the best crop of every image of a batch and its cross-entropy, as `_best_crops` does."""
-        boxes = square_boxes(data, indices, self.crops, self.crop_scale, generator)
-        images, size = data.read_whole(indices).to(context.device), data.info.resolution // self.factor
-        crops, scores = scored_crops(images, boxes, label, size, data.info, context)
-        lowest, best = scores.min(1)
-        return crops[torch.arange(len(best), device=best.device), best], lowest

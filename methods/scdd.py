@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from methods.parts.recover import NO_CLASS_STATISTICS
 from methods.parts.selfsupervised import SelfSupervised
 from methods.sre2l import SRe2L
 
@@ -34,8 +35,8 @@ class SCDD(SRe2L):
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a hyperparameter needs per-class statistics."""
-        if self.regulariser == "pcbn" or self.start == "nearest_real":
-            return "no per-class statistics of this teacher: regulariser pcbn and start nearest_real need them"
+        if self.needs_class_statistics:
+            return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation:

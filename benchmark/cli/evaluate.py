@@ -13,7 +13,7 @@ from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.formats.artifact import Artifact
-    from benchmark.formats.export import Normalisation
+    from benchmark.formats.pt import Normalisation
     from benchmark.vision.datasets import DatasetConfig
 
 evaluate_app = typer.Typer()
@@ -89,7 +89,7 @@ def _use_of_labels(artifact: Artifact) -> list[str]:
 
 def _normalisation(mean: str, std: str, config: DatasetConfig) -> Normalisation | None:
     """Return the normalisation that the options name, None where they name none; the dataset gives what is left out."""
-    from benchmark.formats.export import Normalisation
+    from benchmark.formats.pt import Normalisation
 
     if not mean and not std:
         return None

@@ -129,7 +129,7 @@ def plan(
             suite, selection, options, has_gpu=has_gpu, need_data=False, report=report_files
         )
     out.print(display.plan_table(campaign.plan, campaign.todo))
-    if sizes := [size for size in planned_label_sizes(campaign.plan) if size.bytes]:
+    if sizes := [size for size in planned_label_sizes(campaign.plan, campaign.planner) if size.bytes]:
         out.print(display.label_size_table(sizes))
     if shown_card:
         costs.print_costs(campaign.plan, data, shown_card, campaign.todo, mixed=mixed)

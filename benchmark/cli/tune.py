@@ -50,7 +50,7 @@ def tune(
         out.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
     if len(winners) < len(config.methods):
         raise typer.Exit(1)
-    file = f"{tuning.store.root}/tuning/{config.name}.yaml"
+    file = tuning.store.files.address(f"tuning/{config.name}.yaml")
     out.print(
         f"\nA protocol with the best values: {file}. To use it, copy it to configs/protocols/ and add to a suite:\n"
     )

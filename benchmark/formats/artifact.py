@@ -14,7 +14,8 @@ from safetensors.torch import save
 from benchmark.api import DatasetInfo, SyntheticSet
 from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, Faults
-from benchmark.formats.export import Normalisation, check_labels, read_images
+from benchmark.formats.export import check_labels, read_images
+from benchmark.formats.pt import Normalisation
 from benchmark.formats.scale import ValueRange, to_pixels
 from benchmark.formats.tensors import LABELS, NOTES
 from benchmark.plan.discovery import method_names
@@ -56,8 +57,7 @@ def read(path: Path, config: DatasetConfig, info: DatasetInfo) -> SyntheticSet:
         BenchmarkError: the file cannot be read.
     """
     class_names, class_notes = _class_names(path, config, info)
-    unchanged = Normalisation((0.0,) * info.channels, (1.0,) * info.channels)  # `to_pixels` finds the scale
-    file_set = read_images(path, class_names, unchanged)
+    file_set = read_images(path, class_names)
     return replace(file_set, metadata={NOTES: [*class_notes, *file_set.metadata.get(NOTES, ())]})
 
 

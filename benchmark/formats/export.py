@@ -18,11 +18,9 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.formats import huggingface, pt
 from benchmark.formats.files import check_file, read_folder
-from benchmark.formats.pt import Normalisation
 from benchmark.formats.tensors import read_arrays
 from benchmark.synthetic import CLASSES, SyntheticSet
 
-__all__ = ["FORMATS", "Normalisation", "check_labels", "export", "read_images"]
 FORMATS = ("imagefolder", "dcbench", "huggingface")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # of files that are read
 
@@ -69,17 +67,17 @@ def export(
     return _lost(images, form)
 
 
-def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisation | None = None) -> SyntheticSet:
+def read_images(path: Path, class_names: Sequence[str]) -> SyntheticSet:
     """Read a set in one of `FORMATS`, or as ``.safetensors`` file of this suite.
 
     Args:
         path: a folder of class folders; a folder of parquet files, or one such file; ``.pt`` or ``.pth`` as
             `pt.read` understands them; ``.npz`` or ``.npy`` as in `tensors`; or ``.safetensors``.
         class_names: the classes of the dataset. A label is a position in this list, unless the file names its classes.
-        normalisation: the normalisation of the tensors of a ``.pt`` file that does not name it.
 
     Returns:
-        The set in pixel space. Images from PNG and other image files are RGB.
+        The set, in pixel space unless a ``.pt`` file has normalised images and does not say how. Images from PNG and
+        other image files are RGB.
 
     Raises:
         BenchmarkError: the path does not exist, has another format, or its labels do not fit the classes.
@@ -92,7 +90,7 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
         else:
             check_file(path)
             tables = [path] if path.suffix == ".parquet" else []
-        images = _read(path, tables, class_names, normalisation)
+        images = _read(path, tables, class_names)
         check_labels(str(path), images, len(class_names))
     except BenchmarkError:
         raise
@@ -101,16 +99,14 @@ def read_images(path: Path, class_names: Sequence[str], normalisation: Normalisa
     return images
 
 
-def _read(
-    path: Path, tables: Sequence[Path], class_names: Sequence[str], normalisation: Normalisation | None
-) -> SyntheticSet:
+def _read(path: Path, tables: Sequence[Path], class_names: Sequence[str]) -> SyntheticSet:
     if tables:
         return huggingface.read(tables, class_names)
     if path.is_dir():
         return read_folder(path, class_names)
     if path.suffix == ".safetensors":
         return replace(SyntheticSet.load(path), metadata={})  # they may say anything
-    return read_arrays(path) if path.suffix in (".npz", ".npy") else pt.read(path, normalisation)
+    return read_arrays(path) if path.suffix in (".npz", ".npy") else pt.read(path)
 
 
 def check_labels(name: str, images: SyntheticSet, classes: int) -> None:

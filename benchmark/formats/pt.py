@@ -77,14 +77,15 @@ def write(images: SyntheticSet, info: DatasetInfo, path: Path) -> None:
     torch.save(content | ({CLASSES: images.extras[CLASSES]} if CLASSES in images.extras else {}), path)
 
 
-def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet:
+def read(path: Path) -> SyntheticSet:
     """Read what `write` wrote, or images and labels that other code saved.
 
     Args:
         path: a file with ``{"data": [[images, labels], ...]}`` (the last pair is read), ``{"images": ..., "labels":
             ...}``, a pair of tensors, or images alone if ``labels*.pt`` lies beside ``images*.pt``.
-        normalisation: the normalisation of the images, if the file does not name it. Images that are uint8, or whose
-            values lie in [0, 1], are not normalised.
+
+    Returns:
+        The set. A normalisation that the file names is undone.
 
     Raises:
         BenchmarkError: the file is damaged, holds objects that are no tensors, numbers or text, or no images.
@@ -101,7 +102,7 @@ def read(path: Path, normalisation: Normalisation | None = None) -> SyntheticSet
         elif "mean" in facts:
             pixels = Normalisation(tuple(facts["mean"]), tuple(facts["std"])).undo(images)
         else:
-            pixels = _pixels(path, images, normalisation)
+            pixels = _pixels(images)
         if (kind := facts.get("pixels", "float32")) not in ("uint8", "float32"):
             raise ValueError(f"pixels are {kind!r}, neither 'uint8' nor 'float32'")
         pixels = to_uint8(pixels) if kind == "uint8" else pixels
@@ -151,14 +152,7 @@ def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     return [(scalar, old_name), (scalar, new_name), np.dtype, *(type(np.dtype(kind)) for kind in NUMBERS)]
 
 
-def _pixels(path: Path, images: Tensor, normalisation: Normalisation | None) -> Tensor:
-    """Return images as pixels in [0, 1]; images whose values leave [0, 1] are normalised."""
+def _pixels(images: Tensor) -> Tensor:
+    """Return images clamped to [0, 1]; those whose values leave it by more than a margin are returned unchanged."""
     low, high = (float(value) for value in images.aminmax())
-    if low >= -MARGIN and high <= 1 + MARGIN:
-        return images.clamp(0, 1)
-    if normalisation is None:
-        raise BenchmarkError(
-            f"{path}: values from {low:.2f} to {high:.2f}: its images are normalised, but it does not say how; "
-            'add "mean" and "std" (per channel) to the file, beside "data" or "images"'
-        )
-    return normalisation.undo(images)
+    return images.clamp(0, 1) if low >= -MARGIN and high <= 1 + MARGIN else images

@@ -174,6 +174,18 @@ class Planner:
         except (Exception, SystemExit):  # of the code of a component too
             return None
 
+    def components(
+        self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
+    ) -> tuple[LabelRegime, Evaluator] | None:
+        """Return label regime and evaluator of a cell, or None where its protocol has no recipe for its method."""
+        protocol = self.protocol(cell.protocol)
+        axes = ("protocol", cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full_data)
+        if axes not in self.memo:
+            variant = protocol.for_method(cell, cell.dataset, cell.ipc)
+            self.memo[axes] = variant and variant.components(config, full_data=full_data, ipc=cell.ipc)
+        components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
+        return components
+
     def _missing(self, required_datasets: Collection[str]) -> list[str]:
         """Return a fault for every required dataset that is not on disk, or is damaged."""
         datasets_and_facts = [(name, self.dataset(name)) for name in required_datasets]
@@ -190,7 +202,7 @@ class Planner:
         method, unsupported = self._method(cell, info, f"suite {suite.name}: {cell.method}.set")
         if unsupported:
             return PlannedCell(cell, unsupported)
-        components = self._components(cell, config, full_data=not method.uses_ipc)
+        components = self.components(cell, config, full_data=not method.uses_ipc)
         if components is None:
             return PlannedCell(cell, f"protocol {cell.protocol} has no recipe for {cell.base}")
         if not_installed := components[1].missing():
@@ -210,18 +222,6 @@ class Planner:
             self.memo[axes] = method, method.supports(info, cell.ipc)
         method_and_reason: tuple[Distiller, str | None] = self.memo[axes]
         return method_and_reason
-
-    def _components(
-        self, cell: Cell, config: datasets.DatasetConfig, *, full_data: bool
-    ) -> tuple[LabelRegime, Evaluator] | None:
-        """Return label regime and evaluator of a cell, or None where its protocol has no recipe for its method."""
-        protocol = self.protocol(cell.protocol)
-        axes = ("protocol", cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full_data)
-        if axes not in self.memo:
-            variant = protocol.for_method(cell, cell.dataset, cell.ipc)
-            self.memo[axes] = variant and variant.components(config, full_data=full_data, ipc=cell.ipc)
-        components: tuple[LabelRegime, Evaluator] | None = self.memo[axes]
-        return components
 
     def _dataset(self, name: str) -> tuple[datasets.DatasetConfig, DatasetInfo | None, str | None]:
         """Return a dataset, its facts if it is on disk, and the reason why its cells are skipped, or None."""

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from benchmark.api import LabelRegime, Labels
 from benchmark.plan.discovery import load_method
-from benchmark.plan.protocol import load_protocol
-from benchmark.vision import datasets
 from benchmark.vision.augment import Schedule
 
 if TYPE_CHECKING:
-    from benchmark.plan.graph import Plan, PlannedCell
+    from benchmark.plan.graph import Plan, PlannedCell, Planner
 
 MANY = 1000  # classes
 # The bytes of a `View`. For each image: its index (8), the crop (16), the flip (1), its partner in the mix (8), the
@@ -95,30 +92,24 @@ class LabelSize:
     bytes: int
 
 
-def planned_label_sizes(plan: Plan) -> list[LabelSize]:
+def planned_label_sizes(plan: Plan, planner: Planner) -> list[LabelSize]:
     """Return, by formula, the bytes of the labels of every set of a plan, also for datasets that are not on disk.
 
     Args:
         plan: the plan. Cells that are excluded or not supported are left out, and so are full training sets that are
             not on disk.
+        planner: has made the plan.
     """
-    load_dataset, load_protocol_once = cache(datasets.load_dataset), cache(load_protocol)
-    regimes: dict[tuple[object, ...], LabelRegime | None] = {}  # by what all methods without a deviation have in common
     sizes: dict[tuple[object, ...], LabelSize] = {}
     for planned in _cells_with_labels(plan):
         cell = planned.cell
-        config, method = load_dataset(cell.dataset), load_method(cell.base)
-        protocol, full = load_protocol_once(cell.protocol), not method.uses_ipc
-        regime_key = (cell.protocol, protocol.named(cell, cell.dataset), cell.dataset, cell.ipc, full)
-        if regime_key not in regimes:
-            variant = protocol.for_method(cell, cell.dataset, cell.ipc)
-            regimes[regime_key] = variant.components(config, full_data=full, ipc=cell.ipc)[0] if variant else None
-        regime = regimes[regime_key]
-        if regime is None or (full and not planned.nodes):
+        config, full = planner.dataset(cell.dataset)[0], not load_method(cell.base).uses_ipc
+        components = planner.components(cell, config, full_data=full)
+        if components is None or (full and not planned.nodes):
             continue
         images = sum(plan.infos[cell.dataset].train_counts) if full else cell.ipc * config.classes
         axes = (cell.dataset, cell.protocol, cell.ipc, cell.method, cell.teacher, cell.draw, cell.seed)
-        sizes[axes] = LabelSize(*axes[:3], regime.bytes_of(images, config.classes))
+        sizes[axes] = LabelSize(*axes[:3], components[0].bytes_of(images, config.classes))
     return list(sizes.values())
 
 

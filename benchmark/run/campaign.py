@@ -195,7 +195,7 @@ def node_options(options: RunOptions, store: Store, *, has_gpu: bool | None) -> 
     if options.device == "cuda" and not gpu:
         raise Faults(["--device cuda: no graphics card is here; --device auto takes what there is"])
     device: Literal["cpu", "cuda"] = "cuda" if gpu and options.device != "cpu" else "cpu"
-    return NodeOptions(store.root if store.local else options.runs, str(options.data.absolute()), device)
+    return NodeOptions(store.files.path if store.files.is_local else options.runs, str(options.data.absolute()), device)
 
 
 def connected(options: RunOptions) -> tuple[Runner, bool] | tuple[None, None]:

@@ -36,7 +36,7 @@ def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped_beat: str =
         if beat and beat.get("owner") != heartbeat["owner"] and fingerprint(data) != stopped_beat and not _ended(beat):
             return beat
         store.write_text(name, json.dumps(heartbeat))
-    if not store.local:
+    if not store.files.is_local:
         time.sleep(SETTLE)
         beat = parse_heartbeat(store.files.read_file(name))
         if beat and beat.get("owner") != heartbeat["owner"]:

@@ -39,8 +39,6 @@ class Store:
 
     Attributes:
         files: the files below the root.
-        root: the root as its file system names it; absolute for a local folder.
-        local: whether the root lies on this machine's disk.
         disk: the local folder of files that are written or copied: the root, or a temporary folder for a bucket.
     """
 
@@ -56,10 +54,10 @@ class Store:
                 raise BenchmarkError(f"{root}: is a file, not a folder; choose another place with --runs DIR")
         except BenchmarkError as error:
             raise BenchmarkError(f"--runs {error}") from error
-        self.root, self.local = self.files.path, self.files.is_local
         # Copies of a bucket's files: a folder for each bucket and user, since equal keys may differ in their bytes.
         owner = hashlib.sha256(f"{os.getuid()} {root}".encode()).hexdigest()[:12]
-        self.disk = Path(self.root) if self.local else Path(tempfile.gettempdir()) / f"{copies.PREFIX}{owner}"
+        copied = Path(tempfile.gettempdir()) / f"{copies.PREFIX}{owner}"
+        self.disk = Path(self.files.path) if self.files.is_local else copied
 
     # Reading
 
@@ -91,19 +89,19 @@ class Store:
         """
         data = self.files.read_file(f"{key}/{RECORD}")
         if data is None:
-            raise BenchmarkError(f"{self.root}/{key}: is missing; run the command again to compute it")
+            raise BenchmarkError(f"{self.files.address(key)}: is missing; run the command again to compute it")
         record, folder = parse_object(data) or {}, self.disk / key
         if reason := fault(record, key):
-            raise BenchmarkError(f"{self.root}/{key}/{RECORD}: {reason}")
+            raise BenchmarkError(f"{self.files.address(f'{key}/{RECORD}')}: {reason}")
         for name, facts in record.get("files", {}).items():
             path = folder / name
-            for _ in range(0 if self.local else 2):  # a copy that is damaged on its way is fetched once more
+            for _ in range(0 if self.files.is_local else 2):  # a copy that is damaged on its way is fetched once more
                 if not copies.matches(path, facts):
                     self.files.download(f"{key}/{name}", path)
             if not copies.matches(path, facts):
                 self.discard(key)  # a scan does not see the damage of a large file; now the next scan sees no node
                 raise BenchmarkError(f"{path}: not what was recorded; run the command again to compute it anew")
-        if not self.local:
+        if not self.files.is_local:
             copies.used(self.disk, key)
         return folder
 
@@ -145,15 +143,15 @@ class Store:
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": checksum(p)} for p in paths}
         with self._writes():
-            if not self.local:
+            if not self.files.is_local:
                 self._upload(folder, key, {**record, "files": files})
                 return
             complete = sealed({"key": key, **record, "files": files})
             (folder / RECORD).write_text(_text(complete))
             for path in (*paths, folder / RECORD, *folder.rglob("*/"), folder):
                 sync(path)
-            self._rename(folder, Path(self.root) / key)
-            sync(Path(self.root))
+            self._rename(folder, self.disk / key)
+            sync(self.disk)
 
     def fail(self, key: str, error: Mapping[str, Any]) -> None:
         """Record a node's failure, unless the node is done; a failure never counts as a result."""
@@ -163,7 +161,7 @@ class Store:
     def mend(self, key: str) -> bool:
         """Replace the damaged objects of a node by this machine's copies; return whether the node is sound then."""
         record = self.record(key)
-        if self.local or record is None:
+        if self.files.is_local or record is None:
             return False
         for name, facts in record["files"].items():
             if copies.matches(self.disk / key / name, facts) and not self._is_sound(key, name, facts):
@@ -202,7 +200,7 @@ class Store:
                 if self.files.read_file(name) == text.encode():
                     return
                 self.write_text(name, text)
-            time.sleep(0 if self.local else random.uniform(0.1, 0.5))  # a bucket has no locks: look again
+            time.sleep(0 if self.files.is_local else random.uniform(0.1, 0.5))  # a bucket has no locks: look again
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object from a file below the root, or None where the file is absent or damaged."""
@@ -243,7 +241,7 @@ class Store:
                 raise
             reason = f"cannot be written ({cause.strerror or cause})"
             remedy = "free some space" if cause.errno == errno.ENOSPC else "choose another place with --runs DIR"
-            raise BenchmarkError(f"--runs {self.root}: {reason}; {remedy}") from cause
+            raise BenchmarkError(f"--runs {self.files.root}: {reason}; {remedy}") from cause
 
     def _upload(self, folder: Path, key: str, record: Mapping[str, Any]) -> None:
         """Upload the files, and then their record, which also holds the tags that the bucket gave them."""
@@ -254,7 +252,9 @@ class Store:
             self.files.upload(folder / name, f"{key}/{name}")
             size, tag = self.files.facts(f"{key}/{name}") or (None, "")
             if size != facts["bytes"]:
-                raise BenchmarkError(f"--runs {self.root}: {key}/{name} did not arrive whole; run the command again")
+                raise BenchmarkError(
+                    f"--runs {self.files.root}: {key}/{name} did not arrive whole; run the command again"
+                )
             files[name] = facts | ({"tag": tag} if tag else {})
         complete = sealed({"key": key, **record, "files": files})
         self.files.write(f"{key}/{RECORD}", _text(complete).encode())
@@ -270,7 +270,7 @@ class Store:
         size, tag = self.files.facts(f"{key}/{name}") or (None, "")
         if size != facts["bytes"]:
             return False
-        hashed = facts["bytes"] <= SCAN_LIMIT if self.local else tag != facts.get("tag", tag)
+        hashed = facts["bytes"] <= SCAN_LIMIT if self.files.is_local else tag != facts.get("tag", tag)
         return not hashed or self.files.checksum(f"{key}/{name}") == facts["sha256"]
 
     def _rename(self, folder: Path, target: Path) -> None:

@@ -28,7 +28,7 @@ class Sweep:
     def __init__(self, store: Store) -> None:
         """Remove what has certainly no owner, and note the rest."""
         self.store, self.begun = store, time.monotonic()
-        if not store.local:
+        if not store.files.is_local:
             copies.sweep()
         beats = self._heartbeats()
         for name, data in beats.items():

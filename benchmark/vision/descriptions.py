@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from benchmark.api import Frozen
-from benchmark.config_files import load, names
+from benchmark.config_files import FileName, load, names
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.files import path_fault
 from benchmark.vision.models import Stem
@@ -74,7 +74,7 @@ class DatasetConfig(Frozen):
     folder: Below = Field("", validate_default=True)  # below the data directory; two datasets may share one
     unpacked: tuple[Below, ...] = ()  # names of the folder in archives; searched below `folder` and beside it
     classes: int = Field(ge=2)  # number of classes
-    class_names: dict[str, str] = Field(default_factory=dict)  # readable names of class folders, of all or of some
+    class_names: dict[str, FileName] = Field(default_factory=dict)  # readable names of class folders, of all or of some
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     whole: int | None = Field(None, ge=1)  # side, in pixels, of whole training images for crops; empty: of the squares

@@ -1,9 +1,15 @@
-"""Crops of real images that are made smaller without aliasing."""
+"""Resize images, and crops of real images without aliasing."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Return images [N, C, S, S] resized to ``size`` x ``size``: bilinearly, without antialiasing."""
+    return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bilinear")
 
 
 def crop_antialiased(images: Tensor, boxes: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from benchmark.vision.augment import normalize
 from benchmark.vision.boxes import sample_boxes
 from benchmark.vision.training import predict
 from methods.parts.crops import crop_antialiased
-from methods.parts.real import middle_out
+from methods.parts.real import middle_out, random_members
 
 
 def square_boxes(
@@ -116,10 +116,11 @@ class Patches(Preparation):
         """Return ``patch_image`` [M] (indices), ``patch_label`` [M] and ``patch_box`` [M, 4], class by class."""
         tensors: dict[str, list[Tensor]] = {"patch_image": [], "patch_label": [], "patch_box": []}
         for label in range(data.info.classes):
-            members = data.indices_of(label)
             generator = context.generator("patches", label)
-            indices = members[torch.randperm(len(members), generator=generator)[: self.pool]]
-            boxes, losses = self._best(data, indices, label, generator, context)
+            indices = random_members(data, label, self.pool, generator)
+            batches = self.best_crops(data, indices, label, generator, context)
+            boxes_and_losses = [(boxes, losses.cpu()) for _, boxes, losses in batches]  # crops are not kept
+            boxes, losses = map(torch.cat, zip(*boxes_and_losses, strict=True))
             order = losses.argsort(descending=True, stable=True)[middle_out(len(indices))]
             tensors["patch_image"].append(indices[order])
             tensors["patch_label"].append(torch.full((len(order),), label))
@@ -127,20 +128,17 @@ class Patches(Preparation):
             context.progress(label + 1, data.info.classes)
         return {name: torch.cat(parts) for name, parts in tensors.items()}
 
-    def _best(
+    def best_crops(
         self, data: TrainData, candidates: Tensor, label: int, generator: torch.Generator, context: Context
-    ) -> tuple[Tensor, Tensor]:
-        """Return the box [n, 4] of the best crop of each chosen image, and its loss [n], on the CPU."""
-        best_boxes: list[Tensor] = []
-        lowest: list[Tensor] = []
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the best crop of each candidate, [n, C, S/F, S/F], its box [n, 4] and its loss [n], in batches."""
         for indices in candidates.split(max(1, self.batch_size // self.crops)):
             boxes = square_boxes(data, indices, self.crops, self.crop_scale, generator)
             images, size = data.read_whole(indices).to(context.device), data.info.resolution // self.factor
-            _, losses = scored_crops(images, boxes, label, size, data.info, context)
-            least = losses.cpu().min(1)
-            best_boxes.append(boxes.unflatten(0, losses.shape)[torch.arange(len(indices)), least.indices])
-            lowest.append(least.values)
-        return torch.cat(best_boxes), torch.cat(lowest)
+            crops, losses = scored_crops(images, boxes, label, size, data.info, context)
+            lowest, best = losses.min(1)
+            rows = torch.arange(len(indices))
+            yield crops[rows.to(best.device), best], boxes.unflatten(0, losses.shape)[rows, best.cpu()], lowest
 
 
 def patch_images(data: TrainData, unit: Unit, context: Context) -> Tensor:

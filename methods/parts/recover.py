@@ -35,6 +35,7 @@ from benchmark.vision.augment import denormalize, normalize, pixel_bounds
 from benchmark.vision.boxes import crop_alike, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
+from methods.parts.crops import resized
 from methods.parts.jpeg import compressed
 from methods.parts.objective import Goal, InTurn, Penalty, Regulariser
 from methods.parts.patches import Patches, patch_factor, patch_images
@@ -49,7 +50,7 @@ Start = Literal["noise", "random_real", "nearest_real", "medium_real", "patches"
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
 SNAPSHOT_BYTES = 2**28  # of all snapshots of a set, at most
-NO_CLASS_STATISTICS = "no per-class statistics of several teachers: regulariser pcbn and start nearest_real need them"
+NO_CLASS_STATISTICS = "no per-class statistics of these teachers: regulariser pcbn and start nearest_real need them"
 NO_PATCHES = "start patches cannot be combined with per-class statistics, or with another preparation of the method"
 
 
@@ -82,6 +83,11 @@ class Recovery(Distiller):
     jpeg: int = Field(default=0, ge=0, le=100)  # quality of the images' JPEG compression, 75 in the codes; 0: none
     precision: Precision = "float32"  # of the forward pass; bfloat16 changes WMDD's gradient by 6 to 7 %
 
+    @property
+    def needs_class_statistics(self) -> bool:
+        """Whether the regulariser or the start needs statistics of each class."""
+        return self.regulariser == "pcbn" or self.start == "nearest_real"
+
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the network from which images are recovered."""
         return (TeacherSpec(arch=self.teacher),)
@@ -95,7 +101,7 @@ class Recovery(Distiller):
 
     def preparation(self, info: DatasetInfo) -> Preparation | None:
         """Return the class statistics or the patches where the regulariser or the start needs them."""
-        if self.regulariser == "pcbn" or self.start == "nearest_real":
+        if self.needs_class_statistics:
             return ClassStatistics(teacher=self.teacher)
         if self.start == "patches":
             return Patches(teacher=self.teacher, factor=patch_factor(info), crop_scale=self.crop_scale)
@@ -259,11 +265,6 @@ class Recovery(Distiller):
         iterations = self._snapshot_iterations(info, unit.ipc)
         metadata = {"losses": _numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
         return SyntheticSet(compressed(_pixels(state.images, info), self.jpeg), unit.labels, weights, extras, metadata)
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """Return images [N, C, S, S] resized to ``size`` x ``size``: bilinearly, without antialiasing."""
-    return images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bilinear")
 
 
 def class_features(data: TrainData, label: int, context: Context) -> Tensor:

@@ -13,6 +13,7 @@ from fresh import fresh, interrupted
 from torch import nn
 from torch.nn import functional as F
 
+from benchmark.api import Job
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import create_model
 from methods.edc import EDC
@@ -257,6 +258,14 @@ def test_a_start_of_mosaics_is_that_of_rded(toy_data, context):
     assert torch.equal(images, RDED(factor=2, crops=4).distill(toy_data, unit, fresh(context)).images)
     one = dataclasses.replace(context, teachers=context.teachers[:1])
     assert not torch.equal(images, RDED(factor=2, crops=4).distill(toy_data, unit, fresh(one)).images)
+
+
+def test_every_teacher_scores_the_crops_of_the_mosaics(toy_info):
+    job = Job(info=toy_info, images=6, classes=(0, 1, 2), ipc=2)
+    with_mosaics, without = (EDC(archs=ARCHS, start_factor=factor).work(job) for factor in (2, None))
+    (scored,) = RDED(factor=2, crops=4).work(job)
+    assert scored.images == 4 * sum(toy_info.train_counts)
+    assert with_mosaics == (*(dataclasses.replace(scored, arch=arch) for arch in ARCHS), *without)
 
 
 def test_crops_are_scored_by_the_mean_logits_of_the_teachers(toy_data, context):

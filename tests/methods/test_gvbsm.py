@@ -19,6 +19,7 @@ from benchmark.vision.models import create_model
 from methods.gvbsm import GVBSM, spectrum_gap
 from methods.parts import recover
 from methods.parts.generalized import GeneralPenalty, GeneralStatistics, patch_moments
+from methods.parts.patches import Patches
 
 ARCHS = ("test_resnet", "test_efficientnet", "convnet_d3")  # the last one has no batch norm
 STILL = {"crop_scale": (1.0, 1.0), "jitter": 0}
@@ -297,5 +298,13 @@ def test_a_recovery_lowers_its_loss(toy_data, context):
 
 def test_what_it_cannot_do_is_said_in_words(toy_info):
     assert GVBSM().supports(toy_info, 2) is None
-    assert "no per-class statistics of several teachers" in GVBSM(regulariser="pcbn").supports(toy_info, 2)
-    assert "no per-class statistics of several teachers" in GVBSM(start="nearest_real").supports(toy_info, 2)
+    assert "no per-class statistics of these teachers" in GVBSM(regulariser="pcbn").supports(toy_info, 2)
+    assert "no per-class statistics of these teachers" in GVBSM(start="nearest_real").supports(toy_info, 2)
+
+
+def test_without_a_regulariser_it_can_start_from_patches(toy_info):
+    method = GVBSM(regulariser="none", start="patches")
+    assert method.supports(toy_info, 2) is None
+    assert method.preparation(toy_info) == Patches(factor=1, crop_scale=method.crop_scale)
+    assert GVBSM(regulariser="none").preparation(toy_info) is None
+    assert "another preparation" in GVBSM(start="patches").supports(toy_info, 2)

@@ -138,8 +138,8 @@ def test_recovery_asks_the_self_supervised_teacher(toy_data, toy_context):
 
 def test_what_it_cannot_do_is_said_in_words(toy_info):
     assert SCDD().supports(toy_info, 2) is None
-    assert "no per-class statistics of this teacher" in SCDD(regulariser="pcbn").supports(toy_info, 2)
-    assert "no per-class statistics of this teacher" in SCDD(start="nearest_real").supports(toy_info, 2)
+    assert "no per-class statistics of these teachers" in SCDD(regulariser="pcbn").supports(toy_info, 2)
+    assert "no per-class statistics of these teachers" in SCDD(start="nearest_real").supports(toy_info, 2)
 
 
 def test_the_classifier_is_the_last_linear_layer(toy_teacher):

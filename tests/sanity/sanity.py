@@ -114,7 +114,7 @@ class Perturbed(NodeRun):
     def __init__(self, key: str, store: Store, data: Path, threads: int = 1, perturbation: int | None = None) -> None:
         record = store.record(key)
         assert record is not None
-        super().__init__(key, record["identity"], NodeOptions(store.root, str(data)), store)
+        super().__init__(key, record["identity"], NodeOptions(store.files.path, str(data)), store)
         self.perturbation, self.threads = perturbation, threads
 
     def _network(self, arch: str, stem: Mapping[str, Any], seed: int) -> nn.Module:
@@ -137,7 +137,7 @@ def one_cell(folder: Path, words: list[str]) -> Iterator[Check]:
     """Run a cell, train its student again in other ways, and compute the labels of its first views again."""
     store = Store(str(folder / "runs"))
     command = [sys.executable, "-m", "benchmark", "run", "--suite", "main", "--runner", "serial", "--no-report"]
-    where = ["--runs", store.root, "--data", str(folder), "--device", "cpu"]
+    where = ["--runs", store.files.path, "--data", str(folder), "--device", "cpu"]
     subprocess.run([*command, *where, *words], check=True, cwd=ROOT)
     (record,) = (record for record in store.records() if record["stage"] == "evaluate")
     key = record["key"]

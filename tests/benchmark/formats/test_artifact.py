@@ -19,7 +19,7 @@ from benchmark.cli import main
 from benchmark.config_files import names
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.formats import artifact, export
-from benchmark.formats.export import Normalisation
+from benchmark.formats.pt import Normalisation
 from benchmark.plan.suite import load_suite
 from benchmark.record import EXTERNAL, RECORD, sealed
 from benchmark.run.stages import IMAGES
@@ -326,11 +326,11 @@ class TestEndToEnd:
         store = Store(str(original / "runs"))
         if earlier:
             without_commit(store)
-        place = ["--suite", str(original / "tiny.yaml"), "--runs", store.root]
+        place = ["--suite", str(original / "tiny.yaml"), "--runs", store.files.path]
         which = ["--dataset", "digits", "--ipc", "1", "--method", "theirs", "--data", str(original)]
         for words in (
             ["export", str(tmp_path / "set"), *place, *which, "--format", "huggingface"],
-            ["report", "--compare", store.root, store.root, *place[:2]],
+            ["report", "--compare", store.files.path, store.files.path, *place[:2]],
         ):
             monkeypatch.setattr(sys, "argv", ["benchmark", *words])
             status, shown = ended(capsys)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from benchmark.cli.evaluate import _normalisation
 from benchmark.errors import BenchmarkError
 from benchmark.formats import artifact, scale
-from benchmark.formats.export import Normalisation
 from benchmark.formats.files import read_folder
+from benchmark.formats.pt import Normalisation
 from benchmark.formats.tensors import LABELS as LABEL_MATRIX
 from benchmark.vision.datasets import load_dataset
 

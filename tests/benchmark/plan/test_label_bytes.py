@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from benchmark.api import LabelRegime
 from benchmark.cli.main import app
+from benchmark.plan.graph import Planner, PlanOptions
 from benchmark.plan.label_bytes import LabelSize, augmentation_state, label_bytes, planned_label_sizes
 from benchmark.vision.augment import Schedule, View
 from evaluators.labels.ensemble import Ensemble
@@ -153,6 +154,10 @@ def test_records_hold_them(tmp_path):
 # --- before anything runs
 
 
+def sizes_of(planned):
+    return planned_label_sizes(planned, Planner(PlanOptions(Path("nowhere"), "cpu")))
+
+
 def test_a_plan_foresees_labels_of_data_that_are_not_here():
     block = {
         "datasets": ["imagenet1k"],
@@ -161,7 +166,7 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
         "protocols": ["standard"],
         "seeds": 2,
     }
-    sets = planned_label_sizes(plan(block))
+    sets = sizes_of(plan(block))
     assert sets == [LabelSize("imagenet1k", "standard", 50, 300 * 50_000 * 1000 * 2)] * 2
     assert sets[0].bytes / 2**30 == pytest.approx(27.94, abs=0.01)
 
@@ -169,7 +174,7 @@ def test_a_plan_foresees_labels_of_data_that_are_not_here():
 def test_a_plan_counts_every_set_once():
     block = {"ipc": [1, 2], "methods": ["random_real", "full"], "protocols": ["standard", "native"], "seeds": 2}
     planned = plan({**block, "students": ["test_resnet", "test_vit"]}, exclude=[{"ipc": [2], "why": "enough"}])
-    sets = planned_label_sizes(planned)
+    sets = sizes_of(planned)
     assert sorted(each.bytes for each in sets) == [150 * 10 * 10 * 2] * 2 + [30 * 1442 * 10 * 2] * 2
 
 
@@ -177,7 +182,7 @@ def test_a_plan_counts_the_labels_of_every_teacher():
     axes = {"ipc": [1], "methods": ["random_real"], "protocols": ["standard"], "students": ["test_resnet"]}
     planned = plan({**axes, "draws": 1, "seeds": 1, "teachers": 3})
     relabelled = sum(node.stage == "relabel" for node in planned.nodes.values())
-    assert len(planned_label_sizes(planned)) == relabelled == 3
+    assert len(sizes_of(planned)) == relabelled == 3
 
 
 def test_the_command_plan_shows_them(tmp_path):

@@ -176,7 +176,7 @@ def test_what_another_driver_runs_is_left_alone(tmp_path):
     (key, wanted), *_ = campaign(tmp_path).plan.nodes.items()
     store = Store(str(tmp_path / "runs"))
     store.write_text(f".progress/{key}.json", json.dumps(ELSEWHERE))
-    outcome = execute(key, wanted.identity, NodeOptions(store.root, str(tmp_path / "data")))
+    outcome = execute(key, wanted.identity, NodeOptions(store.files.path, str(tmp_path / "data")))
     assert (outcome.status, outcome.message) == ("theirs", "another driver runs it on other-host")
     assert store.state(key) == "absent"
     assert store.heartbeats()[key] == ELSEWHERE

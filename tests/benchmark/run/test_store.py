@@ -70,7 +70,7 @@ def test_what_is_committed_is_read_back(store):
 def test_damage_is_found_and_discarded(store, name, data):
     put(store)
     damage(store, name, data)
-    if store.local or data != b"artifacT":  # on a bucket, a scan compares sizes
+    if store.files.is_local or data != b"artifacT":  # on a bucket, a scan compares sizes
         assert store.state(KEY) == "corrupt"
     store.discard(KEY)
     assert store.state(KEY) == "absent"
@@ -164,6 +164,17 @@ def test_the_first_writer_wins(store):
     put(store, text="other bytes", who=2)
     assert store.record(KEY)["who"] == 1
     assert (store.folder(KEY) / "a.txt").read_text() == "artifact"
+
+
+def test_messages_name_the_address_as_the_user_typed_it(store):
+    """The path of a bucket alone is no address: it lacks the scheme."""
+    with pytest.raises(BenchmarkError) as missing:
+        store.folder(KEY)
+    assert str(missing.value).startswith(f"{store.files.root}/{KEY}: is missing")
+    store.files.write(f"{KEY}/{RECORD}", b"{}")
+    with pytest.raises(BenchmarkError) as damaged:
+        store.folder(KEY)
+    assert str(damaged.value).startswith(f"{store.files.root}/{KEY}/{RECORD}: ")
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):

@@ -44,7 +44,7 @@ def dead(store: Store) -> None:
         f"with store.writing('{KEY}') as folder, write_atomically(state) as path:\n"
         "    path.write_text('half'), (folder / 'a.txt').write_text('half'), os._exit(9)"
     )
-    assert subprocess.run([sys.executable, "-c", script, store.root]).returncode == 9
+    assert subprocess.run([sys.executable, "-c", script, store.files.path]).returncode == 9
 
 
 def elsewhere(store: Store, name: str, age: float) -> str:

@@ -76,7 +76,7 @@ def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     options = RunOptions(runs="runs", data=Path("data"), runner="serial", device="cpu")
     opened = open_campaign(suite_file(tmp_path), Selection(), options)
     assert (opened.node_options.runs, opened.node_options.data) == (str(tmp_path / "runs"), str(tmp_path / "data"))
-    assert opened.store.root == str(tmp_path / "runs")
+    assert opened.store.files.path == str(tmp_path / "runs")
 
 
 def test_done_elsewhere_is_not_done(tmp_path):

@@ -231,6 +231,8 @@ def test_five_keys_are_enough() -> None:
     [
         ({"class_names": {str(i): str(i) for i in range(4)}}, "4 names for 3 classes"),
         ({"class_names": {"ant": "Ant", "bee": "Ant"}}, "two classes have the name Ant"),
+        ({"class_names": {"ant": "../ant"}}, "class_names.ant\n.*cannot be a part of a path"),
+        ({"class_names": {"ant": "ant/worker"}}, "class_names.ant\n.*cannot be a part of a path"),
         ({"folder": "../../etc"}, "below the data directory"),
         ({"folder": "/etc"}, "below the data directory"),
         ({"folder": "a\0b"}, "below the data directory"),
