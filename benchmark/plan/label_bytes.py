@@ -115,8 +115,7 @@ def planned_label_sizes(plan: Plan, planner: Planner) -> list[LabelSize]:
 
 def _cells_with_labels(plan: Plan) -> Iterator[PlannedCell]:
     """Yield the cells that have nodes, and the cells that could have nodes if their dataset were on disk."""
-    on_disk = {planned.cell.dataset for planned in plan.cells if planned.nodes}
     for planned in plan.cells:
-        is_missing = planned.cell.dataset not in on_disk and not plan.suite.why_excluded(planned.cell)
+        is_missing = planned.cell.dataset not in plan.infos and not plan.suite.why_excluded(planned.cell)
         if planned.nodes or is_missing:
             yield planned

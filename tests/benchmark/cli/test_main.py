@@ -84,6 +84,7 @@ def test_an_ipc_above_the_smallest_class_is_skipped_with_its_reason(command):
     status, shown, _ = command("plan", "--datasets", "digits", "--ipc", "500", "--methods", "random_real")
     assert status == 0
     assert "its smallest class has 140 images" in shown
+    assert "labels of the largest set" not in shown, "skipped cells have no labels"
     assert "Nothing to do here: every cell is skipped." in shown
 
 
