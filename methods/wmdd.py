@@ -17,10 +17,10 @@ from methods.parts.recover import Recovery, class_features
 from methods.parts.sliced import SlicedGaps
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import (
+    AtomsStart,
     Barycenter,
     Scheme,
     Solver,
-    Start,
     Weights,
     barycenter,
     start_positions,
@@ -68,7 +68,7 @@ class WMDD(Recovery):
     weights: Weights = "uniform"  # of the atoms
     solver: Solver = "exact"
     scheme: Scheme = "alternating"
-    atoms_start: Start = "kmeans++"
+    atoms_start: AtomsStart = "kmeans++"
     atoms_rounds: int = Field(default=100, ge=1)  # how often the atoms move, at most
 
     @model_validator(mode="before")

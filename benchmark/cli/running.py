@@ -62,7 +62,7 @@ def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, v
     from benchmark.cli.scores import Scores
     from benchmark.run import campaign as campaigns
 
-    _print_line(first_lines(campaign))
+    _print_line(first_line(campaign))
     display.print_corrupt(campaign, out)
     if not (todo := campaign.todo):
         _print_line(campaign.write_manifest())
@@ -77,7 +77,7 @@ def compute(campaign: Campaign, options: RunOptions, runner: Runner | None, *, v
     return progress.failed
 
 
-def first_lines(campaign: Campaign) -> str:
+def first_line(campaign: Campaign) -> str:
     """Return what will happen: suite, datasets, device and precision, cells and nodes, and how long it may take."""
     plan, suite = campaign.plan, campaign.plan.suite
     reasons = {planned.cell.dataset: planned.skipped for planned in plan.cells if not planned.nodes}

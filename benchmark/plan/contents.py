@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.config_files import files
 from benchmark.sources import component_files, outside_name
-from benchmark.vision.architectures import list_models
+from benchmark.vision.architectures import MODELS
 
 BROKEN = "cannot be read"
 
@@ -24,7 +24,7 @@ def descriptions(kind: str) -> dict[str, str]:
         kind: ``methods``, ``students``, or the name of a folder in ``configs``.
     """
     if kind == "students":
-        return list_models()
+        return MODELS
     if kind == "methods":
         return {name: _marked(path, _first_line(path)) for name, path in component_files("methods").items()}
     return {name: _marked(path, _title(path)) for name, path in files(kind).items()}

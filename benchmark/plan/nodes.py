@@ -20,10 +20,10 @@ from benchmark.api import (
     TeacherSpec,
     Unit,
 )
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError
 from benchmark.identity import Stage
 from benchmark.plan.suite import Cell
-from benchmark.vision.architectures import is_known, list_models
+from benchmark.vision.architectures import is_known, unknown_model
 from benchmark.vision.datasets import DatasetConfig, TrainPart
 
 TEACHER_VERSION = 2  # raised when the training of teachers changes
@@ -251,8 +251,7 @@ def teacher_identity(config: DatasetConfig, spec: TeacherSpec, seed: int) -> dic
     recipe = config.teacher
     arch = spec.arch or (config.neutral if spec.neutral else recipe.arch)
     if not is_known(arch):
-        text = unknown("network", arch, list_models())
-        raise BenchmarkError(f"a teacher on {config.name}: {text}, or any name of timm's")
+        raise BenchmarkError(f"a teacher on {config.name}: {unknown_model('network', arch)}")
     if arch != recipe.arch:
         recipe = recipe.model_copy(update={"arch": arch, "pretrained": None})
     if spec.epochs is not None:

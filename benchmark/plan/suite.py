@@ -16,7 +16,7 @@ from benchmark.config_files import FileName, Version, Words, load_named, names
 from benchmark.errors import unknown
 from benchmark.identity import MOST_SEEDS, digest
 from benchmark.plan.discovery import component_names, load_method, method_names
-from benchmark.vision.architectures import is_known, list_models
+from benchmark.vision.architectures import is_known, unknown_model
 from benchmark.vision.datasets import list_datasets
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
@@ -240,7 +240,7 @@ def name_fault(axis: str, name: str, suite: Suite | None = None) -> str | None:
         suite: its variants count as methods.
     """
     if axis == "students":
-        return None if is_known(name) else unknown("student", name, list_models()) + ", or any name of timm's"
+        return None if is_known(name) else unknown_model("student", name)
     variants = [entry.method for entry in suite.entries] if suite else []
     listings: dict[str, Callable[[], list[str]]] = {
         "datasets": list_datasets,

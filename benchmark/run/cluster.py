@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import sources
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.locks import processors
 
 INSTALL = "pip install 'ray[tune]', or use --runner serial"
@@ -121,11 +121,6 @@ def ports_of(ray: Any) -> dict[str, tuple[str, int]]:
     return ports
 
 
-def line_of(error: BaseException) -> str:
-    """Return the message of an error as one line."""
-    return " ".join(str(error).split())[:300]
-
-
 def _keep_to_this_machine() -> None:
     """Let a private cluster listen on the loopback only, and ask for a token; Ray reads both when it is imported."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # what it calls a cluster of one machine
@@ -165,5 +160,5 @@ def _check_port(address: str) -> None:
 
 def _unreachable(address: str, error: Exception) -> str:
     if address == "local":
-        return f"the private cluster did not start ({line_of(error)}); try again, or use --runner serial"
-    return f"no cluster answers ({line_of(error)}); --ray local starts one"
+        return f"the private cluster did not start ({one_line(error)}); try again, or use --runner serial"
+    return f"no cluster answers ({one_line(error)}); --ray local starts one"

@@ -16,7 +16,7 @@ from benchmark.files import checksum
 PREFIX = "benchmark-store-"
 LIMIT = 20 * 2**30  # bytes of copies of one bucket
 IDLE = 6 * 3600.0  # seconds without a use, after which a copy may go
-AGE = 86_400.0  # seconds without a use, after which a copy goes
+AGE = 86_400.0  # seconds without a use, after which a copy goes, or what another machine has left
 
 
 def used(disk: Path, key: str) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.locks import processors
 from benchmark.plan.nodes import Needs, Node
 from benchmark.run import provenance, visibility
 from benchmark.run.claims import Watch
-from benchmark.run.cluster import Pulse, connect, guard, line_of, ports_of
+from benchmark.run.cluster import Pulse, connect, guard, ports_of
 from benchmark.run.execution import execute, execute_in_turn
 from benchmark.run.options import NodeOptions, Outcome
 from benchmark.run.queue import Event, Queue
@@ -167,7 +167,7 @@ class RayRunner:
             try:
                 sights = self.ray.get([tasks[id].remote(*words, f"{driver}-{id}") for id in tasks], timeout=120)
             except self.ray.exceptions.RayError as error:
-                raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({line_of(error)})") from error
+                raise BenchmarkError(f"--ray: a machine of the cluster cannot look ({one_line(error)})") from error
             visibility.check(store, options.data, sights)
 
     def _on(self, machine: str) -> Any:
@@ -226,9 +226,9 @@ class RayRunner:
     def _failure(self, error: Any, node: Node) -> Outcome:
         """Return how a node ended whose task raised an error."""
         if isinstance(error, self.ray.exceptions.RayTaskError):  # `execute` raises nothing: it could not start
-            return Outcome(node.key, "failed", f"the worker cannot run it: {line_of(error.cause)}")
+            return Outcome(node.key, "failed", f"the worker cannot run it: {one_line(error.cause)}")
         self.pulse.check()  # the worker or its machine died, or memory ran out
-        return Outcome(node.key, "failed", f"{type(error).__name__}: {line_of(error)}", transient=True)
+        return Outcome(node.key, "failed", one_line(error), transient=True)
 
 
 def _cards_in_use(tasks: Mapping[Any, Sequence[Node]], needs: Mapping[str, Needs]) -> float:

@@ -18,7 +18,6 @@ from benchmark.locks import has_ended, locked, machine, writer_of
 from benchmark.run import copies
 from benchmark.run.store import TIMEOUT, Store, parse_heartbeat
 
-AGE = 86_400.0  # seconds; what another machine left is kept as long
 LEFTOVERS = (".staging/*", ".*.part", "*/.*.part", ".scratch/*/*/.*.part", "leaderboards/**/.*.part")
 
 
@@ -49,7 +48,7 @@ class Sweep:
             return
         beats = self._heartbeats()
         for path, signature in self.signatures.items():
-            if signature and signature == _signature(path, beats) and time.time() - path.stat().st_mtime > AGE:
+            if signature and signature == _signature(path, beats) and time.time() - path.stat().st_mtime > copies.AGE:
                 _remove(path)
         for name in (name for name, data in self.beats.items() if beats.get(name) == data):
             self._remove_heartbeat(name)

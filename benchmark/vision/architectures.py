@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-MODELS = {
+from benchmark.errors import unknown
+
+MODELS = {  # our networks; every other name of timm works too
     "resnet18": "residual network, 11 M weights: the usual teacher and student",
     "resnet50": "residual network with bottlenecks, 24 M weights",
     "resnet101": "residual network with bottlenecks, 42 M weights",
@@ -27,11 +29,6 @@ TIMM_NAMES = {
 }
 
 
-def list_models() -> dict[str, str]:
-    """Return the names of our networks with a short description of each; every other name of timm works too."""
-    return dict(MODELS)
-
-
 def is_known(arch: str) -> bool:
     """Return whether there is a network of this name, ours or timm's."""
     if arch in MODELS:
@@ -39,3 +36,8 @@ def is_known(arch: str) -> bool:
     import timm
 
     return bool(timm.is_model(arch))
+
+
+def unknown_model(kind: str, name: str) -> str:
+    """Return the message that there is no network of this name; the kind is what the name should be ("student")."""
+    return f"{unknown(kind, name, MODELS)}, or any name of timm's"

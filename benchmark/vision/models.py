@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.api import Frozen
-from benchmark.errors import BenchmarkError, unknown
-from benchmark.vision.architectures import MODELS, TIMM_NAMES, is_known
+from benchmark.errors import BenchmarkError
+from benchmark.vision.architectures import TIMM_NAMES, is_known, unknown_model
 from benchmark.vision.convnet import ConvNet
 
 _forwarded = {"images": 0}  # images that the networks of this process have taken in
@@ -33,7 +33,7 @@ def create_model(
     """Return a network with random weights, channels-last, on the CPU; the global generator does not change.
 
     Args:
-        arch: a name of `list_models` or of timm.
+        arch: a name of `MODELS` or of timm.
         classes: number of outputs.
         resolution: height and width of the images.
         channels: number of channels of the images.
@@ -58,7 +58,7 @@ def load_pretrained(
     """Return a network with published weights, channels-last, on the CPU.
 
     Args:
-        arch: a name of `list_models` or of timm.
+        arch: a name of `MODELS` or of timm.
         weights: ``torchvision:NAME`` ("torchvision:IMAGENET1K_V1", residual networks only) or ``timm:TAG``
             ("timm:a1_in1k"); the library downloads them once into its cache.
         classes: number of outputs; the same as that of the weights.
@@ -114,7 +114,7 @@ def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: in
 
         return ShuffleNetV2(classes=classes, channels=channels, small=stem.resnet == "small")
     if not is_known(arch):
-        raise BenchmarkError(unknown("network", arch, MODELS) + ", or any name of timm's")
+        raise BenchmarkError(unknown_model("network", arch))
     import timm
 
     name = TIMM_NAMES.get(arch, arch)

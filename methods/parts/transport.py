@@ -26,7 +26,7 @@ from torch import Tensor
 Weights = Literal["uniform", "learned"]
 Solver = Literal["exact", "sinkhorn"]
 Scheme = Literal["alternating", "damped"]
-Start = Literal["kmeans++", "random_real", "noise"]
+AtomsStart = Literal["kmeans++", "random_real", "noise"]
 
 MOVES = 10  # of the atoms under the damped scheme, at most
 DAMPING = 0.2  # of a move under the damped scheme: this share of the way
@@ -79,7 +79,7 @@ def barycenter(
     return _fixed_masses(points, atoms, _uniform(len(atoms), points), solver, rounds)
 
 
-def start_positions(features: Tensor, k: int, start: Start, generator: torch.Generator) -> Tensor:
+def start_positions(features: Tensor, k: int, start: AtomsStart, generator: torch.Generator) -> Tensor:
     """Return k first positions [k, D] for features [n, D]; the generator is one of the CPU.
 
     ``kmeans++`` samples features with probabilities proportional to their squared distance from the nearest one chosen

@@ -103,13 +103,13 @@ def test_an_interruption_prints_the_table_as_far_as_it_is(command, tmp_path, mon
 
 def test_the_precision_of_teachers_is_told_too(tmp_path):
     opened = campaign(tmp_path, {"protocols": ["soft"]})
-    assert " · cpu, float32 · " in running.first_lines(opened)
+    assert " · cpu, float32 · " in running.first_line(opened)
     changed = copy.deepcopy(opened.plan.nodes)
     for node in changed.values():
         if node.stage == "teacher":
             node.identity["component"]["params"]["recipe"]["precision"] = "bfloat16"
     changed = replace(opened, plan=replace(opened.plan, nodes=changed))
-    assert " · cpu, bfloat16, float32 · " in running.first_lines(changed)
+    assert " · cpu, bfloat16, float32 · " in running.first_line(changed)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_the_expected_time_says_whose_time_it_is(tmp_path, seconds, text):
     nodes = [replace(node, seconds=each) for node, each in zip(opened.todo.values(), seconds, strict=False)]
     opened.__dict__["todo"] = {node.key: node for node in nodes}
     assert running.expected_time(opened) == text
-    assert running.first_lines(opened).endswith(f" nodes to do, {text}")
+    assert running.first_line(opened).endswith(f" nodes to do, {text}")

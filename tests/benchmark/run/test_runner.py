@@ -352,7 +352,8 @@ class TestRayRunner:
 
         monkeypatch.setattr(cluster, "cpu_task", cluster.ray.remote(num_cpus=1, max_retries=0)(lacking))
         *_, failed = cluster.run(graph(node("a")), NodeOptions(str(tmp_path / "runs"), str(tmp_path)))
-        assert (failed.status, failed.message) == ("failed", "the worker cannot run it: No module named 'benchmark'")
+        said = "the worker cannot run it: ModuleNotFoundError: No module named 'benchmark'"
+        assert (failed.status, failed.message) == ("failed", said)
 
     @pytest.mark.parametrize("needs", [Needs(gpus=1.0), Needs(memory_gb=1e6)])
     def test_what_no_machine_has_is_said_before_anything_starts(self, cluster, needs):
@@ -425,6 +426,7 @@ def test_a_private_cluster_that_does_not_start_is_said(monkeypatch, error):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with pytest.raises(BenchmarkError) as caught:
         RayRunner("local", "cpu")
+    reason = f"{type(error).__name__}: {error}"
     assert str(caught.value) == (
-        f"--ray local: the private cluster did not start ({error}); try again, or use --runner serial"
+        f"--ray local: the private cluster did not start ({reason}); try again, or use --runner serial"
     )

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from benchmark.errors import BenchmarkError
-from benchmark.vision.architectures import list_models
+from benchmark.vision.architectures import MODELS
 from benchmark.vision.models import (
     Stem,
     batch_norms,
@@ -19,7 +19,7 @@ from benchmark.vision.models import (
 
 SMALL = Stem(resnet="small")
 LARGE = {"resnet50", "resnet101", "vit_small"}
-QUICK = sorted(set(list_models()) - LARGE)
+QUICK = sorted(set(MODELS) - LARGE)
 
 
 def weights_of(model: nn.Module) -> int:
