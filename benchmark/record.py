@@ -1,7 +1,6 @@
 """What is read from a store and may be damaged: records and manifests, which carry a checksum of themselves.
 
-The checksum is of values, not of bytes: a record that is indented anew is the same record. Records that were written
-before there were checksums have none; of these, only the form is checked.
+The checksum is of values, not of bytes: a record that is indented anew is the same record.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, TypeGuard
 
@@ -27,14 +26,12 @@ CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # of a cell
 SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
 NUMBERS = frozenset({"ipc", "teacher", "draw", "seed"})  # axes with numbers; the others have names
 EXTERNAL = "external"  # the base of sets from elsewhere: the file in ``methods/`` that stands for them
-CELL_FIELDS = (*CELL_AXES, "base", "overrides", "role")  # of every cell of a manifest
 KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
     "base": (str,),
     "overrides": (dict,),
     "skipped": (str, NoneType),
 }
 ROLES = ("method", "control", "floor", "bound")
-FIELDS = frozenset({"key", "stage", *OBJECTS})  # of a record without a checksum
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,14 +52,12 @@ def fault(record: Mapping[str, Any] | None, key: str) -> str:
         return DAMAGED
     if is_altered(record):
         return CHANGED
-    if SEAL not in record and not record.keys() <= FIELDS:
-        return CHANGED  # of an older record, or of the name of the checksum itself
     return "" if record.get("key") == key and _has_form(record) else DAMAGED
 
 
 def is_altered(sealed: Mapping[str, Any]) -> bool:
-    """Return whether a sealed value is not what was written; one without a checksum is older, and taken as it is."""
-    return SEAL in sealed and sealed[SEAL] != _digest({name: value for name, value in sealed.items() if name != SEAL})
+    """Return whether a sealed value is not what was written, or has lost its checksum."""
+    return sealed.get(SEAL) != _digest({name: value for name, value in sealed.items() if name != SEAL})
 
 
 def manifest_name(suite: str) -> str:
@@ -81,7 +76,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
     """Return the manifest of a suite in a store; its cells are sound.
 
     Raises:
-        BenchmarkError: there is none, or it is damaged or of an earlier version of the benchmark.
+        BenchmarkError: there is none, or it is damaged.
     """
     address = folder.address(manifest_name(suite))
     data = folder.read_file(manifest_name(suite))
@@ -97,11 +92,6 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
         raise damaged_manifest(folder, suite)
     if reason := next(filter(None, map(cell_fault, manifest["cells"])), ""):
         raise BenchmarkError(f"{address}: a cell is malformed: {reason}; the next run removes it")
-    if missing_field := lacking_field(manifest["cells"]):
-        raise BenchmarkError(
-            f"{address} was written by an earlier version of the benchmark (its cells have no '{missing_field}'): "
-            f"run `{run_command(suite, folder.root)}` again; finished nodes are not computed again"
-        )
     return manifest
 
 
@@ -114,11 +104,6 @@ def damaged_manifest(folder: Folder, suite: str) -> BenchmarkError:
 def run_command(suite: str, runs: str) -> str:
     """Return the command that runs a suite, by its name or the path of its file, into a store."""
     return f"python -m benchmark run --suite {suite} --runs {runs}"
-
-
-def lacking_field(cells: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return a field that a cell of a manifest should have and has not, or None where nothing is missing."""
-    return next((name for cell in cells for name in CELL_FIELDS if name not in cell), None)
 
 
 def cell_fault(cell: object) -> str:
@@ -140,12 +125,12 @@ def keys_of(cell: Mapping[str, Any], stage: str) -> Sequence[str]:
 
 
 def _field_fault(cell: Mapping[str, Any]) -> str:
-    """Return what is wrong with the fields of a cell that are no axes; older manifests lack some of them."""
+    """Return what is wrong with the fields of a cell that are no axes."""
     for name, kinds in KINDS.items():
-        if not isinstance(cell.get(name, kinds[0]()), kinds):
-            return f"{name}: {cell[name]!r:.80} has another type"
-    if cell.get("role", ROLES[0]) not in ROLES:
-        return f"role: {cell['role']!r} is none of {', '.join(ROLES)}"
+        if not isinstance(cell.get(name), kinds):
+            return f"{name}: {cell.get(name)!r:.80} has another type"
+    if cell.get("role") not in ROLES:
+        return f"role: {cell.get('role')!r} is none of {', '.join(ROLES)}"
     return ""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
-from methods.parts.jpeg import compressed
+from benchmark.vision.jpeg import compressed
 from methods.parts.patches import Patches, mosaic
 from methods.parts.real import random_members, too_few
 

@@ -24,8 +24,7 @@ def merged(
 
     Cells and columns of a later plan replace equal ones of an earlier plan. Of the earlier manifest stay the names of
     classes, the keys of cells that only another machine can plan, and cells that no plan has, as far as they would be
-    measured in the same way now; see `_why_left_out`. An earlier manifest of another version of the suite, and cells in
-    an older format (with ``label``), are ignored.
+    measured in the same way now; see `_why_left_out`. An earlier manifest of another version of the suite is ignored.
 
     Args:
         plans: first that of the whole suite.
@@ -37,7 +36,7 @@ def merged(
     """
     manifests, suite = [plan.manifest() for plan in plans], plans[0].suite
     same_version = earlier.get("version") == suite.version
-    same_suite = same_version and earlier.get("content", manifests[0]["content"]) == manifests[0]["content"]
+    same_suite = same_version and earlier.get("content") == manifests[0]["content"]
     earlier_cells = {_axes(cell): cell for cell in _sound_cells(earlier)}
     cells = _planned_cells(plans, manifests, earlier_cells if same_version else {})
     replaced = _replaced(cells, earlier_cells)
@@ -134,7 +133,7 @@ def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is
 
 def _sound_cells(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     cells = manifest.get("cells")
-    return [cell for cell in cells if not cell_fault(cell) and "label" not in cell] if isinstance(cells, list) else []
+    return [cell for cell in cells if not cell_fault(cell)] if isinstance(cells, list) else []
 
 
 def _axes(cell: Mapping[str, Any], names: Sequence[str] = CELL_AXES) -> str:

@@ -6,16 +6,14 @@ https://arxiv.org/abs/1903.12261.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from benchmark.vision.jpeg import compressed
 
 
 def _noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -48,11 +46,7 @@ def _pixelate(pixels: Tensor, _: torch.Generator) -> Tensor:
 
 
 def _jpeg(pixels: Tensor, _: torch.Generator) -> Tensor:
-    files = [io.BytesIO() for _ in pixels]
-    for image, file in zip(as_array(pixels), files, strict=True):
-        Image.fromarray(image).save(file, "JPEG", quality=25)
-    arrays = np.stack([np.asarray(Image.open(file)) for file in files])
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()
+    return compressed(pixels, 25)
 
 
 # name -> function of uint8 images [b, C, S, S] on the CPU, which returns images of the same shape and type
@@ -64,8 +58,3 @@ CORRUPTIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "pixelate": _pixelate,  # to half the resolution
     "jpeg": _jpeg,  # quality 25
 }
-
-
-def as_array(images: Tensor) -> NDArray[np.uint8]:
-    """Return uint8 images [N, C, H, W] as an array [N, H, W, C], the layout of image libraries."""
-    return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.files import Folder
 from benchmark.identity import ancestors, parents_of
-from benchmark.record import fault, lacking_field, sealed
+from benchmark.record import cell_fault, fault, sealed
 from leaderboards import report
 from leaderboards.publish import figures, tiers
 from leaderboards.publish.agreement import disagreements, leaks, names_machine
@@ -93,7 +93,7 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
     """Return the published results of a suite, or None where there are none.
 
     Raises:
-        BenchmarkError: a file is damaged, or of an earlier version of the benchmark.
+        BenchmarkError: a file is damaged.
         Faults: records that were changed after they were written.
     """
     root = (folder or FOLDER) / suite
@@ -103,11 +103,8 @@ def read(suite: str, folder: Path | None = None) -> Publication | None:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         lines = (root / RECORDS).read_text(encoding="utf-8").splitlines()
         by_key = {record["key"]: record for record in map(json.loads, lines)}
-        if lacking := lacking_field(manifest["cells"]):
-            raise BenchmarkError(
-                f"{root / MANIFEST} was written by an earlier version of the benchmark (its cells have no "
-                f"'{lacking}'): run suite '{suite}' again, remove {root} and publish the run"
-            )
+        if reason := next(filter(None, map(cell_fault, manifest["cells"])), ""):
+            raise ValueError(reason)
         publication = Publication(
             **{
                 **manifest,

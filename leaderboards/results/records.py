@@ -79,7 +79,7 @@ def read(root: str, suite: str) -> Stored:
     """Read the manifest of a suite and the records of its nodes.
 
     Raises:
-        BenchmarkError: there is no manifest, or it is damaged or of an earlier version of the benchmark.
+        BenchmarkError: there is no manifest, or it is damaged.
     """
     folder = Folder(root)
     manifest = read_manifest(folder, suite)

@@ -108,7 +108,7 @@ def _save(path: Path, tensors: Sequence[Tensor], companions: Sequence[Companion]
 def _resume(path: Path, tensors: Sequence[Tensor], companions: Sequence[Companion]) -> tuple[int, Tensor]:
     """Load what was saved; return the number of iterations done and the loss of the last."""
     saved = scratch.load(path, tensors[0].device)
-    if saved is None or "states" not in saved:  # nothing is saved, or by an earlier version
+    if saved is None:
         return 0, tensors[0].new_full((), math.nan)
     with torch.no_grad():
         for leaf, value in zip(tensors, saved["leaves"], strict=True):

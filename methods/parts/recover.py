@@ -33,10 +33,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
 from benchmark.vision.augment import denormalize, normalize, pixel_bounds
 from benchmark.vision.boxes import crop_alike, sample_boxes
+from benchmark.vision.jpeg import compressed
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs
 from methods.parts.crops import resized
-from methods.parts.jpeg import compressed
 from methods.parts.objective import Goal, InTurn, Penalty, Regulariser
 from methods.parts.patches import Patches, patch_factor, patch_images
 from methods.parts.real import medium_indices, nearest_indices, random_indices, too_few

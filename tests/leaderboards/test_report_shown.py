@@ -52,18 +52,6 @@ def test_a_damaged_manifest_is_named(store):
         report.build(store.root, "main")
 
 
-@pytest.mark.parametrize("old", [{"label": "wmdd", "method": "wmdd"}, {"role": None}])
-def test_a_manifest_of_an_earlier_version_says_to_run_the_suite_again(store, old):
-    cell = store.cell()
-    earlier = {name: value for name, value in cell.items() if name not in ("base", *old)} | {
-        name: value for name, value in old.items() if value
-    }
-    store.write_manifest(cells=[earlier])
-    command = f"python -m benchmark run --suite main --runs {store.root}"
-    with pytest.raises(BenchmarkError, match=f"earlier version .*: run `{command}` again"):
-        report.build(store.root, "main")
-
-
 def test_the_terminal_shows_the_best_in_bold_and_what_is_absent_once(store):
     measured(store, ipcs=(10, 50), datasets=("digits",))
     for ipc, method in itertools.product((1, 10), ("wmdd", "mmd")):

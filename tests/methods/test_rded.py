@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
-from methods.parts.jpeg import compressed
+from benchmark.vision.jpeg import compressed
 from methods.parts.patches import mosaic, pad, square_boxes
 from methods.rded import RDED
 

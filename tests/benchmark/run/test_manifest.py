@@ -10,7 +10,7 @@ from engine import campaign
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder
 from benchmark.plan.suite import MethodEntry, Selection
-from benchmark.record import SEAL, read_manifest
+from benchmark.record import SEAL, read_manifest, sealed
 from benchmark.run.manifest import merged
 from benchmark.vision import datasets
 
@@ -125,18 +125,11 @@ def test_what_leaves_the_file_of_a_suite_leaves_its_tables(tmp_path, selection):
     assert cells(written(tmp_path, TWO)) == {("random_real", 1, 0), ("noise", 1, 0)}
 
 
-def test_a_manifest_without_a_digest_keeps_what_joined_it(tmp_path):
-    manifest = written(tmp_path, selection=Selection(seeds=2))
-    del manifest["content"]
-    (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(manifest))
-    assert cells(written(tmp_path)) == cells(manifest)
-
-
 def test_a_cell_whose_method_is_gone_is_left_out(tmp_path):
     manifest = written(tmp_path)
     (cell,) = manifest["cells"]
     gone = {**manifest, "cells": [cell, {**cell, "method": "gone", "base": "gone"}]}
-    (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(gone))
+    (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(sealed(gone)))
     assert ": 1 need a file that is not here, as of a method; name its folder by --extra" in (
         campaign(tmp_path).write_manifest()
     )
@@ -170,14 +163,6 @@ def test_columns_of_cells_that_were_added_stay(tmp_path):
     assert written(tmp_path, version=2)["columns"]["evaluate"].keys() == {"accuracy"}
 
 
-def test_cells_of_an_older_format_are_ignored(tmp_path):
-    manifest = written(tmp_path)
-    old = {"dataset": "digits", "ipc": 1, "method": "noise", "label": "noise", "params": {}, "nodes": {}}
-    opened = campaign(tmp_path)
-    earlier = {**manifest, "cells": [old, *manifest["cells"]]}
-    assert merged([opened.plan], earlier, opened.planner) == (manifest, {})
-
-
 @pytest.mark.parametrize(
     "wrong",
     [7, {}, {"student": "x/../../EVIL"}, {"ipc": "ten"}, {"dataset": None}, {"nodes": {"distill": ["../x"]}}],
@@ -187,7 +172,7 @@ def test_a_malformed_cell_does_not_survive(tmp_path, wrong):
     (cell,) = whole["cells"]
     broken = {**cell, "seed": 9, **wrong} if isinstance(wrong, dict) and wrong else wrong
     damaged = {**whole, "cells": [cell, broken]}
-    (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(damaged))
+    (tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json").write_text(json.dumps(sealed(damaged)))
     assert written(tmp_path) == whole
 
 
@@ -195,7 +180,7 @@ def test_a_malformed_cell_does_not_survive(tmp_path, wrong):
 def test_cells_that_are_no_list_do_not_survive(tmp_path, cells):
     whole = written(tmp_path)
     path = tmp_path / "runs" / "leaderboards" / "tiny" / "manifest.json"
-    path.write_text(json.dumps({**whole, "cells": cells}))
+    path.write_text(json.dumps(sealed({**whole, "cells": cells})))
     assert written(tmp_path) == whole
 
 

@@ -231,13 +231,13 @@ def test_a_number_that_was_changed_is_no_result(store):
     assert store.state(KEY) == "done", "the same values in other white space"
 
 
-def test_a_record_without_a_checksum_still_counts(store):
+def test_a_record_without_a_checksum_does_not_count(store):
     put(store)
     record = store.record(KEY)
     del record[SEAL]
     store.write_text(f"{KEY}/{RECORD}", json.dumps(record))
-    assert store.state(KEY) == "done"
-    assert store.record(KEY) == record
+    assert store.state(KEY) == "corrupt"
+    assert store.record(KEY) is None
 
 
 def test_records_of_somebody_else_are_no_records(store):

@@ -96,9 +96,9 @@ def test_the_mean_of_the_corruptions(context):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("size", [32, 63])
-def test_a_corruption_changes_pixels_and_keeps_their_form(name, size):
-    pixels = torch.randint(0, 256, (3, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
+@pytest.mark.parametrize(("channels", "size"), [(3, 32), (3, 63), (1, 32)])
+def test_a_corruption_changes_pixels_and_keeps_their_form(name, channels, size):
+    pixels = torch.randint(0, 256, (3, channels, size, size), generator=torch.Generator().manual_seed(0)).byte()
     corrupted = CORRUPTIONS[name](pixels, torch.Generator().manual_seed(0))
     assert (corrupted.shape, corrupted.dtype) == (pixels.shape, torch.uint8)
     assert not torch.equal(corrupted, pixels)

@@ -10,7 +10,6 @@ import torch
 from torch.optim import SGD
 
 from benchmark.synthetic import SyntheticSet
-from benchmark.vision import scratch
 from methods.datadam import DataDAM
 from methods.dm import DM
 from methods.dsa import DSA
@@ -67,19 +66,6 @@ def test_an_iteration_that_changes_nothing_may_have_an_infinite_loss(toy_context
         "inf"
     )
     assert own.item() == 0
-
-
-def test_what_an_earlier_version_saved_is_not_resumed(toy_context):
-    own = torch.ones(1)
-    scratch.save({"leaves": [own], "optimizer": {}, "done": 3, "loss": own}, toy_context.scratch / "toy.pt")
-    seen = []
-
-    def objective(iteration):
-        seen.append(iteration)
-        return own.sum(), [torch.ones(1)]
-
-    descend(objective, sgd([Leaf(own, 0.1)], momentum=0.0), toy_context, iterations=4, name="toy")
-    assert seen == [0, 1, 2, 3]
 
 
 @METHODS

@@ -1,12 +1,15 @@
-"""JPEG compression of distilled images, as in the code of methods that store their images as files."""
+"""JPEG compression of images, as in the code of methods that store their images as files."""
 
 from __future__ import annotations
 
 import io
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from benchmark.synthetic import as_image
 
 
 def compressed(images: Tensor, quality: int) -> Tensor:
@@ -18,9 +21,8 @@ def compressed(images: Tensor, quality: int) -> Tensor:
 
 
 def _reopened(image: Tensor, quality: int) -> Tensor:
-    from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image  # takes seconds
-
     file = io.BytesIO()
-    to_pil_image(image).save(file, "JPEG", quality=quality)
+    as_image(image).save(file, "JPEG", quality=quality)
     with Image.open(file) as reopened:
-        return pil_to_tensor(reopened)
+        pixels = torch.from_numpy(np.array(reopened))
+    return pixels.view(*image.shape[1:], -1).permute(2, 0, 1).contiguous()
