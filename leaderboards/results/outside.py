@@ -16,7 +16,7 @@ def versions(records: Iterable[Record]) -> dict[str, Counter[str]]:
     """Return how many records each version of a file has made: by name of the file and by checksum."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        for name, recorded in record["provenance"].get("outside", {}).items():
+        for name, recorded in record.get("provenance", {}).get("outside", {}).items():
             counts[name][recorded] += 1
     return dict(counts)
 
