@@ -16,7 +16,10 @@ PROTOCOLS = (scores.ANY, scores.HARD)
 POOLED = "\N{DAGGER}"  # beside a verdict that rests on the pooled variance
 STYLES = {verdicts.AHEAD: "**{}**", verdicts.BEHIND: "*{}*", verdicts.TIED: "= {}"}
 POOLED_NOTE = f"{POOLED} needs the variance that the rows of a block share; the two rows alone do not give it."
-LEGEND = "Points above random real images. **Bold**: ahead; *italic*: behind; =: tied; others: not known."
+LEGEND = (
+    "Points above random real images. **Bold**: ahead; *italic*: behind; =: tied, or the same images; other numbers: "
+    "not known; empty: not run, or not asked. Rows are sorted by the mean of their cells, which is no ranking."
+)
 
 
 def table(parts: Iterable[tuple[Publication, str]]) -> str:
