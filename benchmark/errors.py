@@ -18,10 +18,6 @@ class Faults(BenchmarkError):
         super().__init__("\n".join(self.faults))
 
 
-class DataMissing(BenchmarkError):
-    """A dataset is not on disk; the message says how to get it."""
-
-
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """Return "unknown KIND 'NAME'. Did you mean 'X'? Available: ...".
 

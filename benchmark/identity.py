@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate", "measure"]
-STAGES: tuple[Stage, ...] = ("teacher", "prepare", "distill", "relabel", "evaluate", "measure")  # parents first
+Stage = Literal["teacher", "prepare", "distill", "relabel", "evaluate", "measure"]  # parents first
+STAGES: tuple[Stage, ...] = get_args(Stage)
 VERSION = 1  # raised when the way from an identity to its key changes
 
 

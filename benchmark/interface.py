@@ -28,9 +28,10 @@ from benchmark.api import SyntheticSet
 from benchmark.config_files import validated
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.formats import arrays
-from benchmark.formats import artifact as artifacts
+from benchmark.formats.artifact import of_set
 from benchmark.identity import ancestors
 from benchmark.plan.suite import Block, Selection, Suite
+from benchmark.run import external
 from benchmark.run.campaign import Campaign, RunOptions, connect, connected, open_campaign
 from benchmark.run.runner import SerialRunner
 from benchmark.run.stages import IMAGES
@@ -134,10 +135,10 @@ def evaluate(
     arch = student or config.teacher.arch
     suite = _suite(dataset, ipc, "random_real", arch, protocol, seeds=seeds)
     info = datasets.info(config, run_options.data)
-    artifact = artifacts.of_set(arrays.as_set(images, labels), arrays.NAME, info, ipc)
-    entry = artifacts.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
-    campaign = open_campaign(suite, artifacts.selection(entry, dataset, ipc, seeds=seeds), run_options)
-    campaign = artifacts.store_artifact(campaign, artifact)
+    artifact = of_set(arrays.as_set(images, labels), arrays.NAME, info, ipc)
+    entry = external.suite_entry(artifact, f"set {artifact.checksum[:8]}", suite)
+    campaign = open_campaign(suite, external.selection(entry, dataset, ipc, seeds=seeds), run_options)
+    campaign = external.store_artifact(campaign, artifact)
     _run(campaign)
     keys = [key for planned in campaign.plan.cells for key in planned.nodes["evaluate"]]
     records = tuple(record for key in keys if (record := campaign.store.record(key)))

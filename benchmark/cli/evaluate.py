@@ -62,6 +62,7 @@ def evaluate(
     from benchmark.formats import artifact as artifacts
     from benchmark.plan.suite import load_suite
     from benchmark.run import campaign as campaigns
+    from benchmark.run import external
     from benchmark.vision import datasets
 
     config = datasets.load_dataset(dataset)
@@ -71,13 +72,12 @@ def evaluate(
     artifact = artifacts.of_set(user_set, str(path), info, ipc, value_range, normalisation)
     for note in (*artifact.notes, *_use_of_labels(artifact)):
         out.print(f"{path}: {note}", markup=False, highlight=False)
-    entry = artifacts.suite_entry(artifact, method_name, load_suite(suite))
+    entry = external.suite_entry(artifact, method_name, load_suite(suite))
     axes = {"students": split_words(students), "protocols": split_words(protocols), "seeds": seeds}
-    selection = artifacts.selection(entry, dataset, ipc, **axes)
+    selection = external.selection(entry, dataset, ipc, **axes)
     options = run_options(runs, data, runner, ray, insecure, device)
     node_runner, has_gpu = campaigns.connected(options)
-    campaign = campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu)
-    campaign = artifacts.store_artifact(campaign, artifact)
+    campaign = external.store_artifact(campaigns.open_campaign(suite, selection, options, has_gpu=has_gpu), artifact)
     rows_to_print = {axis: values for axis, values in campaign.selection().items() if axis != "method"}
     running.finish(campaign, options, node_runner, rows_to_print)
 

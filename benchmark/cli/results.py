@@ -177,7 +177,8 @@ def export(
     extra: opt.Extra = None,
 ) -> None:
     """Write a distilled set of a run in a format that other tools read."""
-    from benchmark.formats import export, find
+    from benchmark.formats import export
+    from benchmark.run import find
 
     stored = find.find_set(runs, _suite_name(suite, runs), find.SetQuery(dataset, ipc, method, draw, teacher))
     lost_parts = export.export(stored.images, stored.info(data), form, destination, str(stored.query), stored.facts)

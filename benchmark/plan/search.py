@@ -170,8 +170,7 @@ def plan(search: Search, data: Path, *, on_gpu: bool) -> list[Trial]:
 
     Raises:
         Faults: all values that a method or the protocol does not accept.
-        DataMissing: the dataset is not on disk.
-        BenchmarkError: the teacher of the dataset is downloaded, so it was trained on the hold-out.
+        BenchmarkError: the dataset is not on disk, or its teacher is downloaded, so it was trained on the hold-out.
     """
     config = datasets.load_dataset(search.dataset)
     if pretrained := config.teacher.pretrained:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 
@@ -29,13 +28,6 @@ class NodeOptions:
     owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     gpu_share: float = 1.0
     stopped: str = ""
-
-    @property
-    def cache(self) -> Path:
-        """The folder of decoded datasets."""
-        from benchmark.vision.datasets import cache_folder  # slow to import
-
-        return cache_folder(Path(self.data))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,21 +57,13 @@ class NodeRun:
 
     def run(self) -> None:
         """Run the stage, measure what it costs, and commit its files and its record."""
-        stages: dict[str, Callable[[Path], None]] = {
-            "teacher": self.teacher,
-            "prepare": self.prepare,
-            "distill": self.distill,
-            "relabel": self.relabel,
-            "evaluate": self.evaluate,
-            "measure": self.measure,
-        }
         if self.options.threads and self.device.type == "cpu":
             torch.set_num_threads(self.options.threads)
         start_time, forwarded = provenance.now(), images_forwarded()
         self.heartbeat(0, 1, {})
         with self.store.writing(self.key) as folder:
             with provenance.measured(self.device) as cost, restored(), seeded(self.key):
-                stages[self.identity["stage"]](folder)
+                getattr(self, self.identity["stage"])(folder)
             if reason := accuracy_fault(self.identity["stage"], self.metrics):
                 raise BenchmarkError(f"{self._name} returned {reason}")
             cost |= {
@@ -92,7 +84,7 @@ class NodeRun:
             self.store.commit(self.key, folder, record)
         self.store.clear_scratch(self.key)
 
-    # The stages
+    # The stages: each method has the name of its stage
 
     def teacher(self, folder: Path) -> None:
         """Train a teacher on the real training set (squeeze) and test it once, at the end."""
@@ -182,7 +174,8 @@ class NodeRun:
 
     @property
     def _dataset(self) -> tuple[datasets.DatasetConfig, Path, Path, datasets.TrainPart, datasets.Report]:
-        return self.config, Path(self.options.data), self.options.cache, self.train_part, self._report
+        root = Path(self.options.data)
+        return self.config, root, datasets.cache_folder(root), self.train_part, self._report
 
     def _report(self, done: int, total: int) -> None:
         """Show in the heartbeat how far a dataset's files are hashed, or its cache is written."""

@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 from benchmark.api import DatasetInfo, ImageData, TestData, TrainData
-from benchmark.errors import BenchmarkError, DataMissing, Faults
+from benchmark.errors import BenchmarkError, Faults
 from benchmark.identity import digest
 from benchmark.vision import fetching, layouts, reading
 from benchmark.vision.caching import Mapped
@@ -133,7 +133,7 @@ def info(
         report: called with the files hashed and the files in total, where contents have to be hashed.
 
     Raises:
-        DataMissing: the dataset is not on disk; the message says how to get it.
+        BenchmarkError: the dataset is not on disk; the message says how to get it.
         Faults: classes are missing, empty or too many, or ``class_names`` names a folder that is not there.
     """
     return _info(config, *_splits(config, root, part, quick=quick, report=report))
@@ -173,8 +173,8 @@ def open_train(
         report: called with the images done and the images in total, where the cache has to be written.
 
     Raises:
-        DataMissing: the dataset is not on disk; the message says how to get it.
-        BenchmarkError: an image cannot be read, the layout is wrong, or the disk has no room for the cache.
+        BenchmarkError: the dataset is not on disk (the message says how to get it), an image cannot be read, the layout
+            is wrong, or the disk has no room for the cache.
     """
     train, test = _splits(config, root, part, quick=True, report=report)
     size = config.resize, config.resolution
@@ -240,7 +240,7 @@ def _splits(config: DatasetConfig, root: Path, part: TrainPart, *, quick: bool, 
     else:
         folder = location(config, root)
         if folder is None:
-            raise DataMissing(f"dataset '{config.name}' is {status(config, root)}")
+            raise BenchmarkError(f"dataset '{config.name}' is {status(config, root)}")
         list_split = partial(layouts.list_split, folder, store=cache_folder(root), quick=quick, report=report)
         train = list_split("train")
         test = list_split("val") if part == "full" else train

@@ -11,7 +11,6 @@ import pytest
 from fake_store import FakeStore
 
 from benchmark.errors import BenchmarkError
-from benchmark.formats import find
 from benchmark.record import (
     CHANGED,
     DAMAGED,
@@ -24,6 +23,7 @@ from benchmark.record import (
     parse_record,
     sealed,
 )
+from benchmark.run import find
 from leaderboards.results import records
 
 KEY = "0" * 32

@@ -14,9 +14,9 @@ from fake_store import FakeStore
 from hostile import Case
 
 from benchmark.errors import BenchmarkError
-from benchmark.formats import find
 from benchmark.plan.suite import Selection
 from benchmark.record import SEAL, sealed
+from benchmark.run import find
 from benchmark.run.campaign import RunOptions, open_campaign
 from leaderboards.publish import publication, verify
 from leaderboards.results import records, run_diff

@@ -22,6 +22,7 @@ from benchmark.formats import artifact, export
 from benchmark.formats.pt import Normalisation
 from benchmark.plan.suite import load_suite
 from benchmark.record import EXTERNAL, RECORD, sealed
+from benchmark.run.external import suite_entry
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import CLASSES
@@ -237,8 +238,8 @@ class TestMethod:
         external = read(saved(tmp_path / "a.pt", pixels), info)
         ours = {"base": "noise", "method": "ours+", "set": {}}
         with pytest.raises(BenchmarkError, match="is taken by a method"):
-            artifact.suite_entry(external, name, suite({"methods": [ours]}))
-        assert artifact.suite_entry(external, "theirs", suite()).overrides == {"checksum": external.checksum}
+            suite_entry(external, name, suite({"methods": [ours]}))
+        assert suite_entry(external, "theirs", suite()).overrides == {"checksum": external.checksum}
 
 
 @pytest.fixture(scope="module")

@@ -433,7 +433,7 @@ def test_a_record_counts_the_images_that_networks_took_in(options, monkeypatch):
         assert run(node, options) == DONE
     student, distilled = (Store(options.runs).record(node_of(planned, stage).key) for stage in ("evaluate", "distill"))
     trained = student["identity"]["component"]["params"]["schedule"]["epochs"] * 10  # ten classes at IPC 1
-    tested = datasets.open_test(datasets.load_dataset("digits"), Path(options.data), options.cache)
+    tested = datasets.open_test(datasets.load_dataset("digits"), Path(options.data), Path(options.data))
     assert student["cost"]["images_forwarded"] == trained + len(tested)
     assert distilled["cost"]["images_forwarded"] == 0  # random images need no network
     assert student["cost"]["exclusive"] is True
@@ -441,7 +441,7 @@ def test_a_record_counts_the_images_that_networks_took_in(options, monkeypatch):
 
 
 def test_caches_lie_beside_the_data_or_where_the_user_may_write(tmp_path, monkeypatch):
-    assert NodeOptions("runs", str(tmp_path / "new" / "data")).cache == tmp_path / "new" / "data" / ".cache"
+    assert datasets.cache_folder(tmp_path / "new" / "data") == tmp_path / "new" / "data" / ".cache"
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    assert NodeOptions("runs", str(tmp_path)).cache == tmp_path / "mine" / "distillation-benchmark"
+    assert datasets.cache_folder(tmp_path) == tmp_path / "mine" / "distillation-benchmark"

@@ -7,8 +7,8 @@ import torch
 from fake_store import FakeStore, identity
 
 from benchmark.errors import BenchmarkError
-from benchmark.formats.find import SetQuery, find_set
 from benchmark.identity import key_of
+from benchmark.run.find import SetQuery, find_set
 from benchmark.run.stages import IMAGES
 from benchmark.run.store import Store
 from benchmark.synthetic import SyntheticSet
