@@ -19,6 +19,7 @@ from leaderboards.results import (
     leaderboard,
     measures,
     networks,
+    outside,
     pairwise,
     records,
     references,
@@ -144,7 +145,8 @@ def _report(stored: records.Stored, published: Sequence[references.Reference]) -
     folder = stored.folder.address(f"leaderboards/{stored.suite}")
     sets, evaluated = measures.table(stored, cells), evaluations.table(stored)
     values = declared_values(stored.columns, evaluated, measures.methods_of(sets))
-    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values, costs_of_rows)
+    file_versions = outside.versions(stored.nodes.records.values())
+    return Report(stored.suite, folder, (), cells, board, blocks, sets, evaluated, values, costs_of_rows, file_versions)
 
 
 def _pictures(stored: records.Stored, folder: str) -> list[tuple[images.Picture, bytes]]:

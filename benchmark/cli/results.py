@@ -61,6 +61,7 @@ def report(
     extra: opt.Extra = None,
 ) -> None:
     """Write the tables and plots of a suite again from its records, and print the leaderboard."""
+    from benchmark.cli.running import print_changed_files
     from leaderboards import report as reports
 
     if csv and not any(compare):
@@ -72,11 +73,9 @@ def report(
     elif any(compare):
         _compare(suite, *compare, csv)
     else:
-        from benchmark.cli.running import print_changed_files
-
-        name = _suite_name(suite, runs)
-        out.print(reports.render(reports.build(runs, name)))
-        print_changed_files(runs, name)
+        built = reports.build(runs, _suite_name(suite, runs))
+        out.print(reports.render(built))
+        print_changed_files(built)
 
 
 @results_app.command()
@@ -149,7 +148,7 @@ def submit(
     published = _publication(suite, runs, note, datasets, submitted=True)
     paths = packing.user_files(published, suite)
     packing.check_keys(published, suite, runs, data)
-    changed_files = outside.changed(published.records.values(), sources.extra())
+    changed_files = outside.changed(outside.versions(published.records.values()), sources.extra())
     for line in changed_files:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     archive_names = submission.pack(published, Folder(runs), paths, destination, changed_files)
@@ -205,7 +204,7 @@ def _check() -> None:
         differing += [f"{figures.FOLDER}/{name}" for name in outdated]
         faults += [f"leaderboards/published/{suite}/{name}: differs from what the records give" for name in differing]
         faults += [f"leaderboards/{name}: not what its record names" for name in sets.damaged(published)]
-        for line in outside.changed(published.records.values(), [readme.ROOT]):
+        for line in outside.changed(outside.versions(published.records.values()), [readme.ROOT]):
             out.print(f"suite {suite}: {line}", markup=False, highlight=False, soft_wrap=True)
     for path in readme.PATHS:
         text = path.read_text(encoding="utf-8")

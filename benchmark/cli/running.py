@@ -14,6 +14,7 @@ from benchmark.identity import precision_of
 if TYPE_CHECKING:
     from benchmark.run.campaign import Campaign, RunOptions
     from benchmark.run.runner import Runner
+    from leaderboards.results.leaderboard import Report
 
 Shown = Mapping[str, Collection[object]]  # column of the leaderboard -> the values to print
 
@@ -111,16 +112,15 @@ def _print_line(line: str) -> None:
 def _print_leaderboard(campaign: Campaign, runs: str, rows: Shown, *, write: bool) -> None:
     from leaderboards import report as reports
 
-    name = campaign.plan.suite.name
-    out.print(reports.render((reports.build if write else reports.summarise)(runs, name), rows))
-    print_changed_files(runs, name)
+    report = (reports.build if write else reports.summarise)(runs, campaign.plan.suite.name)
+    out.print(reports.render(report, rows))
+    print_changed_files(report)
 
 
-def print_changed_files(runs: str, suite: str) -> None:
-    """Print which files of the user have changed since results of a suite were made."""
+def print_changed_files(report: Report) -> None:
+    """Print which files of the user have changed since results of a report were made."""
     from benchmark import sources
-    from leaderboards.results import outside, records
+    from leaderboards.results import outside
 
-    if folders := sources.extra():
-        for line in outside.changed(records.read(runs, suite).nodes.records.values(), folders):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in outside.changed(report.file_versions, sources.extra()):
+        _print_line(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -71,6 +71,7 @@ class Report:
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
         costs: of every row with a finished cell (`costs.table`).
+        file_versions: the versions of the users' files that made the records (`outside.versions`).
         notes: the plots that could not be made, each with the reason.
     """
 
@@ -84,6 +85,7 @@ class Report:
     evaluations: pd.DataFrame
     declared: Declared
     costs: pd.DataFrame
+    file_versions: Mapping[str, Counter[str]]
     notes: tuple[str, ...] = ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmark.files import checksum
@@ -21,15 +21,15 @@ def versions(records: Iterable[Record]) -> dict[str, Counter[str]]:
     return dict(counts)
 
 
-def changed(records: Iterable[Record], folders: Iterable[Path]) -> list[str]:
+def changed(counts_by_file: Mapping[str, Counter[str]], folders: Iterable[Path]) -> list[str]:
     """Return a line for every file that has changed since some of its records were made.
 
     Args:
-        records: they hold the checksums of the files.
+        counts_by_file: as `versions` returns them.
         folders: where the files are now; a file that is in none of them is left out.
     """
     lines, folders = [], tuple(folders)
-    for name, counts in sorted(versions(records).items()):
+    for name, counts in sorted(counts_by_file.items()):
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path and (count := counts.total() - counts[checksum(path)[:16]]):
             lines.append(f"{name} has changed since {count} of its {counts.total()} records were made; {ADVICE}")
