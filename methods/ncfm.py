@@ -218,7 +218,7 @@ class Sampler:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def characteristic_gap(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float = 0.5) -> Tensor:
+def characteristic_gap(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float) -> Tensor:
     """Return ``mean_t sqrt(a A(t) + (1 - a) P(t))`` of features [n, D] and [m, D] at frequencies [F, D], see `NCFM`."""
     size, phase = amplitude_and_phase(real, synthetic, frequencies)
     return (amplitude * size + (1 - amplitude) * phase.clamp_min(FLOOR)).clamp_min(FLOOR * FLOOR).sqrt().mean()

@@ -68,7 +68,7 @@ def look_whitened(images: Tensor) -> bool:
 
 
 def to_pixels(
-    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, user_values: Normalisation | None = None
+    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, user_values: Normalisation | None
 ) -> tuple[Tensor, list[str]]:
     """Return images in pixel space, and notes about what was done to them.
 

@@ -88,7 +88,7 @@ class Tuning:
         return Result(trial, why=next((str(error["message"]) for error in errors if error), "has not run"))
 
 
-def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None = None) -> Tuning:
+def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None) -> Tuning:
     """Return the tuning of a search; nothing is computed yet.
 
     Raises:

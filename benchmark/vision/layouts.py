@@ -68,14 +68,7 @@ def is_dataset(folder: Path) -> bool:
     return ((folder / "train").is_dir() and (folder / "val").is_dir()) or _is_cifar(folder)
 
 
-def list_split(
-    folder: Path,
-    split: Literal["train", "val"],
-    store: Path,
-    *,
-    quick: bool = False,
-    report: Report = lambda done, total: None,
-) -> Split:
+def list_split(folder: Path, split: Literal["train", "val"], store: Path, *, quick: bool, report: Report) -> Split:
     """Return the images of one split, not decoded.
 
     Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
