@@ -50,7 +50,7 @@ class Options(TypedDict, total=False):
     runs: str  # the store, ``runs`` by default
     data: str | Path  # the data directory, ``data`` by default
     device: Literal["auto", "cpu", "cuda"]  # ``auto``, the default, takes a graphics card where there is one
-    runner: Literal["serial", "ray"]  # ``serial`` by default; of a whole suite, ``ray`` runs nodes in parallel
+    runner: Literal["serial", "ray"]  # ``serial`` by default; ``ray`` runs nodes in parallel; only `run_suite` uses it
     ray: str  # ``local`` by default, ``auto`` or the address of a cluster
     insecure: bool  # True: use a cluster that asks for no token
 

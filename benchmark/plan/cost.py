@@ -141,7 +141,11 @@ class Costs:
         return sum((cost.work for cost in self.stages.values()), Span())
 
     def starts(self, task_seconds: float = 0.0) -> Span:
-        """Return the seconds in which tasks start: one task for each node, or for so many seconds of a stage's work."""
+        """Return the seconds in which tasks start.
+
+        Args:
+            task_seconds: 0: one task for each node; else one task for every `task_seconds` of work in a stage.
+        """
         tasks = [0.0, 0.0]
         for cost in self.stages.values():
             for end, seconds in enumerate((cost.work.low, cost.work.high)):

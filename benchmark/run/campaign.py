@@ -118,7 +118,7 @@ class Campaign:
         def change(earlier: dict[str, Any]) -> dict[str, Any]:
             plans = (self.full_plan, self.plan)
             manifest, reasons = merged(plans, {} if is_altered(earlier) else earlier, self.planner)
-            left_out.update(reasons)  # `update_json` calls this again for its own result, which leaves out none
+            left_out.update(reasons)  # `update_json` calls this again with its output: that leaves out none
             return sealed(manifest)
 
         self.store.update_json(manifest_name(self.plan.suite.name), change)

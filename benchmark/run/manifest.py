@@ -70,7 +70,7 @@ def _planned_cells(
 
 
 def _replaced(cells: Mapping[str, Any], earlier_cells: Mapping[str, Any]) -> set[str]:
-    """Return the axes of the earlier cells whose name another version of their method, or another set, has taken."""
+    """Return the axes of earlier cells whose name now means another method version or another set."""
     sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
     changed_rows = {
         _axes(cell, ROW_AXES)

@@ -202,9 +202,9 @@ class RayRunner:
                 return
 
     def _result(self, task: Any, group: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
-        """Return how the first node of a task ended, and whether the task has; None: it has no further node.
+        """Return how the first node of a task ended, and whether the task has ended.
 
-        A failure that its worker could not record is recorded here.
+        The outcome is None if the task has no node left. A failure that its worker could not record is recorded here.
         """
         shared = not isinstance(task, self.ray.ObjectRef)
         try:

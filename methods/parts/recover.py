@@ -87,7 +87,7 @@ class Recovery(Distiller):
         return (TeacherSpec(arch=self.teacher),)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where the images start from real ones and a class has too few."""
+        """If the images start from real images, return which class has too few of them."""
         if self.start == "patches":
             patches = self.preparation(info)
             return patches.too_few(info, ipc) if isinstance(patches, Patches) else NO_PATCHES
