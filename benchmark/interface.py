@@ -78,10 +78,10 @@ class Result:
 
     Attributes:
         top1: accuracy in percent, one per seed.
-        controls: by method, the difference from the published results of random real images, noise and the full set
-            under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
+        controls: for each method, the difference from the published results of random real images, noise and the full
+            set under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
             the dataset; {} where none are published.
-        records: of the evaluations, as in the store.
+        records: the records of the evaluations, as in the store.
     """
 
     top1: tuple[float, ...]

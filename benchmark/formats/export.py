@@ -24,7 +24,7 @@ from benchmark.synthetic import CLASSES, SyntheticSet
 
 __all__ = ["FORMATS", "Normalisation", "check_labels", "export", "read_images"]
 FORMATS = ("imagefolder", "dcbench", "huggingface")
-SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # of files that are read
+SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # the suffixes of files that are read
 
 
 def export(

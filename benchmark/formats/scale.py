@@ -17,11 +17,11 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError
 from benchmark.formats.pt import MARGIN, Normalisation
 
-Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # of the values of images
+Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # the scale of the values of images
 ValueRange: TypeAlias = Literal["auto", "0-1", "0-255", "normalised"]  # auto: guess the scale from the values
 LARGEST = 8.0  # pixels, and images that are normalised by the mean and deviation of a dataset, stay below it
 CENTRED = 0.25  # whitened images have a mean between -CENTRED and CENTRED
-WHITE_NEAR, WHITE_FAR = 0.08, 0.3  # of whitened images: see `look_whitened`
+WHITE_NEAR, WHITE_FAR = 0.08, 0.3  # the limits for whitened images: see `look_whitened`
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped_beat: str) 
 
     Args:
         store: the store.
-        key: of the node.
+        key: the key of the node.
         heartbeat: the first heartbeat; ``owner`` is the driver.
         stopped_beat: the fingerprint of a heartbeat that is known to have stopped, "" for none.
     """

@@ -120,7 +120,7 @@ class RayRunner:
         """
         needs = self.preflight(nodes, options)
         slots, store = sum(max(machine.cpus, 1) for machine in self.machines), Store(options.runs)
-        queue, tasks = Queue(nodes, slots), dict[Any, deque[Node]]()  # by task: its nodes, that which runs first
+        queue, tasks = Queue(nodes, slots), dict[Any, deque[Node]]()  # the nodes of each task, that which runs first
         watch, silence, window = Watch(store), Silence(store, options.owner), 2 * slots
         cards = sum(machine.gpus for machine in self.machines)
         while True:

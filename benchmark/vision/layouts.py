@@ -75,7 +75,7 @@ def list_split(folder: Path, split: Literal["train", "val"], store: Path, *, qui
     ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR's ``cifar-10-batches-py`` and ``cifar-100-python``.
 
     Args:
-        folder: of the dataset.
+        folder: the folder of the dataset.
         split: the name of the folder in it.
         store: a folder for lists of files; see `up_to_date` for this and the other arguments.
         quick: trust a stored list where no folder has changed.

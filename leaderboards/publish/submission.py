@@ -36,7 +36,7 @@ def pack(publication: Publication, store: Folder, sources: Mapping[str, Path], p
         publication: the results, verified.
         store: holds the distilled sets.
         sources: the files of the authors by their names in the repository.
-        path: of the archive.
+        path: the path of the archive.
 
     Raises:
         BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
