@@ -106,7 +106,7 @@ class Unit(Frozen):
     index: int  # 0, 1, ... among the units of a set
     ipc: int  # images per class of the whole set
     classes: tuple[int, ...]
-    slots: tuple[int, ...]  # which of the images 0 .. ipc - 1 of each class
+    slots: tuple[int, ...]  # those of the images 0 .. ipc - 1 of each class that it holds
 
     @property
     def labels(self) -> Tensor:
@@ -122,10 +122,10 @@ class Context:
     """
 
     device: torch.device
-    precision: torch.dtype  # of `autocast`; float32 switches it off
+    precision: torch.dtype  # the precision of `autocast`; float32 switches it off
     seed: int
     scratch: Path  # private folder for files of unfinished work: kept after an interruption, removed at the end
-    teachers: Sequence[nn.Module] = ()  # as the component's `teachers` lists them: frozen, in eval mode, on the device
+    teachers: Sequence[nn.Module] = ()  # those of the component's `teachers`: frozen, in eval mode, on the device
     prepared: Mapping[str, Tensor] = field(default_factory=dict)  # what `Preparation.prepare` returned, on the CPU
     report: Callable[[int, int, Mapping[str, float]], None] = lambda step, total, scalars: None
     parts: dict[str, float] = field(default_factory=dict)  # seconds by part of the work, filled by `timed`

@@ -11,7 +11,7 @@ class Column:
     """A number that an evaluator or a measure returns, and how tables and plots show it.
 
     Attributes:
-        name: of the number, as `Evaluator.evaluate` or `Measure.measure` returns it.
+        name: the name of the number, as `Evaluator.evaluate` or `Measure.measure` returns it.
         heading: the text above the column.
         unit: ``%``, say; "" for a number without a unit.
         better: which direction is better; "" where neither is.

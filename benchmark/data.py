@@ -39,7 +39,7 @@ class DatasetInfo(Frozen):
     train_counts: tuple[int, ...]  # training images per class
     resolution: int  # images are [channels, resolution, resolution]
     channels: int = 3
-    mean: tuple[float, ...]  # of pixels in [0, 1], per channel
+    mean: tuple[float, ...]  # the mean of pixels in [0, 1], per channel
     std: tuple[float, ...]
     flip: bool = True  # True: a mirrored image still shows its class
     fingerprint: str  # hash of everything that decides which pixels are read

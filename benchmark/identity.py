@@ -63,7 +63,7 @@ def _number(value: float | None) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else float.__repr__(value)
 
 
-MOST_SEEDS = 1000  # of labels and student, of draws or of teachers; more are a slip of the pen
+MOST_SEEDS = 1000  # the most seeds of labels and student, draws or teachers; more are a slip of the pen
 
 
 def key_of(identity: Mapping[str, Any]) -> str:

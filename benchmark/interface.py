@@ -50,7 +50,7 @@ class Options(TypedDict, total=False):
     runs: str  # the store, ``runs`` by default
     data: str | Path  # the data directory, ``data`` by default
     device: Literal["auto", "cpu", "cuda"]  # ``auto``, the default, takes a graphics card where there is one
-    runner: Literal["serial", "ray"]  # ``serial`` by default; of a whole suite, ``ray`` runs nodes in parallel
+    runner: Literal["serial", "ray"]  # ``serial`` by default; ``ray`` runs nodes in parallel; only `run_suite` uses it
     ray: str  # ``local`` by default, ``auto`` or the address of a cluster
     insecure: bool  # True: use a cluster that asks for no token
 
@@ -78,10 +78,10 @@ class Result:
 
     Attributes:
         top1: accuracy in percent, one per seed.
-        controls: by method, the difference from the published results of random real images, noise and the full set
-            under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
+        controls: for each method, the difference from the published results of random real images, noise and the full
+            set under the same protocol, with the same student, evaluator (its version and hyperparameters) and files of
             the dataset; {} where none are published.
-        records: of the evaluations, as in the store.
+        records: the records of the evaluations, as in the store.
     """
 
     top1: tuple[float, ...]

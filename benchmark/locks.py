@@ -59,7 +59,7 @@ def has_ended(machine_name: object, pid: object) -> bool:
     """Return whether a process has certainly ended; False for a process of another machine, which cannot be asked.
 
     Args:
-        machine_name: as `machine` gives it there.
+        machine_name: the name of its machine, as `machine` gives it there.
         pid: the number of the process.
     """
     if machine_name != machine() or not isinstance(pid, int) or not 0 < pid < 2**31:

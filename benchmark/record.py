@@ -21,12 +21,12 @@ CHANGED = "was changed after it was written; run again"
 DAMAGED = "is damaged; run again"
 OBJECTS = ("identity", "metrics", "cost", "provenance", "files")
 ACCURACIES = frozenset({"top1", "top5"})  # metrics in percent
-ROW_AXES = ("dataset", "ipc", "method", "protocol", "student")  # of a row of the leaderboard
-CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # of a cell
-SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # of a distilled set
+ROW_AXES = ("dataset", "ipc", "method", "protocol", "student")  # the axes of a row of the leaderboard
+CELL_AXES = (*ROW_AXES, "teacher", "draw", "seed")  # the axes of a cell
+SET_AXES = ("dataset", "ipc", "method", "teacher", "draw")  # the axes of a distilled set
 NUMBERS = frozenset({"ipc", "teacher", "draw", "seed"})  # axes with numbers; the others have names
 EXTERNAL = "external"  # the base of sets from elsewhere: the file in ``methods/`` that stands for them
-KINDS: dict[str, tuple[type, ...]] = {  # of further fields of a cell
+KINDS: dict[str, tuple[type, ...]] = {  # the types of further fields of a cell
     "base": (str,),
     "overrides": (dict,),
     "skipped": (str, NoneType),

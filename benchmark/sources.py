@@ -26,7 +26,7 @@ from benchmark.errors import BenchmarkError, Faults, unknown
 from benchmark.files import checksum
 
 ENVIRONMENT = "DISTILLBENCH_EXTRA"  # several folders are separated as in PATH
-GROUP = "distillbench"  # of entry points; each names a package whose folder has the subfolders
+GROUP = "distillbench"  # the group of entry points; each names a package whose folder has the subfolders
 SUBFOLDERS = ("methods", "evaluators", "configs")
 INSTALLED = Path(__file__).resolve().parent / "builtin"  # in an installed wheel; a checkout has them beside `benchmark`
 ROOT = INSTALLED if INSTALLED.is_dir() else INSTALLED.parent.parent

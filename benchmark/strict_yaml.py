@@ -18,7 +18,7 @@ except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment]
 
 DEEPEST = 100  # levels of a file; libyaml's loader would crash at some ten thousand
-MOST_VALUES = 100_000  # of a file, each value counted as often as aliases repeat it
+MOST_VALUES = 100_000  # the most values of a file, each value counted as often as aliases repeat it
 FLOAT, INT = "tag:yaml.org,2002:float", "tag:yaml.org,2002:int"
 NUMBERS = {
     FLOAT: r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",

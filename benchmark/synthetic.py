@@ -205,7 +205,7 @@ class Labels:
             where only the largest logits are kept, structured values without the last axis (`evaluators.parts.top`).
             Where epochs are fewer than those that the student trains, they repeat.
         views: the fields of the schedule, from which the views are computed again; views are never stored.
-        seed: of the views.
+        seed: the seed of the views.
         draws: how the student draws from a pool (`evaluators.parts.pool`); {} for the other kinds.
     """
 

@@ -18,8 +18,8 @@ class Work:
         kind: ``forward``; ``recover``: forward, and backward to the pixels; ``train``: forward, and backward to the
             weights.
         images: number of images.
-        arch: of the network; "": that of the dataset's teacher, ``neutral``: that of its neutral network.
-        side: of the images, in pixels; 0: the resolution of the dataset.
+        arch: the name of the network; "": that of the dataset's teacher, ``neutral``: that of its neutral network.
+        side: the side of the images, in pixels; 0: the resolution of the dataset.
     """
 
     kind: Pass
@@ -34,11 +34,11 @@ class Job:
 
     Attributes:
         info: the dataset.
-        images: of the unit that is distilled, or of the set that is labelled, evaluated or measured.
-        classes: of the unit.
+        images: the size of the unit that is distilled, or of the set that is labelled, evaluated or measured.
+        classes: the labels of the classes of the unit.
         ipc: images per class of the whole set; 0 where the set does not depend on it.
         student: architecture of the student; "" where there is none.
-        test_images: of the test split.
+        test_images: the number of images of the test split.
     """
 
     info: DatasetInfo

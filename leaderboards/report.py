@@ -40,7 +40,7 @@ from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
 __all__ = ["Report", "build", "render", "summarise", "text"]
-FOLDERS = ("tables", "plots", "pictures")  # of a report; all files in them are its own
+FOLDERS = ("tables", "plots", "pictures")  # the folders of a report; all files in them are its own
 
 
 def summarise(root: str, suite: str) -> Report:
@@ -92,7 +92,7 @@ class Results:
 
     Attributes:
         report: the leaderboard and the tables that belong to it.
-        tables: as in a paper.
+        tables: the tables, as in a paper.
         overviews: tables of all that is known of the sets of a dataset at an IPC.
         files: all tables as CSV, Markdown and LaTeX, by name of the file.
         compared: the comparisons that figures show (`pairwise.plotted`).

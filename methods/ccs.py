@@ -31,7 +31,7 @@ class CCS(Coreset):
     )
 
     beta: float = Field(default=0.1, ge=0, lt=1)  # share of a class that is dropped as too hard
-    strata: int = Field(default=50, ge=1)  # at most; with fewer images per class, as many as these
+    strata: int = Field(default=50, ge=1)  # the most strata; with fewer images per class, as many as these
 
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:
         """Return the indices [IPC] of the chosen images, stratum by stratum."""

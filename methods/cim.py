@@ -56,7 +56,7 @@ class CIM(Distiller):
     teacher: str | None = None  # architecture of the network F; None: the dataset's teacher
     iterations: int = Field(default=200, ge=0)  # 0: the mosaics as they are, the control of the method
     learning_rate: float = Field(default=0.01, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)  # of delta
+    weight_decay: float = Field(default=0.01, ge=0)  # the weight decay of delta
     candidates: int = Field(default=300, ge=1)  # images per class from which the easiest are taken, at most
     factor: int = Field(default=2, ge=1)  # k, cells along a side of a mosaic
     tap: str | None = None  # layer of the teacher whose input is F (layer3 at 224 px); None: pooled features

@@ -48,7 +48,7 @@ class DATM(FTD):
     )
 
     iterations: int = Field(default=10_000, ge=0)
-    learning_rate: float = Field(default=100.0, gt=0)  # of the pixels
+    learning_rate: float = Field(default=100.0, gt=0)  # the learning rate of the pixels
     inner_steps: int = Field(default=80, ge=1)  # N
     first_start: int = Field(default=0, ge=0)  # T-, epochs
     start_epochs: int = Field(default=20, ge=1)  # T+

@@ -41,7 +41,7 @@ class DELT(Recovery):
     )
 
     iterations: int = Field(default=4000, ge=0)
-    round_iterations: int = Field(default=500, ge=1)  # of a round; M = iterations / round_iterations, rounded up
+    round_iterations: int = Field(default=500, ge=1)  # the iterations of a round; M = iterations / this, rounded up
     start: Start = "medium_real"
     jitter: int = Field(default=0, ge=0)
     first_layer_weight: float = Field(default=10.0, ge=0)

@@ -33,10 +33,11 @@ class EDC(GVBSM):
 
     Differences from the authors' code: the variance of a class there has no variance between images, and that of a
     batch none between classes, while v~ has both (``class_spread: within``). Moving averages begin with their first
-    value, in the code at 0 (``averages_start: zero``), from where 75 iterations of 8 teachers never arrive; they begin
-    again in each unit. Class means and variances of patches are not swapped. The mosaics are RDED's, of random images
-    of the pool, while the code takes the 300 images that its networks know best. The flatness term, which all scripts
-    switch off, is left out. We lack its networks WRN-16-2, ShuffleNetV2-0.5 and AlexNet. Pixels have 8 bits.
+    value, in the code at 0 (``averages_start: zero``): 75 iterations with 8 teachers are too few to reach the real
+    values from 0. They begin again in each unit. Class means and variances of patches are not swapped. The mosaics are
+    RDED's, of random images of the pool, while the code takes the 300 images that its networks know best. The flatness
+    term, which all scripts switch off, is left out. We lack its networks WRN-16-2, ShuffleNetV2-0.5 and AlexNet. Pixels
+    have 8 bits.
     """
 
     version: ClassVar[int] = 1

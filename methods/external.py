@@ -15,7 +15,7 @@ class External(Distiller):
 
     paper: ClassVar[str] = "as the authors of the set say"
 
-    checksum: str = ""  # of images, targets and weights; "" names no set
+    checksum: str = ""  # the checksum of images, targets and weights; "" names no set
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where no checksum is given."""

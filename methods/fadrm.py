@@ -34,7 +34,7 @@ class FADRM(SRe2LPP):
     )
 
     archs: tuple[str, ...] = ()  # the networks that take turns; (): only `teacher`
-    iterations: int = Field(default=2000, ge=0)  # of all stages together
+    iterations: int = Field(default=2000, ge=0)  # the iterations of all stages together
     sizes: tuple[int | None, ...] = Field(default=(None,) * 4, min_length=1)  # s_k in pixels; None: the full resolution
     alpha: float = Field(default=0.5, ge=0, le=1)  # share of the recovered images; 1: no mixing, 0: only the start
 

@@ -17,7 +17,7 @@ class Full(Distiller):
     role: ClassVar[Role] = "bound"
     uses_ipc: ClassVar[bool] = False
 
-    max_gigabytes: float = 4.0  # of uint8 pixels, which are held in memory
+    max_gigabytes: float = 4.0  # the most gigabytes of uint8 pixels, which are held in memory
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where the set is too large for memory."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods.idm import IDM
 
-LONGEST = 10.0  # of the map exp: a longer vector keeps only its direction
+LONGEST = 10.0  # the longest vector of the map exp: a longer vector keeps only its direction
 NEAREST = 1e-15  # how much the argument of arcosh is above 1 at least; below, the gradient is 0
 
 

@@ -48,9 +48,9 @@ class IDM(CellMatching):
     learning_rate: float = Field(default=0.2, gt=0)
     momentum: float = Field(default=0.5, ge=0, lt=1)
     ce_weight: float = Field(default=0.5, ge=0)  # w
-    networks: int = Field(default=100, ge=1)  # of the queue, at most
+    networks: int = Field(default=100, ge=1)  # the most networks of the queue
     interval: int = Field(default=30, ge=1)  # iterations from one new network to the next
-    network_steps: int = Field(default=10, ge=0)  # of a network that learns, in an iteration
+    network_steps: int = Field(default=10, ge=0)  # the steps of a network that learns, in an iteration
     network_batch: int = Field(default=256, ge=1)  # real images in a step of a network
     network_rate: float = Field(default=0.01, gt=0)  # learning rate of the networks, SGD with momentum 0.9
 

@@ -27,7 +27,7 @@ class KMeansReal(Distiller):
         "Metric, ICCV 2025, https://arxiv.org/abs/2311.18531"
     )
 
-    weights: Weights = "uniform"  # of the atoms
+    weights: Weights = "uniform"  # the weights of the atoms
     atoms_rounds: int = Field(default=100, ge=1)  # how often the atoms move, at most
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:

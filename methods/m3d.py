@@ -28,7 +28,7 @@ class M3D(IDM):
     paper: ClassVar[str] = "Zhang et al.: M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024"
 
     kernel: Literal["gaussian", "linear"] = "gaussian"
-    bandwidth: float = Field(default=1.0, gt=0)  # in median squared distances
+    bandwidth: float = Field(default=1.0, gt=0)  # the bandwidth in median squared distances
 
     def gap(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """Return the squared MMD of features [n, D] of real images and [m, D] of cells, times s^2."""

@@ -42,21 +42,21 @@ class MTT(Distiller):
     """
 
     version: ClassVar[int] = 2
-    most_classes: ClassVar[int] = 200  # as for `MOST_PIXELS`
+    most_classes: ClassVar[int] = 200  # the most classes; the reason is that of `MOST_PIXELS`
     paper: ClassVar[str] = (
         "Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, "
         "https://arxiv.org/abs/2203.11932"
     )
 
     iterations: int = Field(default=5000, ge=0)  # 0: the start as it is
-    learning_rate: float = Field(default=1000.0, gt=0)  # of the pixels
+    learning_rate: float = Field(default=1000.0, gt=0)  # the learning rate of the pixels
     momentum: float = Field(default=0.5, ge=0, lt=1)
     inner_steps: int = Field(default=30, ge=1)  # N
     expert_span: int = Field(default=2, ge=1)  # M, epochs
     start_epochs: int = Field(default=15, ge=1)  # T
     step_size: float = Field(default=0.01, gt=0)  # alpha_0
     step_size_rate: float = Field(default=1e-5, ge=0)  # the authors' lr_lr
-    batch_synthetic: int | None = Field(default=None, ge=1)  # of an inner step; None: all images
+    batch_synthetic: int | None = Field(default=None, ge=1)  # the images of an inner step; None: all images
     memory: Literal["constant", "unrolled", "tesla"] = "constant"
     arch: str = "convnet_d3"
     experts: int = Field(default=100, ge=1)

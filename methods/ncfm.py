@@ -22,7 +22,7 @@ from methods.parts.descent import descend
 from methods.parts.experts import new_network
 from methods.parts.pairs import Pairs, load_flat
 
-FLOOR = 1e-12  # of the phase; identical features have the loss 300 sqrt(0.5e-12), where the gradient is 0
+FLOOR = 1e-12  # the least phase; identical features have the loss 300 sqrt(0.5e-12) and the gradient 0
 
 
 class NCFM(CellMatching):
@@ -59,10 +59,10 @@ class NCFM(CellMatching):
     weight_decay: float = Field(default=5e-4, ge=0)
     patience: int = Field(default=500, ge=1)  # iterations
     frequencies: int = Field(default=4096, ge=1)  # F, in an iteration
-    sampling: Literal["normal", "learned"] = "normal"  # of t; normal: as in all configurations of the authors
+    sampling: Literal["normal", "learned"] = "normal"  # sampling of t; normal: as in all the authors' configurations
     ascent_rate: float = Field(default=1e-3, gt=0)  # learning rate of psi, SGD with momentum 0.5
     amplitude: float = Field(default=0.5, ge=0, le=1)  # a
-    scale: float = Field(default=300.0, gt=0)  # of the loss of a class
+    scale: float = Field(default=300.0, gt=0)  # the scale of the loss of a class
     calibration: bool = True  # False: no step on the cross-entropy
     networks: int = Field(default=20, ge=1)  # pairs
     network_epochs: int = Field(default=60, ge=1)
@@ -98,9 +98,9 @@ class _Course:
 
     Attributes:
         images: [N, C, S, S] on the scale [0, 1], class by class.
-        optimizer: of the images.
+        optimizer: the optimiser of the images.
         sampler: psi, where it is learned.
-        loss: of the last matching step.
+        loss: the loss of the last matching step.
     """
 
     def __init__(self, method: NCFM, data: TrainData, unit: Unit, context: Context) -> None:
@@ -218,7 +218,7 @@ class Sampler:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def characteristic_gap(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float = 0.5) -> Tensor:
+def characteristic_gap(real: Tensor, synthetic: Tensor, frequencies: Tensor, amplitude: float) -> Tensor:
     """Return ``mean_t sqrt(a A(t) + (1 - a) P(t))`` of features [n, D] and [m, D] at frequencies [F, D], see `NCFM`."""
     size, phase = amplitude_and_phase(real, synthetic, frequencies)
     return (amplitude * size + (1 - amplitude) * phase.clamp_min(FLOOR)).clamp_min(FLOOR * FLOOR).sqrt().mean()

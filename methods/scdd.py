@@ -29,8 +29,8 @@ class SCDD(SRe2L):
         "https://arxiv.org/abs/2404.07976"
     )
 
-    pretrain_epochs: int = Field(default=200, ge=1)  # of SimCLR
-    probe_epochs: int = Field(default=50, ge=1)  # of the linear probe
+    pretrain_epochs: int = Field(default=200, ge=1)  # the epochs of SimCLR
+    probe_epochs: int = Field(default=50, ge=1)  # the epochs of the linear probe
     pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both trainings
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:

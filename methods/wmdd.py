@@ -60,12 +60,12 @@ class WMDD(Recovery):
     )
 
     objective: Literal["official", "paper"] = "official"
-    ce_weight: float = Field(default=1.0, ge=0)  # of objective official; 0 under paper
+    ce_weight: float = Field(default=1.0, ge=0)  # the weight of cross-entropy under objective official; 0 under paper
     regulariser: Literal["bn", "pcbn", "none"] = "pcbn"
     regulariser_weight: float = Field(default=10.0, ge=0)  # lambda of objective official
     transport: Literal["atoms", "sliced"] = "atoms"
     projections: int = Field(default=128, ge=1)  # number of directions theta
-    weights: Weights = "uniform"  # of the atoms
+    weights: Weights = "uniform"  # the weights of the atoms
     solver: Solver = "exact"
     scheme: Scheme = "alternating"
     atoms_start: AtomsStart = "kmeans++"

@@ -134,7 +134,7 @@ def show_progress(
     """Show events as they come: in a live table on a terminal, else as one line for every node that has ended.
 
     Args:
-        events: of a runner.
+        events: the events of a runner.
         progress: counts them.
         console: where they are shown.
         scores: gives a line for every row of the leaderboard that is complete.
@@ -203,7 +203,7 @@ def plan_table(plan: Plan, todo: Mapping[str, Node]) -> RenderableType:
 def _skipped_lines(plan: Plan) -> Iterator[Text]:
     """Yield a line for every dataset and every reason why cells of it are skipped, with the methods of these cells."""
     methods_by_dataset = defaultdict[str, dict[str, None]](dict)  # each method once, by dataset
-    methods_by_reason = defaultdict[tuple[str, str], dict[str, None]](dict)  # by dataset and reason
+    methods_by_reason = defaultdict[tuple[str, str], dict[str, None]](dict)  # the methods by dataset and reason
     for planned in plan.cells:
         cell = planned.cell
         methods_by_dataset[cell.dataset][cell.method] = None
@@ -241,9 +241,9 @@ def status_table(
     """Return how many cells of each dataset are in which state, and below them what runs and which measures failed.
 
     Args:
-        cells: as `cells_table` returns them.
-        heartbeats: of nodes, by key.
-        names: of nodes, by key.
+        cells: the cells, as `cells_table` returns them.
+        heartbeats: the heartbeats of nodes, by key.
+        names: the names of nodes, by key.
     """
     table = Table("dataset", *CELL_STATES, box=None, header_style="bold")
     for name, group in cells.groupby("dataset", sort=False):

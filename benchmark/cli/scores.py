@@ -18,7 +18,7 @@ class Scores:
     def __init__(self, campaign: Campaign) -> None:
         """Start with the rows that have an unfinished cell."""
         self.store = campaign.store
-        self.keys: dict[Row, dict[str, None]] = {}  # of all evaluations of a row
+        self.keys: dict[Row, dict[str, None]] = {}  # the keys of all evaluations of a row
         self.rows: dict[str, list[Row]] = {}  # the rows that an evaluation belongs to
         for planned in campaign.plan.cells:
             cell = planned.cell

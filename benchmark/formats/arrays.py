@@ -14,7 +14,7 @@ from benchmark.formats.tensors import as_images, as_targets
 NAME = "images, labels"  # what messages call a set from Python
 
 
-def as_set(images: Any, labels: Any = None) -> SyntheticSet:
+def as_set(images: Any, labels: Any) -> SyntheticSet:
     """Return a set on the CPU, without metadata.
 
     Args:

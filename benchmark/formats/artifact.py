@@ -25,7 +25,7 @@ class Artifact:
     """An external distilled set in pixel space.
 
     Attributes:
-        name: of the file or folder.
+        name: the name of the file or folder.
         images: the set, class by class.
         checksum: SHA-256 of images, targets and weights; it does not depend on the format of the file.
         notes: sentences about how the file was understood.

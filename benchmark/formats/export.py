@@ -22,7 +22,7 @@ from benchmark.formats.tensors import read_arrays
 from benchmark.synthetic import CLASSES, SyntheticSet
 
 FORMATS = ("imagefolder", "dcbench", "huggingface")
-SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # of files that are read
+SUFFIXES = (".safetensors", ".pt", ".pth", ".npz", ".npy", ".parquet")  # the suffixes of files that are read
 
 
 def export(

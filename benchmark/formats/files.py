@@ -20,8 +20,8 @@ from benchmark.vision.layouts import IGNORED
 from benchmark.vision.reading import BROKEN, DEEP, KINDS, reason
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-MOST_PIXELS = 2**26  # of one image: a larger one is no image of a distilled set, and may fill the memory
-MOST_BYTES = 2**30  # that an archive unpacks to, unless it is large itself
+MOST_PIXELS = 2**26  # a larger image is none of a distilled set, and may fill the memory
+MOST_BYTES = 2**30  # the most bytes that an archive unpacks to, unless it is large itself
 COMPRESSION = 100  # an archive that unpacks to more than this many times its size may fill the memory
 BEGINNINGS = {
     b"version https://git-lfs": "is a Git-LFS pointer and not the file itself; fetch it by `git lfs pull`",

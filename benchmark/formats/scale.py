@@ -17,11 +17,11 @@ from benchmark.api import DatasetInfo
 from benchmark.errors import BenchmarkError
 from benchmark.formats.pt import MARGIN, Normalisation
 
-Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # of the values of images
+Scale: TypeAlias = Literal["0-1", "0-255", "normalised"]  # the scale of the values of images
 ValueRange: TypeAlias = Literal["auto", "0-1", "0-255", "normalised"]  # auto: guess the scale from the values
 LARGEST = 8.0  # pixels, and images that are normalised by the mean and deviation of a dataset, stay below it
 CENTRED = 0.25  # whitened images have a mean between -CENTRED and CENTRED
-WHITE_NEAR, WHITE_FAR = 0.08, 0.3  # of whitened images: see `look_whitened`
+WHITE_NEAR, WHITE_FAR = 0.08, 0.3  # the limits for whitened images: see `look_whitened`
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def look_whitened(images: Tensor) -> bool:
 
 
 def to_pixels(
-    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, user_values: Normalisation | None = None
+    images: Tensor, info: DatasetInfo, value_range: ValueRange, name: str, user_values: Normalisation | None
 ) -> tuple[Tensor, list[str]]:
     """Return images in pixel space, and notes about what was done to them.
 

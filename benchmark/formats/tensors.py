@@ -19,7 +19,7 @@ from benchmark.errors import BenchmarkError, one_line
 from benchmark.formats.files import check_file
 from benchmark.synthetic import CLASSES, SyntheticSet, are_probabilities
 
-NAMES = (("images", "labels"), ("x", "y"), ("arr_0", "arr_1"))  # of images and labels in a .npz file
+NAMES = (("images", "labels"), ("x", "y"), ("arr_0", "arr_1"))  # the names of images and labels in a .npz file
 LABELS = "labels"  # the extra of a set with the label matrix as it was saved
 NOTES = "notes"  # the metadata of a set with sentences about how its file was understood
 

@@ -60,7 +60,7 @@ class Card(Frozen):
 
     name: str  # the file's stem
     title: str  # its name in tables
-    start_seconds: tuple[float, float]  # of a task: a new process and its imports; lowest and highest
+    start_seconds: tuple[float, float]  # the start of a task (a process and its imports): lowest and highest
     start_source: str  # where these come from
     rows: tuple[Throughput, ...] = Field(min_length=1)  # the throughput by kind of work; the first that fits counts
     relative: dict[str, float] = Field(default_factory=dict)  # throughput of other networks, as a share of ResNet-18's
@@ -89,7 +89,7 @@ class Cost:
         work: seconds of one card, without the start of tasks.
         uncounted: nodes whose work or throughput is not known, by the name of the component; they add nothing.
         images: number of distilled images.
-        image_bytes: of their pixels, one byte each.
+        image_bytes: the bytes of their pixels, one byte each.
     """
 
     nodes: int = 0
@@ -141,7 +141,11 @@ class Costs:
         return sum((cost.work for cost in self.stages.values()), Span())
 
     def starts(self, task_seconds: float = 0.0) -> Span:
-        """Return the seconds in which tasks start: one task for each node, or for so many seconds of a stage's work."""
+        """Return the seconds in which tasks start.
+
+        Args:
+            task_seconds: 0: one task for each node; else one task for every `task_seconds` of work in a stage.
+        """
         tasks = [0.0, 0.0]
         for cost in self.stages.values():
             for end, seconds in enumerate((cost.work.low, cost.work.high)):

@@ -145,7 +145,7 @@ class Planner:
                 faults += error.faults
             except BenchmarkError as error:
                 faults.append(str(error))
-            except (Exception, SystemExit) as error:  # of the code of a component
+            except (Exception, SystemExit) as error:  # any error in the code of a component
                 faults.append(f"suite {suite.name}: {cell.method} on {cell.dataset}: {one_line(error)}")
         if faults:
             raise Faults(faults)
@@ -171,7 +171,7 @@ class Planner:
         try:
             cell = Cell.model_validate({name: fields[name] for name in Cell.model_fields})
             return self._cell(cell, suite, ())
-        except (Exception, SystemExit):  # of the code of a component too
+        except (Exception, SystemExit):  # any error in the code of a component too
             return None
 
     def components(
@@ -232,7 +232,7 @@ class Planner:
                     return config, nominal, None
                 raise BenchmarkError(reason)
             where = datasets.location(config, self.options.data)
-            quick = where in self.listed_folders  # by another dataset with the same files
+            quick = where in self.listed_folders  # another dataset with the same files has listed it
             info = datasets.info(config, self.options.data, quick=quick, report=self.options.report)
             self.listed_folders.add(where)
         except BenchmarkError as error:  # not on disk, or damaged

@@ -43,7 +43,7 @@ def augmentation_state(schedule: Schedule, images: int, epochs: int) -> int:
 
 
 def label_bytes(
-    regime: LabelRegime, labels: Labels, images: int, classes: int, teachers: Sequence[nn.Module], soft: int = 0
+    regime: LabelRegime, labels: Labels, images: int, classes: int, teachers: Sequence[nn.Module], soft: int
 ) -> dict[str, int]:
     """Return the bytes of the labels of a set, for its record.
 

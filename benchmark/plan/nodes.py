@@ -35,7 +35,7 @@ class Needs:
     """What a node asks for: processors, a share of a graphics card, gibibytes of memory, and a model of card.
 
     Attributes:
-        silent_seconds: without a heartbeat for so long, its worker counts as stopped.
+        silent_seconds: the time without a heartbeat after which its worker counts as stopped.
     """
 
     cpus: int = 1

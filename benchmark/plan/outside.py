@@ -17,7 +17,7 @@ def outside_files(kind: str, name: str, components: Iterable[tuple[Stage, str]])
 
     Args:
         kind: the folder of the configuration in ``configs``, such as ``datasets``.
-        name: of the configuration.
+        name: the name of the configuration.
         components: the stage and the name of each. The recipes of a method belong to it.
     """
     paths = [files(kind).get(name)]

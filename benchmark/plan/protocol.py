@@ -20,7 +20,7 @@ from benchmark.vision.augment import Schedule
 from benchmark.vision.datasets import DatasetConfig, load_dataset
 
 C = TypeVar("C", bound=Component)
-PARTS = ("schedule", "labels", "evaluator")  # of a protocol, which a deviation changes key by key
+PARTS = ("schedule", "labels", "evaluator")  # the parts of a protocol, which a deviation changes key by key
 
 
 class Deviation(Frozen):
@@ -31,7 +31,7 @@ class Deviation(Frozen):
     labels: dict[str, Any] = Field(default_factory=dict)
     evaluator: dict[str, Any] = Field(default_factory=dict)
     by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # values of the schedule at an IPC, over `schedule`
-    evaluator_by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # of the evaluator, over `evaluator`
+    evaluator_by_ipc: dict[int, dict[str, Any]] = Field(default_factory=dict)  # values by IPC, over `evaluator`
 
     def at(self, ipc: int | None) -> Deviation:
         """Return the deviation at an IPC, with its own values in `schedule` and `evaluator`."""
@@ -47,10 +47,10 @@ class Protocol(Frozen):
     version: Version
     title: str
     description: str
-    schedule: dict[str, Any]  # of views; the dataset's student budget gives epochs and batch size
+    schedule: dict[str, Any]  # the schedule of views; the dataset's student budget gives epochs and batch size
     labels: dict[str, Any]  # the name of a label regime and its hyperparameters
     evaluator: dict[str, Any]  # the name of an evaluator and its hyperparameters
-    precision: Precision = "float32"  # of student and teachers
+    precision: Precision = "float32"  # the precision of student and teachers
     methods: dict[str, Deviation] = Field(default_factory=dict)  # changes for a method, by METHOD or METHOD@DATASET
     steps_as_ipc: int | None = Field(None, ge=1)  # sets of every IPC get as many steps as one of this IPC
     only_listed: bool = False  # True: methods that are not in `methods` are skipped

@@ -69,7 +69,7 @@ class Search(Frozen):
     protocol: str = "standard"
     student: str
     seeds: int = Field(1, ge=1)  # each has its own set, labels and student; the result of a trial is their mean
-    trials: int = Field(ge=1)  # of every method, the control included
+    trials: int = Field(ge=1)  # the number of trials of every method, the control included
     space: Space = Field(default_factory=dict)  # axes that are searched for every method
     methods: tuple[SearchedMethod, ...] = Field(min_length=1)
 

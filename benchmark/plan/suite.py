@@ -202,7 +202,7 @@ class Selection(Frozen):
     def apply(self, suite: Suite) -> Suite:
         """Return the suite with the selected cells only.
 
-        It is applied to every selected dataset and every axis in turn. A value that some block lists is selected in
+        For each selected dataset, the blocks are narrowed axis by axis. A value that some block lists is selected in
         those blocks; a value that no block lists is added to all blocks. So a suite also runs a method or a student
         that it does not list.
         """

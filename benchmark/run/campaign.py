@@ -118,7 +118,7 @@ class Campaign:
         def change(earlier: dict[str, Any]) -> dict[str, Any]:
             plans = (self.full_plan, self.plan)
             manifest, reasons = merged(plans, {} if is_altered(earlier) else earlier, self.planner)
-            left_out.update(reasons)  # `update_json` calls this again for its own result, which leaves out none
+            left_out.update(reasons)  # `update_json` calls this again with its output: that leaves out none
             return sealed(manifest)
 
         self.store.update_json(manifest_name(self.plan.suite.name), change)
@@ -151,7 +151,7 @@ def open_campaign(
 
     Args:
         suite: a suite, its name, or the path of its file.
-        selection: which cells of it to run.
+        selection: the cells of it that run.
         options: how they are run.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
         need_data: True: a selected dataset that is not on disk is an error; False: its cells are skipped.
@@ -184,7 +184,7 @@ def node_options(options: RunOptions, store: Store, *, has_gpu: bool | None) -> 
     """Return how nodes are run: on a device that there is, and with absolute paths, as a task runs in another folder.
 
     Args:
-        options: of the command line.
+        options: the options of the command line.
         store: the store that they name.
         has_gpu: whether the runner has a graphics card; None: look for one on this machine.
 

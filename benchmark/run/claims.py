@@ -20,14 +20,14 @@ SETTLE = 0.5  # seconds: a bucket has no locks, so that a second writer is notic
 Verdict = Literal["done", "free", "theirs"]
 
 
-def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped_beat: str = "") -> dict[str, Any] | None:
+def claim(store: Store, key: str, heartbeat: dict[str, Any], stopped_beat: str) -> dict[str, Any] | None:
     """Write the first heartbeat of a node, unless another driver runs it; return that driver's heartbeat, else None.
 
     Args:
         store: the store.
-        key: of the node.
+        key: the key of the node.
         heartbeat: the first heartbeat; ``owner`` is the driver.
-        stopped_beat: the fingerprint of a heartbeat that is known to have stopped.
+        stopped_beat: the fingerprint of a heartbeat that is known to have stopped, "" for none.
     """
     name = f".progress/{key}.json"
     with store.locked():

@@ -23,7 +23,7 @@ class SetQuery:
     """Names a distilled set of a suite."""
 
     dataset: str
-    ipc: int  # of a method that does not depend on it, any
+    ipc: int  # any number for a method that does not depend on it
     method: str  # its name in tables
     draw: int = 0
     teacher: int | None = None  # needed where several teachers have a set of this draw
@@ -42,7 +42,7 @@ class StoredSet:
     Attributes:
         images: the set.
         query: its names.
-        fingerprint: of the dataset that it was distilled from.
+        fingerprint: the fingerprint of the dataset that it was distilled from.
         facts: lines for a card: hyperparameters, keys, versions.
     """
 
@@ -72,7 +72,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     Args:
         runs: the store.
         suite: name of a suite that was run into the store.
-        query: which set.
+        query: the names of the set.
 
     Raises:
         BenchmarkError: the suite has not been run into the store, or has no such set, or it is not distilled yet; or

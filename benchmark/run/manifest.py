@@ -70,7 +70,7 @@ def _planned_cells(
 
 
 def _replaced(cells: Mapping[str, Any], earlier_cells: Mapping[str, Any]) -> set[str]:
-    """Return the axes of the earlier cells whose name another version of their method, or another set, has taken."""
+    """Return the axes of earlier cells whose name now means another method version or another set."""
     sets = {_axes(cell, SET_AXES): keys for cell in cells.values() if (keys := keys_of(cell, "distill"))}
     changed_rows = {
         _axes(cell, ROW_AXES)
@@ -89,8 +89,8 @@ def stale_cells(plan: Plan, manifest: Mapping[str, Any], planner: Planner) -> li
     """Return the cells of a manifest that have another evaluation key now, or are left out; all for another version.
 
     Args:
-        plan: of the whole suite.
-        manifest: that an earlier run wrote.
+        plan: the plan of the whole suite.
+        manifest: the manifest that an earlier run wrote.
         planner: has made the plan.
     """
     same_version = manifest.get("version") == plan.suite.version
@@ -103,7 +103,7 @@ def left_out_line(reasons: Mapping[str, str]) -> str:
     """Return how many cells of earlier runs are left out of a manifest, and why; "" for none.
 
     Args:
-        reasons: as `merged` returns them.
+        reasons: the reasons, as `merged` returns them.
     """
     parts = "; ".join(f"{count} {reason}" for reason, count in Counter(reasons.values()).items())
     remedy = "their results stay in the store, and a run with their options adds them again"
@@ -117,7 +117,7 @@ def _why_left_out(cell: Mapping[str, Any], suite: Suite, planner: Planner, *, is
     its name is taken.
 
     Args:
-        cell: of the earlier manifest.
+        cell: a cell of the earlier manifest.
         suite: says which cells are excluded.
         planner: plans the cell again.
         is_replaced: whether another version of its method, or another set, has taken its name.

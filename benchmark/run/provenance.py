@@ -29,7 +29,7 @@ def facts(start_time: str, identity: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         start_time: the time at which it started, as `now` gives it.
-        identity: of the node.
+        identity: the identity of the node.
     """
     component = (identity["stage"], identity["component"]["name"])
     files = outside_files("datasets", identity["dataset"]["name"], [component]).items()

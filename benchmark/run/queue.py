@@ -17,9 +17,9 @@ from benchmark.run.claims import Watch
 from benchmark.run.options import NodeOptions, Outcome
 
 USUAL = {"teacher": 60.0, "prepare": 20.0, "distill": 60.0, "relabel": 5.0, "evaluate": 20.0, "measure": 5.0}  # seconds
-URGENT = 0.25  # of the time that all remaining work takes: a longer chain of nodes cannot wait
-TASK_SECONDS = 420.0  # of nodes that share a task, by what such nodes have taken
-RETRIES = 2  # of a node after a transient fault: its worker or its machine died, or memory ran out
+URGENT = 0.25  # a chain of nodes that takes a larger share of all remaining work cannot wait
+TASK_SECONDS = 420.0  # the seconds of nodes that share a task, by what such nodes have taken
+RETRIES = 2  # the retries of a node whose worker or machine died, or whose memory ran out
 
 
 @dataclass(frozen=True)

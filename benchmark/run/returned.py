@@ -14,7 +14,7 @@ from benchmark.synthetic import are_probabilities, are_weights
 
 FURTHEST = 100.0  # pixels of methods that never clip stay within [-FURTHEST, FURTHEST]; 1 is white
 FAR = (-1.0, 2.0)  # beyond, a pixel is far from [0, 1]
-MOST_FAR = 0.1  # of the pixels
+MOST_FAR = 0.1  # the largest share of pixels that may be far
 MOST_METADATA = 10**6  # characters of JSON
 MARGIN = 0.01  # below -MARGIN, a pixel is not black by rounding
 

@@ -120,7 +120,7 @@ class RayRunner:
         """
         needs = self.preflight(nodes, options)
         slots, store = sum(max(machine.cpus, 1) for machine in self.machines), Store(options.runs)
-        queue, tasks = Queue(nodes, slots), dict[Any, deque[Node]]()  # by task: its nodes, that which runs first
+        queue, tasks = Queue(nodes, slots), dict[Any, deque[Node]]()  # the nodes of each task, that which runs first
         watch, silence, window = Watch(store), Silence(store, options.owner), 2 * slots
         cards = sum(machine.gpus for machine in self.machines)
         while True:
@@ -202,9 +202,9 @@ class RayRunner:
                 return
 
     def _result(self, task: Any, group: Sequence[Node], store: Store) -> tuple[Outcome | None, bool]:
-        """Return how the first node of a task ended, and whether the task has; None: it has no further node.
+        """Return how the first node of a task ended, and whether the task has ended.
 
-        A failure that its worker could not record is recorded here.
+        The outcome is None if the task has no node left. A failure that its worker could not record is recorded here.
         """
         shared = not isinstance(task, self.ray.ObjectRef)
         try:

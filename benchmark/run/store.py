@@ -28,7 +28,7 @@ from benchmark.record import RECORD, fault, is_number, parse_record, sealed
 from benchmark.run import copies
 
 ERROR = "error.json"
-TRACEBACK = "traceback.txt"  # of a failed node
+TRACEBACK = "traceback.txt"  # the file of a failed node
 TIMEOUT = 60.0  # seconds without a new heartbeat after which a node counts as ended
 State = Literal["absent", "done", "corrupt"]
 SCAN_LIMIT = 32 * 2**20  # bytes; a scan compares the checksums of files up to this size, and the sizes of larger ones

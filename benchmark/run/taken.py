@@ -17,7 +17,7 @@ def import_sets(records: Mapping[str, Mapping[str, Any]], folder: Path, store: S
     """Write the distilled sets of a folder into a store, as if they had been distilled there; return their keys.
 
     Args:
-        records: of distilled sets, by key; sets that the folder does not have, or only in part, are left out.
+        records: the records of distilled sets, by key; sets that the folder lacks, or has only in part, are left out.
         folder: has the files of each set in a folder of its key.
         store: is not changed where it has a set already.
 

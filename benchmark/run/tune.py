@@ -36,7 +36,7 @@ class Result:
         trial: the trial.
         scores: top-1 accuracy in percent on the hold-out, one per seed; () where the trial failed or has not run.
         why: the reason where there are no scores.
-        sharing: of the best trial of a method, how many trials have its accuracy.
+        sharing: for the best trial of a method, how many trials have its accuracy.
     """
 
     trial: Trial
@@ -88,7 +88,7 @@ class Tuning:
         return Result(trial, why=next((str(error["message"]) for error in errors if error), "has not run"))
 
 
-def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None = None) -> Tuning:
+def open_tuning(search: Search, options: RunOptions, *, has_gpu: bool | None) -> Tuning:
     """Return the tuning of a search; nothing is computed yet.
 
     Raises:
@@ -117,7 +117,7 @@ def run_by_tune(tuning: Tuning, needs: Iterable[Needs], report: Report) -> None:
 
     Args:
         tuning: the search with its trials.
-        needs: of the nodes of all trials, as `RayRunner.preflight` returns them. A trial asks for those of the node
+        needs: what the nodes of all trials need, as `RayRunner.preflight` returns it. A trial asks for that of the node
             with the most processors: in other respects all nodes of a dataset have the same.
         report: called when a trial has ended; it must be a function of a module, because Tune pickles it.
     """

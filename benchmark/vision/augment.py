@@ -24,7 +24,7 @@ from benchmark.vision.dsa import Augmentation, Chain, sample_augmentation, sampl
 
 Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells", "dsa_of_cells", "cutmix_of_cells"]
 CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
-CELLS = 4  # of a mosaic; where they take its place, each of them is an image of its own
+CELLS = 4  # the cells of a mosaic; where they take its place, each of them is an image of its own
 CUTMIX_SHARE = 0.5  # how often a batch of cells is mixed, under mix cutmix_of_cells
 
 

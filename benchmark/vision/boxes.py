@@ -89,7 +89,7 @@ def crop_alike(images: Tensor, box: Tensor, flip: Tensor, shift: tuple[int, int]
         images: [n, C, S, S] float.
         box: [1, 4] (x0, y0, w, h) as fractions of the image, on the CPU.
         flip: [1] bool, whether to mirror the crop, on the CPU.
-        shift: in pixels, down and to the right.
+        shift: the shift in pixels, down and to the right.
 
     Returns:
         [n, C, S, S], channels-last.

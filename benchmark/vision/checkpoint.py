@@ -18,10 +18,10 @@ class Checkpoint:
     """What a training changes, and the file that keeps it.
 
     Attributes:
-        path: of the file.
+        path: the path of the file.
         model: network on the device.
-        optimizer: of its weights.
-        scheduler: of the learning rate.
+        optimizer: the optimiser of its weights.
+        scheduler: the scheduler of the learning rate.
         sums: sums of the losses by epoch, on the device.
     """
 

@@ -23,23 +23,23 @@ def _check_folder(folder: str) -> str:
 
 
 Below: TypeAlias = Annotated[str, AfterValidator(_check_folder)]  # a folder below another one
-Level: TypeAlias = Annotated[float, Field(ge=0, le=1)]  # of pixels in [0, 1]
+Level: TypeAlias = Annotated[float, Field(ge=0, le=1)]  # a value of pixels in [0, 1]
 Spread: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class Budget(Frozen):
     """How long a student is trained."""
 
-    epochs: int = Field(300, ge=1)  # on a synthetic set
+    epochs: int = Field(300, ge=1)  # the epochs on a synthetic set
     batch_size: int = Field(50, ge=1)
-    full_epochs: int = Field(30, ge=1)  # on the whole real training set
+    full_epochs: int = Field(30, ge=1)  # the epochs on the whole real training set
 
 
 class Resources(Frozen):
     """What one node on this dataset needs of a machine."""
 
     cpus: int = Field(1, ge=1)  # processor cores
-    teacher_cpus: int = Field(1, ge=1)  # of teachers and preparations, for which all other nodes wait
+    teacher_cpus: int = Field(1, ge=1)  # the cores of teachers and preparations, for which all other nodes wait
     gpus: float = Field(0.25, ge=0)  # share of a graphics card; 0: run on the CPU even where there is a card
     memory_gb: float = Field(4, gt=0)  # main memory, in gigabytes
     gpu_model: str = ""  # only cards of this model, as Ray names it (`H100`, `A100`); empty: any
@@ -49,7 +49,7 @@ class Resources(Frozen):
 class Archive(Frozen):
     """A public file to download."""
 
-    url: str = Field(pattern="^https?://.")  # of the archive
+    url: str = Field(pattern="^https?://.")  # the address of the archive
     md5: str = Field(pattern="^[0-9a-f]{32}$")  # checksum of the archive
 
 
@@ -78,8 +78,8 @@ class DatasetConfig(Frozen):
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     whole: int | None = Field(None, ge=1)  # side, in pixels, of whole training images for crops; empty: of the squares
-    mean: tuple[Level, Level, Level] = (0.485, 0.456, 0.406)  # of pixels in [0, 1], per channel; ImageNet's
-    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)  # of pixels in [0, 1], per channel; ImageNet's
+    mean: tuple[Level, Level, Level] = (0.485, 0.456, 0.406)  # mean of pixels in [0, 1]; ImageNet's
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)  # deviation of pixels in [0, 1]; ImageNet's
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     images: Images | None = None  # how many it has, by its makers; files on disk are counted

@@ -48,7 +48,7 @@ class Chain:
     """Several augmentations, one after another.
 
     Attributes:
-        parts: in the order in which they apply.
+        parts: the augmentations, in the order in which they apply.
     """
 
     parts: tuple[Augmentation, ...]

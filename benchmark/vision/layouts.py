@@ -68,21 +68,14 @@ def is_dataset(folder: Path) -> bool:
     return ((folder / "train").is_dir() and (folder / "val").is_dir()) or _is_cifar(folder)
 
 
-def list_split(
-    folder: Path,
-    split: Literal["train", "val"],
-    store: Path,
-    *,
-    quick: bool = False,
-    report: Report = lambda done, total: None,
-) -> Split:
+def list_split(folder: Path, split: Literal["train", "val"], store: Path, *, quick: bool, report: Report) -> Split:
     """Return the images of one split, not decoded.
 
     Known layouts: ``SPLIT/CLASS/*`` (also with folders inside a class, as in Tiny ImageNet's ``train``), Tiny
     ImageNet's ``val`` with ``val_annotations.txt``, and CIFAR's ``cifar-10-batches-py`` and ``cifar-100-python``.
 
     Args:
-        folder: of the dataset.
+        folder: the folder of the dataset.
         split: the name of the folder in it.
         store: a folder for lists of files; see `up_to_date` for this and the other arguments.
         quick: trust a stored list where no folder has changed.

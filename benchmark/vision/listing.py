@@ -24,7 +24,7 @@ from benchmark.locks import locked, processors
 
 MARK = b"files 1\n"  # the first bytes of a stored list; another version of this form has other ones
 DIGEST = hashlib.sha256().digest_size
-UNKNOWN = bytes(DIGEST)  # of a file that is not hashed yet, or that cannot be read
+UNKNOWN = bytes(DIGEST)  # the digest of a file that is not hashed yet, or that cannot be read
 AT_ONCE = 512  # files that are hashed between two reports
 SAVE_EVERY = 30.0  # seconds; an interruption loses at most so much of the hashing
 SETTLED = 2_000_000_000  # nanoseconds: a younger file may change again and keep its time
@@ -72,7 +72,7 @@ def up_to_date(folder: Path, scan: Callable[[], Listing], store: Path, *, quick:
     """Return the list of a split with all hashes, from the stored list as far as it is still valid.
 
     Args:
-        folder: of the dataset.
+        folder: the folder of the dataset.
         scan: lists the files of the split, without hashes.
         store: the file of the stored list. If it cannot be written, it is skipped.
         quick: trust a stored list where no folder has changed; a file that was changed in place is then not noticed

@@ -30,7 +30,7 @@ from benchmark.vision.listing import DIGEST, THREADS, Report, load_checked, save
 
 VERSION = 1  # part of every fingerprint; raised when `decode` may return other pixels
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # errors of Pillow for a broken file
-KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # of files that are opened: no others start a program
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF", "TIFF")  # the files that are opened: no others start a program
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes of Pillow with more than 8 bits, which it would clip
 CHUNK = 512  # images decoded between two writes
 SHOWN = 3  # broken files that a message names: an error of a run is one short line

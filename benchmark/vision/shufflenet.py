@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models import shufflenetv2
 
-REPEATS, WIDTHS = [4, 8, 4], [24, 116, 232, 464, 1024]  # of width 1.0
+REPEATS, WIDTHS = [4, 8, 4], [24, 116, 232, 464, 1024]  # the values of width 1.0
 
 
 class ShuffleNetV2(shufflenetv2.ShuffleNetV2):  # type: ignore[misc]

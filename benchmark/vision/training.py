@@ -33,7 +33,7 @@ from benchmark.vision.checkpoint import Checkpoint
 T = TypeVar("T")
 R = TypeVar("R")
 OptimizerName = Literal["sgd", "adamw"]
-Read: TypeAlias = Callable[[Tensor], Tensor]  # from indices to images
+Read: TypeAlias = Callable[[Tensor], Tensor]  # reads images by their indices
 
 RESIDENT_BYTES = 2 << 30  # larger training sets are not kept on the device; they are read batch by batch
 TEST_BATCH = 256
@@ -201,7 +201,7 @@ def fit(
     """
     scheduler = LambdaLR(optimizer, lambda step: (rate or cosine)(step, len(stream)))
     sums = torch.zeros(stream.schedule.epochs, device=context.device)
-    views = [0] * stream.schedule.epochs  # of each epoch; batches that are drawn from a pool may have another size
+    views = [0] * stream.schedule.epochs  # the views of each epoch; batches from a pool may have another size
     saved = Checkpoint(checkpoint, model, optimizer, scheduler, sums) if checkpoint else None
     model.train()
     with _seeded(context):

@@ -20,14 +20,14 @@ from pydantic import Field
 
 from evaluators.parts.pool import Drawn, PooledLabels, Reuse
 
-LEAST_BATCHES = 10  # of a pool, where the student trains on so many
+LEAST_BATCHES = 10  # the fewest batches of a pool, where the student trains on so many
 LEAST_TOP = 10  # logits of a label, where there are so many classes
 
 
 class Pool(PooledLabels):
     """Teacher logits for the views of the first batches: all logits, or the largest of each label."""
 
-    share: float = Field(default=0.1, gt=0, le=1)  # of the batches that are stored, 1 - rho
+    share: float = Field(default=0.1, gt=0, le=1)  # the share of the batches that are stored, 1 - rho
     reuse: Reuse = "replacement"  # how batches are drawn: with replacement, or without it in an epoch or in a cycle
     # share of the classes whose logits a label keeps, ten classes at least; None: all
     top_share: float | None = Field(default=None, gt=0, le=1)

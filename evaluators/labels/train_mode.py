@@ -28,8 +28,8 @@ from evaluators.parts.teacher_labels import TeacherLabels
 class TrainMode(TeacherLabels):
     """``z = (1 / K) sum_k f_k(group)``: the mean logits of K teachers whose batch norms see one group of a batch."""
 
-    archs: tuple[str, ...] = ()  # of the teachers; (): the dataset's teacher
-    groups: int = Field(default=2, ge=1)  # of a batch; 1: whole batches
+    archs: tuple[str, ...] = ()  # the networks of the teachers; (): the dataset's teacher
+    groups: int = Field(default=2, ge=1)  # the groups of a batch; 1: whole batches
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the K networks."""

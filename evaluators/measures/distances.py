@@ -54,7 +54,7 @@ PER_CLASS: dict[str, tuple[str, Better, int]] = {  # number -> heading, better d
     "coverage": ("coverage", "higher", 2),
     "density": ("density", "higher", 2),
     "variance_ratio": ("variance ratio", "", 2),  # 1 is best
-    "cosine": ("cosine", "", 2),  # that of real images is best
+    "cosine": ("cosine", "", 2),  # the cosine of real images is best
 }
 OVERALL = {name: PER_CLASS[name] for name in PER_CLASS if not name.startswith(("statistics", "variance", "cosine"))}
 OVERALL["gaussian_w2"] = ("Fréchet distance", "lower", 2)
@@ -138,7 +138,7 @@ class Extractor:
     """The distances of a synthetic set, and of random real sets, from the real sample in the features of one network.
 
     Attributes:
-        name: of the extractor.
+        name: the name of the extractor.
         sets: per class the responses to the synthetic images, then to each random real set.
     """
 
@@ -207,9 +207,9 @@ def statistics_errors(responses: Responses, mean: Tensor, var: Tensor, channels:
     """Return the relative errors of the batch-norm statistics of a class; {} for a network without batch norms.
 
     Args:
-        responses: of the network to the images of the class.
-        mean: of the real images of the class, [channels of all layers].
-        var: of the real images of the class, [channels of all layers].
+        responses: the responses of the network to the images of the class.
+        mean: the mean of the real images of the class, [channels of all layers].
+        var: the variance of the real images of the class, [channels of all layers].
         channels: [layers], the number of channels of each layer.
     """
     if not len(channels):

@@ -28,7 +28,7 @@ class Responses:
     Attributes:
         features: [n, D] float32 on the CPU, the pooled output of the last layer but one.
         mean: [channels of all batch norms] float64, the mean of their inputs over images and pixels.
-        var: of the same shape, the biased variance, by the law of total variance.
+        var: the biased variance, of the same shape, by the law of total variance.
     """
 
     features: Tensor

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 5  # k of density and coverage
-BLUR = 0.05  # of the Sinkhorn divergence, as a share of the median distance between real features
+BLUR = 0.05  # the blur of the Sinkhorn divergence, as a share of the median distance between real features
 
 
 class Real:

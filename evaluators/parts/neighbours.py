@@ -30,7 +30,7 @@ def nearest_real(
 
     Args:
         images: the distilled set.
-        features: of the set in each extractor, [k, D] per class.
+        features: the features of the set in each extractor, [k, D] per class.
         data: the real images.
         context: holds the features of the real sample.
 
@@ -62,7 +62,7 @@ def feature_map(images: SyntheticSet, features: Sequence[Tensor], context: Conte
 
     Args:
         images: the distilled set; its ``extras["atoms"]`` [N, D] are atoms to which the images are tied.
-        features: of the set in the teacher, [k, D] per class.
+        features: the features of the set in the teacher, [k, D] per class.
         context: holds the features of the real sample.
 
     Returns:

@@ -36,7 +36,7 @@ def write(path: Path, chunks: Iterable[Array], *axes: int) -> Array:
     while touched pages of a memory map would.
 
     Args:
-        path: of the ``.npy`` file.
+        path: the path of the ``.npy`` file.
         chunks: [b, ...] each, in the order of the array.
         axes: the leading sizes of the array; the further sizes are those of the chunks.
     """

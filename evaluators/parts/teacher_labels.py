@@ -12,7 +12,7 @@ class TeacherLabels(LabelRegime):
     """A label regime whose labels come from teachers; `labelled` says how many images each teacher labels."""
 
     schedule: Schedule
-    precision: Precision = "float32"  # of the teachers
+    precision: Precision = "float32"  # the precision of the teachers
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher."""

@@ -29,7 +29,7 @@ from evaluators.parts.pool import Drawn, drawn_from
 from evaluators.parts.stored import mean_logits
 from evaluators.parts.top import unpack
 
-CURVE_POINTS = 100  # of the loss curve, at most
+CURVE_POINTS = 100  # the most points of the loss curve
 
 
 class Accuracy(Evaluator):
@@ -51,10 +51,10 @@ class Accuracy(Evaluator):
     schedule: Schedule
     optimizer: OptimizerName = "adamw"
     learning_rate: float = Field(1e-3, gt=0, le=1000)
-    weight_decay: float = Field(0.01, ge=0)  # of weights with two or more dimensions
+    weight_decay: float = Field(0.01, ge=0)  # the decay of weights with two or more dimensions
     momentum: float = 0.9
     temperature: float = Field(20.0, ge=0.01, le=1000)
-    precision: Precision = "float32"  # of the student, and of a teacher that labels online
+    precision: Precision = "float32"  # the precision of the student, and of a teacher that labels online
     t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
 
     def work(self, job: Job) -> tuple[Work, ...] | None:
@@ -86,7 +86,7 @@ class Accuracy(Evaluator):
         curve = np.linspace(0, len(losses) - 1, min(len(losses), CURVE_POINTS)).round().astype(int)
         return {
             **accuracy(tested, test, context),
-            "student_steps": len(stream),  # of the optimiser
+            "student_steps": len(stream),  # the steps of the optimiser
             "train_loss": losses[-1],
             "curve_loss": [losses[epoch] for epoch in curve],
         }

@@ -29,7 +29,7 @@ class Calibrated(Accuracy):
     """
 
     decay: float = Field(0.7, gt=0, le=1)
-    stages: int = Field(10, ge=1)  # of the teacher's temperature
+    stages: int = Field(10, ge=1)  # the stages of the teacher's temperature
     lowest: float = Field(2.0, ge=0.01, le=1000)  # temperature of the teacher
     relative: bool = True  # False: the student's temperature is tau_e, as in the code
 

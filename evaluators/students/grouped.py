@@ -16,7 +16,7 @@ class Grouped(Native):
     gradients accumulate over two micro-batches. The groups are those of label regime `train_mode`.
     """
 
-    groups: int = Field(default=2, ge=1)  # of a batch; 1: whole batches
+    groups: int = Field(default=2, ge=1)  # the groups of a batch; 1: whole batches
 
     def trained(self, student: nn.Module) -> nn.Module:
         """Return the student as training calls it: group by group."""

@@ -51,7 +51,7 @@ class Robustness(Accuracy):
     images: int = Field(500, ge=1)  # size of the subset of test images; all where there are fewer
     eps: float = Field(2 / 255, ge=0, le=1)  # largest change of a pixel in [0, 1]
     pgd_steps: int = Field(10, ge=1)
-    step_size: float = Field(0.25, gt=0)  # of PGD, as a share of eps
+    step_size: float = Field(0.25, gt=0)  # the step size of PGD, as a share of eps
 
     def missing(self) -> str | None:
         """Return how to install foolbox where it is not installed."""
@@ -94,7 +94,7 @@ class Robustness(Accuracy):
         attacks = {"fgsm": LinfFastGradientAttack(), "pgd": LinfPGD(steps=self.pgd_steps, rel_stepsize=self.step_size)}
         hits = {"subset_top1": _correct(model, clean, labels)}
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)  # of PGD's random start: foolbox takes no generator
+            torch.manual_seed(seed)  # the seed of PGD's random start: foolbox takes no generator
             for name, attack in attacks.items():
                 hits[f"{name}_top1"] = _correct(model, attack(model, clean, labels, epsilons=self.eps)[1], labels)
         for name, corrupt in CORRUPTIONS.items():

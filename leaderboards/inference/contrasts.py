@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 from leaderboards.inference.variance_model import VarianceModel
 from leaderboards.inference.variance_pool import Estimate, combined
 
-ERROR = 0.05  # that any interval of a family of contrasts misses
+ERROR = 0.05  # the probability that any interval of a family of contrasts misses
 Weights = Mapping[str, float]  # row -> its weight; the weights add up to 0
 
 
@@ -34,7 +34,7 @@ def contrasts(model: VarianceModel, family: Sequence[Weights]) -> list[Contrast]
     nor what units do to some rows only (a teacher that suits one regulariser).
 
     Args:
-        model: of the block.
+        model: the model of the block.
         family: the contrasts that are looked at together.
 
     Returns:

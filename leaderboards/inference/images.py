@@ -22,7 +22,7 @@ def image_variance(values: Mapping[int, Sequence[Matrix]], units: int) -> float:
 
     Args:
         values: unit -> bits [N], or differences of bits, of each of its cells.
-        units: of the mean. Without the bits of every unit this part is not known, and 0 is returned.
+        units: how many units the mean has. Without the bits of every unit this part is not known, and 0 is returned.
     """
     if len(values) < max(units, 2):
         return 0.0

@@ -45,10 +45,10 @@ class Gap:
     """A difference of two means over the cells that both rows have.
 
     Attributes:
-        value: in points; NaN without a shared cell.
+        value: the difference in points; NaN without a shared cell.
         units: how many units the shared cells make.
-        unit_variance: of the difference of one unit, in squared points; None with fewer than two units. Where axes are
-            crossed, it stands for all of them.
+        unit_variance: the variance of the difference of one unit, in squared points; None with fewer than two units.
+            Where axes are crossed, it stands for all of them.
         image_variance: what the choice of test images adds to the mean, in squared points.
         freedom: degrees of freedom of the error.
     """

@@ -75,7 +75,7 @@ def power(gap: Gap, units: int, critical: float, margin: float | None = None) ->
         gap: what was observed, with its variances.
         units: per row.
         critical: value of the family of comparisons, with these degrees of freedom.
-        margin: of equivalence; None asks for ahead or behind.
+        margin: the margin of equivalence; None asks for ahead or behind.
     """
     assert gap.unit_variance is not None
     error = math.sqrt(gap.unit_variance / units + gap.image_variance)

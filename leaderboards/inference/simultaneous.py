@@ -45,8 +45,9 @@ def control_critical(comparisons: int, correlation: float, freedom: float, error
 
     Args:
         comparisons: how many.
-        correlation: of two differences, which have the control in common; 0.5 where all means are equally sure. Unequal
-            ones are replaced by their mean, rounded down (Hochberg and Tamhane 1987: slightly conservative).
+        correlation: the correlation of two differences, which have the control in common; 0.5 where all means are
+            equally sure. Unequal ones are replaced by their mean, rounded down (Hochberg and Tamhane 1987: slightly
+            conservative).
         freedom: degrees of freedom of the variance.
         error: probability that any of the intervals misses.
     """

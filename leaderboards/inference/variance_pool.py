@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-NOTHING = 1e-9  # of a variance: what rounding leaves
+NOTHING = 1e-9  # the variance that rounding leaves
 UNITS_DIFFER = 0.01  # level of the F test, below which units are blocks
 
 
@@ -26,13 +26,13 @@ class Pool:
     """Mean squares of the rows of a pool, each row divided by its scale g.
 
     Attributes:
-        shape: of g: how the spread depends on the mean.
-        within: within rows, all units together.
-        rest: of the two-way layout: without what units have in common.
-        units: between units.
+        shape: the shape of g: how the spread depends on the mean.
+        within: the mean square within rows, all units together.
+        rest: the mean square of the two-way layout: without what units have in common.
+        units: the mean square between units.
         rows: pool rows per unit, on average.
         equal: p value of Bartlett's test of equal spreads.
-        median: of the variances of the rows.
+        median: the median of the variances of the rows.
         blocked: whether units are blocks.
     """
 
@@ -70,7 +70,7 @@ def equal_spreads(variances: Sequence[float], freedoms: Sequence[int]) -> float:
     """Return the p value of Bartlett's test (1937); `scipy.stats.bartlett` from variances, thirty times as fast.
 
     Args:
-        variances: of every row, above 0.
+        variances: the variance of every row, above 0.
         freedoms: their degrees of freedom.
     """
     if len(variances) < 2:
@@ -88,7 +88,7 @@ def pool(rows: Sequence[Mapping[int, float]], scales: Sequence[float], shape: st
     Args:
         rows: unit -> accuracy, at least two units each, not all equal.
         scales: g of every row.
-        shape: of g.
+        shape: the shape of g.
     """
     scaled_rows = [np.array(list(row.values())) / scale for row, scale in zip(rows, scales, strict=True)]
     variances = [float(row.var(ddof=1)) for row in scaled_rows]

@@ -52,9 +52,9 @@ from leaderboards.inference.simultaneous import control_critical, range_critical
 from leaderboards.inference.variance_model import Cells, Correct, VarianceModel
 
 MARGIN = 1.0  # points within which rows are equivalent
-CONTROL_ERROR = 0.048  # that any interval of a pair with the control misses
-OTHERS_ERROR = 0.012  # that any interval of another pair misses
-ALONE_ERROR = 0.05  # of all pairs, in a block without a control
+CONTROL_ERROR = 0.048  # the probability that any interval of a pair with the control misses
+OTHERS_ERROR = 0.012  # the probability that any interval of another pair misses
+ALONE_ERROR = 0.05  # the probability for all pairs, in a block without a control
 AHEAD, BEHIND, TIED, NOT_KNOWN, NO_VERDICT = "ahead", "behind", "tied", "not known", "no verdict"
 DECIDED = (AHEAD, BEHIND)
 
@@ -66,7 +66,7 @@ class Comparison:
     Attributes:
         gap: the difference and its error.
         critical: half the interval over the error; None where there is no verdict.
-        margin: of equivalence, in points.
+        margin: the margin of equivalence, in points.
         seeds: how many would tell, where the verdict is not known.
     """
 
@@ -112,7 +112,7 @@ class Block:
             and one bound.
         correct: method -> cell -> bits [N]: which test images were right. Where both rows of a pair have them, the
             interval covers the choice of test images too.
-        margin: of equivalence, in points.
+        margin: the margin of equivalence, in points.
         share: whether rows may share a variance.
     """
 

@@ -46,13 +46,13 @@ from leaderboards.tables.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 2_500_000  # bytes of thumbnails, at most
-KINDS = {  # of pictures; the first kinds find room first
+KINDS = {  # the kinds of pictures; the first kinds find room first
     "sheet": "Distilled images",
     "map": "Among the real images of a class",
     "neighbours": "Beside the nearest real images",
     "strip": "From the first iteration to the last",
 }
-TITLES = {  # of plots, by the start of their names
+TITLES = {  # the titles of plots, by the start of their names
     DIFFERENCES: "Differences from random real images",
     "accuracy_against_ipc": "Accuracy by images per class",
     "accuracy_by_protocol": "Accuracy under each protocol",

@@ -22,9 +22,10 @@ from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 from leaderboards.results.text import mean_text
 
-HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}  # by marker: bn, pcbn
+# the hatch of each marker; the first three are bn, the others pcbn
+HATCHES = {"p": "/////", "s": "/////", "D": "/////", "o": ".....", "^": ".....", "v": "....."}
 OTHER_HATCH = "xxxxx"
-INKS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")  # of IPCs; the largest IPC is the darkest
+INKS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")  # the colours of IPCs; the largest IPC is the darkest
 MARKERS = ("o", "s", "^", "D", "v")
 
 

@@ -21,7 +21,7 @@ from leaderboards.plots.palette import marker_style
 from leaderboards.results import variants
 from leaderboards.results.axes import EVERY_IPC, STUDENT
 
-METHODS, BLOCKS = 3, 3  # at least, for a test
+METHODS, BLOCKS = 3, 3  # the fewest methods and blocks for a test
 LEVEL = 0.05
 TIED = "not told apart at 5 % (Friedman, Nemenyi)"
 INCHES = 0.17  # per line of text

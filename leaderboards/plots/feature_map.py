@@ -22,8 +22,8 @@ def feature_map(arrays: Mapping[str, Any], method: str, names: Sequence[str]) ->
 
     Args:
         arrays: ``map.npz`` of the measure.
-        method: that made the synthetic images.
-        names: of the classes.
+        method: the method that made the synthetic images.
+        names: the names of the classes.
     """
     classes = arrays["shown"].tolist()
     shares = zip(classes, arrays["explained"], strict=True)

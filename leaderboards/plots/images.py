@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 class Picture:
     """A picture of a distilled set."""
 
-    name: str  # of its file
+    name: str  # the name of its file
     dataset: str
     ipc: int
     method: str

@@ -22,9 +22,9 @@ MARKERS = (
     ("^", palette.PURPLE),
     ("v", palette.ORANGE),
     ("P", palette.SKY),
-)  # of protocols, in the order of the suite
+)  # the markers of protocols, in the order of the suite
 LEAST = 0.7  # inches for the rows of a panel
-APART = 0.5  # of a row, between the dots of its first and last protocol
+APART = 0.5  # the share of a row between the dots of its first and last protocol
 Protocols = dict[str, tuple[str, str]]  # protocol -> marker and colour
 Draw = Callable[[Axes, pd.DataFrame, Protocols], None]
 
@@ -48,7 +48,7 @@ def figure_by_protocol(rows: pd.DataFrame, text: str, draw: Draw) -> Figure:
     """Return a figure with a panel per student and IPC, and a marker per protocol in its legend.
 
     Args:
-        rows: of one dataset.
+        rows: the rows of one dataset.
         text: what stands above the panels.
         draw: fills a panel; takes its axes and its rows, and the protocols of the figure.
     """

@@ -60,7 +60,7 @@ KNOWN = {
     "wasserstein+bn": _variant(BLUE, "p"),
     "wasserstein+pcbn": _variant(BLUE, "o"),
 }
-COLOURS = ("#AA4499", "#44AA99", "#CC6677", "#117733", "#DDCC77", "#8C510A")  # of methods without an entry in `KNOWN`
+COLOURS = ("#AA4499", "#44AA99", "#CC6677", "#117733", "#DDCC77", "#8C510A")  # the colours of other methods
 MARKERS = ("p", "*", "<", "d", "h")
 
 

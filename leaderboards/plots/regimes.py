@@ -16,7 +16,7 @@ from leaderboards.plots.palette import marker_style
 from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.records import rows_of
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # of protocols; colours are those of the methods
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # protocols have markers, methods have colours
 POINTS = 3  # protocols of a panel, at least
 
 

@@ -24,8 +24,8 @@ from leaderboards.results.axes import EVERY_IPC
 from leaderboards.results.units import duration
 from leaderboards.results.variants import ranked
 
-DPI = 200  # of a PNG
-PANELS = 6  # of a figure; only where there are more datasets, there are more panels
+DPI = 200  # the resolution of a PNG
+PANELS = 6  # the most panels of a figure; only where there are more datasets, there are more panels
 COLUMN = 3.4  # inches, the width of a column of a two-column paper
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that pictures are the same on every machine
@@ -48,7 +48,7 @@ STYLE: Any = {
 STROKES = ("_", "x")  # markers without a face
 SMALL = 7  # points, the smallest text of a plot
 TIMES = (0.01, 0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86400, 10 * 86400)  # seconds, ticks of an axis of time
-TICKS = 5  # of an axis, at most
+TICKS = 5  # the most ticks of an axis
 
 
 @contextmanager
@@ -97,8 +97,8 @@ def panels(titles: Sequence[str], height: float, split: bool = True) -> tuple[Fi
     """Return a figure with an empty panel under every title, at most three in a line.
 
     Args:
-        titles: of the panels.
-        height: of one panel, in inches.
+        titles: the titles of the panels.
+        height: the height of one panel, in inches.
         split: whether a title like "dataset, student" takes two lines where three panels stand side by side.
     """
     columns = 2 if len(titles) == 4 else min(len(titles), 3)

@@ -19,9 +19,9 @@ from leaderboards.results.correct_images import FIELD
 from leaderboards.results.records import Record, keys_of
 
 TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change a number by so much
-ERROR = 0.05  # that any number of an honest run is called a disagreement
+ERROR = 0.05  # the probability that any number of an honest run is called a disagreement
 ACCURACIES = ("top1", "top5")  # and numbers whose names end with one of them: in percent of the test images
-MOST_IMAGES = 100_000  # of a test split
+MOST_IMAGES = 100_000  # the most images of a test split
 BITS = f"metrics.{FIELD}"  # base64, which may start with a slash
 PATHS = re.compile(r"(?:^|[\s'\"=(:,])(?:/(?!/)|~/|[A-Za-z]:\\|file:)\S")
 Records = Mapping[str, Record]

@@ -10,7 +10,7 @@ from leaderboards.publish import publication
 from leaderboards.results.records import flat, keys_of
 from leaderboards.results.roles import WORDS
 
-SETTING = ("dataset", "student", "component")  # of an identity: what two evaluations must share to be compared
+SETTING = ("dataset", "student", "component")  # the fields of identities that two comparable evaluations share
 EPOCHS = "component.params.schedule.epochs"  # fewer on the full set
 
 Identity = Mapping[str, Any]
@@ -32,8 +32,8 @@ def published_accuracies(own: Identity, protocol: str, full_epochs: int) -> dict
     """
     setting = _setting(own)
     full_setting = {name: full_epochs if name == EPOCHS else value for name, value in setting.items()}
-    settings = {own["ipc"]: setting, 0: full_setting}  # by IPC
-    accuracies = defaultdict[str, dict[str, float]](dict)  # by method and key: suites share records
+    settings = {own["ipc"]: setting, 0: full_setting}  # the settings by IPC
+    accuracies = defaultdict[str, dict[str, float]](dict)  # the accuracies by method and key: suites share records
     for published in publication.read_all().values():
         for cell in published.cells:
             if cell["protocol"] == protocol and cell.get("role") in WORDS:

@@ -28,7 +28,7 @@ def table(parts: Iterable[tuple[Publication, str]]) -> str:
     Args:
         parts: publications, each with the dataset that is shown; "" stands for all.
     """
-    values: dict[str, dict[str, float]] = defaultdict(dict)  # by method and column
+    values: dict[str, dict[str, float]] = defaultdict(dict)  # the values by method and column
     entries: dict[str, dict[str, str]] = defaultdict(dict)
     columns: dict[str, None] = {}
     for publication, dataset in parts:

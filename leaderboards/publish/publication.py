@@ -44,13 +44,13 @@ class Publication:
 
     Attributes:
         suite: its name.
-        version: of the suite; results of different versions are not mixed.
-        title: of the suite.
+        version: the version of the suite; results of different versions are not mixed.
+        title: the title of the suite.
         notes: sentences that the person who published added.
         columns: what the evaluators and measures of the suite declare.
         pairs: the methods that the suite compares two by two.
-        cells: as in the manifest of a run; cells that are not finished have no nodes.
-        records: of all nodes that finished cells depend on, by key.
+        cells: the cells, as in the manifest of a run; cells that are not finished have no nodes.
+        records: the records of all nodes that finished cells depend on, by key.
     """
 
     suite: str

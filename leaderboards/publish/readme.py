@@ -37,8 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATHS = (ROOT / "README.md", ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").glob("*.md")))
 MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects|gains): ([^>]+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
-FACTORS = "ce", ("pcbn", "bn", "none")  # of an ablation: the feature term of reference, and the regularisers
-WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # of an effect
+FACTORS = "ce", ("pcbn", "bn", "none")  # factors of an ablation: the feature term of reference, and the regularisers
+WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # the words for an effect
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
     scores.AUGMENTED: "one soft label per image",
@@ -55,9 +55,9 @@ def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT)
     """Return a text with the results of its suites between their markers.
 
     Args:
-        text: of a README or a page.
+        text: the text of a README or a page.
         published: all publications, by suite.
-        folder: of the text; links are relative to it.
+        folder: the folder of the text; links are relative to it.
 
     Raises:
         BenchmarkError: there are markers of a suite without a publication.
@@ -88,9 +88,9 @@ def results_text(publication: Publication, dataset: str = "", folder: Path = ROO
     """Return the results of a suite as Markdown: one table, the devices, the notes, and where all other results are.
 
     Args:
-        publication: of the suite.
+        publication: the publication of the suite.
         dataset: the only one that the table shows, without the notes of the suite; "" stands for all.
-        folder: of the text; the link is relative to it.
+        folder: the folder of the text; the link is relative to it.
     """
     board = variants.contestants(publication.results.report.leaderboard)
     rows = _rows(board[board["dataset"] == dataset] if dataset else board)

@@ -40,7 +40,7 @@ class Reproduction:
     Attributes:
         table: `COLUMNS`, a row per cell: accuracies in percent; ``why`` says why a cell was not run, or what differs in
             its identity; ``surroundings`` what differs in device, precision, versions and commit.
-        verdicts: of every two rows in both runs, by the cells that both have; see `survival.verdicts`.
+        verdicts: the verdicts of every two rows in both runs, by the cells that both have; see `survival.verdicts`.
     """
 
     table: pd.DataFrame

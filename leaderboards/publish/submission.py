@@ -39,7 +39,7 @@ def pack(
         publication: the results, verified.
         store: holds the distilled sets.
         sources: the files of the authors by their names in the repository.
-        path: of the archive.
+        path: the path of the archive.
         changed_files: a line for each source that has changed since its records were made (`outside.changed`).
 
     Raises:

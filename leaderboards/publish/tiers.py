@@ -29,7 +29,7 @@ def joined(new: Record, old: Record | None, run: Records, published: Records) ->
     if old is None or not keys_of(new, "evaluate"):
         return old or new
     if keys_of(new, "evaluate") != keys_of(old, "evaluate"):
-        return new  # of another identity: nothing of the published number is in it
+        return new  # it has another identity: nothing of the published number is in it
     if old.get(TIER) and new.get(TIER) != SUBMITTED and _is_anew(new, run, published):
         (key,) = keys_of(new, "evaluate")
         gap = run[key]["metrics"]["top1"] - published[key]["metrics"]["top1"]

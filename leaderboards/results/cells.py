@@ -40,23 +40,23 @@ CELL_COLUMNS = [
     "evaluate_seconds",
     "peak_memory_mb",
     "device",
-    "precision",  # of the networks; an identity may give other numbers in bfloat16 than in float32
+    "precision",  # the precision of the networks; an identity may give other numbers in bfloat16 than in float32
     "evaluate_key",
-    "teacher_keys",  # of a finished cell; what differs between the cells of a row are other teachers
+    "teacher_keys",  # the teachers of a finished cell; what differs between the cells of a row are other teachers
     "set_sha256",  # checksums of the images of a finished cell, one per unit; equal sets have equal ones
     "role",  # method, control, floor or bound
     "base",  # the file in methods/ that the method uses
     "overrides",  # hyperparameters that the suite sets, as JSON; empty where the method is no variant
     "hyperparameters",  # all hyperparameters of the method, as JSON
-    "images_png_bytes",  # of the images as PNG; empty where they have more than 8 bits, or records are older
+    "images_png_bytes",  # the bytes of the images as PNG; empty where they have more than 8 bits, or records are older
     "online_teacher_bytes",  # weights that have to be sent because the teacher labels while the student trains
     "total_bytes",  # what has to be sent: images (as PNG where that is recorded), labels, weights
     "student_steps",  # optimiser steps of the student
     "cut",  # what a method has less than those that it is compared with, and why; "" for nothing
 ]
-TIER = "tier"  # of a published cell; the column is there where a cell has one
+TIER = "tier"  # the tier of a published cell; the column is there where a cell has one
 SUBMITTED, REPRODUCED = "submitted", "reproduced"  # run by its authors, with verified records; run again here since
-DIFFERENCE = "reproduced_difference"  # of a reproduced cell: top-1 run again here minus submitted, in points
+DIFFERENCE = "reproduced_difference"  # top-1 of a reproduced cell: run again here minus submitted, in points
 OUTSIDE = "outside"  # the files outside of the benchmark that a cell needs; the column is there where a cell has some
 MARKS = (OUTSIDE, TIER, DIFFERENCE)  # columns that are there where a cell has a value
 BYTES = ["images_bytes", "images_png_bytes", "labels_bytes", "online_teacher_bytes", "total_bytes"]

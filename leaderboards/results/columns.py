@@ -19,7 +19,7 @@ def with_kept(columns: Iterable[Column]) -> list[Column]:
 
 IN_LEADERBOARD = ("top1", "top5")  # columns that the leaderboard itself has
 
-Columns = Mapping[str, Mapping[str, tuple[Column, ...]]]  # by stage (evaluate, measure) and name of the component
+Columns = Mapping[str, Mapping[str, tuple[Column, ...]]]  # columns by stage (evaluate, measure) and component
 
 
 def parse_columns(columns: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]) -> Columns:

@@ -34,7 +34,7 @@ from leaderboards.inference.simultaneous import control_critical
 from leaderboards.results.axes import BLOCK, EVERY_IPC
 from leaderboards.results.roles import BOUND
 
-AXES = ("draw", "seed", "teacher")  # of a cell, in the order of its tuple
+AXES = ("draw", "seed", "teacher")  # the axes of a cell, in the order of its tuple
 GAP = 1.0  # percent points that a verdict is to find
 MOST = 50  # levels of an axis that are tried
 RESIDUAL = "residual"
@@ -117,13 +117,13 @@ def _needed(parts: Components, comparisons: int, images: float | None) -> dict[s
     """Return how many draws, seeds and teachers find a gap of `GAP` points: paired, and crossed with fewest cells.
 
     Args:
-        parts: of the row.
-        comparisons: with the control.
+        parts: the components of the row.
+        comparisons: the number of comparisons with the control.
         images: variance that test images add to a difference, in squared points; None where it is not known.
     """
     critical = control_critical(max(comparisons, 1), 0.5, math.inf, verdicts.CONTROL_ERROR)
     of_difference = (GAP / (critical + float(ndtri(POWER)))) ** 2  # the largest variance
-    largest = of_difference / 2  # of a mean
+    largest = of_difference / 2  # the largest error of a mean
     total = sum(parts.by_effect.values())
     counts: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
     if images is not None and images < of_difference:
@@ -177,7 +177,7 @@ def of_grid(axes: tuple[str, ...], grid: Grid) -> dict[str, float]:
     """Return the solution of the method of moments, by name of `EFFECTS`; variances can be negative.
 
     Args:
-        axes: of the grid, two of `AXES` at least.
+        axes: the axes of the grid, two of `AXES` at least.
         grid: accuracies in percent [levels of each axis].
     """
     variances: dict[tuple[int, ...], float] = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from leaderboards.results.records import Stored, keys_of
 
-FIELD = "correct"  # of metrics: base64 of packed bits, the first test image in the highest bit of the first byte
+FIELD = "correct"  # a metric: base64 of packed bits, the first test image in the highest bit of the first byte
 Bits = NDArray[np.bool_]  # [N], in the order of the test split
 
 

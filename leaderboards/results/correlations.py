@@ -35,7 +35,7 @@ from leaderboards.results.records import Stored
 from leaderboards.results.roles import FLOOR
 
 COLUMNS = ["protocol", "student", "dataset", "ipc", "column", "rho", "null_low", "null_high", "p", "n", "columns"]
-ALL = "all"  # in place of a student, a dataset and an IPC: all of them together
+ALL = "all"  # the name in place of a student, a dataset and an IPC: all of them together
 POINTS = 4  # methods of a place, at least
 EXACT = 7  # methods up to which all orders are tried
 SAMPLES = 4999  # random orders
@@ -49,7 +49,7 @@ class Place:
 
     Attributes:
         axes: protocol, student, dataset, ipc.
-        names: of the distances.
+        names: the names of the distances.
         rho: [distances].
         null: rho under the orders of `orders` [orders, distances].
         methods: number of points.
@@ -76,7 +76,7 @@ def correlations(sets: pd.DataFrame, columns: Iterable[Column]) -> pd.DataFrame:
     places.
 
     Args:
-        sets: of `contenders`.
+        sets: the sets of `contenders`.
         columns: those that the measures declare; columns without a better direction are left out.
     """
     points = methods_of(sets)

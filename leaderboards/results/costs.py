@@ -26,13 +26,13 @@ from leaderboards.results.roles import CONTROL
 COLUMNS = [
     *("suite", *ROW, "cells"),
     *(f"{stage}_seconds" for stage in STAGES),
-    *("needed_seconds", "amortised_seconds", "amortised_over"),  # of what the control does not need
+    *("needed_seconds", "amortised_seconds", "amortised_over"),  # the costs of what the control does not need
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
-    *("transport_cost", "barycenter_seconds"),  # that the solver of a barycenter reached and took
+    *("transport_cost", "barycenter_seconds"),  # what the solver of a barycenter reached and took
 ]
 TEXTS = ["suite", *ROW, "device", "exclusive", "comparable"]
-BESIDE = ["needed_seconds", "amortised_seconds"]  # that the leaderboard shows too
+BESIDE = ["needed_seconds", "amortised_seconds"]  # the columns that the leaderboard shows too
 PLACE = ["dataset", "protocol", "student"]  # where the control of a row stands
 SETS = 10  # distilled sets over which shared stages are amortised
 INTEGERS = ["cells", "amortised_over", "images_forwarded", "images_bytes", "labels_bytes", "teacher_bytes"]

@@ -70,7 +70,7 @@ class Report:
         sets: the numbers of measures (`measures.table`).
         evaluations: the numbers of evaluators beside accuracies (`evaluations.table`).
         declared: the values of the columns that evaluators and measures declare, by row of the leaderboard.
-        costs: of every row with a finished cell (`costs.table`).
+        costs: the costs of every row with a finished cell (`costs.table`).
         file_versions: the versions of the users' files that made the records (`outside.versions`).
         notes: the plots that could not be made, each with the reason.
     """

@@ -24,7 +24,7 @@ class Measured(NamedTuple):
 
     Attributes:
         cell: one of the cells that use the set.
-        key: of the measure's node.
+        key: the key of the measure's node.
         measure: name of the measure.
         numbers: what the measure returned.
     """

@@ -41,13 +41,13 @@ class Stored:
     Attributes:
         folder: the root of the store.
         suite: its name.
-        version: of the suite.
-        title: of the suite.
-        cells: of the manifest.
-        nodes: of the cells.
+        version: the version of the suite.
+        title: the title of the suite.
+        cells: the cells of the manifest.
+        nodes: the nodes of the cells.
         pairs: the methods that the suite compares two by two.
         columns: what its evaluators and measures declare.
-        class_names: of the datasets that were on disk, by dataset, in the order of the labels.
+        class_names: the names of classes by dataset, for the datasets that were on disk, in the order of the labels.
     """
 
     folder: Folder

@@ -9,7 +9,7 @@ import pandas as pd
 
 from leaderboards.results import scores
 
-CELLS = 3  # that both protocols have, at least
+CELLS = 3  # the fewest cells that both protocols have
 AXES = ["ipc", "method", "teacher", "draw", "seed"]
 Place = tuple[str, str, str]  # dataset, student, protocol
 

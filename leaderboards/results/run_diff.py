@@ -29,7 +29,7 @@ from leaderboards.results.axes import CELL, ROW, axis_values
 from leaderboards.results.records import Record, Stored, flat, keys_of
 
 PARENTS = ("labels", "images", "prepared", "teachers")  # kinds of parents, in the order in which changes are named
-STAGES = ("distill", "relabel", "evaluate")  # whose device and versions are compared
+STAGES = ("distill", "relabel", "evaluate")  # the stages whose device and versions are compared
 BEYOND, WITHIN, SAME, UNKNOWN = "beyond noise", "within noise", "the same", "noise unknown"
 COLUMNS = [
     *(*CELL, "top1_a", "top1_b", "difference"),
@@ -82,7 +82,7 @@ class RunDiff:
 
     Attributes:
         changes: one for every row that both runs have, in the order of run A.
-        only: by run, the rows with cells that the other run does not have, and the number of these cells.
+        only: for each run, the rows with cells that the other run does not have, and the number of these cells.
     """
 
     changes: tuple[Change, ...]

@@ -15,7 +15,7 @@ from leaderboards.results.pairwise import Blocks
 from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL
 
-NAMES = {CONTROL: "random", BOUND: "full"}  # of the roles, in the names of components
+NAMES = {CONTROL: "random", BOUND: "full"}  # the names of the roles, in the names of components
 ENDS = [f"{name}_{end}" for name in scores.SCORES for end in ("low", "high")]
 
 
@@ -23,8 +23,8 @@ def table(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """Return `scores.COLUMNS` and `ENDS`, the intervals; these are empty where a component has one seed.
 
     Args:
-        board: as `leaderboard.leaderboard` returns it.
-        blocks: of its cells, as `pairwise.blocks` returns them.
+        board: the leaderboard, as `leaderboard.leaderboard` returns it.
+        blocks: the blocks of its cells, as `pairwise.blocks` returns them.
     """
     frame = scores.table(board)
     ends = [_ends(row, blocks) for row in rows_of(frame)]

@@ -94,7 +94,7 @@ def table(board: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS`: scores and components of every dataset, IPC, method and student, as fractions.
 
     Args:
-        board: as `leaderboard.leaderboard` returns it.
+        board: the leaderboard, as `leaderboard.leaderboard` returns it.
     """
     results = board[board["top1_mean"].notna()]
     rows = rows_of(results)

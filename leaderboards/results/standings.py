@@ -22,7 +22,7 @@ from leaderboards.results.records import rows_of
 from leaderboards.results.roles import BOUND, CONTROL, FLOOR, WORDS, rows_by_role
 from leaderboards.results.text import missing_text
 
-DRAWS = 3  # of the control, at least
+DRAWS = 3  # the fewest draws of the control
 FLOATS = ["ci_low", "ci_high", "recovered", "recovered_low", "recovered_high"]
 INTEGERS = ["rank", "rank_low", "rank_high", "seeds_needed_control", "seeds_needed_best"]
 TEXTS = ["verdict_control", "verdict_best", "covers", "rests_on_pool"]
@@ -45,8 +45,8 @@ def with_standings(board: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     seeds, teachers and test images. A method whose set is the same at every IPC, such as `full`, has an interval only.
 
     Args:
-        board: as `leaderboard.leaderboard` returns it.
-        blocks: of its cells, as `pairwise.blocks` returns them.
+        board: the leaderboard, as `leaderboard.leaderboard` returns it.
+        blocks: the blocks of its cells, as `pairwise.blocks` returns them.
     """
     rows = rows_of(board)
     roles = rows_by_role(rows)
@@ -103,7 +103,7 @@ def covered(name: str, block: verdicts.Block, teachers: int, sets: int) -> str:
     Args:
         name: the row.
         block: its block.
-        teachers: that its cells have met; 0 where none is used.
+        teachers: the number of teachers that its cells have met; 0 where none is used.
         sets: how many different sets of images its cells have.
     """
     cells = block.rows[name]

@@ -14,9 +14,10 @@ from leaderboards.results.axes import BLOCK, EVERY_IPC, axis_values
 from leaderboards.results.cells import DIFFERENCE, TIER
 from leaderboards.results.pairwise import Blocks
 
-WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}  # in place of a number
+# the words that stand in place of a number
+WORDS = {"failed": "failed", "blocked": "blocked", "missing": "not run", "skipped": "skipped"}
 SIGNS = {TIED: "≈", NOT_KNOWN: "?", AHEAD: "▲"}
-DIGITS = 2  # to which two means are compared before one of them is called better
+DIGITS = 2  # the digits to which two means are compared before one is called better
 
 LEGEND = {
     TIED: "tied with the best (equivalence shown within 1 point)",
@@ -69,7 +70,7 @@ def marks_legend(rows: Sequence[Mapping[str, Any]], signs: Collection[str] = tup
     """Return what the signs and texts beside accuracies mean, for those that stand in a table.
 
     Args:
-        rows: of a leaderboard.
+        rows: the rows of a leaderboard.
         signs: `Mark.sign` of the rows.
     """
     signed = [f"{SIGNS[verdict]} {words}" for verdict, words in LEGEND.items() if SIGNS[verdict] in signs]
@@ -104,7 +105,7 @@ def covers_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return in one sentence what the intervals of some rows cover, and which rows differ; "" without an interval.
 
     Args:
-        rows: of a leaderboard with standings.
+        rows: the rows of a leaderboard with standings.
     """
     methods_by_cover: dict[str, dict[str, list[str]]] = {}  # what is covered -> method -> protocols
     protocols: dict[str, set[str]] = {}

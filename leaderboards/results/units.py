@@ -32,7 +32,7 @@ def value_text(value: Any, unit: str, digits: int) -> str:
 
     Args:
         value: a number; seconds where the unit is ``s``, bytes where it is ``B``.
-        unit: of the value; any other unit than ``s`` and ``B`` stands in the heading, not beside the number.
+        unit: the unit of the value; any other unit than ``s`` and ``B`` stands in the heading, not beside the number.
         digits: behind the decimal point.
     """
     if pd.isna(value):

@@ -30,7 +30,7 @@ def sheets(components: pd.DataFrame) -> Iterator[Sheet]:
     """Yield a table per block in which components are separated.
 
     Args:
-        components: as `results.components.table` returns them.
+        components: the components, as `results.components.table` returns them.
     """
     for key, rows in components[components["reason"] == ""].groupby(BLOCK, sort=False):
         axes: tuple[Any, ...] = tuple(key)

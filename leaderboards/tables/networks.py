@@ -23,7 +23,7 @@ def sheets(networks: pd.DataFrame) -> Iterator[Sheet]:
     """Yield a table per dataset whose methods need more than the control does.
 
     Args:
-        networks: as `results.networks.table` returns them.
+        networks: the networks, as `results.networks.table` returns them.
     """
     for dataset, rows in networks.groupby("dataset", sort=False):
         if (rows["control"] == "no").any():

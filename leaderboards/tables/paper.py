@@ -54,11 +54,11 @@ class Table:
     """A table as in a paper.
 
     Attributes:
-        name: of its files, without ending.
+        name: the name of its files, without ending.
         kind: one of `ORDER`.
         caption: one sentence that says what the table shows.
         columns: headings on two levels, of every column in which a method has a number.
-        entries: by method and column, methods that do not compete last; there is no entry where the suite has no cell.
+        entries: the entries by method and column, methods that do not compete last; there is none without a cell.
         differences: lines below the methods: the pair, and the difference of its means by column.
         absent: what was not measured, with the reason.
     """
@@ -78,7 +78,7 @@ def tables(
     """Return every table that a leaderboard can fill, in the order of `ORDER`.
 
     Args:
-        leaderboard: with or without standings.
+        leaderboard: the leaderboard, with or without standings.
         references: published accuracies.
         blocks: the verdicts on the rows of every block.
         pairs: the pairs of methods that the suite declares.

@@ -52,10 +52,10 @@ class Sheet:
     """A table as text.
 
     Attributes:
-        name: of its files, without ending.
+        name: the name of its files, without ending.
         caption: one sentence that says what the table shows.
         columns: the headings, without that of the first column.
-        lines: from top to bottom.
+        lines: the lines, from top to bottom.
         legend: sentences that explain the numbers and marks.
         sources: footnotes; the first has the number 1.
         absent: what was not measured, with the reason.

@@ -61,10 +61,10 @@ def descend(
     Args:
         objective: returns, for iteration 0, 1, ..., the loss and its gradient with respect to every tensor. Without
             gradients, tensors and momenta stay as they are in this iteration.
-        optimizer: of the tensors.
+        optimizer: the optimiser of the tensors.
         context: gives the scratch folder and takes the progress.
         iterations: number of iterations.
-        name: of the saved file and in error messages.
+        name: the name of the saved file, and what error messages call it.
         save_every: number of iterations between two saves; None: `SAVE_EVERY`.
         companions: what the objective changes beside the tensors.
 

@@ -35,11 +35,12 @@ class FlatExperts(Experts):
 def flat_direction(
     weights: Sequence[Tensor], loss: Callable[[], Tensor], radius: float, flatness: float
 ) -> list[Tensor]:
-    """Return ``g' - alpha g_perp``, which lowers the highest loss near the weights and leaves out what g' lacks of g.
+    """Return ``g' - alpha g_perp``: g' lowers the highest loss near the weights.
 
     With the gradient g of the loss in all weights w, ``e = rho w^2 g / (| |w| g | + 1e-12)`` (element by element, as in
     adaptive SAM) leads to the highest loss around w. g' is the gradient at w + e, and
-    ``g_perp = g - (<g, g'> / |g'|^2) g'`` is what of g is orthogonal to g' (GSAM). For rho = 0 the result is g.
+    ``g_perp = g - (<g, g'> / |g'|^2) g'`` is the part of g that is orthogonal to g' (GSAM). For rho = 0 the result is
+    g.
 
     Args:
         weights: all weights, which require grad; they are changed and restored.

@@ -44,7 +44,7 @@ class LayerInputs(InputRecorder):
     """Records the statistics of the inputs of convolutions and batch norms.
 
     Attributes:
-        layers: for each teacher its convolutions and batch norms by key, ``TEACHER.MODULE``, in order of definition.
+        layers: the convolutions and batch norms of all teachers by key, ``TEACHER.MODULE``, in order of definition.
         idle: keys of layers that are not recorded.
         seen: the statistics of the last forward passes: ``KEY.mean`` and ``KEY.var`` [C], and for convolutions also
             ``KEY.patch_mean`` and ``KEY.patch_var`` [P].

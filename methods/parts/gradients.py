@@ -25,7 +25,7 @@ from methods.parts.experts import new_network
 from methods.parts.real import random_indices, random_members, too_few, too_many_classes
 
 EPSILON = 1e-6  # added to the product of two norms
-SCHEDULES = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # of the authors, by IPC
+SCHEDULES = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # the authors', by IPC
 SAVE_EVERY = 50  # outer steps, rounded to whole iterations
 SETTLING = 16  # real images of each class that set the statistics of batch norms
 
@@ -47,9 +47,9 @@ class GradientMatching(Distiller):
     siamese: ClassVar[bool]  # True: a random DSA augmentation A, which S_c and B_c share; False: none
 
     iterations: int = Field(default=1000, ge=0)  # random networks; 0: the start as it is
-    outer_steps: int | None = Field(default=None, ge=1)  # of an iteration; None: by IPC, see `schedule`
+    outer_steps: int | None = Field(default=None, ge=1)  # the outer steps of an iteration; None: by IPC, see `schedule`
     inner_epochs: int | None = Field(default=None, ge=0)  # between two outer steps; None: by IPC, see `schedule`
-    learning_rate: float = Field(default=0.1, gt=0)  # of the pixels
+    learning_rate: float = Field(default=0.1, gt=0)  # the learning rate of the pixels
     momentum: float = Field(default=0.5, ge=0, lt=1)
     network_rate: float = Field(default=0.01, gt=0)  # learning rate of the network, SGD without momentum
     network_batch: int = Field(default=256, ge=1)  # synthetic images in a step of the network
@@ -57,7 +57,7 @@ class GradientMatching(Distiller):
     classes_per_step: int | None = Field(default=None, ge=1)  # random classes of an outer step; None: all
     start: Literal["noise", "real"] = "real"  # noise: normal, mean 0 and deviation 1
     arch: str = "convnet_d3"
-    norm: Literal["instance", "batch"] = "instance"  # of ConvNets
+    norm: Literal["instance", "batch"] = "instance"  # the norm layers of ConvNets
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where there are too many classes, or too few images of a class to start from."""

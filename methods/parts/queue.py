@@ -45,8 +45,8 @@ class Learner:
     """A network of the queue.
 
     Attributes:
-        network: on the device.
-        optimizer: of its weights.
+        network: the network, on the device.
+        optimizer: the optimiser of its weights.
         correct: how many of the images that it has learned from it had right, a scalar tensor.
         shown: how many images it has learned from.
     """

@@ -11,7 +11,7 @@ from benchmark.vision.augment import normalize
 from benchmark.vision.training import predict, read_ahead
 
 BATCH = 500  # images whose losses are computed together
-MOST_CLASSES = 200  # of a method each of whose steps passes images of every class
+MOST_CLASSES = 200  # the most classes of a method each of whose steps passes images of every class
 
 
 def too_few(info: DatasetInfo, ipc: int, factor: int = 1) -> str | None:

@@ -49,7 +49,7 @@ Start = Literal["noise", "random_real", "nearest_real", "medium_real", "patches"
 
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
 SAVE_EVERY = 500  # iterations
-SNAPSHOT_BYTES = 2**28  # of all snapshots of a set, at most
+SNAPSHOT_BYTES = 2**28  # the most bytes of all snapshots of a set
 NO_CLASS_STATISTICS = "no per-class statistics of these teachers: regulariser pcbn and start nearest_real need them"
 NO_PATCHES = "start patches cannot be combined with per-class statistics, or with another preparation of the method"
 
@@ -78,10 +78,10 @@ class Recovery(Distiller):
     ce_weight: float = Field(default=1.0, ge=0)
     regulariser: Literal["bn", "pcbn", "none"] = "bn"  # match running statistics, per-class ones, or none
     regulariser_weight: float = Field(default=0.01, ge=0)  # lambda
-    first_layer_weight: float = Field(default=1.0, ge=0)  # of the first batch norm; the others have 1
+    first_layer_weight: float = Field(default=1.0, ge=0)  # the weight of the first batch norm; the others have 1
     class_variance: Literal["exact", "batch"] = "exact"  # batch: without the variance of batch means, as in WMDD's code
     jpeg: int = Field(default=0, ge=0, le=100)  # quality of the images' JPEG compression, 75 in the codes; 0: none
-    precision: Precision = "float32"  # of the forward pass; bfloat16 changes WMDD's gradient by 6 to 7 %
+    precision: Precision = "float32"  # the precision of the forward pass; bfloat16 changes WMDD's gradient by 6 to 7 %
 
     @property
     def needs_class_statistics(self) -> bool:
@@ -93,7 +93,7 @@ class Recovery(Distiller):
         return (TeacherSpec(arch=self.teacher),)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where the images start from real ones and a class has too few."""
+        """If the images start from real images, return which class has too few of them."""
         if self.start == "patches":
             patches = self.preparation(info)
             return patches.too_few(info, ipc) if isinstance(patches, Patches) else NO_PATCHES

@@ -17,9 +17,9 @@ class RecoveryState:
     """The values from which an interrupted loop resumes and ends with the same bytes.
 
     Attributes:
-        path: of the file that `save` writes.
+        path: the path of the file that `save` writes.
         images: [N, C, S, S] normalised, on the device, contiguous.
-        optimizer: of the images.
+        optimizer: the optimiser of the images.
         iteration: number of iterations done.
         snapshots: earlier images, uint8 [N, C, S, S] each, on the CPU.
         memory: tensors that a regulariser keeps from iteration to iteration, on the device.

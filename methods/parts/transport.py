@@ -28,9 +28,9 @@ Solver = Literal["exact", "sinkhorn"]
 Scheme = Literal["alternating", "damped"]
 AtomsStart = Literal["kmeans++", "random_real", "noise"]
 
-MOVES = 10  # of the atoms under the damped scheme, at most
-DAMPING = 0.2  # of a move under the damped scheme: this share of the way
-WEIGHT_RATE, WEIGHT_STEPS = 10.0, 100  # of the mirror descent of the weights
+MOVES = 10  # the most moves of the atoms under the damped scheme
+DAMPING = 0.2  # the share of the way that a move goes under the damped scheme
+WEIGHT_RATE, WEIGHT_STEPS = 10.0, 100  # the rate and the steps of the mirror descent of the weights
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def barycenter(
     Args:
         features: [n, D], the features of one class.
         start: [k, D], the first positions of the atoms, from `start_positions`.
-        weights: of the atoms; ``uniform``: 1/k each.
-        solver: of the plans under uniform weights.
+        weights: the weights of the atoms; ``uniform``: 1/k each.
+        solver: the solver of the plans under uniform weights.
         scheme: ``alternating``: as the module describes. ``damped``, only for learned weights: the scheme of WMDD's
             code, at most ten times mirror descent on the dual potentials for the weights, at a constant rate from
             uniform weights, and a fifth of the way to the optimum for the positions. It reaches no fixed point: of the

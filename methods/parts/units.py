@@ -22,7 +22,7 @@ def work_in_turns(teachers: Sequence[TeacherSpec], iterations: int, job: Job, *,
 
     Args:
         teachers: iteration i has teacher i mod K.
-        iterations: in each, all images of the unit take part.
+        iterations: the number of iterations; all images of the unit take part in each.
         job: the unit.
         scored: whether the first teacher scores all training images of the unit's classes before it starts.
     """

@@ -94,8 +94,8 @@ def test_equal_sets_have_the_floor_and_no_gradient():
 
 def test_the_order_of_points_and_of_frequencies_does_not_count():
     one, other, frequencies = numbers(5, 3), numbers(4, 3, seed=1), numbers(7, 3, seed=2)
-    shuffled = characteristic_gap(one[[4, 2, 0, 1, 3]], other[[1, 3, 0, 2]], frequencies.flip(0))
-    torch.testing.assert_close(shuffled, characteristic_gap(one, other, frequencies))
+    shuffled = characteristic_gap(one[[4, 2, 0, 1, 3]], other[[1, 3, 0, 2]], frequencies.flip(0), 0.5)
+    torch.testing.assert_close(shuffled, characteristic_gap(one, other, frequencies, 0.5))
 
 
 def test_many_frequencies_estimate_the_squared_mmd_of_the_gaussian_kernel():
@@ -113,7 +113,7 @@ def test_many_frequencies_estimate_the_squared_mmd_of_the_gaussian_kernel():
 def test_the_gradient_is_that_of_differences():
     one, other = numbers(5, 3), numbers(4, 3, seed=1).requires_grad_()
     frequencies = numbers(7, 3, seed=2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda points, t: characteristic_gap(one, points, t), [other, frequencies])
+    assert torch.autograd.gradcheck(lambda points, t: characteristic_gap(one, points, t, 0.5), [other, frequencies])
 
 
 # --- the networks

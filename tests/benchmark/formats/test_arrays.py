@@ -52,7 +52,7 @@ def test_what_cannot_be_meant_is_refused(images, labels, said):
 def test_a_set_keeps_what_an_evaluation_uses():
     made_for = {"classes": torch.tensor([1, 0])}
     images = (BYTES / 255).requires_grad_()
-    one = as_set(SyntheticSet(images, torch.eye(2), torch.ones(2), made_for, {"notes": "any"}))
+    one = as_set(SyntheticSet(images, torch.eye(2), torch.ones(2), made_for, {"notes": "any"}), None)
     assert not one.images.requires_grad
     assert one.classes.tolist() == [1, 0]
     assert one.weights.tolist() == [1, 1]
@@ -61,4 +61,4 @@ def test_a_set_keeps_what_an_evaluation_uses():
 
 def test_a_set_of_a_method_may_leave_the_range():
     images = torch.tensor([-0.6, 0.5, 1.9]).expand(2, 3, 8, 3)
-    assert torch.equal(as_set(SyntheticSet(images, torch.tensor([0, 1]))).images, images)
+    assert torch.equal(as_set(SyntheticSet(images, torch.tensor([0, 1])), None).images, images)

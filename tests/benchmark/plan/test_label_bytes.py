@@ -50,7 +50,7 @@ def test_the_formula_is_what_lies_on_disk(name, context, tmp_path):
     regime, by_hand = REGIMES[name]
     labels = regime.label(toy_set(), INFO, context, tmp_path)
     labels.save(tmp_path)
-    sizes = label_bytes(regime, labels, N, CLASSES, context.teachers)
+    sizes = label_bytes(regime, labels, N, CLASSES, context.teachers, 0)
     assert sizes["labels"] == sizes["labels_formula"] == N * by_hand
     path = tmp_path / "logits.npy"
     assert path.exists() == (by_hand > 0)
@@ -74,7 +74,7 @@ def test_soft_targets_are_the_labels_under_hard_labels_only(context, tmp_path):
 
 def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_path):
     regime, _ = REGIMES["pruned"]
-    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, ())
+    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, (), 0)
     assert sizes["labels_at_1000_classes"] == (N // CLASSES) * 1000 * 3 * 1000 * 2
     assert sizes["teacher_if_online"] == 0
 
@@ -82,7 +82,7 @@ def test_a_thousand_classes_are_counted_with_as_many_images_each(context, tmp_pa
 def test_teachers_weigh_their_parameters_and_statistics(context, tmp_path):
     teachers = (network(norm="batch"), nn.Linear(2, 3))
     regime, _ = REGIMES["hard"]
-    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers)
+    sizes = label_bytes(regime, regime.label(toy_set(), INFO, context, tmp_path), N, CLASSES, teachers, 0)
     floats = [value for value in teachers[0].state_dict().values() if value.is_floating_point()]
     counters = len(teachers[0].state_dict()) - len(floats)
     assert sizes["teacher_if_online"] == 4 * sum(value.numel() for value in floats) + 8 * counters + 4 * (6 + 3)
@@ -122,7 +122,7 @@ def test_only_labels_of_certain_views_need_them(context, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         labels = regime.label(toy_set(), INFO, context, folder)
-        state = label_bytes(regime, labels, N, CLASSES, ())["augmentation_state"]
+        state = label_bytes(regime, labels, N, CLASSES, (), 0)["augmentation_state"]
         replayed = labels.kind in ("per_epoch", "pool") and labels.logits is not None
         assert (state > 0) == replayed
         if replayed:
@@ -137,7 +137,7 @@ def test_a_pool_can_end_within_an_epoch(classes, each, context, tmp_path):
     assert regime.bytes_of(25, classes) == (5 * 25 + 9 + 8) * each
     if classes == CLASSES:
         labels = regime.label(toy_set(25), INFO, context, tmp_path)
-        sizes = label_bytes(regime, labels, 25, CLASSES, ())
+        sizes = label_bytes(regime, labels, 25, CLASSES, (), 0)
         assert sizes["labels"] == sizes["labels_formula"] == regime.bytes_of(25, classes)
         views = [view for epoch in range(6) for view in LONG.views(labels.seed, epoch, 25)][:17]
         assert sizes["augmentation_state"] == sum(held(view) for view in views)

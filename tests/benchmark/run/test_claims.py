@@ -54,23 +54,23 @@ def mine(store: Store, owner: str = "me") -> dict:
 
 class TestClaim:
     def test_a_node_that_nobody_runs_is_mine(self, store):
-        assert claim(store, KEY, mine(store)) is None
+        assert claim(store, KEY, mine(store), "") is None
         assert store.heartbeats()[KEY]["owner"] == "me"
-        assert claim(store, KEY, mine(store)) is None, "after a worker of mine has died"
+        assert claim(store, KEY, mine(store), "") is None, "after a worker of mine has died"
 
     @pytest.mark.parametrize("when", [0.0, 1e12])
     def test_what_another_driver_runs_is_theirs_whatever_the_clocks_say(self, store, when):
         beat(store, when=when)
-        assert claim(store, KEY, mine(store))["host"] == "other-host"
+        assert claim(store, KEY, mine(store), "")["host"] == "other-host"
         assert store.heartbeats()[KEY]["owner"] == "other"
 
     def test_a_process_of_this_machine_that_has_ended_runs_nothing(self, store):
         beat(store, machine=mine(store)["machine"], pid=999_999_999)
-        assert claim(store, KEY, mine(store)) is None
+        assert claim(store, KEY, mine(store), "") is None
 
     def test_a_process_of_another_container_may_run_under_the_same_name_of_the_host(self, store):
         beat(store, host=mine(store)["host"], machine=f"{mine(store)['host']}+1", pid=999_999_999)
-        assert claim(store, KEY, mine(store)) is not None
+        assert claim(store, KEY, mine(store), "") is not None
 
     def test_a_heartbeat_that_has_stopped_is_taken_over_unless_it_came_again(self, store):
         stopped = fingerprint(beat(store))
@@ -82,14 +82,14 @@ class TestClaim:
     @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"step": "x", "owner": "other"}'])
     def test_a_malformed_heartbeat_keeps_nobody_out(self, store, text):
         store.write_text(f".progress/{KEY}.json", text)
-        assert claim(store, KEY, mine(store)) is None
+        assert claim(store, KEY, mine(store), "") is None
 
     def test_of_many_that_claim_at_once_one_wins(self, tmp_path):
         store, start, won = Store(str(tmp_path / "runs")), threading.Barrier(8), []
 
         def compete(owner: str) -> None:
             start.wait()
-            if claim(Store(str(tmp_path / "runs")), KEY, mine(store, owner)) is None:
+            if claim(Store(str(tmp_path / "runs")), KEY, mine(store, owner), "") is None:
                 won.append(owner)
 
         threads = [threading.Thread(target=compete, args=(str(number),)) for number in range(8)]
@@ -102,7 +102,7 @@ class TestClaim:
     def test_on_a_bucket_the_last_writer_of_two_wins(self, tmp_path, monkeypatch):
         store = Store(f"memory://{tmp_path}/runs")
         monkeypatch.setattr(claims.time, "sleep", lambda seconds: beat(store))
-        assert claim(store, KEY, mine(store))["owner"] == "other"
+        assert claim(store, KEY, mine(store), "")["owner"] == "other"
 
 
 class TestWatch:
@@ -160,7 +160,7 @@ def test_a_runner_waits_for_what_is_theirs_and_takes_over_what_has_stopped(monke
 def test_a_node_beats_while_it_reports_nothing_and_is_silent_after(store, monkeypatch):
     monkeypatch.setattr("benchmark.run.heartbeat.BEAT_INTERVAL", 0.02)
     heartbeat = Heartbeat(store, KEY, "me")
-    assert claim(store, KEY, heartbeat.now()) is None
+    assert claim(store, KEY, heartbeat.now(), "") is None
     with heartbeat.beating():
         seen = set()
         deadline = time.monotonic() + 10
