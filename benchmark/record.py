@@ -85,7 +85,7 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
         hint = f" (it has: {', '.join(names)})" if names else ""
         raise BenchmarkError(
             f"{address} does not exist: suite '{suite}' has not been run into this store{hint}; "
-            f"run `{run_command(suite, folder.root)}` first"
+            f"first run {run_command(suite, folder.root)}"
         )
     manifest = parse_object(data)
     if manifest is None or is_altered(manifest) or not isinstance(manifest.get("cells"), list):
@@ -98,12 +98,12 @@ def read_manifest(folder: Folder, suite: str) -> dict[str, Any]:
 def damaged_manifest(folder: Folder, suite: str) -> BenchmarkError:
     """Return the error for a manifest that is not what was written."""
     name = folder.address(manifest_name(suite))
-    return BenchmarkError(f"{name} is damaged: run `{run_command(suite, folder.root)}` again")
+    return BenchmarkError(f"{name} is damaged: run again {run_command(suite, folder.root)}")
 
 
 def run_command(suite: str, runs: str) -> str:
-    """Return the command that runs a suite, by its name or the path of its file, into a store."""
-    return f"python -m benchmark run --suite {suite} --runs {runs}"
+    """Return, for a message, the command that runs a suite, by its name or the path of its file, into a store."""
+    return f"`python -m benchmark run --suite {suite} --runs {runs}`, with the options of your run"
 
 
 def cell_fault(cell: object) -> str:

@@ -46,8 +46,7 @@ def check_keys(published: Publication, suite: str, runs: str, data: Path) -> Non
     if stale := stale_cells(planner.plan(load_suite(suite)), manifest, planner):
         raise BenchmarkError(
             f"submit: {len(stale)} of {len(manifest['cells'])} cells were run under other files than those that are "
-            f"here now: their keys differ; restore the files, or run "
-            f"`{run_command(suite, runs)}` again, with the options of your run"
+            f"here now: their keys differ; restore the files, or run again {run_command(suite, runs)}"
         )
     for name in dict.fromkeys(cell["dataset"] for cell in manifest["cells"]):
         if planner.dataset(name)[1] is None:

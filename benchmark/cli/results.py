@@ -287,5 +287,5 @@ def _suite_name(suite: str, runs: str, other: str = "") -> str:
         return name
     known_elsewhere = [*records.suites(other), *publication.suites(Path(other))] if other else []
     if name != suite or name in known_elsewhere:
-        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; run `{run_command(suite, runs)}` first")
+        raise BenchmarkError(f"suite '{name}' has not been run into {runs}; first run {run_command(suite, runs)}")
     raise BenchmarkError(unknown("suite", name, [*names("suites"), *stored]))

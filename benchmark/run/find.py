@@ -100,8 +100,7 @@ def find_set(runs: str, suite: str, query: SetQuery) -> StoredSet:
     keys = next(iter(teachers), ())
     records = [record for key in keys if (record := store.record(key))]
     if not records or len(records) != len(keys):
-        command = f"`{run_command(suite, runs)}`, with the options of your run"
-        raise BenchmarkError(f"{query}: is not distilled yet; run {command}")
+        raise BenchmarkError(f"{query}: is not distilled yet; run {run_command(suite, runs)}")
     images = SyntheticSet.merge([SyntheticSet.load(store.folder(key) / IMAGES) for key in keys])
     return StoredSet(images, query, records[0]["identity"]["dataset"]["fingerprint"], _facts(cells[0], records))
 

@@ -111,7 +111,7 @@ def test_numbers_are_finite():
         (None, "suite 'main' has not been run into this store"),
         ("{", "is damaged: run"),
         ({"cells": None}, "is damaged: run"),
-        ('{"cells": []}', "is damaged: run `python -m benchmark run --suite main --runs {root}` again"),
+        ('{"cells": []}', "is damaged: run again `python -m benchmark run --suite main --runs {root}`"),
         ({"cells": [{"dataset": "../x"}]}, "a cell is malformed: dataset"),
         ({"cells": [{**FakeStore("nowhere").cell(), "role": None}]}, "a cell is malformed: role"),
     ],

@@ -204,7 +204,10 @@ class TestPublishing:
         assert (status, "keys of dataset digits are not checked: it is not in data" in shown) == (0, True)
 
     def test_a_suite_that_a_store_lacks_is_not_called_unknown(self, finished, tmp_path):
-        said = "suite 'tiny' has not been run into empty; run `python -m benchmark run --suite {} --runs empty` first"
+        said = (
+            "suite 'tiny' has not been run into empty; first run "
+            "`python -m benchmark run --suite {} --runs empty`, with the options of your run"
+        )
         path = str(finished / "tiny.yaml")
         for words, name in {
             ("submit", "--suite", path, "--runs", "empty", "a.zip"): path,
