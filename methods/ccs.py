@@ -36,7 +36,7 @@ class CCS(Coreset):
     def choose(self, records: Mapping[str, Tensor], ipc: int, generator: torch.Generator) -> Tensor:
         """Return the indices [IPC] of the chosen images, stratum by stratum."""
         areas = records["margins"].double().sum(0)
-        candidates = ranked(areas, generator, largest=True)[: max(ipc, len(areas) - int(self.beta * len(areas)))]
+        candidates = ranked(areas, generator, largest=True)[: max(ipc, len(areas) - int(self.beta * len(areas) + 1e-9))]
         stratum = strata_of(areas[candidates], min(self.strata, ipc))
         sizes = torch.bincount(stratum, minlength=min(self.strata, ipc))
         indices = []

@@ -27,6 +27,7 @@ from benchmark.vision.dsa import Augmentation, Chain
 from benchmark.vision.models import features_and_logits
 from methods.parts.patches import enlarged_cells, mosaics_of
 from methods.parts.real import class_losses, random_members, too_few
+from methods.parts.recover import numbers
 from methods.parts.units import whole_class_units
 
 REPORT_EVERY = 50  # iterations; reading a number from the device makes the device wait
@@ -96,7 +97,7 @@ class CIM(Distiller):
             (delta.grad,) = torch.autograd.grad(loss, [delta])
             optimizer.step()
             is_last = iteration + 1 == self.iterations
-            scalars = {"loss": self._finite(loss)} if is_last or iteration % REPORT_EVERY == 0 else {}
+            scalars = numbers({"loss": loss}) if is_last or iteration % REPORT_EVERY == 0 else {}
             metadata |= scalars
             context.progress(iteration + 1, self.iterations, **scalars)
         pixels = (start + delta).detach().float().cpu().contiguous()
@@ -135,16 +136,6 @@ class CIM(Distiller):
         count, generator = unit.ipc * self.factor**2, context.generator("candidates", label)
         candidates = random_members(data, label, max(self.candidates, count), generator)
         return candidates[class_losses(data, candidates, label, context).argsort(stable=True)[:count]]
-
-    def _finite(self, loss: Tensor) -> float:
-        """Return the loss as a Python number.
-
-        Raises:
-            BenchmarkError: it is not finite.
-        """
-        if not bool(loss.isfinite()):
-            raise BenchmarkError(f"{self.name()}: the loss is {float(loss)}: lower learning_rate")
-        return float(loss.detach())
 
 
 class _Reached(Exception):

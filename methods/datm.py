@@ -18,6 +18,7 @@ from benchmark.vision.augment import normalize
 from methods.ftd import FTD
 from methods.mtt import Learner
 from methods.parts.descent import Leaf
+from methods.parts.experts import batch_norm_reason
 
 CHUNK = 100  # real images that an expert sees together
 SURE = 0.9  # probability of the class in the first label of an image that no expert gets right
@@ -74,6 +75,10 @@ class DATM(FTD):
         """Return between which epochs of an expert a stretch starts: T-, and U."""
         last, early = self.start_epochs, self.early_epochs or self.start_epochs
         return self.first_start, min(last, early + (last - early) * iteration // self.growth)
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where the network has batch norms, or where trajectory matching does not fit."""
+        return super().supports(info, ipc) or batch_norm_reason(self.arch, info)
 
     def start(self, data: TrainData, unit: Unit, learner: Learner, context: Context) -> tuple[Tensor, ...]:
         """Return the first images, normalised, and the first logits of their labels."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import DatasetInfo, Job, TeacherSpec, Work
 from methods.parts.crops import resized
-from methods.parts.recover import NO_CLASS_STATISTICS
+from methods.parts.recover import NO_CLASS_STATISTICS, TWO_NAMES
 from methods.sre2l_pp import SRe2LPP
 
 
@@ -46,7 +46,9 @@ class FADRM(SRe2LPP):
         """Return a reason where the stages do not end at the full resolution, or there are too few real images."""
         if self.sizes[-1] not in (None, info.resolution):
             return f"the last stage has {self.sizes[-1]} px, and images of {info.name} have {info.resolution}"
-        if len(self.archs) > 1 and self.needs_class_statistics:
+        if self.archs and self.teacher:
+            return TWO_NAMES
+        if self.archs and self.needs_class_statistics:
             return NO_CLASS_STATISTICS
         return super().supports(info, ipc)
 

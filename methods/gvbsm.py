@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.api import Context, DatasetInfo, Preparation, TeacherSpec, TrainData, Unit
 from methods.parts.generalized import GeneralPenalty, GeneralStatistics
 from methods.parts.objective import Goal, Penalty
-from methods.parts.recover import NO_CLASS_STATISTICS, Recovery
+from methods.parts.recover import NO_CLASS_STATISTICS, TWO_NAMES, Recovery
 
 SIDE = 32  # pixels of the images from which the Gram matrix is computed
 
@@ -59,7 +59,9 @@ class GVBSM(Recovery):
         return tuple(TeacherSpec(arch=arch) for arch in self.archs)
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where a hyperparameter needs per-class statistics."""
+        """Return a reason where another teacher is named, or a hyperparameter needs per-class statistics."""
+        if self.teacher:
+            return TWO_NAMES
         if self.needs_class_statistics:
             return NO_CLASS_STATISTICS
         return super().supports(info, ipc)

@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
-from methods.parts.real import too_few
+from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from methods.parts.real import RealImages
 from methods.parts.statistics import ClassStatistics
 
 
-class Herding(Distiller):
+class Herding(RealImages):
     """``i_k = argmin over i of |m - (f_i + sum_{j<k} f_{i_j}) / k|``, f the features of a class, m their mean.
 
     The choice is greedy, without replacement and without random numbers: a larger IPC extends a smaller one, and the
@@ -24,17 +24,9 @@ class Herding(Distiller):
         "https://arxiv.org/abs/1611.07725"
     )
 
-    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where a class has fewer than IPC images."""
-        return too_few(info, ipc)
-
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics, which hold the features."""
         return ClassStatistics()
-
-    def work(self, job: Job) -> tuple[Work, ...]:
-        """Return nothing: no image passes a network."""
-        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

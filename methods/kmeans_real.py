@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
-from methods.parts.real import nearest_indices, too_few
+from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from methods.parts.real import RealImages, nearest_indices
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import Weights, barycenter, start_positions
 
 
-class KMeansReal(Distiller):
+class KMeansReal(RealImages):
     """``S_c = {x_i(j)}`` with ``i = argmin over one-to-one i of sum_j |f_i(j) - b_j|^2``, f the teacher's features.
 
     b are the IPC atoms of the barycenter of class c. With uniform weights they are the centres of k-means with clusters
@@ -30,17 +30,9 @@ class KMeansReal(Distiller):
     weights: Weights = "uniform"  # the weights of the atoms
     atoms_rounds: int = Field(default=100, ge=1)  # how often the atoms move, at most
 
-    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where a class has fewer than IPC images."""
-        return too_few(info, ipc)
-
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the class statistics, which hold the features."""
         return ClassStatistics()
-
-    def work(self, job: Job) -> tuple[Work, ...]:
-        """Return nothing: no image passes a network."""
-        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

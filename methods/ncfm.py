@@ -19,7 +19,7 @@ from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import from_data
 from methods.parts.cells import CellMatching, class_by_class
 from methods.parts.descent import descend
-from methods.parts.experts import new_network
+from methods.parts.experts import batch_norm_reason, new_network
 from methods.parts.pairs import Pairs, load_flat
 
 FLOOR = 1e-12  # the least phase; identical features have the loss 300 sqrt(0.5e-12) and the gradient 0
@@ -67,6 +67,10 @@ class NCFM(CellMatching):
     networks: int = Field(default=20, ge=1)  # pairs
     network_epochs: int = Field(default=60, ge=1)
     network_batch: int = Field(default=128, ge=1)
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where the network has batch norms, or where mosaics do not fit."""
+        return super().supports(info, ipc) or batch_norm_reason(self.arch, info)
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the pairs of networks."""
@@ -116,12 +120,15 @@ class _Course:
         self.sampler = Sampler(self._width, method.ascent_rate, context) if learned else None
 
     def objective(self, step: int) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the loss of a step and its gradient in the images: with calibration, every second step is one."""
+        """Return the loss of the last matching step, and the gradient of a step in the images.
+
+        With calibration, every second step is one of calibration.
+        """
         iteration, second = divmod(step, 2) if self.method.calibration else (step, 0)
         with torch.no_grad():
             self.images.clamp_(0, 1)
-        loss, gradient = (self._calibrate if second else self._match)(iteration)
-        return loss, [gradient]
+        _, gradient = (self._calibrate if second else self._match)(iteration)
+        return self.images.new_tensor(self.loss), [gradient]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes beside the images and their optimiser."""

@@ -34,7 +34,9 @@ class SCDD(SRe2L):
     pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both trainings
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where a hyperparameter needs per-class statistics."""
+        """Return a reason where another teacher is named, or a hyperparameter needs per-class statistics."""
+        if self.teacher:
+            return "the self-supervised network has the architecture of the dataset's teacher: leave out teacher"
         if self.needs_class_statistics:
             return NO_CLASS_STATISTICS
         return super().supports(info, ipc)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from benchmark.api import DatasetInfo, Unit
 from methods.parts.recover import Recovery
+from methods.parts.units import whole_class_units
 
 
 class SRe2L(Recovery):
@@ -20,7 +21,8 @@ class SRe2L(Recovery):
     Differences from the authors' code: images have 8-bit pixels instead of JPEG (``jpeg: 75``). A unit holds one image
     of each of up to 100 consecutive classes, as in the code. Where a dataset has fewer classes, the unit also holds
     further images of these classes; `one_slot_per_unit` gives the small batches of the code, and our recipes set it.
-    With per-class statistics (``regulariser: pcbn``) a unit holds whole classes.
+    With per-class statistics (``regulariser: pcbn`` or ``start: nearest_real``) a unit holds whole classes. The start
+    ``random_real`` of each unit is drawn on its own, so that units of one set may repeat an image.
     """
 
     paper: ClassVar[str] = (
@@ -32,14 +34,10 @@ class SRe2L(Recovery):
 
     def units(self, info: DatasetInfo, ipc: int) -> Sequence[Unit]:
         """Return units of one image of as many classes as fit, or of several images where classes are few."""
-        if self.regulariser == "pcbn":
+        if self.needs_class_statistics:
             return super().units(info, ipc)
-        groups = [
-            tuple(range(info.classes))[first : first + self.batch_images]
-            for first in range(0, info.classes, self.batch_images)
-        ]
         parts = []
-        for group in groups:
+        for group in (unit.classes for unit in whole_class_units(info, 1, self.batch_images)):
             size = 1 if self.one_slot_per_unit else max(1, self.batch_images // len(group))
             parts += [(group, tuple(range(ipc))[first : first + size]) for first in range(0, ipc, size)]
         return [Unit(index=index, ipc=ipc, classes=group, slots=slots) for index, (group, slots) in enumerate(parts)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, cast
 
 import torch
@@ -88,9 +87,7 @@ class InputRecorder(ABC):
         self._hooks = [layer.register_forward_pre_hook(self._hook(key)) for key, layer in self._watched.items()]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for hook in self._hooks:
             hook.remove()
         self.seen.clear()
@@ -120,9 +117,7 @@ class BatchNormInputs(InputRecorder):
             layer.forward = partial(self._pass, str(index), layer, layer.forward, frozen)  # type: ignore[method-assign]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for layer, forward in zip(self.layers, self._forwards, strict=True):
             del layer.forward
             if forward:

@@ -58,7 +58,8 @@ What differs for all methods:
 - Weight decay leaves out biases and the weights of norms of teachers, students and scoring runs. The codes of SRe2L's
   line do so for students; most others decay all weights.
 - The learning rate of a student changes at every step, in SRe2L's code and those that follow it once an epoch.
-- Networks that torchvision has start as its own do (`tests/benchmark/vision/test_models.py`).
+- Networks that torchvision has start as its own do (`tests/benchmark/vision/test_models.py`), but for those of scoring
+  runs and of scdd, which copy the dataset's teacher: their layers start as torch's own do.
 - Boxes of crops and of CutMix need not end at whole pixels; their distribution is the same.
 - An epoch of a student or a teacher is divided into batches of equal size; the codes have a smaller last batch.
 - Accuracy is that of the last epoch, and the test images are read once. Some codes report the best epoch.

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, Job, Preparation, TeacherSpec, TrainData, Work
+from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.moments import BatchNormInputs, pooled
@@ -58,8 +59,15 @@ class RealFeatures(Preparation):
 
     @torch.no_grad()
     def prepare(self, data: TrainData, context: Context) -> Mapping[str, Tensor]:
-        """Return the tensors by the names above."""
+        """Return the tensors by the names above.
+
+        Raises:
+            BenchmarkError: a class has fewer than two training images.
+        """
         classes = range(data.info.classes)
+        if min(data.info.train_counts) < 2:
+            name = data.info.class_names[data.info.train_counts.index(min(data.info.train_counts))]
+            raise BenchmarkError(f"class '{name}' of {data.info.name} has one training image; distances need two")
         samples = [sample_of_class(data, label, self.images_per_class, context, "sample") for label in classes]
         rows: dict[str, list[Responses]] = {name: [] for name in EXTRACTORS}
         for label, indices in enumerate(samples):

@@ -13,7 +13,8 @@ the variances of the mean are added. Interactions are counted once per axis, so 
 
 **Missing cells of crossed axes.** A unit with fewer cells scatters more. So where units have several cells, the error
 of a difference is that of a block with the shared cells only; the error of a mean, with the cells of the row only. If
-axes are crossed, and these cells hold one value of an axis more often than another, no error and no verdict is given.
+these are cells of one unit, or if axes are crossed and they hold one value of an axis more often than another, no error
+and no verdict is given.
 
 **Spread.** Row i, unit j: ``y_ij = mu_i + g_i (b_j + e_ij)``, with ``g_i = 1`` (the same spread in points) or
 ``g_i = 100 p_i (1 - p_i)``, ``p_i = mu_i / 100`` kept `EDGE` away from 0 and 1 (the same spread in log odds; Wedderburn
@@ -37,9 +38,7 @@ Rows with the same of `TELL_APART` or more test images right in every cell are t
 **When spreads differ.** If Bartlett's test rejects equal spreads at `SPREADS_DIFFER`, no variance is pooled: every row
 has its own, but not below the median of the rows' (a small variance of three numbers is luck more often than truth),
 and keeps its own degrees of freedom; a difference has Satterthwaite's, as in Welch's test. Such a block says little at
-three seeds. The test misses many differences of spread (`tests/support/verdict_simulations.py`): when the control alone
-scatters three times as much as nine equal rows, some verdict is wrong in 19 % of blocks of three seeds and 14 % of
-five, not 6 %; when one other row does, in 12 % and 8 %.
+three seeds. The test misses many differences of spread: docs/numbers.md has the rates of wrong verdicts.
 
 **Blocks.** What units have in common, b, cancels in a difference of rows with the same g. It is taken out where an F
 test of unit effects (two-way layout, least squares) rejects at `variance_pool.UNITS_DIFFER`. Else it stays in the
@@ -152,14 +151,16 @@ class VarianceModel:
     def difference(self, one: str, other: str) -> Gap:
         """Return how far one row is ahead of another, over the cells that both have."""
         cells = sorted(self.rows[one].keys() & self.rows[other].keys())
-        if cells and (model := self._only(cells)) is not self:
-            return model.difference(one, other)
         units = self._gaps(one, other, cells)
         value = fmean(units.values()) if units else math.nan
-        if len(units) > 1 and self.same(one, other):
+        if len(units) < 2:
+            return Gap(value, len(units))
+        if (model := self._only(cells)) is not self:
+            return model.difference(one, other)
+        if self.same(one, other):
             return Gap(0.0, len(units), 0.0, freedom=math.inf)
         spread = self._error_of_difference(one, other, cells)
-        if len(units) < 2 or spread is None or self.is_uneven(cells):
+        if spread is None or self.is_uneven(cells):
             return Gap(value, len(units))
         errors = (each._error_of_difference(one, other, cells) for each in self.crossed(cells))
         spread = combined(spread, *filter(None, errors))
@@ -206,9 +207,9 @@ class VarianceModel:
     @cached_property
     def _own(self) -> dict[str, Estimate | None]:
         estimates: dict[str, Estimate | None] = {}
-        for name, units in self.units.items():
-            values = list(units.values())
-            variance = float(np.var(values, ddof=1)) if len(set(values)) > 1 else 0.0  # else rounding leaves something
+        for name, values in ((name, list(units.values())) for name, units in self.units.items()):
+            variance = float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
+            variance *= variance > NO_SPREAD  # means of equal cells differ by rounding
             estimates[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
         return estimates
 
@@ -248,10 +249,9 @@ class VarianceModel:
         return Estimate(first.variance + second.variance, self.pool.within.freedom)  # one estimate, not two
 
     def _mean(self, name: str) -> Mean:
-        cells = self.rows[name].keys()
-        if (model := self._only(cells)) is not self:
+        cells, value, units = self.rows[name].keys(), fmean(self.rows[name].values()), len(self.units[name])
+        if units > 1 and (model := self._only(cells)) is not self:
             return model.means[name]
-        value, units = fmean(self.rows[name].values()), len(self.units[name])
         if units < 2 or self.is_uneven(cells):
             return Mean(value)
         errors = [model._error_of_mean(name) for model in (self, *self.crossed(cells))]

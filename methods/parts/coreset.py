@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Distiller, Job, Preparation, SyntheticSet, TrainData, Unit, Work
-from methods.parts.real import too_few
+from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from methods.parts.real import RealImages
 from methods.parts.scoring import RECORDS, ScoringRun
 
 
-class Coreset(Distiller):
+class Coreset(RealImages):
     """IPC real images of each class, chosen by the records of a `ScoringRun`, which all coresets share."""
 
     scoring_arch: str | None = None  # network of the scoring run; None: the dataset's teacher, with new random weights
@@ -24,10 +24,6 @@ class Coreset(Distiller):
     scoring_rate: float = Field(default=0.1, gt=0)  # learning rate
     scoring_decay: float = Field(default=5e-4, ge=0)  # weight decay
     scoring_crops: tuple[float, float] = (0.77, 1.0)  # area of a crop, as a part of the image
-
-    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
-        """Return a reason where a class has fewer than IPC images."""
-        return too_few(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the scoring run."""
@@ -39,10 +35,6 @@ class Coreset(Distiller):
             weight_decay=self.scoring_decay,
             crop_scale=self.scoring_crops,
         )
-
-    def work(self, job: Job) -> tuple[Work, ...]:
-        """Return nothing: the scoring run is shared."""
-        return ()
 
     def distill(self, data: TrainData, unit: Unit, context: Context) -> SyntheticSet:
         """Choose the unit's images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar, Literal
 
 import torch
@@ -97,6 +97,17 @@ def new_network(arch: str, info: DatasetInfo, seed: int, norm: Literal["instance
         stem=Stem(norm=norm),
         seed=seed,
     )
+
+
+@cache
+def batch_norm_reason(arch: str, info: DatasetInfo) -> str | None:
+    """Return why a method that keeps the weights of trained networks cannot use a network; None where it can.
+
+    `flat_weights` lacks the running statistics of batch norms, without which a trained network in eval mode is wrong.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in new_network(arch, info, seed=0).modules()):
+        return None
+    return f"{arch} has batch norms, whose statistics are not kept with the weights: choose an arch without them"
 
 
 def flat_weights(network: nn.Module) -> Tensor:

@@ -27,7 +27,7 @@ from methods.parts.real import random_indices, random_members, too_few, too_many
 EPSILON = 1e-6  # added to the product of two norms
 SCHEDULES = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # the authors', by IPC
 SAVE_EVERY = 50  # outer steps, rounded to whole iterations
-SETTLING = 16  # real images of each class that set the statistics of batch norms
+SETTLING = 16  # real images of each class that enter the statistics of batch norms, with momentum 0.1
 
 
 class GradientMatching(Distiller):
@@ -41,7 +41,8 @@ class GradientMatching(Distiller):
     two outer steps the network learns from the synthetic images for some inner epochs. Pixels are never clipped. The
     set holds the last iterate as floats.
 
-    Before each outer step, batch norms see 16 real images of each class together, and are then in eval mode.
+    Before each outer step, batch norms see 16 real images of each class together, which enter their statistics with
+    momentum 0.1, and are then in eval mode.
     """
 
     siamese: ClassVar[bool]  # True: a random DSA augmentation A, which S_c and B_c share; False: none

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Protocol
 
 import torch
@@ -39,9 +38,7 @@ class Penalty(Protocol):
 
     def __enter__(self) -> Any: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
     def begin(self, iteration: int) -> None:
         """Prepare for the forward pass of an iteration."""
@@ -95,10 +92,8 @@ class Regulariser:
         self.inputs.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.inputs.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self.inputs.__exit__(*error)
 
     def begin(self, iteration: int) -> None:
         """Choose the images that take part, where not all do; their weights sum to 1 again."""
@@ -130,9 +125,7 @@ class InTurn:
             self.stack.enter_context(penalty)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stack.close()
 
     def begin(self, iteration: int) -> None:

@@ -6,12 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.api import Context, DatasetInfo, TrainData
+from benchmark.api import Context, DatasetInfo, Distiller, Job, TrainData, Work
 from benchmark.vision.augment import normalize
 from benchmark.vision.training import predict, read_ahead
 
 BATCH = 500  # images whose losses are computed together
 MOST_CLASSES = 200  # the most classes of a method each of whose steps passes images of every class
+
+
+class RealImages(Distiller):
+    """A method whose set is real images as they are."""
+
+    def supports(self, info: DatasetInfo, ipc: int) -> str | None:
+        """Return a reason where a class has fewer than IPC images."""
+        return too_few(info, ipc)
+
+    def work(self, job: Job) -> tuple[Work, ...]:
+        """Return nothing: no image passes a network, but in the preparation."""
+        return ()
 
 
 def too_few(info: DatasetInfo, ipc: int, factor: int = 1) -> str | None:

@@ -51,6 +51,7 @@ REPORT_EVERY = 50  # iterations; reading a number from the device makes the devi
 SAVE_EVERY = 500  # iterations
 SNAPSHOT_BYTES = 2**28  # the most bytes of all snapshots of a set
 NO_CLASS_STATISTICS = "no per-class statistics of these teachers: regulariser pcbn and start nearest_real need them"
+TWO_NAMES = "archs name the networks: leave out teacher"
 NO_PATCHES = "start patches cannot be combined with per-class statistics, or with another preparation of the method"
 
 
@@ -165,7 +166,7 @@ class Recovery(Distiller):
                     state.snapshots.append(_pixels(state.images, data.info))
                 if state.iteration % SAVE_EVERY == 0 and state.iteration < self.iterations:
                     state.save()
-                scalars = _numbers(terms) if iteration % REPORT_EVERY == 0 else {}
+                scalars = numbers(terms) if iteration % REPORT_EVERY == 0 else {}
                 context.progress(state.iteration, self.iterations, **scalars)
         return self._result(state, terms, goal, unit, data.info)
 
@@ -263,7 +264,7 @@ class Recovery(Distiller):
         extras = {"snapshots": torch.stack(state.snapshots, 1)} if state.snapshots else {}  # [N, T, C, S, S]
         extras |= {} if goal.atoms is None else {"atoms": goal.atoms.flatten(0, 1).float().cpu()}  # [N, D]
         iterations = self._snapshot_iterations(info, unit.ipc)
-        metadata = {"losses": _numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
+        metadata = {"losses": numbers(terms), "snapshot_iterations": iterations, **goal.metadata}
         return SyntheticSet(compressed(_pixels(state.images, info), self.jpeg), unit.labels, weights, extras, metadata)
 
 
@@ -284,17 +285,16 @@ def _kmeans_atoms(data: TrainData, unit: Unit, context: Context) -> list[Tensor]
 
 def _pixels(images: Tensor, info: DatasetInfo) -> Tensor:
     """Return normalised images as uint8 on the CPU, at the resolution of the dataset."""
-    images = resized(images, info.resolution)
-    return to_uint8(denormalize(images.detach(), info)).cpu().contiguous()
+    return to_uint8(denormalize(resized(images, info.resolution).detach(), info)).cpu().contiguous()
 
 
-def _numbers(terms: dict[str, Tensor]) -> dict[str, float]:
+def numbers(terms: dict[str, Tensor]) -> dict[str, float]:
     """Return the terms as Python numbers; the device waits for it.
 
     Raises:
         BenchmarkError: a term is not finite.
     """
-    numbers = {name: float(term.detach()) for name, term in terms.items()}
-    if not all(map(math.isfinite, numbers.values())):
-        raise BenchmarkError(f"the loss is not finite ({numbers}): lower learning_rate or the weights of the terms")
-    return numbers
+    values = {name: float(term.detach()) for name, term in terms.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise BenchmarkError(f"the loss is not finite ({values}): lower learning_rate or the weights of the terms")
+    return values

@@ -35,7 +35,7 @@ class ScoringRun(Preparation):
 
     per_draw: ClassVar[bool] = True  # a set that is chosen by one run for all seeds would hide the chance in the choice
 
-    arch: str | None = None  # None: the dataset's teacher, with new random weights
+    arch: str | None = None  # None: the dataset's teacher, with new random weights of torch's layers (`untrained`)
     epochs: int = Field(default=200, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.1, gt=0)

@@ -98,7 +98,7 @@ class SelfSupervised(Preparation):
             return contrast(first, second.float(), self.temperature)
 
         optimizer = make_optimizer(model, "adamw", learning_rate=self.learning_rate, weight_decay=1e-4)
-        fit(model, stream, loss, optimizer, context)
+        fit(model, stream, loss, optimizer, context, checkpoint=context.scratch / "simclr.pt")
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -137,6 +137,14 @@ class Encoder(nn.Module):
         with torch.random.fork_rng(devices=[]):
             head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, WIDTH))
         self.head = untrained(head, generator)
+
+    def get_extra_state(self) -> Tensor:
+        """Return the state of the generator, which is saved with the weights."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on with a saved state of the generator."""
+        self.generator.set_state(state.cpu())
 
     def forward(self, images: Tensor) -> Tensor:
         """Return points [n, WIDTH] for normalised images [n, C, H, W]."""

@@ -177,4 +177,6 @@ def test_teachers_take_turns_each_with_its_own_regulariser(toy_data, context, mo
 def test_what_cannot_run_is_refused_in_words(toy_info):
     assert FADRM(sizes=(24, 32)).supports(toy_info, 1) is None
     assert "the last stage has 24 px" in FADRM(sizes=(32, 24)).supports(toy_info, 1)
-    assert "these teachers" in FADRM(archs=("a", "b"), start="nearest_real").supports(toy_info, 1)
+    for archs in (("a", "b"), ("a",)):
+        assert "these teachers" in FADRM(archs=archs, start="nearest_real").supports(toy_info, 1)
+    assert "leave out teacher" in FADRM(archs=("a",), teacher="b").supports(toy_info, 1)

@@ -300,6 +300,7 @@ def test_what_it_cannot_do_is_said_in_words(toy_info):
     assert GVBSM().supports(toy_info, 2) is None
     assert "no per-class statistics of these teachers" in GVBSM(regulariser="pcbn").supports(toy_info, 2)
     assert "no per-class statistics of these teachers" in GVBSM(start="nearest_real").supports(toy_info, 2)
+    assert "leave out teacher" in GVBSM(teacher="resnet18").supports(toy_info, 2)
 
 
 def test_without_a_regulariser_it_can_start_from_patches(toy_info):

@@ -12,6 +12,7 @@ from fresh import fresh, interrupted
 from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
+from methods.datm import DATM
 from methods.ncfm import NCFM, Sampler, _Course, amplitude_and_phase, characteristic_gap
 from methods.parts import descent
 from methods.parts.experts import flat_weights, new_network
@@ -238,6 +239,19 @@ def test_an_interrupted_run_ends_with_the_same_bytes(fields, toy_data, context, 
     resumed, _ = interrupted(lambda again: method.distill(toy_data, unit, again), context, at=3)
     assert torch.equal(resumed.images, whole.images)
     assert resumed.metadata == whole.metadata
+
+
+def test_progress_shows_the_loss_of_matching(toy_data, context):
+    course = course_of(toy_data, context)
+    losses = [float(course.objective(step)[0]) for step in range(2)]
+    assert losses == [pytest.approx(course.loss)] * 2
+
+
+def test_networks_whose_statistics_are_not_kept_are_refused_in_words(toy_info):
+    assert NCFM().supports(toy_info, 1) is None
+    for method in (NCFM, DATM):
+        assert "test_resnet has batch norms" in method(arch="test_resnet").supports(toy_info, 1)
+    assert DATM(arch="test_vit").supports(toy_info, 1) is None
 
 
 def test_without_iterations_the_set_is_its_start(toy_data, context):

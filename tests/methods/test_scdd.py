@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from fresh import fresh, interrupted
 from torch import nn
 from torch.nn import functional as F
 
@@ -122,6 +123,15 @@ def test_it_learns_without_labels_and_the_probe_finds_the_classes(toy_data, toy_
     assert differ == {"fc.weight", "fc.bias"}, "labels reach nothing but the probe"
 
 
+@pytest.mark.parametrize(("at", "first"), [(5, 4), (12, 10)])  # an epoch has three steps
+def test_an_interrupted_training_ends_with_the_same_bytes(at, first, toy_data, toy_context):
+    training = SelfSupervised(epochs=4, probe_epochs=3, batch_size=12)
+    whole = training.prepare(toy_data, fresh(toy_context))
+    resumed, steps = interrupted(lambda again: training.prepare(toy_data, again), fresh(toy_context), at=at)
+    assert steps[0] == first, "epochs that ended are not repeated"
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
 def test_recovery_asks_the_self_supervised_teacher(toy_data, toy_context):
     method = SCDD(iterations=3, **FEW)
     (unit,) = method.units(toy_data.info, 2)
@@ -140,6 +150,7 @@ def test_what_it_cannot_do_is_said_in_words(toy_info):
     assert SCDD().supports(toy_info, 2) is None
     assert "no per-class statistics of these teachers" in SCDD(regulariser="pcbn").supports(toy_info, 2)
     assert "no per-class statistics of these teachers" in SCDD(start="nearest_real").supports(toy_info, 2)
+    assert "leave out teacher" in SCDD(teacher="resnet18").supports(toy_info, 2)
 
 
 def test_the_classifier_is_the_last_linear_layer(toy_teacher):

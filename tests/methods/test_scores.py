@@ -137,6 +137,7 @@ class TestCCS:
         areas = [i / 20 for i in range(20)]
         seen = {i for seed in range(60) for i in chosen(CCS(beta=0.3), areas, 5, seed)}
         assert seen == set(range(6, 20))
+        assert set(chosen(CCS(beta=0.29), [i / 100 for i in range(100)], 71)) == set(range(29, 100))
 
     def test_every_stratum_gives_one_where_there_are_as_many_images_as_strata(self):
         areas = [i / 100 for i in range(100)]

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.covariance import LedoitWolf
 
 from benchmark.api import SyntheticSet
+from benchmark.errors import BenchmarkError
 from benchmark.plan.discovery import load_measure, load_preparation
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import batch_norms, create_model, features_and_logits
@@ -217,6 +218,12 @@ class TestRealFeatures:
         variances, means = zip(*(torch.var_mean(x, (0, 2, 3), correction=0) for x in inputs), strict=True)
         assert torch.allclose(context.prepared["teacher.mean"][1].float(), torch.cat(means), atol=1e-4)
         assert torch.allclose(context.prepared["teacher.var"][1].float(), torch.cat(variances), atol=1e-4)
+
+    def test_a_class_of_one_image_is_named(self, context, toy_data, toy_info):
+        info = toy_info.model_copy(update={"train_counts": (11, 1, 11)})
+        data = type(toy_data)(info, toy_data.images, toy_data.labels)
+        with pytest.raises(BenchmarkError, match=f"class '{toy_info.class_names[1]}' of .* has one training image"):
+            RealFeatures().prepare(data, context)
 
     def test_it_is_found_by_its_name(self):
         assert load_preparation(RealFeatures.name()) is RealFeatures

@@ -37,6 +37,23 @@ def diagonal(values) -> dict[tuple[int, ...], float]:
     return {(i, i, 0): float(value) for i, value in enumerate(values)}
 
 
+class TestRowsThatLackUnits:
+    def test_a_pair_that_shares_one_draw_has_no_verdict(self):
+        control = {(draw, seed, 0): 50.0 + 3 * draw + seed for draw in range(2) for seed in range(2)}
+        one_draw = {cell: value + 10 for cell, value in control.items() if cell[DRAW] == 0}
+        for others in ({}, {"other": {cell: value + 5 for cell, value in control.items()}}):
+            judged = Block({"control": control, "row": one_draw, **others}, ROLES_OF_THREE, {})
+            found = judged.compare("row", "control")
+            assert (found.verdict, found.gap.units) == (NO_VERDICT, 1)
+            assert judged.model.means["row"].error is None
+
+    def test_means_that_differ_by_rounding_count_as_equal(self):
+        rounded = {(0, 0, 0): 54.85, (1, 1, 0): 54.85 - 7e-15, (2, 2, 0): 54.85 - 7e-15}
+        scattered = {"control": diagonal([50, 52, 54]), "other": diagonal([60, 63, 65])}
+        exact, rough = (VarianceModel({**scattered, "row": row}, {}, {}) for row in (diagonal([54.85] * 3), rounded))
+        assert rough.pooled and rough.spreads == exact.spreads
+
+
 def block(roles=None, **rows) -> Block:
     return Block({name: diagonal(values) for name, values in rows.items()}, roles or {"control": "control"}, {})
 

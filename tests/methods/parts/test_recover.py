@@ -255,6 +255,12 @@ def test_a_set_has_no_mmd_from_itself():
     assert float(GaussianMMD(features)(other)) > 0.01
 
 
+def test_the_gaussian_kernel_needs_three_images_of_each_class(toy_info):
+    info = toy_info.model_copy(update={"train_counts": (9, 2, 9)})
+    assert "fewer than 3 images" in MMD(kernel="gaussian").supports(info, 1)
+    assert MMD(kernel="energy").supports(info, 1) is None
+
+
 def test_mmd_is_that_of_the_formula_under_either_kernel():
     generator = torch.Generator().manual_seed(2)
     result, real = (torch.randn(3, n, 5, generator=generator, dtype=torch.float64) for n in (4, 7))
@@ -295,7 +301,13 @@ class TestUnits:
         assert [unit.slots for unit in SRe2L(one_slot_per_unit=True).units(toy_info, 3)] == [(0,), (1,), (2,)]
 
     @pytest.mark.parametrize(
-        "method", [WMDD(batch_images=5), MMD(batch_images=5), SRe2L(batch_images=5, regulariser="pcbn")]
+        "method",
+        [
+            WMDD(batch_images=5),
+            MMD(batch_images=5),
+            SRe2L(batch_images=5, regulariser="pcbn"),
+            SRe2L(batch_images=5, start="nearest_real"),
+        ],
     )
     def test_matching_of_classes_takes_whole_classes(self, method, toy_info):
         assert [unit.classes for unit in method.units(toy_info, 2)] == [(0, 1), (2,)]
