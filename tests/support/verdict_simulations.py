@@ -26,6 +26,7 @@ class Setting:
         deviations: of a cell of every row, in points.
         seeds: cells per row.
         common: deviation of what seed j adds to every row.
+        followed: deviation of what seed j adds to every row but the control.
         random: deviations are multiplied by the root of ``random / chi2(random)``, anew in every block.
         draws: distribution of the errors: "normal", "uniform" or "laplace", of variance 1.
     """
@@ -34,6 +35,7 @@ class Setting:
     deviations: Sequence[float]
     seeds: int
     common: float = 0.0
+    followed: float = 0.0
     random: float = 0.0
     draws: str = "normal"
 
@@ -46,10 +48,13 @@ class Rates:
         control: some verdict against the control contradicts the truth.
         best: some row is called worse than the best, or better than another, that is not.
         block: either of these.
+        own: either of these, by a verdict that does not rest on the shared variance (no †).
         tied: of all pairs, those called tied although the true gap is not below the margin.
         found: of all rows that differ from the control, those whose verdict says so.
-        found_best: of all rows that are worse than the best, those that are called behind it.
+        found_best: of all rows but the control that are worse than the best, those that are called behind it.
         mean: of all intervals of means, those that cover.
+        first_mean: the interval of the control's mean covers.
+        last_mean: the interval of the last row's mean covers.
         intervals: all corrected intervals of the block cover.
         ranks: of all rank intervals, those that cover.
         all_ranks: all rank intervals of the block cover.
@@ -58,10 +63,13 @@ class Rates:
     control: float
     best: float
     block: float
+    own: float
     tied: float
     found: float
     found_best: float
     mean: float
+    first_mean: float
+    last_mean: float
     intervals: float
     ranks: float
     all_ranks: float
@@ -79,8 +87,10 @@ def cells(setting: Setting, blocks: int, seed: int = 0) -> np.ndarray:
     deviations = np.broadcast_to(setting.deviations, shape[:2])
     if setting.random:
         deviations = deviations * np.sqrt(setting.random / generator.chisquare(setting.random, shape[:2]))
-    common = setting.common * generator.standard_normal((blocks, 1, setting.seeds))
-    return np.asarray(setting.means)[:, None] + deviations[..., None] * noise + common
+    accuracies = np.asarray(setting.means)[:, None] + deviations[..., None] * noise
+    accuracies += setting.common * generator.standard_normal((blocks, 1, setting.seeds))
+    accuracies[:, 1:] += setting.followed * generator.standard_normal((blocks, 1, setting.seeds))
+    return accuracies
 
 
 def block(accuracies: np.ndarray) -> Block:
@@ -114,19 +124,23 @@ def outcome(judged: Block, truth: dict[str, float]) -> tuple[float, ...]:
             tied.append(found.verdict == TIED)
     best, control = judged.best, names[0]
     off = [name for name in names if truth[name] != truth[control]]
-    below = [name for name in names if truth[name] < truth[best]]
-    against_control = any(wrong[name, control] for name in names[1:])
-    against_best = any(wrong[name, best] for name in names if name != best)
+    below = [name for name in names[1:] if truth[name] < truth[best]]
+    against_control = [(name, control) for name in names[1:] if wrong[name, control]]
+    against_best = [(name, best) for name in names if name != best and wrong[name, best]]
+    own = any(not judged.rests_on_pool(*pair) for pair in against_control + against_best)
     means = [low <= truth[name] <= high for name in names for low, high in [judged.model.means[name].interval]]
     ranks = [rank_covered(judged.ranks[name], truth, name) for name in names]
     return (
-        against_control,
-        against_best,
-        against_control or against_best,
+        bool(against_control),
+        bool(against_best),
+        bool(against_control or against_best),
+        own,
         np.mean(tied) if tied else np.nan,
         np.mean([calls[name, control] in (AHEAD, BEHIND) for name in off]) if off else np.nan,
         np.mean([calls[name, best] == BEHIND for name in below]) if below else np.nan,
         np.mean(means),
+        means[0],
+        means[-1],
         all(covered),
         np.mean(ranks),
         all(ranks),
@@ -201,19 +215,29 @@ def settings(seeds: int) -> dict[str, Setting]:
         "half of the rows 3 x the spread": Setting(ten, [1.0] * 5 + [3.0] * 5, seeds),
         "one row almost without spread": Setting(ten, [1.0] * 9 + [0.01], seeds),
         "spreads random, chi2(4)": Setting(ten, one, seeds, random=4.0),
+        "five rows, spreads random, chi2(4)": Setting([60.0] * 5, [1.0] * 5, seeds, random=4.0),
+        "all but the control have 2 sd in common": Setting(ten, one, seeds, followed=2.0),
+        **{f"control 3 x the spread, {n} rows": _wide(n, 0, seeds) for n in (15, 21, 27)},
+        "one row 3 x the spread, 27 rows": _wide(27, 26, seeds),
     }
+
+
+def _wide(rows: int, wide: int, seeds: int) -> Setting:
+    """Return equal rows, of which one scatters three times as much as the others."""
+    return Setting([60.0] * rows, [3.0 if row == wide else 1.0 for row in range(rows)], seeds)
 
 
 def main(blocks: int) -> None:
     """Print the table as Markdown."""
-    head = ["setting", "seeds", "wrong: control", "best", "either", "old: control", "best", "either"]
-    head += ["found: control", "best", "old: control", "covers: mean", "all gaps", "a rank", "all ranks", "wrong tied"]
+    head = ["setting", "seeds", "wrong: control", "best", "either", "without †", "old: control", "best", "either"]
+    head += ["found: control", "best", "old: control", "covers: mean", "of the control", "of the last row"]
+    head += ["all gaps", "a rank", "all ranks", "wrong tied"]
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
-    for seeds in (3, 5):
+    for seeds in (2, 3, 5):
         for name, setting in settings(seeds).items():
             new, old = simulate(setting, blocks), old_rule(setting, 10 * blocks)
-            values = [new.control, new.best, new.block, *old[:3], new.found, new.found_best, old[3]]
-            values += [new.mean, new.intervals, new.ranks, new.all_ranks, new.tied]
+            values = [new.control, new.best, new.block, new.own, *old[:3], new.found, new.found_best, old[3]]
+            values += [new.mean, new.first_mean, new.last_mean, new.intervals, new.ranks, new.all_ranks, new.tied]
             shown = ["" if np.isnan(value) else f"{100 * value:.1f}" for value in values]
             print(f"| {name} | {seeds} | " + " | ".join(shown) + " |", flush=True)
     first, some = looks(blocks)
