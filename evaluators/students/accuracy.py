@@ -52,7 +52,7 @@ class Accuracy(Evaluator):
     optimizer: OptimizerName = "adamw"
     learning_rate: float = Field(1e-3, gt=0, le=1000)
     weight_decay: float = Field(0.01, ge=0)  # the decay of weights with two or more dimensions
-    momentum: float = 0.9
+    momentum: float = Field(0.9, ge=0, lt=1)
     temperature: float = Field(20.0, ge=0.01, le=1000)
     precision: Precision = "float32"  # the precision of the student, and of a teacher that labels online
     t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
