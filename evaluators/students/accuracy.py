@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from benchmark.api import Column, Context, Evaluator, Job, LabeledSet, Labels, Precision, TestData, Work
+from benchmark.api import Column, Context, Evaluator, Job, LabeledSet, LabelRegime, Labels, Precision, TestData, Work
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
@@ -62,6 +62,13 @@ class Accuracy(Evaluator):
         images = self.schedule.epochs * self.schedule.shown(job.images)
         return Work("train", images, job.student), Work("forward", job.test_images, job.student)
 
+    def supports(self, labels: LabelRegime) -> str | None:
+        """Return a reason where nothing is trained, or where the labels belong to other views."""
+        if self.schedule.epochs < 1:
+            return "schedule.epochs must be 1 or more"
+        same = getattr(labels, "schedule", self.schedule) == self.schedule
+        return None if same else "schedule: it must be that of the labels"
+
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
     ) -> dict[str, float | str | list[float]]:
@@ -99,8 +106,6 @@ class Accuracy(Evaluator):
                 f"evaluator {self.name()}: the labels belong to the schedule {dict(labels.views)}, not to {schedule}; "
                 "give label regime and evaluator the same schedule"
             )
-        if self.schedule.epochs < 1:
-            raise BenchmarkError(f"evaluator {self.name()}: schedule.epochs must be 1 or more")
 
     def trained(self, student: nn.Module) -> nn.Module:
         """Return the student as training calls it."""
