@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from benchmark.columns import Column
 from benchmark.data import DatasetInfo, Frozen, ImageData, TestData, TrainData
 from benchmark.identity import seed_of
-from benchmark.synthetic import LabeledSet, Labels, SyntheticSet
+from benchmark.synthetic import LabeledSet, LabelKind, Labels, SyntheticSet
 from benchmark.work import Job, Pass, Work
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Frozen",
     "ImageData",
     "Job",
+    "LabelKind",
     "LabelRegime",
     "LabeledSet",
     "Labels",
@@ -208,6 +209,8 @@ class Distiller(Component, ABC):
 class LabelRegime(Component, ABC):
     """A way to give synthetic images the labels that a student learns from."""
 
+    kind: ClassVar[LabelKind | None] = None  # that of its `Labels`; an evaluator may support single kinds only
+
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the networks that give the labels: ``context.teachers`` of the label regime and of the evaluator."""
         return ()
@@ -249,6 +252,10 @@ class Evaluator(Component, ABC):
             student: a network with random weights, on the device.
             context: its teachers are those of the label regime.
         """
+
+    def supports(self, labels: LabelRegime) -> str | None:
+        """Return None, or why no student can be trained on the labels of a regime; the plan then names the protocol."""
+        return None
 
     def missing(self) -> str | None:
         """Return None, or which library has to be installed first; cells are skipped until then."""

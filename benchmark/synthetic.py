@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 
 Metadata = Mapping[str, Any]
+LabelKind = Literal["hard", "soft", "per_epoch", "pool"]
 TENSORS = ("images", "targets", "weights")  # the names in a file of what is no extra
 CLASSES = "classes"  # the name in extras of the classes of images whose soft labels were learned
 
@@ -82,8 +83,7 @@ class SyntheticSet:
     @property
     def images_bytes(self) -> int:
         """Bytes that images and weights take in a file."""
-        weights = 0 if self.weights is None else self.weights.nbytes
-        return int(self.images.nbytes) + int(weights)
+        return int(self.images.nbytes) + (0 if self.weights is None else int(self.weights.nbytes))
 
     @property
     def soft_bytes(self) -> int:
@@ -209,7 +209,7 @@ class Labels:
         draws: how the student draws from a pool (`evaluators.parts.pool`); {} for the other kinds.
     """
 
-    kind: Literal["hard", "soft", "per_epoch", "pool"]
+    kind: LabelKind
     logits: np.ndarray[Any, np.dtype[Any]] | None = None
     views: Metadata = field(default_factory=dict)
     seed: int = 0

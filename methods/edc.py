@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Job, Preparation, TrainData, Unit, Work
-from benchmark.vision.augment import normalize
+from benchmark.vision.augment import CropScale, normalize
 from methods.gvbsm import GVBSM
 from methods.parts.conditional import ConditionalStatistics, Spread, general, of_labels
 from methods.parts.generalized import GeneralPenalty
@@ -53,7 +53,7 @@ class EDC(GVBSM):
     learning_rate: float = Field(default=0.05, gt=0)
     start: Start = "random_real"
     start_factor: int | None = Field(default=None, ge=1)  # F; None: the images of `start`, without mosaics
-    crop_scale: tuple[float, float] = (0.5, 1.0)  # area of the crops
+    crop_scale: CropScale = (0.5, 1.0)  # area of the crops
     jitter: int = Field(default=0, ge=0)
     averages_start: Literal["zero", "first"] = "first"
     drop_rate: float = Field(default=0.0, ge=0, le=1)

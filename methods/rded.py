@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Distiller, Job, SyntheticSet, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
+from benchmark.vision.augment import CropScale
 from benchmark.vision.jpeg import compressed
 from methods.parts.patches import Patches, mosaic
 from methods.parts.real import random_members, too_few
@@ -37,7 +38,7 @@ class RDED(Distiller):
     factor: int = Field(default=2, ge=1)  # F; 1 below 128 px
     pool: int = Field(default=300, ge=1)  # images per class from which crops are taken, at most
     crops: int = Field(default=5, ge=1)  # per image
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
+    crop_scale: CropScale = (0.08, 1.0)  # area of the crops
     batch_size: int = Field(default=500, ge=1)  # crops that are scored together
     jpeg: int = Field(default=0, ge=0, le=100)  # quality of the images' JPEG compression, 75 in the code; 0: none
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.vision.augment import CropScale
 from methods.parts.recover import NO_CLASS_STATISTICS
 from methods.parts.selfsupervised import SelfSupervised
 from methods.sre2l import SRe2L
@@ -31,7 +32,7 @@ class SCDD(SRe2L):
 
     pretrain_epochs: int = Field(default=200, ge=1)  # the epochs of SimCLR
     probe_epochs: int = Field(default=50, ge=1)  # the epochs of the linear probe
-    pretrain_crop_scale: tuple[float, float] = (0.2, 1.0)  # area of the crops in both trainings
+    pretrain_crop_scale: CropScale = (0.2, 1.0)  # area of the crops in both trainings
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where another teacher is named, or a hyperparameter needs per-class statistics."""

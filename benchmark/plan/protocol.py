@@ -110,7 +110,7 @@ class Protocol(Frozen):
             ipc: images per class; 0 where the set does not depend on it.
 
         Raises:
-            BenchmarkError: a value of the protocol is wrong; the message names its key.
+            BenchmarkError: a value of the protocol is wrong, or its parts do not fit; the message names the key.
         """
         budget = config.student
         views = {"epochs": budget.epochs, "batch_size": budget.batch_size, **self.schedule}
@@ -127,7 +127,10 @@ class Protocol(Frozen):
         schedule = schedule.model_copy(update=limits)
         common = {"schedule": schedule, "precision": self.precision}
         regime = _component(load_labels, self.labels, common, f"{self._file}: labels")
-        return regime, _component(load_evaluator, self.evaluator, common, f"{self._file}: evaluator")
+        evaluator = _component(load_evaluator, self.evaluator, common, f"{self._file}: evaluator")
+        if unsupported := evaluator.supports(regime):
+            raise BenchmarkError(f"{self._file}: evaluator: {unsupported}")
+        return regime, evaluator
 
     def _epochs(self, schedule: Schedule, classes: int, ipc: int) -> int:
         """Return the epochs of a schedule, or as many as make the steps of a set with `steps_as_ipc`."""

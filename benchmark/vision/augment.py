@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor
 
 from benchmark.api import DatasetInfo, Frozen
@@ -26,6 +26,15 @@ Mix = Literal["none", "cutmix", "swap_cutmix", "dsa", "cells", "dsa_of_cells", "
 CELL_SHARE = 0.75  # how often a view shows a cell of a mosaic and not the mosaic, under mix cells
 CELLS = 4  # the cells of a mosaic; where they take its place, each of them is an image of its own
 CUTMIX_SHARE = 0.5  # how often a batch of cells is mixed, under mix cutmix_of_cells
+
+
+def _check_crops(areas: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < areas[0] <= areas[1] <= 1:
+        raise ValueError(f"should be [smallest, largest] with 0 < smallest <= largest <= 1, not {list(areas)}")
+    return areas
+
+
+CropScale: TypeAlias = Annotated[tuple[float, float], AfterValidator(_check_crops)]  # areas, as parts of the image
 
 
 def normalize(images: Tensor, info: DatasetInfo) -> Tensor:
@@ -139,15 +148,9 @@ class Schedule(Frozen):
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of a crop, as a part of the image
+    crop_scale: CropScale = (0.08, 1.0)  # area of a crop, as a part of the image
     flip: bool = True
     mix: Mix = "cutmix"  # swap: halves first; dsa: only dsa; cells: cells or mosaics (CIM); of_cells: all cells (IDM)
-
-    @model_validator(mode="after")
-    def _check(self) -> Schedule:
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale is (smallest, largest), 0 < smallest <= largest <= 1, not {self.crop_scale}")
-        return self
 
     def shown(self, n: int) -> int:
         """Return the number of views of an epoch over n images: n, or 4 n where the cells of mosaics are the images."""

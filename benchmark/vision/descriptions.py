@@ -127,6 +127,8 @@ class DatasetConfig(Frozen):
     def _trains(cls, teacher: TeacherTraining) -> TeacherTraining:
         if teacher.epochs < 1:  # even if its weights are published: other networks are trained with it
             raise ValueError("epochs: 1 or more; a network of another architecture would stay untrained")
+        if teacher.nesterov and not teacher.momentum:
+            raise ValueError("nesterov: it needs a momentum above 0")
         return teacher
 
     @field_validator("resolution")

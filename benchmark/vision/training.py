@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from benchmark.api import Context, DatasetInfo, Frozen, ImageData, Precision, TrainData
 from benchmark.errors import BenchmarkError
 from benchmark.identity import digest
-from benchmark.vision.augment import Schedule, View, WholeSchedule, normalize
+from benchmark.vision.augment import CropScale, Schedule, View, WholeSchedule, normalize
 from benchmark.vision.checkpoint import Checkpoint
 
 T = TypeVar("T")
@@ -47,12 +47,12 @@ class TeacherTraining(Frozen):
     batch_size: int = Field(128, ge=1)
     optimizer: OptimizerName = "sgd"
     learning_rate: float = Field(0.1, gt=0)
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
     nesterov: bool = False  # Nesterov's momentum, with sgd
     warmup_epochs: float = Field(0, ge=0)  # the learning rate rises from 0 to its peak in these
-    label_smoothing: float = 0.0  # share of the target that goes to all classes alike
-    crop_scale: tuple[float, float] = (0.08, 1.0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # share of the target that goes to all classes alike
+    crop_scale: CropScale = (0.08, 1.0)
     flip: bool = True
     pretrained: str | None = Field(None, pattern="^(torchvision|timm):.")  # LIBRARY:TAG; these weights are not trained
     precision: Precision = "float32"  # auto: bfloat16 where the hardware has it

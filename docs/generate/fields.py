@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import comments
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -165,6 +165,8 @@ def declared(cls: type) -> dict[str, comments.Declared]:
 def type_in_words(annotation: Any) -> str:
     """Return the type of a field as a reader of YAML says it; a model is a link to its section."""
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_in_words(args[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in args)
     if origin in (Union, types.UnionType):

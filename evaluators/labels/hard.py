@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
-from benchmark.api import Context, DatasetInfo, Job, LabelRegime, Labels, SyntheticSet, Work
+from benchmark.api import Context, DatasetInfo, Job, LabelKind, LabelRegime, Labels, SyntheticSet, Work
 from benchmark.vision.augment import Schedule
 
 
@@ -13,6 +14,8 @@ class Hard(LabelRegime):
 
     Targets are classes, but for sets that come with soft labels of their own (DATM learns some): these keep them.
     """
+
+    kind: ClassVar[LabelKind | None] = "hard"
 
     schedule: Schedule
 

@@ -24,6 +24,11 @@ class PerEpoch(TeacherLabels):
 
     storage: Literal["disk", "online"] = "disk"
 
+    @property
+    def stores_views(self) -> bool:
+        """Whether labels are stored."""
+        return self.storage == "disk"
+
     def labelled(self, n: int) -> int:
         """Return the views of all epochs."""
         return self.schedule.epochs * self.schedule.shown(n)

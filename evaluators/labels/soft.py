@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import torch
 
-from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
+from benchmark.api import Context, DatasetInfo, LabelKind, Labels, SyntheticSet
 from benchmark.vision.training import from_pixels
 from evaluators.parts.stored import half, mean_logits, write
 from evaluators.parts.teacher_labels import TeacherLabels
@@ -24,6 +24,7 @@ class Soft(TeacherLabels):
     """One label per image: the logits of the dataset's teacher for the image without augmentation."""
 
     version: ClassVar[int] = 2
+    kind: ClassVar[LabelKind | None] = "soft"
 
     def labelled(self, n: int) -> int:
         """Return the number of images, each of which is labelled once."""

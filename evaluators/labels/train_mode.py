@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet, TeacherSpec
-from benchmark.errors import BenchmarkError
+from benchmark.vision.augment import Schedule
 from evaluators.parts.groups import split, with_batch_statistics
 from evaluators.parts.stored import half, mean_logits, view_logits, write
 from evaluators.parts.teacher_labels import TeacherLabels
@@ -31,6 +31,13 @@ class TrainMode(TeacherLabels):
     archs: tuple[str, ...] = ()  # the networks of the teachers; (): the dataset's teacher
     groups: int = Field(default=2, ge=1)  # the groups of a batch; 1: whole batches
 
+    @field_validator("schedule")
+    @classmethod
+    def _has_batches(cls, schedule: Schedule) -> Schedule:
+        if schedule.batch_size < 3:
+            raise ValueError("batch_size: 3 or more; batches of up to 2 may have one image, without batch statistics")
+        return schedule
+
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the K networks."""
         return tuple(TeacherSpec(arch=arch) for arch in self.archs) or (TeacherSpec(),)
@@ -40,16 +47,7 @@ class TrainMode(TeacherLabels):
         return self.schedule.epochs * n
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory.
-
-        Raises:
-            BenchmarkError: a batch has a single image.
-        """
-        if len(images) // self.schedule.batches(len(images)) < 2:
-            raise BenchmarkError(
-                f"label regime {self.name()}: a batch of one image has no batch statistics: "
-                f"{len(images)} images need batches of more than {self.schedule.batch_size}"
-            )
+        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
         chunks = map(half, self._logits(images, info, context))
         logits = write(folder / "logits.npy", chunks, self.schedule.epochs, len(images))
         return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)

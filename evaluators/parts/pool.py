@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PrivateAttr
 
-from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
+from benchmark.api import Context, DatasetInfo, LabelKind, Labels, SyntheticSet
 from benchmark.identity import seed_of
 from benchmark.vision.augment import Schedule, View
 from evaluators.parts.stored import half, view_logits, write
@@ -86,6 +86,8 @@ def drawn_from(labels: Labels) -> Drawn:
 
 class PooledLabels(TeacherLabels):
     """The dataset's teacher labels the views of a pool; `drawn` says which these are and when the student has them."""
+
+    kind: ClassVar[LabelKind | None] = "pool"
 
     def labelled(self, n: int) -> int:
         """Return the views of the pool."""

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from benchmark.api import Context, DatasetInfo, SyntheticSet
-from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule
 from benchmark.vision.training import Stream, from_pixels, predict
 
@@ -51,6 +50,16 @@ def write(path: Path, chunks: Iterable[Array], *axes: int) -> Array:
     return mapped
 
 
+def refuse_cells(schedule: Schedule) -> None:
+    """Refuse a schedule whose images are the cells of mosaics: a mosaic has no single row of labels.
+
+    Raises:
+        ValueError: it is such a schedule.
+    """
+    if schedule.shown(1) != 1:
+        raise ValueError(f"schedule: mix: {schedule.mix}: labels of cells cannot be stored; choose hard or online ones")
+
+
 def view_logits(
     images: SyntheticSet,
     schedule: Schedule,
@@ -66,14 +75,8 @@ def view_logits(
         info: the dataset.
         context: gives device, seed and progress.
         logits_of: returns the labels of normalised views [b, C, S, S]; None: the mean logits of the teachers.
-
-    Raises:
-        BenchmarkError: the cells of mosaics take their place, so that an image has no single row of labels.
     """
-    if schedule.shown(len(images)) != len(images):
-        raise BenchmarkError(
-            f"schedule: mix: {schedule.mix}: labels of cells cannot be stored; choose hard or online ones"
-        )
+    refuse_cells(schedule)
     logits_of = logits_of or (lambda views: mean_logits(context.teachers, views, context))
     stream = Stream(schedule, context.seed, len(images), from_pixels(images.images, info, context.device))
     for step, batch in enumerate(stream, start=1):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from benchmark.api import Column, Context, Evaluator, Job, LabeledSet, Labels, Precision, TestData, Work
+from benchmark.api import Column, Context, Evaluator, Job, LabeledSet, LabelRegime, Labels, Precision, TestData, Work
 from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule, View
 from benchmark.vision.training import (
@@ -52,7 +52,7 @@ class Accuracy(Evaluator):
     optimizer: OptimizerName = "adamw"
     learning_rate: float = Field(1e-3, gt=0, le=1000)
     weight_decay: float = Field(0.01, ge=0)  # the decay of weights with two or more dimensions
-    momentum: float = 0.9
+    momentum: float = Field(0.9, ge=0, lt=1)
     temperature: float = Field(20.0, ge=0.01, le=1000)
     precision: Precision = "float32"  # the precision of the student, and of a teacher that labels online
     t_squared: bool = False  # multiply the loss of teacher labels by T^2, as Hinton et al. but not as FKD
@@ -61,6 +61,13 @@ class Accuracy(Evaluator):
         """Return the training of the student and its test."""
         images = self.schedule.epochs * self.schedule.shown(job.images)
         return Work("train", images, job.student), Work("forward", job.test_images, job.student)
+
+    def supports(self, labels: LabelRegime) -> str | None:
+        """Return a reason where nothing is trained, or where the labels belong to other views."""
+        if self.schedule.epochs < 1:
+            return "schedule.epochs must be 1 or more"
+        same = getattr(labels, "schedule", self.schedule) == self.schedule
+        return None if same else "schedule: it must be that of the labels"
 
     def evaluate(
         self, train: LabeledSet, test: TestData, student: nn.Module, context: Context
@@ -99,8 +106,6 @@ class Accuracy(Evaluator):
                 f"evaluator {self.name()}: the labels belong to the schedule {dict(labels.views)}, not to {schedule}; "
                 "give label regime and evaluator the same schedule"
             )
-        if self.schedule.epochs < 1:
-            raise BenchmarkError(f"evaluator {self.name()}: schedule.epochs must be 1 or more")
 
     def trained(self, student: nn.Module) -> nn.Module:
         """Return the student as training calls it."""

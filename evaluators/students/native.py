@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.api import Column, Context, LabeledSet, TestData
+from benchmark.api import Column, Context, LabeledSet, LabelRegime, TestData
 from benchmark.errors import BenchmarkError
 from benchmark.vision.training import Batch, cosine
 from evaluators.students.accuracy import Accuracy, teacher_logits, weights
@@ -72,16 +72,16 @@ class Native(Accuracy):
             return 0.5 ** sum(20 * step >= part * total for part in (16, 18, 19))
         return cosine(step, round(self.zeta * total))
 
-    def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
-        """Return the loss function of a batch.
+    def supports(self, labels: LabelRegime) -> str | None:
+        """Return a reason as `Accuracy`, or where mse lacks logits for each view."""
+        if self.divergence == "mse" and labels.kind != "per_epoch":
+            return f"divergence mse needs a label regime of kind per_epoch, which {labels.name()} is not"
+        return super().supports(labels)
 
-        Raises:
-            BenchmarkError: mse without per-epoch labels.
-        """
+    def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
+        """Return the loss function of a batch."""
         if self.divergence == "kl":
             return super().loss(train, classes, context)
-        if train.labels.kind != "per_epoch":
-            raise BenchmarkError(f"evaluator {self.name()}: divergence mse needs per-epoch labels")
         weight = weights(train, context.device)
         teacher, set_classes = teacher_logits(train, classes, context), train.images.classes
 

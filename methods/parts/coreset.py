@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from benchmark.api import Context, DatasetInfo, Preparation, SyntheticSet, TrainData, Unit
+from benchmark.vision.augment import CropScale
 from methods.parts.real import RealImages
 from methods.parts.scoring import RECORDS, ScoringRun
 
@@ -23,7 +24,7 @@ class Coreset(RealImages):
     scoring_batch: int = Field(default=256, ge=1)
     scoring_rate: float = Field(default=0.1, gt=0)  # learning rate
     scoring_decay: float = Field(default=5e-4, ge=0)  # weight decay
-    scoring_crops: tuple[float, float] = (0.77, 1.0)  # area of a crop, as a part of the image
+    scoring_crops: CropScale = (0.77, 1.0)  # area of a crop, as a part of the image
 
     def preparation(self, info: DatasetInfo) -> Preparation:
         """Return the scoring run."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
-from benchmark.vision.augment import Schedule
+from benchmark.vision.augment import CropScale, Schedule
 from benchmark.vision.moments import InputRecorder, Moments, pooled
 from benchmark.vision.training import Batch, crops_of
 from methods.parts.statistics import Accumulated
@@ -81,7 +81,7 @@ class GeneralStatistics(Preparation):
 
     archs: tuple[str, ...]
     patch: int = 4
-    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_scale: CropScale = (0.08, 1.0)
     batch_size: int = 100
 
     def teachers(self) -> tuple[TeacherSpec, ...]:

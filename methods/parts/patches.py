@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmark.api import Context, DatasetInfo, Job, Preparation, TeacherSpec, TrainData, Unit, Work
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import normalize
+from benchmark.vision.augment import CropScale, normalize
 from benchmark.vision.boxes import sample_boxes
 from benchmark.vision.training import predict
 from methods.parts.crops import crop_antialiased
@@ -94,7 +94,7 @@ class Patches(Preparation):
     factor: int  # F: a mosaic has F x F crops
     pool: int = 400  # images per class, at most
     crops: int = 5  # per image
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
+    crop_scale: CropScale = (0.08, 1.0)  # area of the crops
     batch_size: int = 500  # crops that are scored together
 
     def teachers(self) -> tuple[TeacherSpec, ...]:

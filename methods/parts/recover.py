@@ -31,7 +31,7 @@ from benchmark.api import (
 )
 from benchmark.errors import BenchmarkError
 from benchmark.synthetic import to_uint8
-from benchmark.vision.augment import denormalize, normalize, pixel_bounds
+from benchmark.vision.augment import CropScale, denormalize, normalize, pixel_bounds
 from benchmark.vision.boxes import crop_alike, sample_boxes
 from benchmark.vision.jpeg import compressed
 from benchmark.vision.models import features_and_logits
@@ -40,7 +40,7 @@ from methods.parts.crops import resized
 from methods.parts.objective import Goal, InTurn, Penalty, Regulariser
 from methods.parts.patches import Patches, patch_factor, patch_images
 from methods.parts.real import medium_indices, nearest_indices, random_indices, too_few
-from methods.parts.recover_state import RecoveryState
+from methods.parts.recover_state import Beta, RecoveryState
 from methods.parts.statistics import ClassStatistics
 from methods.parts.transport import barycenter, start_positions
 from methods.parts.units import whole_class_units, work_in_turns
@@ -71,10 +71,10 @@ class Recovery(Distiller):
     teacher: str | None = None  # architecture of the network f; None: the dataset's teacher
     iterations: int = Field(default=2000, ge=0)
     learning_rate: float = Field(default=0.25, gt=0)
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[Beta, Beta] = (0.5, 0.9)
     batch_images: int = Field(default=100, ge=1)  # images of a unit, which are optimised together
     start: Start = "noise"
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # area of the crops
+    crop_scale: CropScale = (0.08, 1.0)  # area of the crops
     jitter: int = Field(default=32, ge=0)  # largest circular shift, in pixels
     ce_weight: float = Field(default=1.0, ge=0)
     regulariser: Literal["bn", "pcbn", "none"] = "bn"  # match running statistics, per-class ones, or none

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from benchmark.api import Context, Unit
 from benchmark.vision import scratch
+
+Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]  # a coefficient of Adam
 
 
 @dataclass

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
 from benchmark.identity import seed_of
+from benchmark.vision.augment import CropScale
 from benchmark.vision.training import Batch, TeacherTraining, train_classifier
 from methods.parts.experts import new_network
 from methods.parts.selfsupervised import untrained
@@ -40,7 +41,7 @@ class ScoringRun(Preparation):
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    crop_scale: tuple[float, float] = (0.77, 1.0)  # area of a crop, as a part of the image
+    crop_scale: CropScale = (0.77, 1.0)  # area of a crop, as a part of the image
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the dataset's teacher, of which only the architecture is used; none where `arch` names another."""

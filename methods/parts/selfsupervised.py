@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.api import Context, Job, Preparation, TeacherSpec, TrainData, Work
-from benchmark.vision.augment import Schedule
+from benchmark.vision.augment import CropScale, Schedule
 from benchmark.vision.boxes import crop_resize, sample_boxes
 from benchmark.vision.models import features_and_logits
 from benchmark.vision.training import (
@@ -46,7 +46,7 @@ class SelfSupervised(Preparation):
     batch_size: int = Field(default=256, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)  # AdamW
     temperature: float = Field(default=0.2, gt=0)
-    crop_scale: tuple[float, float] = (0.2, 1.0)
+    crop_scale: CropScale = (0.2, 1.0)
     color: float = Field(default=0.4, ge=0, lt=1)  # largest change of brightness, contrast and saturation
 
     def teachers(self) -> tuple[TeacherSpec, ...]:

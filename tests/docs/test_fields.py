@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import fields
 import pytest
 from comments import Declared, declared
@@ -58,7 +60,7 @@ class Outer(BaseModel):
 
     inner: Inner | None = None
     sizes: tuple[int, ...] = Field((), min_length=1)
-    pair: tuple[float, str] = (0.5, "a")
+    pair: tuple[Annotated[float, Field(ge=0)], str] = (0.5, "a")
     share: dict[str, float] = Field(default_factory=dict)
 
 

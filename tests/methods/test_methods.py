@@ -258,6 +258,13 @@ class TestDiscovery:
         assert "main.yaml: set: iterations:" in text
         assert "'many'" in text
 
+    def test_areas_of_crops_lie_between_0_and_1(self):
+        fields = {"sre2l": "crop_scale", "edc": "crop_scale", "rded": "crop_scale", "forgetting": "scoring_crops"}
+        for name, field in {**fields, "scdd": "pretrain_crop_scale"}.items():
+            for areas in ([50, 100], [0, 0], [1.0, 0.5]):
+                with pytest.raises(Faults, match=f"main.yaml: set: {field}: should be"):
+                    recipes.resolve_method(name, "digits", 1, {field: areas}, "main.yaml: set")
+
     def test_recipes_are_resolved_from_wide_to_narrow(self, tmp_path, monkeypatch):
         monkeypatch.setattr(recipes, "RECIPES", tmp_path)
         entry = "  - {dataset: digits, source: test, set: {iterations: 5, jitter: 1}}\n"

@@ -153,6 +153,42 @@ class TestDeviations:
         with pytest.raises(BenchmarkError, match=next(iter(value))):
             protocol(evaluator={**STANDARD["evaluator"], **value}).components(DIGITS, full_data=False)
 
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            (
+                {"labels": {"name": "soft"}, "evaluator": {"name": "native", "divergence": "mse"}},
+                "evaluator: divergence mse needs a label regime of kind per_epoch, which soft is not",
+            ),
+            (
+                {"labels": {"name": "per_epoch"}, "schedule": {"mix": "dsa_of_cells"}},
+                "labels: schedule: mix: dsa_of_cells: labels of cells cannot be stored",
+            ),
+            (
+                {"labels": {"name": "pool"}, "schedule": {"mix": "cutmix_of_cells"}},
+                "labels: schedule: mix: cutmix_of_cells: labels of cells cannot be stored",
+            ),
+            (
+                {"labels": {"name": "train_mode"}, "schedule": {"batch_size": 1}},
+                "labels: schedule: batch_size: 3 or more",
+            ),
+            ({"schedule": {"epochs": 0}}, "evaluator: schedule.epochs must be 1 or more"),
+            (
+                {"evaluator": {"name": "accuracy", "schedule": {"epochs": 2, "batch_size": 5}}},
+                "evaluator: schedule: it must be that of the labels",
+            ),
+        ],
+    )
+    def test_parts_that_do_not_fit_are_a_fault_of_the_file(self, changes, said):
+        with pytest.raises(BenchmarkError, match=rf"configs/protocols/standard.yaml: {said}"):
+            protocol(**changes).components(DIGITS, full_data=False)
+
+    @pytest.mark.parametrize("name", ["hard", "soft", "per_epoch"])
+    def test_cells_may_have_labels_that_are_not_stored(self, name):
+        labels = {"name": name, **({"storage": "online"} if name == "per_epoch" else {})}
+        regime, _ = protocol(labels=labels, schedule={"mix": "dsa_of_cells"}).components(DIGITS, full_data=False)
+        assert regime.name() == name
+
     def test_it_changes_the_keys_of_its_method_alone(self, monkeypatch):
         block = {"methods": ["random_real", "noise"], "protocols": ["standard"]}
         before = plan(block)

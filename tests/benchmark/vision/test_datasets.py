@@ -210,6 +210,16 @@ def test_teachers_of_every_architecture_are_trained() -> None:
         toy(teacher={"arch": "resnet18", "epochs": 0, "pretrained": "torchvision:IMAGENET1K_V1"})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"crop_scale": (5, 1)}, {"momentum": -1}, {"weight_decay": -1}, {"label_smoothing": 3}, {"nesterov": True}],
+    ids=str,
+)
+def test_teachers_that_cannot_be_trained_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        toy(teacher={"arch": "resnet18", "epochs": 1, "momentum": 0, **wrong})
+
+
 def test_two_resolutions_share_their_files() -> None:
     small, large = load_dataset("imagenette64"), load_dataset("imagenette")
     assert small.folder == large.folder and small.fetch == large.fetch and small.class_names == large.class_names

@@ -20,6 +20,7 @@ from evaluators.labels.ensemble import Ensemble
 from evaluators.labels.per_epoch import PerEpoch
 from evaluators.labels.pruned import Pruned
 from evaluators.labels.soft import Soft
+from evaluators.parts.stored import view_logits
 from evaluators.parts.top import pack, unpack
 from evaluators.students.accuracy import stored_views, teacher_logits
 
@@ -65,6 +66,11 @@ def test_the_student_learns_what_the_teacher_says_of_what_it_sees(regime, contex
     assert len(batches) == regime.schedule.epochs * 3
     for batch in batches:
         torch.testing.assert_close(answers(batch), context.teachers[0](batch.images), atol=5e-3, rtol=2e-3)
+
+
+def test_views_of_cells_are_never_stored(context):
+    with pytest.raises(ValueError, match="labels of cells cannot be stored"):
+        next(view_logits(toy_set(), PLAIN.model_copy(update={"mix": "dsa_of_cells"}), INFO, context))
 
 
 def test_pruned_views_come_again(context, tmp_path):

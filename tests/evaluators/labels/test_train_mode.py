@@ -13,8 +13,6 @@ from torch import nn
 from toy_student import CUTMIX, INFO, PLAIN, N, context, network, toy_set
 
 from benchmark.api import LabeledSet
-from benchmark.errors import BenchmarkError
-from benchmark.vision.augment import Schedule
 from benchmark.vision.models import batch_norms
 from benchmark.vision.training import Stream, from_pixels
 from evaluators.labels.per_epoch import PerEpoch
@@ -127,10 +125,3 @@ def test_groups_differ_by_one_and_have_two_images_at_least(n, groups, sizes):
     parts = split(torch.arange(n), groups)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat(parts), torch.arange(n))
-
-
-def test_a_batch_of_one_image_is_refused_in_words(context, tmp_path):
-    with pytest.raises(
-        BenchmarkError, match=r"a batch of one image has no batch statistics: 24 images need batches of"
-    ):
-        TrainMode(schedule=Schedule(epochs=1, batch_size=1)).label(toy_set(), INFO, context, tmp_path)

@@ -48,11 +48,6 @@ def test_mse_has_the_gradient_of_its_formula(gamma, context, tmp_path):
         torch.testing.assert_close(got[key], parameter.detach() - 1e-3 * parameter.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_mse_needs_logits_of_the_views(context):
-    with pytest.raises(BenchmarkError, match="mse needs per-epoch labels"):
-        trained(toy_set(), hard_labels(PLAIN, context), context, PLAIN, Native, divergence="mse")
-
-
 @pytest.mark.parametrize(("zeta", "last"), [(1.0, 0.0), (2.0, 0.5), (3.0, 0.75)])
 def test_a_slow_cosine_ends_early(zeta, last):
     rates = [Native(schedule=ONE, zeta=zeta).rate(step, 1000) for step in range(1001)]
@@ -88,11 +83,6 @@ def test_an_epoch_of_cells_shows_four_for_each_mosaic_and_says_so(mix, context, 
     assert schedule.steps(N) == 2 * -(-4 * N // 10)
 
 
-def test_labels_of_cells_are_not_stored(context, tmp_path):
-    with pytest.raises(BenchmarkError, match="labels of cells cannot be stored"):
-        teacher_labels(Schedule(epochs=2, batch_size=10, mix="dsa_of_cells"), context, tmp_path)
-
-
 def test_the_learned_rate_is_that_of_the_set(context):
     labels, rate = hard_labels(PLAIN, context), 0.03
     images = toy_set(metadata={"step_size": rate})
@@ -115,6 +105,7 @@ def test_every_recipe_trains_a_student(name, key, context, tmp_path):
     images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
     asked = replace(context, teachers=teachers)
     train = LabeledSet(images, regime.label(images, INFO, asked, tmp_path))
+    assert train.labels.kind == regime.kind
     student = network()
     numbers = evaluator.evaluate(train, Toy(seed=1), student, asked)
     assert np.isfinite(numbers["train_loss"]) and len(numbers["curve_loss"]) == 2
