@@ -119,7 +119,8 @@ class Unit(Frozen):
 class Context:
     """What the engine gives to a running component.
 
-    A component does not seed global generators, does not choose a device and does not print.
+    A component does not seed global generators, does not choose a device and does not print. It writes into `scratch`
+    by `benchmark.vision.scratch.save`, which writes the whole file or nothing, and reads by `load`.
     """
 
     device: torch.device

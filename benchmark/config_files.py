@@ -104,11 +104,15 @@ def load_named(model: type[Model], kind: str, name: str) -> Model:
         name: the stem of a file in ``configs/KIND``, or the path of a YAML file.
 
     Raises:
+        BenchmarkError: the file cannot be read, or another file in ``configs/KIND`` has its name.
         Faults: there is no such file, or all faults of the file.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return validated(model, {"name": path.stem, **read_yaml(path)}, display_path(path))
+        values, other = read_yaml(path), files(kind).get(path.stem)
+        if other and not other.samefile(path):
+            raise BenchmarkError(f"{display_path(path)} and {display_path(other)}: two files have one name; rename one")
+        return validated(model, {"name": path.stem, **values}, display_path(path))
     if name not in files(kind):
         raise Faults([unknown(SINGULAR[kind], name, names(kind))])
     return load(model, kind, name)

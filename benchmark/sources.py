@@ -117,7 +117,8 @@ def load_module(package: str, name: str) -> ModuleType:
     importlib.invalidate_caches()  # the file may be newer than this process
     with _own_modules():
         module = importlib.import_module(f"{package}.{name}")
-    checksum_at_import(Path(str(module.__file__)))
+    for path in (Path(str(module.__file__)), *parts().values()):
+        checksum_at_import(path)
     return module
 
 

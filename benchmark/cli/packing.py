@@ -28,6 +28,24 @@ def user_files(published: Publication, suite: str) -> dict[str, Path]:
     return paths
 
 
+def check_sets(published: Publication, runs: str) -> None:
+    """Refuse results that are merged into published ones whose sets are elsewhere.
+
+    Raises:
+        BenchmarkError: the store lacks the record of a set.
+    """
+    from benchmark.files import Folder
+    from leaderboards.publish.sets import checksums
+
+    store = Folder(runs)
+    keys = {name.partition("/")[0] for name in checksums(published)}
+    if any(store.read_file(f"{key}/record.json") is None for key in keys):
+        raise BenchmarkError(
+            f"submit: suite '{published.suite}' is published already, with sets that are not in {runs}; copy its file "
+            "to a suite of your own (configs/suites/NAME.yaml), run that suite and submit it"
+        )
+
+
 def check_keys(published: Publication, suite: str, runs: str, data: Path) -> None:
     """Plan the suite with the files that are here now, and compare its keys with those of the run.
 

@@ -146,6 +146,7 @@ def submit(
     if destination.suffix != ".zip":
         raise BenchmarkError(f"submit: {str(destination)!r}: the name of the archive ends in .zip")
     published = _publication(suite, runs, note, datasets, submitted=True)
+    packing.check_sets(published, runs)
     paths = packing.user_files(published, suite)
     packing.check_keys(published, suite, runs, data)
     changed_files = outside.changed(outside.versions(published.records.values()), sources.extra())

@@ -9,7 +9,7 @@ from benchmark.config_files import files
 from benchmark.identity import Stage
 from benchmark.plan.discovery import PACKAGES
 from benchmark.plan.recipes import recipe_paths
-from benchmark.sources import component_files, outside_name
+from benchmark.sources import component_files, outside_name, parts
 
 
 def outside_files(kind: str, name: str, components: Iterable[tuple[Stage, str]]) -> dict[str, Path]:
@@ -18,10 +18,13 @@ def outside_files(kind: str, name: str, components: Iterable[tuple[Stage, str]])
     Args:
         kind: the folder of the configuration in ``configs``, such as ``datasets``.
         name: the name of the configuration.
-        components: the stage and the name of each. The recipes of a method belong to it.
+        components: the stage and the name of each. The recipes of a method belong to it, and so do the parts in the
+            folder of a component: it may import any of them.
     """
     paths = [files(kind).get(name)]
     for stage, component in components:
         paths += [component_files(package).get(component) for package in PACKAGES[stage]]
         paths += recipe_paths(component) if stage == "distill" else []
-    return {outside: path for path in paths if path and (outside := outside_name(path))}
+    found = {outside: path for path in paths if path and (outside := outside_name(path))}
+    folders = [path.parents[outside.count("/") - 1] for outside, path in found.items() if path.suffix == ".py"]
+    return found | {name: path for name, path in parts().items() if any(map(path.is_relative_to, folders))}

@@ -28,7 +28,7 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
 
     A node that another driver runs is left alone. A node that another driver has committed is done.
     """
-    start = time.perf_counter()
+    start, node_run = time.perf_counter(), None
     try:
         store = Store(options.runs)
     except BenchmarkError as error:
@@ -40,12 +40,15 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
         with heartbeat.beating(), noted() as notes:
             if not _is_done(store, key):
                 _share_memory(options)
-                NodeRun(key, identity, options, store, heartbeat).run()
+                node_run = NodeRun(key, identity, options, store, heartbeat)
+                node_run.run()
         return Outcome(key, "done", "; ".join(notes), seconds=time.perf_counter() - start)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
         line, text = one_line(error) + location(error), printable(traceback.format_exc())
+        if node_run and node_run.resumed:
+            line += f"; an earlier attempt saved work in {store.disk / '.scratch' / key}: delete it to start afresh"
         failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.files import checksum
 from leaderboards.results.records import Record
 
-ADVICE = "if results change with it, raise its version and run again"
+ADVICE = "if results change with it, raise its version, or those of the files that import it, and run again"
 
 
 def versions(records: Iterable[Record]) -> dict[str, Counter[str]]:

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from benchmark import config_files
 from benchmark.api import Frozen
-from benchmark.config_files import display_path, names, read_yaml, validated
+from benchmark.config_files import CONFIGS, display_path, names, read_yaml, validated
 from benchmark.errors import BenchmarkError, Faults
+from benchmark.plan.suite import load_suite
 
 
 class Inner(Frozen):
@@ -104,3 +105,13 @@ def test_a_name_is_the_files_stem(tmp_path, monkeypatch):
 def test_paths_are_shown_from_the_project():
     assert display_path(config_files.CONFIGS / "suites" / "main.yaml") == "configs/suites/main.yaml"
     assert display_path(Path("/elsewhere/a.yaml")) == "/elsewhere/a.yaml"
+
+
+def test_a_file_named_by_its_path_has_a_name_of_its_own(tmp_path):
+    path, own = tmp_path / "main.yaml", CONFIGS / "suites" / "main.yaml"
+    path.write_text(own.read_text())
+    with pytest.raises(BenchmarkError) as caught:
+        load_suite(str(path))
+    assert str(caught.value) == f"{path} and configs/suites/main.yaml: two files have one name; rename one"
+    assert load_suite(str(own)).name == "main"
+    assert load_suite(str(path.rename(tmp_path / "mine.yaml"))).name == "mine"

@@ -28,6 +28,7 @@ from leaderboards import report
 from leaderboards.publish import publication, verify
 
 FILES = ("datasets/numerals", "protocols/harder", "suites/own")
+PYTHON = ("methods/parts/stripes_tools.py", "methods/stripes.py")
 METHOD = '''"""Stripes: nothing but stripes."""
 
 from typing import ClassVar
@@ -91,8 +92,17 @@ def test_the_recipes_that_a_method_takes_from_another_belong_to_its_files(folder
     (folder / "methods" / "bars.py").write_text(METHOD.replace("Stripes", "Bars"))
     sources.add([folder])
     found = outside_files("datasets", "numerals", [("distill", "stripes")])
-    ours = {"methods/stripes.py", "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
+    ours = {*PYTHON, "configs/methods/stripes.yaml", "configs/methods/bars.yaml"}
     assert {path.relative_to(folder).as_posix() for path in found.values()} == {*ours, "configs/datasets/numerals.yaml"}
+
+
+def test_the_parts_beside_a_component_belong_to_its_files(folder, tmp_path):
+    for place in ("own/evaluators/parts", "other/methods/parts"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "unrelated.py").write_text("")
+    sources.add([folder, tmp_path / "other"])
+    assert set(outside_files("datasets", "digits", [("distill", "stripes")])) == set(PYTHON)
+    assert outside_files("datasets", "digits", [("distill", "noise"), ("evaluate", "accuracy")]) == {}
 
 
 def test_a_record_names_the_code_that_was_imported(folder):
@@ -104,7 +114,8 @@ def test_a_record_names_the_code_that_was_imported(folder):
         with (folder / name).open("a") as file:
             file.write("# changed\n")
     after = provenance.facts("", identity)["outside"]
-    assert after["methods/stripes.py"] == before["methods/stripes.py"], "this process does not import a file again"
+    for name in PYTHON:
+        assert after[name] == before[name], "this process does not import a file again"
     assert after["configs/datasets/numerals.yaml"] != before["configs/datasets/numerals.yaml"]
 
 
@@ -255,11 +266,11 @@ def test_a_run_marks_what_comes_from_outside(folder):
     shown = command("run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu")
     records = [json.loads(path.read_text()) for path in Path("runs").glob("*/record.json")]
     marked = {(record["stage"], *record["provenance"]["outside"]) for record in records}
-    assert ("distill", "configs/datasets/numerals.yaml", "methods/stripes.py") in marked
+    assert ("distill", "configs/datasets/numerals.yaml", *PYTHON) in marked
     assert ("evaluate", "configs/datasets/numerals.yaml") in marked
     board = report.summarise("runs", "own").leaderboard.set_index("method")["outside"]
     assert board["noise"] == ", ".join(f"configs/{name}.yaml" for name in FILES)
-    assert board["stripes"] == f"{board['noise']}, methods/stripes.py"
+    assert board["stripes"] == ", ".join([board["noise"], *PYTHON])
     assert "From outside of this benchmark" in shown
     assert "methods/stripes.py: stripes" in shown
     assert "configs/suites/own.yaml: noise, stripes" in shown
@@ -279,8 +290,10 @@ def test_a_run_marks_what_comes_from_outside(folder):
     sets = {path.parent.name: path.read_bytes() for path in clone.glob("sets/*/images.safetensors")}
     assert sets == {key: Path(f"runs/{key}/images.safetensors").read_bytes() for key in sets} and len(sets) == 2
 
-    method = folder / "methods" / "stripes.py"
-    method.write_text(method.read_text() + "# changed\n")
+    for name in PYTHON:
+        with (folder / name).open("a") as file:
+            file.write("# changed\n")
     shown = command("run", "--suite", "own", "--extra", "own", "--runner", "serial", "--device", "cpu", "--seeds", "2")
-    assert "methods/stripes.py has changed since 1 of its 2 records were made; if results change" in shown
-    assert "methods/stripes.py (2 versions): stripes; if results change with it" in " ".join(shown.split())
+    for name in PYTHON:
+        assert f"{name} has changed since 1 of its 2 records were made; if results change" in shown
+        assert f"{name} (2 versions): stripes; if results change with it" in " ".join(shown.split())

@@ -57,7 +57,8 @@ def run(method: Distiller, data: TrainData, context: Context, seed: int = 7, ipc
     prepared = preparation.prepare(data, context) if preparation else {}
     context = dataclasses.replace(context, prepared=prepared)
     units = method.units(data.info, ipc)
-    return SyntheticSet.merge([check(method.distill(data, unit, context), method, unit, data.info) for unit in units])
+    sets = [check(method.distill(data, unit, fresh(context)), method, unit, data.info) for unit in units]
+    return SyntheticSet.merge(sets)
 
 
 @pytest.fixture(scope="module")

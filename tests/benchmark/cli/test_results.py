@@ -198,6 +198,13 @@ class TestPublishing:
         assert errors.startswith(f"submit: {count} of 2 cells were run under other files than those that are here now")
         assert not (folder / "tiny.zip").exists()
 
+    def test_published_sets_that_a_run_lacks_are_told_before_anything_is_packed(self, folder):
+        place = ["--suite", "tiny.yaml", "--runs", "own"]
+        assert command(folder, "run", *place, "--seeds", "1", "--data", "data", "--runner", "serial")[0] == 0
+        status, shown, errors = command(folder, "submit", *place, "tiny.zip")
+        assert (status, shown) == (2, "")
+        assert errors.startswith("submit: suite 'tiny' is published already, with sets that are not in own; copy")
+
     def test_a_submission_says_which_keys_it_cannot_check(self, finished, tmp_path, monkeypatch):
         monkeypatch.setattr(datasets, "status", lambda config, root: "not on disk: fetch it")
         status, shown, _ = command(finished, "submit", *suite(finished), str(tmp_path / "tiny.zip"))

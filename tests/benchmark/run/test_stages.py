@@ -321,9 +321,12 @@ def test_what_other_code_saved_is_not_resumed(options, tmp_path, monkeypatch, ch
     monkeypatch.setattr(RandomReal, "distill", fail)
     monkeypatch.setattr(stages, "component_files", lambda package: {"random_real": method})
     monkeypatch.setattr(stages, "parts", lambda: {"methods/parts/part.py": part})
+    advice = f"; an earlier attempt saved work in {options.runs}/.scratch/{node.key}: delete it to start afresh"
     for found in ("False", "True", "True"):
         checksum_at_import.cache_clear()  # as in a new process
-        assert f"found {found}" in run(node, options)
+        message = str(run(node, options))
+        assert f"found {found}" in message
+        assert (advice in message) == (found == "True")
     (tmp_path / changed).write_text("mended")
     assert "found True" in run(node, options), "this process has the code that it had"
     checksum_at_import.cache_clear()
