@@ -181,6 +181,8 @@ def _fault(model: type[BaseModel], detail: dict[str, Any]) -> str:
     if detail["type"] == "missing":
         return f"{key}: is missing"
     value = detail.get("input")
+    if detail["type"] == "tuple_type":  # YAML has lists only
+        return f"{key}: expected a list" + (f": [{value}]" if _is_short(value) else "")
     text = detail["msg"].removeprefix("Value error, ")
     start = f"{key}: " if key else ""  # a fault of several fields together has no key
     return f"{start}{text[:1].lower()}{text[1:]}" + (f" (given: {value!r})" if _is_short(value) else "")

@@ -12,7 +12,7 @@ import typer
 
 from benchmark.cli import options as opt
 from benchmark.cli.options import out, run_options, selected, suite_stem, whole
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, Faults
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +96,8 @@ def rescore(
     records = reproduction.finished(published)
     runnable_cells = [planned for planned in _planned(campaign, records) if set(planned.nodes["distill"]) <= keys]
     if not runnable_cells:
-        raise BenchmarkError(f"{sets}: of its sets, no cell of suite '{suite}' can run here; see `benchmark plan`")
+        reasons = (f"{cell.cell.dataset}: {cell.skipped}" for cell in campaign.plan.cells if cell.skipped)
+        raise Faults([f"{sets}: of its sets, no cell of suite '{suite}' can run here", *reasons])
     number = secrets.randbelow(10**6) if sample is None else sample
     sampled_cells = random.Random(number).sample(runnable_cells, min(cells, len(runnable_cells)))
     out.print(

@@ -117,8 +117,9 @@ def publish(
         out.print(f"{published.suite}: {counts}", markup=False)
         if sets:
             out.print(f"{name}: {distilled.copy(published, Folder(runs))} files of distilled sets", markup=False)
-        if outside := dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ()):
-            line = f"not in the repository: {', '.join(outside)}; what needs them is shown as submitted"
+        outside = dict.fromkeys(name for cell in published.cells for name in cell.get("outside") or ())
+        if missing := [name for name in outside if not (readme.ROOT / name).is_file()]:
+            line = f"not in the repository: {', '.join(missing)}; what needs them is shown as submitted"
             out.print(f"{published.suite}: {line}", markup=False, highlight=False)
     all_published = publication.read_all()
     for path in readme.PATHS:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.api import DatasetInfo, Distiller, SyntheticSet, Unit
 from benchmark.errors import BenchmarkError
-from benchmark.synthetic import are_probabilities, are_weights
+from benchmark.synthetic import CLASSES, are_probabilities, are_weights
 
 FURTHEST = 100.0  # pixels of methods that never clip stay within [-FURTHEST, FURTHEST]; 1 is white
 FAR = (-1.0, 2.0)  # beyond, a pixel is far from [0, 1]
@@ -79,8 +79,12 @@ def _label_faults(images: SyntheticSet, method: Distiller, unit: Unit, info: Dat
         if set(right_labels.tolist()) != set(unit.classes):
             yield "its labels are not the classes of the unit"
     if len(labels) == len(right_labels) and not torch.equal(labels, right_labels):
-        mismatches = int((labels != right_labels).sum())
-        yield f"{mismatches} of {len(labels)} labels differ from unit.labels: images come class by class, in this order"
+        start = f"{int((labels != right_labels).sum())} of {len(labels)} labels differ from unit.labels"
+        if images.targets.dim() == 2 and CLASSES not in images.extras:
+            advice = f'where it was made for another one, add extras={{"{CLASSES}": unit.labels}}'
+            yield f"{start}: the class of an image is that of its largest soft label; {advice}"
+        else:
+            yield f"{start}: images come class by class, in this order"
 
 
 def _other_faults(images: SyntheticSet) -> Iterator[str]:

@@ -40,4 +40,4 @@ def is_known(arch: str) -> bool:
 
 def unknown_model(kind: str, name: str) -> str:
     """Return the message that there is no network of this name; the kind is what the name should be ("student")."""
-    return f"{unknown(kind, name, MODELS)}, or any name of timm's"
+    return f"{unknown(kind, name, MODELS)}, or any name of timm's; a network of your own: docs/outside.md"

@@ -181,6 +181,7 @@ def _square(item: io.BytesIO | Pixels, resize: int | None, resolution: int) -> P
         image.draft("RGB", (enough, enough))
         if image.mode in DEEP:
             raise ValueError("has more than 8 bits per channel; save it with 8 bits")
+        image.info.pop("transparency", None)  # it is ignored in any case; Pillow would warn about it
         rgb = image.convert("RGB")
     box = _central(rgb, resize, resolution) if resize else None
     return np.asarray(rgb.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box))

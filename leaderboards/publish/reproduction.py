@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.record import EXTERNAL
 from leaderboards.inference.intervals import Mean
 from leaderboards.publish import survival
 from leaderboards.publish.agreement import Spread, smallest_test_split
@@ -30,6 +31,7 @@ SAME, INSIDE, OUTSIDE, NOT_RUN, ITSELF = "the same", "inside", "outside", "not r
 COLUMNS = [*CELL, "published", "again", "difference", "low", "high", "verdict", "why", "surroundings"]
 NUMBERS = ["published", "again", "difference", "low", "high"]
 NO_CHANGE = "nothing recorded differs"
+MADE_ELSEWHERE = "its set was made elsewhere, so it cannot be made again here"
 Axes = tuple[Any, ...]  # values of `CELL`
 
 
@@ -91,7 +93,8 @@ def compare(published: Publication, again: Stored, cells: Mapping[Axes, Record])
         low, high = intervals[axes]
         head = {**dict(zip(CELL, axes, strict=True)), "published": record["metrics"]["top1"], "low": low, "high": high}
         if axes not in pairs:
-            rows.append({**head, "verdict": NOT_RUN, "why": reasons.get(axes, "the suite has no such cell today")})
+            unlisted = MADE_ELSEWHERE if cell["base"] == EXTERNAL else "the suite has no such cell today"
+            rows.append({**head, "verdict": NOT_RUN, "why": reasons.get(axes, unlisted), "surroundings": ""})
             continue
         pair = pairs[axes]
         inside = low <= pair.b <= high
@@ -103,7 +106,7 @@ def compare(published: Publication, again: Stored, cells: Mapping[Axes, Record])
         rows.append(
             {**head, **numbers, "verdict": verdict, "why": changes, "surroundings": "; ".join(pair.surroundings)}
         )
-    frame = pd.DataFrame(rows, columns=COLUMNS).fillna({"why": "", "surroundings": ""})
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     table = frame.astype(dict.fromkeys(NUMBERS, "float64")).round(dict.fromkeys(NUMBERS, 4))
     return Reproduction(table, survival.verdicts(stored, again, pairs.keys() & cells.keys()))
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, write_atomically
+from benchmark.vision.descriptions import load_dataset
 from leaderboards.publish import figures
 from leaderboards.publish.publication import Publication, files
 from leaderboards.publish.sets import checksums
@@ -26,6 +27,10 @@ STEPS = """# Submission to suite {suite}
 3. Commit everything but `sets/` and this file, and open a pull request; attach this archive to it.
 4. To score a sample of its sets again: `python -m benchmark rescore sets --suite {suite}`.
 5. To run all of it again: `python -m benchmark reproduce --suite {suite}`.
+"""
+NO_ADDRESS = """
+The images of {dataset} have no public address (configs/datasets/{dataset}.yaml has no key `fetch`): whoever runs it
+again asks the authors for them.
 """
 CHANGED = "\nFiles that have changed since some records were made:\n\n"
 
@@ -49,7 +54,8 @@ def pack(
     contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in published_files.items()}
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
-    text = STEPS.format(**counts) + (CHANGED if changed_files else "") + "".join(f"- {x}\n" for x in changed_files)
+    text = STEPS.format(**counts) + "".join(_without_address(sources))
+    text += (CHANGED if changed_files else "") + "".join(f"- {x}\n" for x in changed_files)
     contents["SUBMISSION.md"] = text.encode()
     names = list(checksums(publication))
     try:
@@ -64,6 +70,15 @@ def pack(
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
     return [*contents, *(f"sets/{name}" for name in names)]
+
+
+def _without_address(sources: Mapping[str, Path]) -> Iterator[str]:
+    """Yield a sentence for every dataset of the authors that nobody else can download."""
+    for path in map(PurePosixPath, sources):
+        if path.parent == PurePosixPath("configs/datasets"):
+            dataset = load_dataset(path.stem)
+            if dataset.source == "folder" and not dataset.fetch:
+                yield NO_ADDRESS.format(dataset=dataset.name)
 
 
 def _figures(publication: Publication) -> dict[str, bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -168,7 +167,7 @@ def _sheet(axes: Any, rows: Sequence[Values], declared: Iterable[Shown], blocks:
 
 
 def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks) -> list[Shown]:
-    """Return a column per protocol: mean accuracies, and below them the bytes of the labels of a set."""
+    """Return a column per protocol: mean accuracies, and below them the bytes of the labels of a set, as a range."""
     columns: dict[str, dict[str, Cell]] = {protocol: {} for protocol in protocols}
     bytes_of: dict[str, list[float]] = {protocol: [] for protocol in protocols}
     for row, mark in zip(rows, marks(rows, blocks), strict=True):
@@ -176,7 +175,9 @@ def _accuracies(rows: Sequence[Values], protocols: Sequence[str], blocks: Blocks
         if row["ipc"] != EVERY_IPC and not pd.isna(row["labels_bytes"]):
             bytes_of[row["protocol"]].append(row["labels_bytes"] + row["online_teacher_bytes"])
     for protocol, counts in bytes_of.items():
-        columns[protocol] |= {LABELS: Cell(size(fmean(counts)))} if counts else {}
+        if counts:
+            smallest_and_largest = dict.fromkeys((size(min(counts)), size(max(counts))))
+            columns[protocol][LABELS] = Cell(" to ".join(smallest_and_largest))
     return list(columns.items())
 
 

@@ -59,7 +59,8 @@ SPACED = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  # only
 NOTE = (
     "Top-1 on the test split, mean ± standard deviation over seeds. Bold: the best at its IPC. {} "
     "Recovered: 0 % is random real images, 100 % the full set. Ranks have their 95 % interval. "
-    "Costs are means per cell; needed: networks and preparations that the control does not need. "
+    "Costs are means per cell, without times of interrupted nodes; "
+    "needed: networks and preparations that the control does not need. "
     "leaderboard.csv names the sources of published numbers."
 )
 

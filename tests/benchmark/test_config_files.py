@@ -53,6 +53,11 @@ def test_all_faults_come_at_once_each_with_its_key():
     )
 
 
+@pytest.mark.parametrize(("layers", "said"), [(1, ": [1]"), ("wide", ": [wide]"), ({"width": 1}, "")])
+def test_a_value_in_place_of_a_list(layers, said):
+    assert faults({"title": "t", "layers": layers}) == (f"x.yaml: layers: expected a list{said}",)
+
+
 def test_an_unknown_key_that_is_near_nothing_lists_what_is_known():
     (fault,) = faults({"title": "t", "layers": [{"width": 1}], "zzz": 1})
     assert fault == "x.yaml: zzz: unknown key. Known: name, title, layers, steps, other"

@@ -153,7 +153,8 @@ def test_everything_that_exists_is_listed(command, kind):
 
 
 def test_a_student_may_be_any_network_of_timm(command):
-    assert "any name of timm's" in command("plan", "--students", "convnext_attoo")[2]
+    errors = command("plan", "--students", "convnext_attoo")[2]
+    assert "any name of timm's; a network of your own: docs/outside.md" in " ".join(errors.split())
     assert command("list", "students")[1].splitlines()[-1] == "and every network of timm, by its name there"
 
 

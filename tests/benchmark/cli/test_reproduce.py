@@ -16,6 +16,7 @@ from benchmark.cli import main
 from benchmark.files import Folder
 from benchmark.record import sealed
 from benchmark.sources import ENVIRONMENT
+from benchmark.vision import datasets
 from leaderboards.publish import publication, verify
 
 RUN = ["--runner", "serial", "--device", "cpu", "--extra", "own"]
@@ -159,6 +160,15 @@ def test_sets_that_are_no_such_sets_are_refused(command, suite):
     status, shown = command("rescore", "sets", "-s", suite, *RUN)
     assert status == 2 and "not what was recorded" in shown
     assert not Path("rescored").exists()
+
+
+def test_sets_whose_dataset_is_missing_are_refused_with_the_reason(command, suite, monkeypatch):
+    for path in Path("runs").glob("*/images.safetensors"):
+        shutil.copytree(path.parent, Path("sets") / path.parent.name)
+    monkeypatch.setattr(datasets, "status", lambda *_: "not on disk: copy its images to data/digits")
+    status, shown = command("rescore", "sets", "-s", suite, *RUN)
+    assert status == 2
+    assert "no cell of suite 'tiny.yaml' can run here digits: not on disk: copy its images to data/digits" in shown
 
 
 def test_what_is_not_published_is_named(command, suite):

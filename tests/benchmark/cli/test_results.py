@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,16 @@ class TestPublishing:
         assert "On two cores." in text
         written = "".join(path.read_text() for path in (folder / "published").rglob("*.*"))
         assert str(tmp_path_factory.getbasetemp()) not in written
+
+    def test_only_files_that_the_repository_lacks_are_named(self, folder):
+        path = folder / "published" / "tiny" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        for cell in manifest["cells"]:
+            cell["outside"] = ["configs/suites/main.yaml", "methods/gone.py"]
+        path.write_text(json.dumps(manifest))
+        status, shown, errors = command(folder, "publish")
+        assert (status, errors) == (0, "")
+        assert "tiny: not in the repository: methods/gone.py; what needs them is shown as submitted" in shown
 
     def test_the_check_passes(self, folder):
         status, shown, errors = command(folder, "report", "--check")

@@ -125,7 +125,15 @@ def test_a_method_that_changes_its_unit_is_refused(tmp_path, monkeypatch):
         ({"targets": UNIT.labels * 0}, "4 of 6 labels differ from unit.labels"),
         ({"targets": UNIT.labels + 7}, "6 of 6 labels differ from unit.labels"),
         ({"targets": -UNIT.labels}, "4 of 6 labels differ from unit.labels"),
-        ({"targets": ONE_HOT.flip(0)}, "4 of 6 labels differ from unit.labels"),
+        (
+            {"targets": ONE_HOT.flip(0)},
+            "4 of 6 labels differ from unit.labels: the class of an image is that of its largest soft label; "
+            'where it was made for another one, add extras={"classes": unit.labels}',
+        ),
+        (
+            {"targets": ONE_HOT, "extras": {"classes": UNIT.labels.flip(0)}},
+            "4 of 6 labels differ from unit.labels: images come class by class, in this order",
+        ),
         ({"targets": ONE_HOT[:, :2]}, "its soft labels are not 3 finite numbers per image"),
         ({"targets": ONE_HOT / 0}, "its soft labels are not 3 finite numbers per image"),
         ({"targets": ONE_HOT * 2}, "its soft labels are no probabilities that sum to 1"),

@@ -41,6 +41,18 @@ def test_a_square_is_what_torchvision_crops(tmp_path: Path) -> None:
     assert np.abs(ours[0].astype(int) - theirs).max() <= 2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("kind", "transparent"), [("png", bytes([0, 128])), ("png", 1), ("gif", 1)])
+def test_the_colour_below_transparent_pixels_is_read(tmp_path: Path, kind: str, transparent: bytes | int) -> None:
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4).convert("P")
+    image.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
+    image.save(tmp_path / f"a.{kind}", transparency=transparent)
+    image.save(tmp_path / f"b.{kind}")
+    (ours, opaque), faults = reading.decode([str(tmp_path / f"{name}.{kind}") for name in "ab"], 8, 8)
+    assert not faults
+    assert (ours == opaque).all() and ours.max() == 200
+
+
 def test_a_crop_of_a_squeezed_image_is_a_crop_of_the_image(tmp_path: Path) -> None:
     from torchvision.transforms import v2
 

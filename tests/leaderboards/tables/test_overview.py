@@ -62,6 +62,14 @@ def test_a_row_per_method_the_best_first_and_the_full_set_last(store):
     assert ranks["full"] == [0, 0]  # competes with nobody
 
 
+def test_bytes_of_labels_that_differ_are_a_range(store):
+    fill(store)
+    store.done(store.cell(method="mmd"), bytes={"images": 3000, "labels": 900})
+    (table,) = tables(store)
+    assert column(table, "standard")[overview.LABELS] == "900 B to 1 kB"
+    assert column(table, "hard")[overview.LABELS] == "1 kB"
+
+
 def test_what_is_judged_stands_beside_the_accuracies(store):
     fill(store)
     (table,) = tables(store)
