@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from benchmark import sources
 from benchmark.cli.options import out, suite_stem
 from benchmark.config_files import CONFIGS, files
 from benchmark.errors import BenchmarkError
+from benchmark.vision.descriptions import load_dataset
 
 if TYPE_CHECKING:
     from leaderboards.publish.publication import Publication
@@ -70,6 +72,13 @@ def check_keys(published: Publication, suite: str, runs: str, data: Path) -> Non
         if planner.dataset(name)[1] is None:
             line = f"keys of dataset {name} are not checked: it is not in {data}; name its folder by --data"
             out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def without_address(sources: Iterable[str]) -> list[str]:
+    """Return a sentence for every dataset among the files of the user that nobody else can download."""
+    names = [PurePosixPath(name).stem for name in sources if name.startswith("configs/datasets/")]
+    configs = [config for config in map(load_dataset, names) if config.source == "folder" and not config.fetch]
+    return [f"The images of {config.name} have no public address: ask the authors for them." for config in configs]
 
 
 def _suite_file(suite: str) -> dict[str, Path]:

@@ -153,7 +153,8 @@ def submit(
     changed_files = outside.changed(outside.versions(published.records.values()), sources.extra())
     for line in changed_files:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    archive_names = submission.pack(published, Folder(runs), paths, destination, changed_files)
+    remarks = packing.without_address(paths)
+    archive_names = submission.pack(published, Folder(runs), paths, destination, changed_files, remarks)
     counts = f"{len(archive_names)} files, {published.done} cells, {len(published.records)} records"
     out.print(f"{destination}: {counts}; SUBMISSION.md in it says what to do", markup=False, highlight=False)
 

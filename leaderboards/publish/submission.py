@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import Folder, write_atomically
-from benchmark.vision.descriptions import load_dataset
 from leaderboards.publish import figures
 from leaderboards.publish.publication import Publication, files
 from leaderboards.publish.sets import checksums
@@ -28,15 +27,16 @@ STEPS = """# Submission to suite {suite}
 4. To score a sample of its sets again: `python -m benchmark rescore sets --suite {suite}`.
 5. To run all of it again: `python -m benchmark reproduce --suite {suite}`.
 """
-NO_ADDRESS = """
-The images of {dataset} have no public address (configs/datasets/{dataset}.yaml has no key `fetch`): whoever runs it
-again asks the authors for them.
-"""
 CHANGED = "\nFiles that have changed since some records were made:\n\n"
 
 
 def pack(
-    publication: Publication, store: Folder, sources: Mapping[str, Path], path: Path, changed_files: Sequence[str] = ()
+    publication: Publication,
+    store: Folder,
+    sources: Mapping[str, Path],
+    path: Path,
+    changed_files: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> list[str]:
     """Write a submission and return the names in the archive.
 
@@ -46,6 +46,7 @@ def pack(
         sources: the files of the authors by their names in the repository.
         path: the path of the archive.
         changed_files: a line for each source that has changed since its records were made (`outside.changed`).
+        remarks: further sentences of SUBMISSION.md.
 
     Raises:
         BenchmarkError: a distilled set is not in the store any more, or the archive cannot be written.
@@ -54,7 +55,7 @@ def pack(
     contents = {f"leaderboards/published/{publication.suite}/{name}": data for name, data in published_files.items()}
     contents |= {name: source.read_bytes() for name, source in sources.items()}
     counts = {"suite": publication.suite, "cells": publication.done, "records": len(publication.records)}
-    text = STEPS.format(**counts) + "".join(_without_address(sources))
+    text = STEPS.format(**counts) + "".join(f"\n{remark}\n" for remark in remarks)
     text += (CHANGED if changed_files else "") + "".join(f"- {x}\n" for x in changed_files)
     contents["SUBMISSION.md"] = text.encode()
     names = list(checksums(publication))
@@ -70,15 +71,6 @@ def pack(
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be written ({error.strerror})") from error
     return [*contents, *(f"sets/{name}" for name in names)]
-
-
-def _without_address(sources: Mapping[str, Path]) -> Iterator[str]:
-    """Yield a sentence for every dataset of the authors that nobody else can download."""
-    for path in map(PurePosixPath, sources):
-        if path.parent == PurePosixPath("configs/datasets"):
-            dataset = load_dataset(path.stem)
-            if dataset.source == "folder" and not dataset.fetch:
-                yield NO_ADDRESS.format(dataset=dataset.name)
 
 
 def _figures(publication: Publication) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 from fake_store import FakeStore
 
+from benchmark.cli import packing
 from benchmark.files import Folder
 from leaderboards.publish import publication, submission
 from leaderboards.results import records
@@ -20,8 +21,7 @@ def test_images_that_nobody_else_can_download_are_named(tmp_path, monkeypatch, d
     known = records.read(run.root, "main").nodes.records
     published = publication.of_run(run.root, "main", {key: known[key] for key in publication.done(run.root, "main")})
     monkeypatch.setattr(submission, "checksums", lambda _: {})  # the store has records only
-    source = tmp_path / "own.yaml"
-    source.write_text("")
-    submission.pack(published, Folder(run.root), {f"configs/datasets/{dataset}.yaml": source}, tmp_path / "a.zip")
+    remarks = packing.without_address(["methods/mine.py", f"configs/datasets/{dataset}.yaml"])
+    submission.pack(published, Folder(run.root), {}, tmp_path / "a.zip", remarks=remarks)
     text = zipfile.ZipFile(tmp_path / "a.zip").read("SUBMISSION.md").decode()
     assert (f"The images of {dataset} have no public address" in text) == said
