@@ -210,7 +210,7 @@ class Distiller(Component, ABC):
 class LabelRegime(Component, ABC):
     """A way to give synthetic images the labels that a student learns from."""
 
-    kind: ClassVar[LabelKind | None] = None  # that of its `Labels`; an evaluator may support single kinds only
+    labels_kind: ClassVar[LabelKind | None] = None  # that of its `Labels`; None: only the labels themselves tell
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
         """Return the networks that give the labels: ``context.teachers`` of the label regime and of the evaluator."""

@@ -89,7 +89,9 @@ def subfolders(name: str) -> Iterator[Path]:
 def parts() -> dict[str, Path]:
     """Return the files in folders of the user that components share, by their names: any of them may be imported."""
     folders = (folder for name in SUBFOLDERS[:2] for folder in subfolders(f"{name}/parts"))
-    return {outside_name(path): path for folder in folders for path in sorted(folder.rglob("[!.]*.py"))}
+    return {
+        outside_name(path): path for folder in folders for path in sorted(folder.rglob("[!.]*.py")) if path.is_file()
+    }
 
 
 def outside_name(path: Path) -> str:

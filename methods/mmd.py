@@ -38,13 +38,13 @@ class MMD(Recovery):
     regulariser: Literal["bn", "pcbn", "none"] = "pcbn"
     regulariser_weight: float = Field(default=1.0, ge=0)
     kernel: Literal["linear", "gaussian", "energy"] = "linear"
-    kernel_samples: int = Field(default=1000, ge=3)  # real features per class, at most; the linear kernel takes all
+    kernel_samples: int = Field(default=1000, ge=2)  # real features per class, at most; the linear kernel takes all
     root: bool = False
 
     def supports(self, info: DatasetInfo, ipc: int) -> str | None:
         """Return a reason where a class has too few images for the median of the Gaussian kernel, or for the start."""
-        if self.kernel == "gaussian" and min(info.train_counts) < 3:
-            return f"a class of {info.name} has fewer than 3 images, which kernel gaussian needs: take another kernel"
+        if self.kernel == "gaussian" and min(self.kernel_samples, *info.train_counts) < 3:
+            return "kernel gaussian needs 3 images of each class and 3 kernel_samples: take another kernel"
         return super().supports(info, ipc)
 
     def preparation(self, info: DatasetInfo) -> Preparation:

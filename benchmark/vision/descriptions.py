@@ -78,8 +78,8 @@ class DatasetConfig(Frozen):
     resize: int = Field(ge=1)  # the short side, in pixels
     resolution: int = Field(ge=1)  # side of the central square that is kept, in pixels
     whole: int | None = Field(None, ge=1)  # side, in pixels, of whole training images for crops; empty: of the squares
-    mean: tuple[Level, Level, Level] = (0.485, 0.456, 0.406)  # mean of pixels in [0, 1]; ImageNet's
-    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)  # deviation of pixels in [0, 1]; ImageNet's
+    mean: tuple[Level, Level, Level] = (0.485, 0.456, 0.406)  # mean of pixels in [0, 1] per channel; ImageNet's
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)  # deviation of these per channel; ImageNet's
     flip: bool = True  # a mirrored image still shows its class
     smallest_crop: float = Field(0.08, gt=0, le=1)  # share of the area below which a crop no longer shows the class
     images: Images | None = None  # how many it has, by its makers; files on disk are counted

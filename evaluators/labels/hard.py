@@ -15,7 +15,7 @@ class Hard(LabelRegime):
     Targets are classes, but for sets that come with soft labels of their own (DATM learns some): these keep them.
     """
 
-    kind: ClassVar[LabelKind | None] = "hard"
+    labels_kind: ClassVar[LabelKind | None] = "hard"
 
     schedule: Schedule
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from benchmark.api import Context, DatasetInfo, Job, Labels, SyntheticSet, Work
+from benchmark.api import Context, DatasetInfo, Job, LabelKind, Labels, SyntheticSet, Work
 from evaluators.parts.stored import half, view_logits, write
 from evaluators.parts.teacher_labels import TeacherLabels
 
 
 class PerEpoch(TeacherLabels):
     """Teacher logits for all views of all epochs, on disk or computed while the student trains (``online``)."""
+
+    labels_kind: ClassVar[LabelKind | None] = "per_epoch"
 
     version: ClassVar[int] = 2
 

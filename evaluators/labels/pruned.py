@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet
+from benchmark.api import Context, DatasetInfo, LabelKind, Labels, SyntheticSet
 from evaluators.parts.stored import half, view_logits, write
 from evaluators.parts.teacher_labels import TeacherLabels
 from evaluators.parts.top import label_dtype, pack
@@ -29,6 +29,8 @@ from evaluators.parts.top import label_dtype, pack
 
 class Pruned(TeacherLabels):
     """Teacher logits for the views of a few epochs: all logits, or the largest of each label."""
+
+    labels_kind: ClassVar[LabelKind | None] = "per_epoch"
 
     version: ClassVar[int] = 2
 

@@ -24,7 +24,7 @@ class Soft(TeacherLabels):
     """One label per image: the logits of the dataset's teacher for the image without augmentation."""
 
     version: ClassVar[int] = 2
-    kind: ClassVar[LabelKind | None] = "soft"
+    labels_kind: ClassVar[LabelKind | None] = "soft"
 
     def labelled(self, n: int) -> int:
         """Return the number of images, each of which is labelled once."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from benchmark.api import Context, DatasetInfo, Labels, SyntheticSet, TeacherSpec
+from benchmark.api import Context, DatasetInfo, LabelKind, Labels, SyntheticSet, TeacherSpec
+from benchmark.errors import BenchmarkError
 from benchmark.vision.augment import Schedule
 from evaluators.parts.groups import split, with_batch_statistics
 from evaluators.parts.stored import half, mean_logits, view_logits, write
@@ -28,14 +30,16 @@ from evaluators.parts.teacher_labels import TeacherLabels
 class TrainMode(TeacherLabels):
     """``z = (1 / K) sum_k f_k(group)``: the mean logits of K teachers whose batch norms see one group of a batch."""
 
+    labels_kind: ClassVar[LabelKind | None] = "per_epoch"
+
     archs: tuple[str, ...] = ()  # the networks of the teachers; (): the dataset's teacher
     groups: int = Field(default=2, ge=1)  # the groups of a batch; 1: whole batches
 
     @field_validator("schedule")
     @classmethod
     def _has_batches(cls, schedule: Schedule) -> Schedule:
-        if schedule.batch_size < 3:
-            raise ValueError("batch_size: 3 or more; batches of up to 2 may have one image, without batch statistics")
+        if schedule.batch_size < 2:
+            raise ValueError("batch_size: 2 or more; one image has no batch statistics")
         return schedule
 
     def teachers(self) -> tuple[TeacherSpec, ...]:
@@ -47,7 +51,16 @@ class TrainMode(TeacherLabels):
         return self.schedule.epochs * n
 
     def label(self, images: SyntheticSet, info: DatasetInfo, context: Context, folder: Path) -> Labels:
-        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory."""
+        """Write ``folder/logits.npy`` batch by batch, and return labels that map this file into memory.
+
+        Raises:
+            BenchmarkError: a batch has a single image.
+        """
+        if len(images) // self.schedule.batches(len(images)) < 2:
+            raise BenchmarkError(
+                f"label regime {self.name()}: a batch of one image has no batch statistics: "
+                f"{len(images)} images need batches of more than {self.schedule.batch_size}"
+            )
         chunks = map(half, self._logits(images, info, context))
         logits = write(folder / "logits.npy", chunks, self.schedule.epochs, len(images))
         return Labels("per_epoch", logits, self.schedule.model_dump(mode="json"), context.seed)

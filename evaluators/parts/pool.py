@@ -87,7 +87,7 @@ def drawn_from(labels: Labels) -> Drawn:
 class PooledLabels(TeacherLabels):
     """The dataset's teacher labels the views of a pool; `drawn` says which these are and when the student has them."""
 
-    kind: ClassVar[LabelKind | None] = "pool"
+    labels_kind: ClassVar[LabelKind | None] = "pool"
 
     def labelled(self, n: int) -> int:
         """Return the views of the pool."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import model_validator
 
-from benchmark.api import Job, LabelKind, LabelRegime, Precision, TeacherSpec, Work
+from benchmark.api import Job, LabelRegime, Precision, TeacherSpec, Work
 from benchmark.vision.augment import Schedule
 from evaluators.parts.stored import refuse_cells
 
@@ -15,15 +15,13 @@ from evaluators.parts.stored import refuse_cells
 class TeacherLabels(LabelRegime):
     """A label regime whose labels come from teachers; `labelled` says how many images each teacher labels."""
 
-    kind: ClassVar[LabelKind | None] = "per_epoch"
-
     schedule: Schedule
     precision: Precision = "float32"  # the precision of the teachers
 
     @property
     def stores_views(self) -> bool:
         """Whether the labels of each view are stored."""
-        return self.kind != "soft"
+        return self.labels_kind in ("per_epoch", "pool")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

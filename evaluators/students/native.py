@@ -74,14 +74,20 @@ class Native(Accuracy):
 
     def supports(self, labels: LabelRegime) -> str | None:
         """Return a reason as `Accuracy`, or where mse lacks logits for each view."""
-        if self.divergence == "mse" and labels.kind != "per_epoch":
-            return f"divergence mse needs a label regime of kind per_epoch, which {labels.name()} is not"
+        if self.divergence == "mse" and labels.labels_kind not in (None, "per_epoch"):
+            return f"divergence mse needs labels of kind per_epoch, and {labels.name()} makes {labels.labels_kind}"
         return super().supports(labels)
 
     def loss(self, train: LabeledSet, classes: int, context: Context) -> Callable[[Tensor, Batch], Tensor]:
-        """Return the loss function of a batch."""
+        """Return the loss function of a batch.
+
+        Raises:
+            BenchmarkError: mse without per-epoch labels.
+        """
         if self.divergence == "kl":
             return super().loss(train, classes, context)
+        if train.labels.kind != "per_epoch":
+            raise BenchmarkError(f"evaluator {self.name()}: divergence mse needs per-epoch labels")
         weight = weights(train, context.device)
         teacher, set_classes = teacher_logits(train, classes, context), train.images.classes
 

@@ -123,7 +123,7 @@ def _needed(parts: Components, comparisons: int, images: float | None) -> dict[s
     """
     critical = control_critical(max(comparisons, 1), 0.5, math.inf, verdicts.CONTROL_ERROR)
     of_difference = (GAP / (critical + float(ndtri(POWER)))) ** 2  # the largest variance
-    largest = of_difference / 2  # the largest error of a mean
+    largest = of_difference / 2  # the largest variance of a mean
     total = sum(parts.by_effect.values())
     counts: dict[str, int | None] = {"paired_needed": max(2, math.ceil(total / largest))}
     if images is not None and images < of_difference:

@@ -26,7 +26,7 @@ from leaderboards.results.roles import CONTROL
 COLUMNS = [
     *("suite", *ROW, "cells"),
     *(f"{stage}_seconds" for stage in STAGES),
-    *("needed_seconds", "amortised_seconds", "amortised_over"),  # the costs of what the control does not need
+    *("needed_seconds", "amortised_seconds", "amortised_over"),  # about what the control does not need
     *("total_seconds", "gpu_seconds", "peak_memory_mb", "images_forwarded"),  # shared stages amortised
     *("images_bytes", "labels_bytes", "teacher_bytes", "device", "exclusive", "comparable"),
     *("transport_cost", "barycenter_seconds"),  # what the solver of a barycenter reached and took

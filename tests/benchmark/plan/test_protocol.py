@@ -158,7 +158,7 @@ class TestDeviations:
         [
             (
                 {"labels": {"name": "soft"}, "evaluator": {"name": "native", "divergence": "mse"}},
-                "evaluator: divergence mse needs a label regime of kind per_epoch, which soft is not",
+                "evaluator: divergence mse needs labels of kind per_epoch, and soft makes soft",
             ),
             (
                 {"labels": {"name": "per_epoch"}, "schedule": {"mix": "dsa_of_cells"}},
@@ -170,7 +170,7 @@ class TestDeviations:
             ),
             (
                 {"labels": {"name": "train_mode"}, "schedule": {"batch_size": 1}},
-                "labels: schedule: batch_size: 3 or more",
+                "labels: schedule: batch_size: 2 or more",
             ),
             ({"schedule": {"epochs": 0}}, "evaluator: schedule.epochs must be 1 or more"),
             (

@@ -96,6 +96,11 @@ def test_the_learned_rate_is_that_of_the_set(context):
 ENTRIES = [(name, key) for name in names("protocols") for key in load_protocol(name).methods or ["random_real"]]
 
 
+def test_mse_needs_logits_of_the_views(context):
+    with pytest.raises(BenchmarkError, match="mse needs per-epoch labels"):
+        trained(toy_set(), hard_labels(PLAIN, context), context, PLAIN, Native, divergence="mse")
+
+
 @pytest.mark.parametrize(("name", "key"), ENTRIES)
 def test_every_recipe_trains_a_student(name, key, context, tmp_path):
     method, _, dataset = key.partition("@")
@@ -105,7 +110,7 @@ def test_every_recipe_trains_a_student(name, key, context, tmp_path):
     images, teachers = toy_set(metadata={"step_size": 0.01}), context.teachers * len(regime.teachers())
     asked = replace(context, teachers=teachers)
     train = LabeledSet(images, regime.label(images, INFO, asked, tmp_path))
-    assert train.labels.kind == regime.kind
+    assert train.labels.kind == regime.labels_kind
     student = network()
     numbers = evaluator.evaluate(train, Toy(seed=1), student, asked)
     assert np.isfinite(numbers["train_loss"]) and len(numbers["curve_loss"]) == 2

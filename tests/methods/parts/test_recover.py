@@ -257,7 +257,8 @@ def test_a_set_has_no_mmd_from_itself():
 
 def test_the_gaussian_kernel_needs_three_images_of_each_class(toy_info):
     info = toy_info.model_copy(update={"train_counts": (9, 2, 9)})
-    assert "fewer than 3 images" in MMD(kernel="gaussian").supports(info, 1)
+    assert "needs 3 images" in MMD(kernel="gaussian").supports(info, 1)
+    assert "needs 3 images" in MMD(kernel="gaussian", kernel_samples=2).supports(toy_info, 1)
     assert MMD(kernel="energy").supports(info, 1) is None
 
 
