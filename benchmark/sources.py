@@ -94,6 +94,13 @@ def parts() -> dict[str, Path]:
     }
 
 
+def parts_beside(path: Path) -> dict[str, Path]:
+    """Return the parts in the user's folder of a component's file, by their names; {} for a file of the benchmark."""
+    name = outside_name(path)
+    room = path.parents[name.count("/") - 1]  # as FOLDER/methods
+    return {part: file for part, file in parts().items() if file.is_relative_to(room)} if name else {}
+
+
 def outside_name(path: Path) -> str:
     """Return the name of a file in a folder of the user, as in ``methods/mine.py``; "" for a file of the benchmark."""
     return next((str(path.relative_to(folder)) for folder in extra() if path.is_relative_to(folder)), "")
@@ -119,7 +126,8 @@ def load_module(package: str, name: str) -> ModuleType:
     importlib.invalidate_caches()  # the file may be newer than this process
     with _own_modules():
         module = importlib.import_module(f"{package}.{name}")
-    for path in (Path(str(module.__file__)), *parts().values()):
+    file = Path(str(module.__file__))
+    for path in (file, *parts_beside(file).values()):
         checksum_at_import(path)
     return module
 

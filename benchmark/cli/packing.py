@@ -37,11 +37,12 @@ def check_sets(published: Publication, runs: str) -> None:
         BenchmarkError: the store lacks the record of a set.
     """
     from benchmark.files import Folder
+    from benchmark.record import RECORD
     from leaderboards.publish.sets import checksums
 
     store = Folder(runs)
-    keys = {name.partition("/")[0] for name in checksums(published)}
-    if any(store.read_file(f"{key}/record.json") is None for key in keys):
+    names = {f"{name.partition('/')[0]}/{RECORD}" for name in checksums(published)}
+    if store.read(names).keys() != names:
         raise BenchmarkError(
             f"submit: suite '{published.suite}' is published already, with sets that are not in {runs}; copy its file "
             "to a suite of your own (configs/suites/NAME.yaml), run that suite and submit it"

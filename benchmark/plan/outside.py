@@ -9,7 +9,7 @@ from benchmark.config_files import files
 from benchmark.identity import Stage
 from benchmark.plan.discovery import PACKAGES
 from benchmark.plan.recipes import recipe_paths
-from benchmark.sources import component_files, outside_name, parts
+from benchmark.sources import component_files, outside_name, parts_beside
 
 
 def outside_files(kind: str, name: str, components: Iterable[tuple[Stage, str]]) -> dict[str, Path]:
@@ -26,5 +26,6 @@ def outside_files(kind: str, name: str, components: Iterable[tuple[Stage, str]])
         paths += [component_files(package).get(component) for package in PACKAGES[stage]]
         paths += recipe_paths(component) if stage == "distill" else []
     found = {outside: path for path in paths if path and (outside := outside_name(path))}
-    folders = [path.parents[outside.count("/") - 1] for outside, path in found.items() if path.suffix == ".py"]
-    return found | {name: path for name, path in parts().items() if any(map(path.is_relative_to, folders))}
+    for path in [path for path in found.values() if path.suffix == ".py"]:
+        found |= parts_beside(path)
+    return found

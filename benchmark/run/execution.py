@@ -47,8 +47,8 @@ def execute(key: str, identity: Mapping[str, Any], options: NodeOptions) -> Outc
         raise
     except BaseException as error:  # every error of a component, sys.exit too, is a failed node with its reason
         line, text = one_line(error) + location(error), printable(traceback.format_exc())
-        if node_run and node_run.resumed:
-            line += f"; an earlier attempt saved work in {store.disk / '.scratch' / key}: delete it to start afresh"
+        if node_run and node_run.saved:
+            line += f"; an earlier attempt saved work in {node_run.saved.parent}: delete it to start afresh"
         failure = {"stage": identity["stage"], "message": line, "traceback": text, "when": provenance.now()}
         try:
             if store.state(key) == "done":  # another driver was first, and removed the scratch folder of both

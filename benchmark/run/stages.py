@@ -52,7 +52,7 @@ class NodeRun:
         self.metrics: dict[str, Any] = {}
         self.bytes: dict[str, int] = {}
         self.parts: dict[str, float] = {}
-        self.resumed = False  # whether an earlier attempt had saved something
+        self.saved: Path | None = None  # the scratch folder, where an earlier attempt had saved something in it
         self.heartbeat = heartbeat or Heartbeat(store, key, options.owner)
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class NodeRun:
                 "stage": self.identity["stage"],
                 "identity": self.identity,
                 "metrics": self.metrics,
-                "cost": provenance.of_last_attempt(cost) if self.resumed else cost,
+                "cost": provenance.of_last_attempt(cost) if self.saved else cost,
                 "provenance": provenance.facts(start_time, self.identity),
             }
             self.store.commit(self.key, folder, record)
@@ -197,7 +197,7 @@ class NodeRun:
         axes = [identity["dataset"]["name"], ipc, identity.get("unit", {}).get("index", 0)]
         prepared = [TensorFile(folder / TENSORS) for folder in self.parents("prepared")]
         scratch = self.store.scratch(self.key, code_of(identity["stage"], self._name))
-        self.resumed = any(scratch.glob("[!.]*"))  # a half-written file begins with a dot
+        self.saved = scratch if any(scratch.glob("[!.]*")) else None  # a half-written file begins with a dot
         return Context(
             device=self.device,
             precision=self.precision,

@@ -61,7 +61,7 @@ from numpy.typing import NDArray
 
 from leaderboards.inference.images import image_variance
 from leaderboards.inference.intervals import Gap, Mean
-from leaderboards.inference.variance_pool import Estimate, Pool, combined, pool
+from leaderboards.inference.variance_pool import NO_SPREAD, Estimate, Pool, combined, pool, scatter
 
 Cell = tuple[int, ...]  # (draw, seed, teacher)
 Cells = Mapping[Cell, float]  # -> top-1 accuracy in percent
@@ -70,7 +70,6 @@ Correct = Mapping[str, Mapping[Cell, Bits]]
 T = TypeVar("T")
 
 SPREADS_DIFFER = 0.05  # level of Bartlett's test, below which no variance is pooled
-NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
 EDGE = 0.005  # a mean closer to 0 or 1 scatters as one here
 TELL_APART = 100  # test images, with which two sets do not agree in every cell by chance
 NOT_POOLED = ("floor", "bound")  # roles
@@ -206,12 +205,7 @@ class VarianceModel:
 
     @cached_property
     def _own(self) -> dict[str, Estimate | None]:
-        estimates: dict[str, Estimate | None] = {}
-        for name, values in ((name, list(units.values())) for name, units in self.units.items()):
-            variance = float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
-            variance *= variance > NO_SPREAD  # means of equal cells differ by rounding
-            estimates[name] = Estimate(variance, len(values) - 1) if len(values) > 1 else None
-        return estimates
+        return {name: scatter(list(units.values())) for name, units in self.units.items()}
 
     def _spread(self, name: str) -> Estimate | None:
         estimate = self._own[name]
@@ -233,8 +227,8 @@ class VarianceModel:
         if spread is None or units < 2:
             return None
         if not self.share and self.pool is not None and self.pool.blocked:  # the pairs of the two rows alone
-            estimate = Estimate(float(np.var(list(gaps.values()), ddof=1)), units - 1)
-            spread = estimate if estimate.variance > NO_SPREAD else spread
+            estimate = scatter(list(gaps.values()))
+            spread = estimate if estimate and estimate.variance else spread
         return Estimate(spread.variance / units, spread.freedom) if spread.variance > NO_SPREAD else None
 
     def _spread_of_difference(self, one: str, other: str) -> Estimate | None:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import chdtrc, fdtrc
 
 NOTHING = 1e-9  # the variance that rounding leaves
+NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
 UNITS_DIFFER = 0.01  # level of the F test, below which units are blocks
 
 
@@ -57,6 +58,14 @@ class Pool:
             Estimate((own - share) * self.rest.variance, self.rest.freedom),
             Estimate(share * self.units.variance, self.units.freedom),
         )
+
+
+def scatter(values: Sequence[float]) -> Estimate | None:
+    """Return the variance of numbers, 0 where they differ by rounding only; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    variance = float(np.var(values, ddof=1))
+    return Estimate(variance if variance > NO_SPREAD else 0.0, len(values) - 1)
 
 
 def combined(*parts: Estimate) -> Estimate:
