@@ -21,11 +21,13 @@ MODELS = {  # our networks; every other name of timm works too
     "test_resnet": "timm's smallest residual network, for digits and tests",
     "test_vit": "timm's smallest vision transformer",
     "test_efficientnet": "timm's smallest efficientnet",
+    "test_resnet_zero_init": "test_resnet whose residual branches start at zero, as timm's do: for suite first_state",
 }
 TIMM_NAMES = {
     "mobilenetv2": "mobilenetv2_100",
     "vit_tiny": "vit_tiny_patch16_224",
     "vit_small": "vit_small_patch16_224",
+    "test_resnet_zero_init": "test_resnet",
 }
 
 

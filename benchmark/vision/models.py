@@ -1,6 +1,7 @@
 """Networks by name: timm's, with stems for small images, ShuffleNet, and the ConvNets of papers on distillation.
 
-All convolutional networks start as torchvision's do, which the papers use; vision transformers start as timm's.
+All convolutional networks start as torchvision's do, which the papers use; vision transformers start as timm's, and so
+does ``test_resnet_zero_init``, to show what that changes.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def _build(arch: str, stem: Stem, *, classes: int, resolution: int, channels: in
     model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels, **options)
     if stem.resnet == "small":
         _shrink_stem(model, channels)
-    _start_as_torchvision(model, name)
+    if arch != "test_resnet_zero_init":
+        _start_as_torchvision(model, name)
     return model
 
 

@@ -94,18 +94,30 @@ def test_a_network_starts_as_torchvisions(arch):
         assert means == pytest.approx([mean for mean, _ in theirs[shape]], abs=few * spread + 1e-7), shape
 
 
-@pytest.mark.parametrize("arch", [name for name in QUICK if "vit" not in name])
+@pytest.mark.parametrize("arch", [name for name in QUICK if "vit" not in name and "zero_init" not in name])
 def test_every_batch_norm_starts_at_one_and_zero(arch):
     norms = batch_norms(create_model(arch, classes=7, resolution=64))
     assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
 
 
-def test_transformers_start_as_timms():
+@pytest.mark.parametrize(
+    ("arch", "name", "sizes"),
+    [
+        ("vit_tiny", "vit_tiny_patch16_224", {"img_size": 64, "patch_size": 8}),
+        ("test_resnet_zero_init", "test_resnet", {}),
+    ],
+)
+def test_other_networks_start_as_timms(arch, name, sizes):
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        theirs = timm.create_model("vit_tiny_patch16_224", num_classes=10, img_size=64, patch_size=8)
-    ours = create_model("vit_tiny", classes=10, resolution=64, seed=3)
+        theirs = timm.create_model(name, num_classes=10, **sizes)
+    ours = create_model(arch, classes=10, resolution=64, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_the_branches_of_zero_init_start_at_zero():
+    norms = batch_norms(create_model("test_resnet_zero_init", classes=10, resolution=32))
+    assert sorted({norm.weight.detach().abs().max().item() for norm in norms}) == [0, 1]
 
 
 @pytest.mark.parametrize(("arch", "theirs"), [
