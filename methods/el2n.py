@@ -15,7 +15,7 @@ class EL2N(Ranked):
     """``s_i = sum_{e < E} |p_e(x_i) - onehot(y_i)|_2``, p_e the probabilities in the training pass of epoch e.
 
     The set holds the IPC images of each class with the smallest s (``easy_first``) or the largest (``hard_first``).
-    Equations as in haizhongzheng/CCS; the paper averages over about ten networks at one early epoch. Differences from
+    Equations as in haizhongzheng/CCS; the paper averages over several networks at one early epoch. Differences from
     CCS: exactly IPC images of each class; easy images first by default, for a few hard images of a class are mostly
     mislabelled or odd; float32.
     """

@@ -67,7 +67,8 @@ What differs for all methods:
   effect. MTT, FTD, DATM and DataDAM report the best iteration.
 - Images are normalised by the mean and deviation of their dataset (of ImageNet for Tiny ImageNet). Some codes have
   others: RDED those of ImageNet everywhere, CDA those of Tiny ImageNet there, G-VBSM and EDC those of CIFAR-100 on
-  CIFAR-10, CIM and DWA another deviation on CIFAR-10.
+  CIFAR-10. DC, DSA, DM, MTT, TESLA, IDM, NCFM, CIM, DELT and DWA have the deviation 0.2023, 0.1994, 0.2010 on CIFAR-10,
+  ours is 0.2470, 0.2435, 0.2616: the same step of a method on normalised pixels is then a larger step on pixels.
 """
 ASPECTS = ("loss", "optimiser", "initialisation", "data", "labels", "student")
 GROUPS = {"recipe": "our recipe", "student": "protocol `native`", "teacher": "the teacher of the dataset"}
