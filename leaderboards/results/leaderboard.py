@@ -121,10 +121,7 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]
-    published = [
-        beside(references, row["dataset"], int(row["ipc"]), row["method"], row["student"], row["protocol"])
-        for row in rows_of(board)
-    ]
+    published = [beside(references, row) for row in rows_of(board)]
     board[["status", "reason"]] = pd.DataFrame(statuses, index=board.index)
     board["reference_top1"] = pd.Series([top1 for top1, _ in published], index=board.index, dtype="float64")
     repeated = repeats(cells)
