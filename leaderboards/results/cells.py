@@ -15,6 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,7 @@ CELL_COLUMNS = [
     "teacher_top1",
     "images_bytes",
     "labels_bytes",
-    "teacher_seconds",
-    "prepare_seconds",
-    "distill_seconds",
-    "relabel_seconds",
-    "evaluate_seconds",
+    *(f"{stage}_seconds" for stage in STAGES),
     "peak_memory_mb",
     "device",
     "precision",  # the precision of the networks; an identity may give other numbers in bfloat16 than in float32
@@ -121,11 +118,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "teacher_top1": teacher.get("top1"),
         "images_bytes": total_cost(records["distill"], "bytes", "images"),
         "labels_bytes": total_cost(records["relabel"], "bytes", "labels"),
-        "teacher_seconds": total_cost(records["teacher"], "seconds"),
-        "prepare_seconds": total_cost(records["prepare"], "seconds"),
-        "distill_seconds": total_cost(records["distill"], "seconds"),
-        "relabel_seconds": total_cost(records["relabel"], "seconds"),
-        "evaluate_seconds": total_cost(records["evaluate"], "seconds"),
+        **{f"{stage}_seconds": total_cost(records[stage], "seconds") for stage in STAGES},
         "peak_memory_mb": max((value for record in nodes if (value := cost(record, "peak_memory_mb"))), default=None),
         **{name: joined(str(cost(record, name) or "") for record in nodes) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
@@ -173,6 +166,12 @@ def total(values: Sequence[float | None]) -> float | None:
     """Return the sum of some values, None where one is unknown or there are no values."""
     numbers = [value for value in values if value is not None]
     return sum(numbers) if numbers and len(numbers) == len(values) else None
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known ones of some values, None where none is known."""
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None
 
 
 def total_cost(records: Sequence[Record], *path: str) -> float | None:
