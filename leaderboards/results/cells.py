@@ -72,11 +72,7 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     rows = [{"suite": stored.suite, **_row(cell, stored), **_files(cell, file_versions)} for cell in stored.cells]
     columns = [*CELL_COLUMNS, *(name for name in MARKS if any(row[name] not in ("", None) for row in rows))]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
-    frame = frame.drop_duplicates([*CELL, "overrides"])
-    keys = frame.assign(
-        dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
-    )
-    return frame.loc[keys.sort_values([*CELL, "overrides"]).index].reset_index(drop=True)
+    return in_order(frame.drop_duplicates([*CELL, "overrides"]), [*CELL, "overrides"])
 
 
 def curves_table(stored: Stored) -> pd.DataFrame:
@@ -93,14 +89,15 @@ def curves_table(stored: Stored) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[CURVE_COLUMNS] if frames else pd.DataFrame(columns=CURVE_COLUMNS)
 
 
-def appearance(names: pd.Series) -> pd.Series:
-    """Return a sort key that keeps names in the order of their first appearance, which is the suite's."""
-    return names.map({name: position for position, name in enumerate(names.unique())})
+def in_order(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return rows sorted by some columns: datasets and protocols as they first appear, `EVERY_IPC` as the last IPC."""
 
+    def key(column: pd.Series) -> pd.Series:
+        if column.name in ("dataset", "protocol"):
+            return column.map({name: position for position, name in enumerate(column.unique())})
+        return column.replace(EVERY_IPC, 2**31).astype("int64") if column.name == "ipc" else column
 
-def ipc_order(ipc: pd.Series) -> pd.Series:
-    """Return a sort key for IPC: ascending, with methods that do not depend on IPC last."""
-    return ipc.replace(EVERY_IPC, 2**31).astype("int64")
+    return rows.sort_values(columns, key=key, ignore_index=True)
 
 
 def _row(cell: Record, stored: Stored) -> dict[str, Any]:
