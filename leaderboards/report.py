@@ -32,9 +32,7 @@ from leaderboards.results.correct_images import bits_by_key
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
-from leaderboards.tables import components as components_table
-from leaderboards.tables import layout, overview, paper, typeset
-from leaderboards.tables import networks as needed_networks
+from leaderboards.tables import details, layout, overview, paper, typeset
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
@@ -114,7 +112,7 @@ def results_of(stored: records.Stored) -> Results:
     main = report.costs[report.costs["protocol"] == scores.main_protocol(board)]
     overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
     variance = components.table(stored.suite, blocks)
-    overviews += [*needed_networks.sheets(networks_of), *components_table.sheets(variance)]
+    overviews += [*details.needed(networks_of), *details.variance(variance)]
     frames = {
         "leaderboard": board,
         "cells": report.cells,
