@@ -23,7 +23,7 @@ from leaderboards.results import (
     pairwise,
     records,
     references,
-    score_table,
+    scores,
     standings,
     variants,
 )
@@ -32,10 +32,7 @@ from leaderboards.results.correct_images import bits_by_key
 from leaderboards.results.declared import declared as declared_values
 from leaderboards.results.leaderboard import Report
 from leaderboards.results.repeats import without_repeats
-from leaderboards.results.scores import main_protocol
-from leaderboards.tables import components as components_table
-from leaderboards.tables import layout, overview, paper, typeset
-from leaderboards.tables import networks as needed_networks
+from leaderboards.tables import details, layout, overview, paper, typeset
 from leaderboards.tables.sheet import Sheet
 from leaderboards.tables.terminal import render, text
 
@@ -110,12 +107,12 @@ def results_of(stored: records.Stored) -> Results:
     stored, published = stored.with_cut_named(), references.load()
     report = _report(stored, published)
     board, blocks = report.leaderboard, report.blocks
-    scores_of_rows, networks_of = score_table.table(board, blocks), networks.table(stored)
+    scores_of_rows, networks_of = scores.table(board, blocks), networks.table(stored)
     paper_tables = paper.tables(board, published, blocks, stored.pairs)
-    main = report.costs[report.costs["protocol"] == main_protocol(board)]
+    main = report.costs[report.costs["protocol"] == scores.main_protocol(board)]
     overviews = overview.overviews(board, blocks, report.declared, [report.costs, main, scores_of_rows])
     variance = components.table(stored.suite, blocks)
-    overviews += [*needed_networks.sheets(networks_of), *components_table.sheets(variance)]
+    overviews += [*details.needed(networks_of), *details.variance(variance)]
     frames = {
         "leaderboard": board,
         "cells": report.cells,

@@ -18,14 +18,8 @@ from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 Matrix = NDArray[np.float64]
 NODES = 96
-
-
-def _unit_interval() -> tuple[Matrix, Matrix]:
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    return (nodes + 1) / 2, weights / 2
-
-
-UNIFORM, WEIGHTS = _unit_interval()
+LEGENDRE = np.polynomial.legendre.leggauss(NODES)  # nodes from -1 to 1, and their weights
+UNIFORM, WEIGHTS = (LEGENDRE[0] + 1) / 2, LEGENDRE[1] / 2  # from 0 to 1
 NORMAL = np.linspace(-8, 8, 201)  # [nodes of a normal variable]
 DENSITY = np.exp(-(NORMAL**2) / 2) / math.sqrt(2 * math.pi) * (NORMAL[1] - NORMAL[0])
 HALF = len(NORMAL) // 2 + 1  # the nodes up to 0

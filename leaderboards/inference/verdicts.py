@@ -40,6 +40,7 @@ control. It is refused unless the bound is ahead of the control.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -127,15 +128,19 @@ class Block:
         """The variance model of the block."""
         return VarianceModel(self.rows, self.roles, self.correct, self.share)
 
+    def row_of(self, role: str) -> str | None:
+        """Return the row that has a role, whether its spread is known or not; None where there is none."""
+        return next((name for name in self.rows if self.roles.get(name) == role), None)
+
     @cached_property
     def control(self) -> str | None:
         """The row that all others are compared with, if its spread is known."""
-        return self._first("control")
+        return self._with_spread("control")
 
     @cached_property
     def bound(self) -> str | None:
         """The row of the full training set."""
-        return self._first("bound")
+        return self._with_spread("bound")
 
     @cached_property
     def competing(self) -> list[str]:
@@ -186,13 +191,12 @@ class Block:
         """Competing row -> its rank by the means, and the interval of its rank; equal means share the better rank."""
         names = self._different(self.competing)
         ahead, behind = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-        for position, one in enumerate(names):
-            for other in names[position + 1 :]:
-                result = self.compare(one, other, plan=False).verdict
-                leader, loser = (one, other) if result == AHEAD else (other, one)
-                if result in DECIDED:
-                    ahead[loser] += 1
-                    behind[leader] += 1
+        for one, other in itertools.combinations(names, 2):
+            result = self.compare(one, other, plan=False).verdict
+            leader, loser = (one, other) if result == AHEAD else (other, one)
+            if result in DECIDED:
+                ahead[loser] += 1
+                behind[leader] += 1
         means = {name: self.model.means[name].value for name in names}
         ranks = {}
         for name in names:
@@ -207,9 +211,9 @@ class Block:
         """Why no part recovered is given; "" where it is."""
         for role, name in (("control", self.control), ("bound", self.bound)):
             if name is None:
-                row_of_role = next((row for row in self.rows if self.roles.get(row) == role), None)
-                why = "one seed" if row_of_role and len(self.model.units[row_of_role]) < 2 else "no spread"
-                return f"{row_of_role} has {why}" if row_of_role else f"no {role}"
+                row = self.row_of(role)
+                why = "one seed" if row and len(self.model.units[row]) < 2 else "no spread"
+                return f"{row} has {why}" if row else f"no {role}"
         assert self.bound is not None and self.control is not None
         result = self.compare(self.bound, self.control, plan=False).verdict
         return "" if result == AHEAD else f"{self.bound} against {self.control}: {result}"
@@ -234,8 +238,9 @@ class Block:
         critical = None if gap.error is None else self._critical(one, other, gap.freedom)
         return Comparison(gap, critical, self.margin)
 
-    def _first(self, role: str) -> str | None:
-        return next((name for name in self.rows if self.roles.get(name) == role and self._has_spread(name)), None)
+    def _with_spread(self, role: str) -> str | None:
+        name = self.row_of(role)
+        return name if name and self._has_spread(name) else None
 
     def _has_spread(self, name: str) -> bool:
         return self.model.spreads[name] is not None

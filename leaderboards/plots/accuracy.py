@@ -104,7 +104,8 @@ def _protocols(axes: Axes, panel: pd.DataFrame, methods: list[str]) -> None:
     positions = {protocol: position for position, protocol in enumerate(order)}
     for number, method in enumerate(methods):
         rows = panel[panel["method"] == method].sort_values("protocol", key=lambda names: names.map(positions))
-        x = rows["protocol"].map(positions) + 0.25 * ((number + 0.5) / len(methods) - 0.5)  # side by side
+        place = rows["protocol"].map(positions).astype(float)  # of no rows, pandas makes texts
+        x = place + 0.25 * ((number + 0.5) / len(methods) - 0.5)  # side by side
         error_bars(axes, x, rows["top1_mean"], rows["top1_std"], marker_style(method).colour)
         axes.plot(x, rows["top1_mean"], **{**line_style(method), "linewidth": 0.8})
     axes.set_xticks(range(len(order)), [name.replace("_", "\n") for name in order])

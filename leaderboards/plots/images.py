@@ -61,11 +61,7 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
     for cell in _sets(stored):
         records = stored.records(cell, "distill")
         names = stored.class_names.get(cell["dataset"], ())
-        identity = [VERSION, *keys_of(cell, "distill"), *names]
-        end = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-        start = file_name(f"{cell['dataset']}_ipc{ipc_text(cell['ipc'])}_{cell['method']}")
-        axes = (cell["dataset"], cell["ipc"], cell["method"])
-        pictures = [Picture(f"{start}_{kind}_{end}.png", *axes, kind) for kind in ("sheet", "strip")]
+        pictures = [picture_of(cell, kind, VERSION, *keys_of(cell, "distill"), *names) for kind in ("sheet", "strip")]
         existing = [picture for picture in pictures if picture.name in known]
         if existing:  # a strip is always painted together with its sheet
             yield from ((picture, None) for picture in existing)
@@ -73,6 +69,14 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
             yield pictures[0], encoded(_sheet(sample, names))
             if sample.snapshots:
                 yield pictures[1], encoded(_strip(sample, names))
+
+
+def picture_of(cell: Record, kind: str, *identity: object) -> Picture:
+    """Return a picture of the set of a cell; the name of its file has a hash of the identity, all that it shows."""
+    dataset, ipc, method = axis_values(cell, METHOD)
+    end = hashlib.sha256(repr([*identity]).encode()).hexdigest()[:8]
+    start = file_name(f"{dataset}_ipc{ipc_text(ipc)}_{method}")
+    return Picture(f"{start}_{kind}_{end}.png", dataset, ipc, method, kind)
 
 
 def thumbnail(png: bytes) -> bytes:

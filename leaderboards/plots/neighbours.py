@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.files import Folder, file_name
-from leaderboards.plots.images import FONT, GAP, Picture, class_name, encoded, tile_of, tile_size
+from benchmark.files import Folder
+from leaderboards.plots.images import FONT, GAP, Picture, class_name, encoded, picture_of, tile_of, tile_size
+from leaderboards.results.axes import METHOD, axis_values
 from leaderboards.results.measures import measured
 from leaderboards.results.records import Stored
-from leaderboards.results.text import ipc_text
 
 VERSION = 2  # raise it when pictures change
 FILES = {"neighbours": "neighbours.npz", "map": "map.npz"}  # the arrays of a picture, beside the record of the measure
@@ -33,20 +32,18 @@ def paint(stored: Stored, known: Sequence[str]) -> Iterator[tuple[Picture, bytes
     """
     painted_sets = set()
     for cell, key, measure, _ in sorted(measured(stored), key=lambda entry: int(entry.cell["draw"])):
-        axes = (cell["dataset"], cell["ipc"], cell["method"])
+        axes = axis_values(cell, METHOD)
         if (axes, measure) in painted_sets:
             continue
         painted_sets.add((axes, measure))
         names = stored.class_names.get(cell["dataset"], ())
-        end = hashlib.sha256(repr([VERSION, key, *names]).encode()).hexdigest()[:8]
-        start = file_name(f"{axes[0]}_ipc{ipc_text(axes[1])}_{axes[2]}")
         for kind, file in FILES.items():
-            picture = Picture(f"{start}_{kind}_{end}.png", *axes, kind)
+            picture = picture_of(cell, kind, VERSION, key, *names)
             if picture.name in known:
                 yield picture, None
             elif arrays := _read(stored.folder, f"{key}/{file}"):
                 make = neighbours if kind == "neighbours" else _map
-                yield picture, make(arrays, axes[2], names)
+                yield picture, make(arrays, picture.method, names)
 
 
 def neighbours(arrays: Arrays, method: str, names: Sequence[str]) -> bytes:

@@ -44,8 +44,7 @@ def _figure(rows: pd.DataFrame, dataset: str, protocols: list[str]) -> Figure:
     markers = dict(zip(protocols, (MARKERS * len(protocols))[: len(protocols)], strict=True))
     for row in rows_of(rows):
         colour = marker_style(row["method"]).colour
-        deviation = pd.Series([row["top1_std"]])
-        style.error_bars(axes, [row["total_bytes"]], [row["top1_mean"]], deviation, colour)
+        style.error_bars(axes, [row["total_bytes"]], [row["top1_mean"]], [row["top1_std"]], colour)
         point: Any = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": ""}
         axes.plot(row["total_bytes"], row["top1_mean"], marker=markers[row["protocol"]], color=colour, **point)
     _axis(axes, rows)

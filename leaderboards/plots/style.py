@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -155,9 +156,9 @@ def line_style(method: str) -> Any:
     return {"color": style.colour, "marker": style.marker, **line, **edge}
 
 
-def error_bars(axes: Axes, x: Any, y: Any, deviation: pd.Series, colour: str, horizontal: bool = False) -> None:
+def error_bars(axes: Axes, x: Any, y: Any, deviation: Any, colour: str, horizontal: bool = False) -> None:
     """Add error bars of one standard deviation; a deviation that is unknown has none."""
-    spread: dict[str, Any] = {"xerr" if horizontal else "yerr": deviation.fillna(0)}
+    spread: dict[str, Any] = {"xerr" if horizontal else "yerr": np.nan_to_num(deviation)}
     axes.errorbar(x, y, **spread, ecolor=colour, fmt="none", capsize=2, elinewidth=0.9, capthick=0.9, alpha=0.7)
 
 
@@ -165,7 +166,7 @@ def dots(axes: Axes, methods: pd.Series, means: pd.Series, deviations: pd.Series
     """Plot a number per method as rows of dots, the last on top, with error bars of one standard deviation."""
     for height, (method, mean, deviation) in enumerate(zip(methods, means, deviations, strict=True)):
         colour = marker_style(method).colour
-        error_bars(axes, [mean], [height], pd.Series([deviation]), colour, horizontal=True)
+        error_bars(axes, [mean], [height], [deviation], colour, horizontal=True)
         axes.plot(mean, height, **line_style(method))
     name_rows(axes, methods)
     axes.grid(axis="y", visible=False)

@@ -16,7 +16,7 @@ from scipy.special import ndtri, stdtrit
 from benchmark.record import is_number
 from leaderboards.results.axes import METHOD, ROW, axis_values
 from leaderboards.results.correct_images import FIELD
-from leaderboards.results.records import Record, keys_of
+from leaderboards.results.records import Record, Records, keys_of
 
 TOLERANCE = 0.02  # relative and absolute: rounding on another machine may change a number by so much
 ERROR = 0.05  # the probability that any number of an honest run is called a disagreement
@@ -24,7 +24,6 @@ ACCURACIES = ("top1", "top5")  # and numbers whose names end with one of them: i
 MOST_IMAGES = 100_000  # the most images of a test split
 BITS = f"metrics.{FIELD}"  # base64, which may start with a slash
 PATHS = re.compile(r"(?:^|[\s'\"=(:,])(?:/(?!/)|~/|[A-Za-z]:\\|file:)\S")
-Records = Mapping[str, Record]
 
 
 def disagreements(earlier: Records, new: Records, cells: Sequence[Record]) -> Iterator[str]:

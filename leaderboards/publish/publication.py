@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,14 +28,13 @@ from leaderboards.publish.agreement import disagreements, leaks, names_machine
 from leaderboards.results import leaderboard, records, versions
 from leaderboards.results.axes import CELL, axis_values
 from leaderboards.results.cells import SUBMITTED, TIER
-from leaderboards.results.columns import Columns, columns_json, merged_columns, parse_columns
-from leaderboards.results.records import STAGES, Nodes, Record, Stored, keys_of
+from leaderboards.results.columns import Columns, merged_columns, parse_columns
+from leaderboards.results.records import STAGES, Nodes, Record, Records, Stored, keys_of
 
 FOLDER = Path(__file__).parents[1] / "published"
 MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 CURVES = ("curve_loss",)  # metrics that are not published
 PAGE = "README.md"
-Records = Mapping[str, Record]
 
 
 @dataclass(frozen=True)
@@ -268,12 +267,9 @@ def differing(suite: str, data: Mapping[str, bytes], folder: Path | None = None)
 
 
 def _manifest(publication: Publication) -> bytes:
-    head = {
-        **{name: getattr(publication, name) for name in ("suite", "version", "title", "notes")},
-        "columns": columns_json(publication.columns),
-        "pairs": publication.pairs,
-    }
-    lines = [f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)},\n" for name, value in head.items()]
+    head = {name: getattr(publication, name) for name in ("suite", "version", "title", "notes", "columns", "pairs")}
+    texts = {name: json.dumps(value, ensure_ascii=False, default=asdict) for name, value in head.items()}
+    lines = [f" {json.dumps(name)}: {text},\n" for name, text in texts.items()]
     cells = ",\n".join(f"  {json.dumps(cell, ensure_ascii=False)}" for cell in publication.cells)
     return f'{{\n{"".join(lines)} "cells": [\n{cells}\n ]\n}}\n'.encode()
 

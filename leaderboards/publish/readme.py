@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
 from leaderboards.inference import verdicts
 from leaderboards.inference.contrasts import contrasts, factorial
-from leaderboards.publish import gains
 from leaderboards.publish import publication as publications
 from leaderboards.publish.publication import Publication
 from leaderboards.results import axes, pairwise, scores, variants, versions
@@ -39,6 +40,14 @@ MARKERS = re.compile(r"(<!-- (results|labels|pairs|control|effects|gains): ([^>]
 BESIDE = (scores.PLAIN, scores.HARD)  # the protocol beside the one that ranks: the first of these with a number
 FACTORS = "ce", ("pcbn", "bn", "none")  # factors of an ablation: the feature term of reference, and the regularisers
 WORDS = {verdicts.AHEAD: "above 0", verdicts.BEHIND: "below 0", verdicts.TIED: "none"}  # the words for an effect
+GAINS = (scores.ANY, scores.HARD)  # the protocols of `gains_text`
+STYLES = {verdicts.AHEAD: "**{}**", verdicts.BEHIND: "*{}*", verdicts.TIED: "= {}"}
+LEGEND = (
+    "Points above random real images. **Bold**: ahead; *italic*: behind; =: tied, or the same images; other numbers: "
+    "not known; empty: not run, or not asked. Rows are sorted by the mean of their cells, which is no ranking."
+)
+POOLED = "\N{DAGGER}"  # beside a verdict that rests on the pooled variance
+POOLED_NOTE = f"{POOLED} needs the variance that the rows of a block share; the two rows alone do not give it."
 LABELS = {  # protocols that differ in labels only
     "hard_same_views": "hard labels",
     scores.AUGMENTED: "one soft label per image",
@@ -78,7 +87,7 @@ def filled(text: str, published: Mapping[str, Publication], folder: Path = ROOT)
                 remedy = f"run `python -m benchmark publish --suite {suite} --runs DIR`, or remove the markers"
                 raise BenchmarkError(f"there are markers for {kind} of '{suite}', which has none published; {remedy}")
             parts.append((published[suite], dataset))
-        text = gains.table(parts) if kind == "gains" else "\n".join(texts[kind](*part) for part in parts)
+        text = gains_text(parts) if kind == "gains" else "\n".join(texts[kind](*part) for part in parts)
         return f"{start}{text}{end}"
 
     return MARKERS.sub(fill, text)
@@ -139,16 +148,41 @@ def control_text(publication: Publication, dataset: str = "") -> str:
 
 def effects_text(publication: Publication, dataset: str = "") -> str:
     """Return the main effects and interactions of the rows of an ablation, as Markdown."""
-    lines = ["| effect | cell | points | interval | verdict |", "| :-- | :-- | --: | --: | :-- |"]
+    lines = []
     for (name, ipc, protocol, student), block in _blocks(publication, dataset).items():
         effects = factorial(block.rows, *FACTORS)
         for effect, contrast in zip(effects, contrasts(block.model, list(effects.values())), strict=True):
             interval = " to ".join(map(difference_text, contrast.interval)) if contrast.interval else "\N{EN DASH}"
             word = verdicts.verdict(contrast.interval, block.margin)
             cell = f"{name}, IPC {ipc}, {protocol}, {student}"
-            value = difference_text(contrast.value)
-            lines.append(f"| {effect} | {cell} | {value} | {interval} | {WORDS.get(word, word)} |".replace("_", "\\_"))
-    return "\n".join(lines) + "\n"
+            lines.append((effect, cell, difference_text(contrast.value), interval, WORDS.get(word, word)))
+    return _markdown(("effect", "cell", "points", "interval", "verdict"), "llrrl", lines)
+
+
+def gains_text(parts: Iterable[tuple[Publication, str]]) -> str:
+    """Return the differences from the control as Markdown; the method with the largest mean difference is first.
+
+    There is a row per method, and a column per suite, student, protocol and IPC.
+
+    Args:
+        parts: publications, each with the dataset that is shown; "" stands for all.
+    """
+    values: dict[str, dict[str, float]] = defaultdict(dict)  # the values by method and column
+    entries: dict[str, dict[str, str]] = defaultdict(dict)
+    columns: dict[str, None] = {}
+    for publication, dataset in parts:
+        rows = rows_of(pairwise.plotted(_blocks(publication, dataset), ())[pairwise.DIFFERENCES])
+        chosen = [row for row in rows if row["protocol"] in GAINS]
+        for row in sorted(chosen, key=lambda row: GAINS.index(row["protocol"])):
+            place = f"{row['dataset']}, {row['student']}<br>{row['protocol']}, IPC {row['ipc']}"
+            column = f"{publication.suite}<br>{place}"
+            columns[column] = None
+            text = STYLES.get(row["verdict"], "{}").format(difference_text(row["difference"]))
+            values[row["method"]][column] = row["difference"]
+            entries[row["method"]][column] = f"{text} {POOLED if row['rests_on_pool'] else ''}".strip()
+    best_first = sorted(entries, key=lambda method: -mean(values[method].values()))
+    lines = [[method, *(entries[method].get(column, "") for column in columns)] for method in best_first]
+    return f"{_markdown(['method', *columns], 'l' + 'r' * len(columns), lines)}\n{LEGEND} {POOLED_NOTE}\n"
 
 
 def _blocks(publication: Publication, dataset: str) -> dict[axes.Block, verdicts.Block]:
@@ -159,16 +193,21 @@ def _blocks(publication: Publication, dataset: str) -> dict[axes.Block, verdicts
 
 def _differences(compared: pd.DataFrame) -> str:
     """Return a line for each comparison that has an interval (`pairwise.COLUMNS`), as Markdown."""
-    lines = ["| method | against | cell | difference | interval | verdict |", "| :-- | :-- | :-- | --: | --: | :-- |"]
+    lines = []
     for row in rows_of(compared[compared["ci_low"].notna()]):
         low, high = map(difference_text, (row["ci_low"], row["ci_high"]))
         cell = "{dataset}, IPC {ipc}, {protocol}, {student}".format_map(row)
-        verdict = f"{row['verdict']} {gains.POOLED if row['rests_on_pool'] else ''}".strip()
-        entries = [row["method"], row["other"], cell, difference_text(row["difference"]), f"{low} to {high}", verdict]
-        lines.append("| " + " | ".join(entries).replace("_", "\\_") + " |")
-    if any(gains.POOLED in line for line in lines):
-        lines += ["", gains.POOLED_NOTE]
-    return "\n".join(lines) + "\n"
+        verdict = f"{row['verdict']} {POOLED if row['rests_on_pool'] else ''}".strip()
+        difference = difference_text(row["difference"])
+        lines.append((row["method"], row["other"], cell, difference, f"{low} to {high}", verdict))
+    text = _markdown(("method", "against", "cell", "difference", "interval", "verdict"), "lllrrl", lines)
+    return f"{text}\n{POOLED_NOTE}\n" if POOLED in text else text
+
+
+def _markdown(headings: Sequence[str], sides: str, lines: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown; `sides` has ``l`` or ``r`` for every column: left or right."""
+    rule = [{"l": ":--", "r": "--:"}[side] for side in sides]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (headings, rule, *lines)).replace("_", "\\_")
 
 
 def _rows(board: pd.DataFrame) -> pd.DataFrame:

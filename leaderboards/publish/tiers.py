@@ -5,13 +5,10 @@ A cell of a run that was published here has no tier. What stands in a paper is *
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from leaderboards.results.cells import DIFFERENCE, REPRODUCED, SUBMITTED, TIER
-from leaderboards.results.records import STAGES, Record, keys_of
+from leaderboards.results.records import STAGES, Record, Records, keys_of
 
 FIELDS = (TIER, DIFFERENCE)
-Records = Mapping[str, Record]
 
 
 def joined(new: Record, old: Record | None, run: Records, published: Records) -> Record:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from benchmark.errors import Faults
 from benchmark.files import Folder, parse_object
 from benchmark.identity import ancestors, key_of, parents_of
 from benchmark.record import RECORD, fault
-
-Record = Mapping[str, Any]
+from leaderboards.results.records import Record, Records
 
 
 def verified(folder: Folder, keys: Iterable[str]) -> dict[str, Record]:
@@ -48,7 +46,7 @@ def verified(folder: Folder, keys: Iterable[str]) -> dict[str, Record]:
     return records
 
 
-def mismatches(records: Mapping[str, Record]) -> Iterator[str]:
+def mismatches(records: Records) -> Iterator[str]:
     """Yield a line for every record whose key is not the key of its identity."""
     for key, record in records.items():
         if record.get("key") != key or key_of(record["identity"]) != key:

@@ -15,6 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,7 @@ CELL_COLUMNS = [
     "teacher_top1",
     "images_bytes",
     "labels_bytes",
-    "teacher_seconds",
-    "prepare_seconds",
-    "distill_seconds",
-    "relabel_seconds",
-    "evaluate_seconds",
+    *(f"{stage}_seconds" for stage in STAGES),
     "peak_memory_mb",
     "device",
     "precision",  # the precision of the networks; an identity may give other numbers in bfloat16 than in float32
@@ -75,11 +72,7 @@ def cells_table(stored: Stored) -> pd.DataFrame:
     rows = [{"suite": stored.suite, **_row(cell, stored), **_files(cell, file_versions)} for cell in stored.cells]
     columns = [*CELL_COLUMNS, *(name for name in MARKS if any(row[name] not in ("", None) for row in rows))]
     frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(INTEGERS, "Int64"))
-    frame = frame.drop_duplicates([*CELL, "overrides"])
-    keys = frame.assign(
-        dataset=appearance(frame["dataset"]), protocol=appearance(frame["protocol"]), ipc=ipc_order(frame["ipc"])
-    )
-    return frame.loc[keys.sort_values([*CELL, "overrides"]).index].reset_index(drop=True)
+    return in_order(frame.drop_duplicates([*CELL, "overrides"]), [*CELL, "overrides"])
 
 
 def curves_table(stored: Stored) -> pd.DataFrame:
@@ -96,14 +89,15 @@ def curves_table(stored: Stored) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[CURVE_COLUMNS] if frames else pd.DataFrame(columns=CURVE_COLUMNS)
 
 
-def appearance(names: pd.Series) -> pd.Series:
-    """Return a sort key that keeps names in the order of their first appearance, which is the suite's."""
-    return names.map({name: position for position, name in enumerate(names.unique())})
+def in_order(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return rows sorted by some columns: datasets and protocols as they first appear, `EVERY_IPC` as the last IPC."""
 
+    def key(column: pd.Series) -> pd.Series:
+        if column.name in ("dataset", "protocol"):
+            return column.map({name: position for position, name in enumerate(column.unique())})
+        return column.replace(EVERY_IPC, 2**31).astype("int64") if column.name == "ipc" else column
 
-def ipc_order(ipc: pd.Series) -> pd.Series:
-    """Return a sort key for IPC: ascending, with methods that do not depend on IPC last."""
-    return ipc.replace(EVERY_IPC, 2**31).astype("int64")
+    return rows.sort_values(columns, key=key, ignore_index=True)
 
 
 def _row(cell: Record, stored: Stored) -> dict[str, Any]:
@@ -121,11 +115,7 @@ def _row(cell: Record, stored: Stored) -> dict[str, Any]:
         "teacher_top1": teacher.get("top1"),
         "images_bytes": total_cost(records["distill"], "bytes", "images"),
         "labels_bytes": total_cost(records["relabel"], "bytes", "labels"),
-        "teacher_seconds": total_cost(records["teacher"], "seconds"),
-        "prepare_seconds": total_cost(records["prepare"], "seconds"),
-        "distill_seconds": total_cost(records["distill"], "seconds"),
-        "relabel_seconds": total_cost(records["relabel"], "seconds"),
-        "evaluate_seconds": total_cost(records["evaluate"], "seconds"),
+        **{f"{stage}_seconds": total_cost(records[stage], "seconds") for stage in STAGES},
         "peak_memory_mb": max((value for record in nodes if (value := cost(record, "peak_memory_mb"))), default=None),
         **{name: joined(str(cost(record, name) or "") for record in nodes) for name in ("device", "precision")},
         "evaluate_key": next(iter(keys_of(cell, "evaluate")), ""),
@@ -173,6 +163,12 @@ def total(values: Sequence[float | None]) -> float | None:
     """Return the sum of some values, None where one is unknown or there are no values."""
     numbers = [value for value in values if value is not None]
     return sum(numbers) if numbers and len(numbers) == len(values) else None
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known ones of some values, None where none is known."""
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None
 
 
 def total_cost(records: Sequence[Record], *path: str) -> float | None:

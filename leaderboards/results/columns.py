@@ -6,7 +6,6 @@ The engine writes the columns into the manifest of a suite, because the packages
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from benchmark.columns import Column
@@ -30,14 +29,6 @@ def parse_columns(columns: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]
     """
     return {
         stage: {name: tuple(Column(**column) for column in declared) for name, declared in components.items()}
-        for stage, components in columns.items()
-    }
-
-
-def columns_json(columns: Columns) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Return columns as a manifest holds them."""
-    return {
-        stage: {name: [asdict(column) for column in declared] for name, declared in components.items()}
         for stage, components in columns.items()
     }
 

@@ -158,7 +158,7 @@ def _together(places: list[Place]) -> Iterator[dict[str, Any]]:
 
 
 def _share(largest: Matrix, rho: float) -> float:
-    """Return how many orders have a rho as far from 0."""
+    """Return the share of the orders whose largest rho is as far from 0."""
     return float(np.mean(largest >= rho - 1e-9)) if not math.isnan(rho) else 1.0
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from benchmark.record import EXTERNAL
 from leaderboards.results.axes import ROW, axis_values
-from leaderboards.results.cells import cost, joined, params_of, total, total_cost
+from leaderboards.results.cells import cost, joined, known_mean, params_of, total, total_cost
 from leaderboards.results.records import SHARED, STAGES, Record, Stored, keys_of
 from leaderboards.results.roles import CONTROL
 
@@ -88,27 +87,26 @@ def _costs(stages: Mapping[str, Sequence[Record]], of_control: Collection[str]) 
     """
     records = [record for stage in STAGES for record in stages[stage]]
     node_records = [record for stage in STAGES[1:] for record in stages[stage]]
-    share = {record["key"]: 1 / SETS if record["stage"] in SHARED else 1.0 for record in records}
-    by_stage: dict[str, Any] = {f"{stage}_seconds": total_cost(stages[stage], "seconds") for stage in STAGES}
+    by_stage = {f"{stage}_seconds": total_cost(stages[stage], "seconds") for stage in STAGES}
     own_shared = [record for stage in SHARED for record in stages[stage] if record["key"] not in of_control]
     seconds = total_cost(own_shared, "seconds") if own_shared else 0.0
-    by_stage["needed_seconds"] = seconds
-    by_stage["amortised_seconds"] = total([by_stage["distill_seconds"], None if seconds is None else seconds / SETS])
-    by_stage["amortised_over"] = SETS
     peaks = [cost(record, "peak_memory_mb") for record in node_records]
     return {
         **by_stage,
-        "total_seconds": total([_amortised(record, "seconds", share) for record in records]),
-        "gpu_seconds": total([_gpu_seconds(record, share) for record in records]),
+        "needed_seconds": seconds,
+        "amortised_seconds": total([by_stage["distill_seconds"], None if seconds is None else seconds / SETS]),
+        "amortised_over": SETS,
+        "total_seconds": total([_amortised(record, "seconds") for record in records]),
+        "gpu_seconds": total([_gpu_seconds(record) for record in records]),
         "peak_memory_mb": max((peak for peak in peaks if peak is not None), default=None),
-        "images_forwarded": total([_amortised(record, "images_forwarded", share) for record in records]),
+        "images_forwarded": total([_amortised(record, "images_forwarded") for record in records]),
         "images_bytes": total_cost(stages["distill"], "bytes", "images"),
         "labels_bytes": total_cost(stages["relabel"], "bytes", "labels"),
         "teacher_bytes": total([_file_bytes(record) for record in stages["teacher"]]),
         "device": joined(str(record["cost"].get("device") or "") for record in node_records),
         "exclusive": _exclusive(node_records),
         "resumed": any("resumed" in record["cost"] for record in records),
-        "transport_cost": _mean([_of_weights(record, "metrics", "transport_cost") for record in stages["distill"]]),
+        "transport_cost": known_mean(_of_weights(record, "metrics", "transport_cost") for record in stages["distill"]),
         "barycenter_seconds": total(
             [_of_weights(record, "cost", "parts", "barycenter_") for record in stages["distill"]]
         ),
@@ -119,7 +117,7 @@ def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the means over the cells of a row, and with which rows its timings may be compared."""
     words = {name: joined(cell[name] for cell in cells) for name in cells[0] if name in TEXTS}
     words["exclusive"] = _worst(cell["exclusive"] for cell in cells)
-    means = {name: _mean([cell[name] for cell in cells]) for name in cells[0] if name not in words}
+    means = {name: known_mean(cell[name] for cell in cells) for name in cells[0] if name not in words}
     resumed = any(cell["resumed"] for cell in cells)
     return {**means, **words, "comparable": _comparable(words["device"], words["exclusive"], resumed=resumed)}
 
@@ -148,14 +146,15 @@ def _worst(words: Iterable[str]) -> str:
     return "no" if "no" in different else "" if "" in different else "yes"
 
 
-def _gpu_seconds(record: Record, share: Mapping[str, float]) -> float | None:
-    gpus, seconds = record["cost"].get("gpus"), _amortised(record, "seconds", share)
+def _gpu_seconds(record: Record) -> float | None:
+    gpus, seconds = record["cost"].get("gpus"), _amortised(record, "seconds")
     return None if gpus is None or seconds is None else gpus * seconds
 
 
-def _amortised(record: Record, name: str, share: Mapping[str, float]) -> float | None:
+def _amortised(record: Record, name: str) -> float | None:
+    """Return a cost of a node, that of a shared one divided by `SETS`; None where it is not recorded."""
     value = cost(record, name)
-    return None if value is None else value * share[record["key"]]
+    return None if value is None else value * (1 / SETS if record["stage"] in SHARED else 1.0)
 
 
 def _of_weights(record: Record, part: str, name: str, prefix: str = "") -> Any:
@@ -167,8 +166,3 @@ def _file_bytes(record: Record) -> int | None:
     """Return the number of bytes of a node's files, None where they are not recorded."""
     files = record.get("files")
     return sum(file["bytes"] for file in files.values()) if files else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
-    return fmean(numbers) if numbers else None

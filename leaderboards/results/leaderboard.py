@@ -18,8 +18,7 @@ from leaderboards.results.cells import (
     REPRODUCED,
     SUBMITTED,
     TIER,
-    appearance,
-    ipc_order,
+    in_order,
     joined,
 )
 from leaderboards.results.declared import Declared
@@ -121,16 +120,12 @@ def leaderboard(cells: pd.DataFrame, references: Sequence[Reference]) -> pd.Data
         **{name: (name, "mean") for name in MEANS},
     ).reset_index()
     statuses = [_status(list(group["status"]), list(group["reason"])) for _, group in groups]
-    published = [
-        beside(references, row["dataset"], int(row["ipc"]), row["method"], row["student"], row["protocol"])
-        for row in rows_of(board)
-    ]
+    published = pd.DataFrame([beside(references, row) for row in rows_of(board)], index=board.index)
     board[["status", "reason"]] = pd.DataFrame(statuses, index=board.index)
-    board["reference_top1"] = pd.Series([top1 for top1, _ in published], index=board.index, dtype="float64")
+    board[["reference_top1", "reference_source"]] = published.astype({0: "float64"})
     repeated = repeats(cells)
     places = board[["dataset", "student", "protocol"]].itertuples(index=False, name=None)
     board["repeats"] = [repeated.get(place, "") for place in places]
-    board["reference_source"] = [source for _, source in published]
     return _rounded(_ordered(board))[[*LEADERBOARD_COLUMNS, *marks]]
 
 
@@ -232,15 +227,8 @@ def _status(statuses: Sequence[str], reasons: Sequence[str]) -> tuple[str, str]:
 
 
 def _ordered(board: pd.DataFrame) -> pd.DataFrame:
-    keys = board.assign(
-        skipped=board["status"] == "skipped",
-        dataset=appearance(board["dataset"]),
-        protocol=appearance(board["protocol"]),
-        ipc=ipc_order(board["ipc"]),
-        worst_last=-board["top1_mean"],
-    )
-    order = ["skipped", "dataset", "ipc", "protocol", "student", "worst_last", "method"]
-    return board.loc[keys.sort_values(order).index].reset_index(drop=True)
+    rows = board.assign(skipped=board["status"] == "skipped", worst_last=-board["top1_mean"])
+    return in_order(rows, ["skipped", "dataset", "ipc", "protocol", "student", "worst_last", "method"])
 
 
 def _rounded(board: pd.DataFrame) -> pd.DataFrame:

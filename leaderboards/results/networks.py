@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
 
+from leaderboards.results.cells import cost, known_mean
 from leaderboards.results.records import SHARED, Record, Stored, keys_of
 from leaderboards.results.roles import CONTROL
 
@@ -52,13 +53,12 @@ def _row(suite: str, kind: tuple[str, ...], records: list[Record], users: dict[s
     top1, on_training = (
         [record["metrics"][name] for record in records if name in record["metrics"]] for name in ("top1", "train_top1")
     )
-    seconds = [record["cost"]["seconds"] for record in records if record["cost"].get("seconds") is not None]
     return {
         **{"suite": suite, "dataset": dataset, "stage": stage, "network": network, "seeds": len(records)},
-        "top1_mean": fmean(top1) if top1 else None,
+        "top1_mean": known_mean(top1),
         "top1_std": stdev(top1) if len(top1) > 1 else None,
-        "train_top1": fmean(on_training) if on_training else None,
-        "seconds": fmean(seconds) if seconds else None,
+        "train_top1": known_mean(on_training),
+        "seconds": known_mean(cost(record, "seconds") for record in records),
         "control": "yes" if CONTROL in users.values() else "no",
         "methods": ", ".join(sorted(method for method, role in users.items() if role != CONTROL)),
     }

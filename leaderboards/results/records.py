@@ -24,14 +24,15 @@ CUT = " (cut)"  # behind the name of a method whose recipe has less than those t
 NO_MESSAGE = "the error has no message"
 
 Record = Mapping[str, Any]
+Records = Mapping[str, Record]  # by key
 
 
 @dataclass(frozen=True)
 class Nodes:
     """The records of finished nodes and the errors of failed ones, both by key."""
 
-    records: Mapping[str, Record]
-    errors: Mapping[str, Record]
+    records: Records
+    errors: Records
 
 
 @dataclass(frozen=True)

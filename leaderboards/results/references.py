@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.errors import Faults
 from leaderboards.results.axes import EVERY_IPC
@@ -66,34 +66,31 @@ def load(folder: Path = FOLDER) -> tuple[Reference, ...]:
     return tuple(rows)
 
 
-def comparable(
-    references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
-) -> list[Reference]:
-    """Return the published accuracies that may stand beside a measured one, the preferred source first.
+def comparable(references: Iterable[Reference], row: Mapping[str, Any]) -> list[Reference]:
+    """Return the published accuracies that may stand beside a row of a leaderboard, the preferred source first.
 
     Dataset, IPC, method and kind of labels must be equal. So `imagenette64` is not `imagenette`, and a variant is not
     its base. A published ``convnet`` is every ``convnet_d*``.
     """
-    return [row for row in _published(references, dataset, ipc, method, student) if _same_labels(row, protocol)]
+    return [number for number in _published(references, row) if _same_labels(number, row["protocol"])]
 
 
-def beside(
-    references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str, protocol: str
-) -> tuple[float | None, str]:
+def beside(references: Iterable[Reference], row: Mapping[str, Any]) -> tuple[float | None, str]:
     """Return the first of the `comparable` numbers, and in words its source and all other numbers."""
-    published = _published(references, dataset, ipc, method, student)
-    same_labels = comparable(published, dataset, ipc, method, student, protocol)
+    published = _published(references, row)
+    same_labels = comparable(published, row)
     if not same_labels:
-        numbers = " | ".join(f"{row.top1:g} ({row.origin})" for row in published)
+        numbers = " | ".join(f"{number.top1:g} ({number.origin})" for number in published)
         return None, f"only under another protocol: {numbers}" if numbers else ""
-    first_row, *other_rows = same_labels
-    return first_row.top1, " | ".join([first_row.origin, *(f"also {row.top1:g} ({row.origin})" for row in other_rows)])
+    first, *others = same_labels
+    return first.top1, " | ".join([first.origin, *(f"also {other.top1:g} ({other.origin})" for other in others)])
 
 
-def _published(references: Iterable[Reference], dataset: str, ipc: int, method: str, student: str) -> list[Reference]:
-    axes = (dataset, ipc, method.casefold())
-    rows = [row for row in references if (row.dataset, row.ipc, row.method) == axes and _same_student(row, student)]
-    return sorted(rows, key=lambda row: row.source != PREFERRED)  # all other rows keep the order of the files
+def _published(references: Iterable[Reference], row: Mapping[str, Any]) -> list[Reference]:
+    axes = (row["dataset"], row["ipc"], row["method"].casefold())
+    numbers = [number for number in references if (number.dataset, number.ipc, number.method) == axes]
+    numbers = [number for number in numbers if _same_student(number, row["student"])]
+    return sorted(numbers, key=lambda number: number.source != PREFERRED)  # all others keep the order of the files
 
 
 def _same_student(row: Reference, student: str) -> bool:
@@ -110,7 +107,7 @@ def _same_labels(row: Reference, protocol: str) -> bool:
     return always or kind in row.protocol.casefold()
 
 
-def _parse(row: dict[str, str]) -> Reference:
+def _parse(row: dict[str, Any]) -> Reference:
     if None in row or None in row.values():
         raise ValueError(f"expected {len(COLUMNS)} fields")
     for column in ("dataset", "method", "student", "protocol", "source"):
@@ -120,17 +117,8 @@ def _parse(row: dict[str, str]) -> Reference:
     std = _number(row["std"], "std") if row["std"] else None
     if row["ipc"] and not (row["ipc"].isdecimal() and int(row["ipc"]) > 0):
         raise ValueError(f"ipc is '{row['ipc']}': a positive integer, or empty for the full training set")
-    return Reference(
-        row["dataset"],
-        int(row["ipc"] or 0),
-        row["method"].casefold(),
-        row["student"],
-        top1,
-        std,
-        row["protocol"],
-        row["source"],
-        row["note"],
-    )
+    ipc, method = int(row["ipc"] or EVERY_IPC), row["method"].casefold()
+    return Reference(**{**row, "ipc": ipc, "method": method, "top1": top1, "std": std})
 
 
 def _number(text: str, column: str) -> float:

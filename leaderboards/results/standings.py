@@ -75,7 +75,7 @@ def _standing(name: str, block: verdicts.Block, reason: str, key: axes.Block) ->
     }
     if key[BLOCK.index("ipc")] == EVERY_IPC:
         return standing
-    control = next((row for row in block.rows if block.roles.get(row) == CONTROL), None)
+    control = block.row_of(CONTROL)
     for against, other in (("control", control), ("best", block.best)):
         if other not in (None, name):
             comparison = block.compare(name, other)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from leaderboards.results.records import Record, keys_of
+from leaderboards.results.records import Record, Records, keys_of
 
 CURRENT = 2  # version of the evaluators
 SUPERSEDED = "networks started otherwise than those of the papers; do not cite these numbers"
 
 
-def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[str, int]:
+def by_dataset(cells: Iterable[Record], records: Records) -> dict[str, int]:
     """Return the newest version of the evaluators whose results the cells of each dataset have."""
     versions = dict[str, int]()
     for cell in cells:
@@ -21,7 +21,7 @@ def by_dataset(cells: Iterable[Record], records: Mapping[str, Record]) -> dict[s
     return versions
 
 
-def text(cells: Iterable[Record], records: Mapping[str, Record]) -> str:
+def text(cells: Iterable[Record], records: Records) -> str:
     """Return the versions as a sentence, and that those before `CURRENT` are superseded; "" without results."""
     versions = by_dataset(cells, records)
     old_versions = sorted({version for version in versions.values() if version < CURRENT})

@@ -136,7 +136,7 @@ def _table(
     entries: dict[str, dict[Column, Entry]] = {method: {} for method in methods}
     dictionaries = rows_of(table_rows)
     for row, mark in zip(dictionaries, marks(dictionaries, blocks), strict=True):
-        entry = Entry(row, mark, _published(row, references))
+        entry = Entry(row, mark, tuple(comparable(references, row)))
         entries[row["method"]] |= dict.fromkeys(_columns_of(kind, row, columns), entry)
     reasons = tuple(f"{title}. {line}" for title, lines in absent(rows, rows.iloc[0]["suite"]) for line in lines)
     yield Table(f"{kind}_{end}", kind, caption, columns, entries, (), reasons)
@@ -165,11 +165,6 @@ def _columns_of(kind: str, row: Mapping[str, Any], columns: Sequence[Column]) ->
     if kind == NETWORKS:
         return [column for column in columns if column[1] == row["student"]]
     return [column for column in columns if column[0] == row["dataset"]]
-
-
-def _published(row: Mapping[str, Any], references: Sequence[Reference]) -> tuple[Reference, ...]:
-    axes = (row["dataset"], int(row["ipc"]), row["method"], row["student"], row["protocol"])
-    return tuple(comparable(references, *axes))
 
 
 def _differences(

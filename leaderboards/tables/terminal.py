@@ -125,10 +125,9 @@ def render(report: Report, selection: Selection | None = None) -> RenderableType
 
 def text(report: Report, selection: Selection | None = None, width: int = 100) -> str:
     """Return the same as text without colours."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
-    with console.capture() as captured:
-        console.print(render(report, selection))
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+    screen = io.StringIO()
+    Console(file=screen, width=width, color_system=None, force_terminal=False).print(render(report, selection))
+    return "\n".join(line.rstrip() for line in screen.getvalue().splitlines()) + "\n"
 
 
 def _table(title: str, texts: Sequence[Mapping[str, str]], best: Sequence[bool], width: int) -> Table:

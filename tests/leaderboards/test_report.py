@@ -262,7 +262,8 @@ def test_published_numbers_keep_every_source():
     ],
 )
 def test_a_published_number_stands_only_beside_its_like(cell, top1, words):
-    number, source = references.beside(references.load(), *cell)
+    row = dict(zip(("dataset", "ipc", "method", "student", "protocol"), cell, strict=True))
+    number, source = references.beside(references.load(), row)
     assert number == top1
     assert words in source
     assert bool(words) == bool(source)

@@ -152,6 +152,14 @@ def test_protocols_stand_in_the_order_of_the_bytes_of_their_labels(store):
     assert [text.get_text() for text in axes.get_xticklabels()] == ["hard", "soft", "standard"]
 
 
+def test_a_method_may_be_absent_from_a_panel_of_protocols(store):
+    for dataset, protocol in itertools.product(("digits", "cifar10"), ("standard", "hard", "soft")):
+        for method in ("wmdd", "random_real") if dataset == "digits" else ("random_real", "mmd"):
+            store.done(store.cell(dataset, method=method, protocol=protocol))
+    (figure,) = accuracy.accuracy_by_protocol(store.summarise().leaderboard).values()
+    assert len(figure.axes) == 2
+
+
 def test_costs_that_tell_nothing_apart_are_not_plotted(store):
     for method in ("a", "b", "c"):
         store.done(store.cell(method=method))

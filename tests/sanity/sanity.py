@@ -88,13 +88,7 @@ def published() -> Iterator[Check]:
         name = (
             f"{paper.method}, {paper.dataset}, IPC {paper.ipc or 'all'}, {paper.student}: {paper.top1} ({paper.source})"
         )
-        axes = ("dataset", "ipc", "method", "student", "protocol")
-        same = [
-            row
-            for row in rows
-            if row["top1_mean"] == row["top1_mean"]
-            and paper in references.comparable([paper], *(row[axis] for axis in axes))
-        ]
+        same = [row for row in rows if row["top1_mean"] == row["top1_mean"] and references.comparable([paper], row)]
         for row in same:
             gap = row["top1_mean"] - paper.top1
             text = f"{accuracy_text(row)} under {row['protocol']}: {difference_text(gap)}"

@@ -12,7 +12,7 @@ from leaderboards.inference.intervals import Gap, Mean
 from leaderboards.inference.ratios import fieller, weighted_sum
 from leaderboards.inference.verdicts import Block
 from leaderboards.results import scores
-from leaderboards.results.score_table import score_intervals
+from leaderboards.results.scores import score_intervals
 
 
 def block(full, seed: int = 0, seeds: int = 4) -> Block:

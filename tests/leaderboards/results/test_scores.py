@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError
 from leaderboards.report import summarise
-from leaderboards.results import score_table, scores
+from leaderboards.results import scores
 from leaderboards.results.scores import normalised, scores_of
 
 components = st.fixed_dictionaries({name: st.floats(0, 1) for name in scores.COMPONENTS})
@@ -70,7 +70,7 @@ def test_what_percent_would_give_is_refused(value):
 
 
 @pytest.fixture
-def board(tmp_path) -> pd.DataFrame:
+def table(tmp_path) -> pd.DataFrame:
     store = FakeStore(str(tmp_path))
     accuracies = {
         ("full", "hard"): 90.0,
@@ -85,11 +85,12 @@ def board(tmp_path) -> pd.DataFrame:
     }
     for (method, protocol), top1 in accuracies.items():
         store.done(store.cell("digits", 0 if method == "full" else 10, method, protocol=protocol), top1=top1)
-    return store.summarise().leaderboard
+    report = store.summarise()
+    return scores.table(report.leaderboard, report.blocks).set_index("method")
 
 
-def test_every_score_stands_beside_its_components(board):
-    row = scores.table(board).set_index("method").loc["wmdd"]
+def test_every_score_stands_beside_its_components(table):
+    row = table.loc["wmdd"]
     assert row["hlr"] == pytest.approx(row["full_hard"] - row["syn_hard"]) == pytest.approx(0.5)
     assert row["ior"] == pytest.approx(row["syn_any"] - row["random_any"]) == pytest.approx(0.1)
     for w in (0.25, 0.5, 0.75):
@@ -98,15 +99,15 @@ def test_every_score_stands_beside_its_components(board):
     assert row["missing"] == ""
 
 
-def test_a_score_without_all_its_components_is_empty_and_says_which_are_missing(board):
-    row = scores.table(board).set_index("method").loc["mmd"]
+def test_a_score_without_all_its_components_is_empty_and_says_which_are_missing(table):
+    row = table.loc["mmd"]
     assert row["ior"] == pytest.approx(0.06)
     assert row[["hlr", "lrs_w0.5", "ars_g0.5"]].isna().all()
     assert row["missing"] == "syn_hard syn_augmented syn_plain"
 
 
-def test_random_images_improve_on_random_images_by_nothing(board):
-    assert scores.table(board).set_index("method").loc["random_real", "ior"] == 0
+def test_random_images_improve_on_random_images_by_nothing(table):
+    assert table.loc["random_real", "ior"] == 0
 
 
 def test_scores_have_intervals_where_all_their_components_have_several_seeds(tmp_path):
@@ -119,7 +120,7 @@ def test_scores_have_intervals_where_all_their_components_have_several_seeds(tmp
     store.done(store.cell("digits", 10, "mmd", protocol="standard"), top1=66)
     store.write_manifest()
     report = summarise(store.root, "main")
-    found = score_table.table(report.leaderboard, report.blocks).set_index("method")
+    found = scores.table(report.leaderboard, report.blocks).set_index("method")
     row = found.loc["wmdd"]
     for name in ("hlr", "ior", "lrs_w0.5"):
         assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]

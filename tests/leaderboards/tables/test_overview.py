@@ -73,8 +73,8 @@ def test_bytes_of_labels_that_differ_are_a_range(store):
 def test_what_is_judged_stands_beside_the_accuracies(store):
     fill(store)
     (table,) = tables(store)
-    board = report.summarise(store.root, "main").leaderboard
-    scored = scores.table(board).set_index("method").loc["wmdd"]
+    made = report.summarise(store.root, "main")
+    scored = scores.table(made.leaderboard, made.blocks).set_index("method").loc["wmdd"]
     assert column(table, "HLR ↓")["wmdd"] == f"{scored['hlr']:.2f}" == "0.45"
     assert column(table, "IOR ↑")["wmdd"] == f"{scored['ior']:.2f}" == "0.10"
     assert column(table, "LRS ↑")["wmdd"] == f"{scored['lrs_w0.5']:.2f}"
