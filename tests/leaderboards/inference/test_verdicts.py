@@ -187,6 +187,14 @@ def test_noise_and_full_stay_out_of_the_pool_and_do_not_shorten_intervals():
     assert both.model.spreads["noise"].variance > 0
 
 
+def test_a_bound_near_the_ceiling_scatters_in_log_odds_also_where_other_rows_scatter_equally_in_points():
+    values = np.random.default_rng(1).normal(size=(6, 4)) + np.linspace(20, 80, 6)[:, None]
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(values)}
+    model = block({"control": "control", "full": "bound"}, **rows, full=[98.0] * 4).model
+    assert model.pool.shape == "points"
+    assert model.spreads["full"].variance == pytest.approx(1.96**2 * model.pools["log odds"].within.variance)
+
+
 def test_copies_and_rows_that_tell_nothing_do_not_enter_the_pool():
     rows = noisy(5, 3)
     more = block(**rows, copy=rows["m1"], flat=[60.0] * 3, one=[70.0])
