@@ -27,7 +27,7 @@ log variance grows with ``log p(1 - p)`` at slope 1.7 (standard error 0.2; const
 freedom. Out of the pool stay
 
 * rows with the role floor or bound (noise, full): chance and the ceiling bound their spread. They use the larger of
-  their own variance and the pool's, so their intervals are not too short;
+  their own variance and the pool's, in log odds whatever the pool's shape, so their intervals are not too short;
 * rows with one unit, which tell nothing, and rows whose units are all equal, which scatter less than the test set can
   resolve. The latter use the pool's variance. Without a pool there is no verdict, and means have the error of the test
   images alone;

@@ -18,10 +18,12 @@ from benchmark.config_files import CONFIGS, names, read_yaml
 from benchmark.errors import BenchmarkError, Faults
 from benchmark.plan import discovery, recipes
 from benchmark.run.returned import check
+from benchmark.vision import boxes, dsa
 
 METHODS = CONFIGS.parent / "methods"
 NAMES = discovery.method_names()  # those of the folders that DISTILLBENCH_EXTRA names too
 MAKERS = [name for name in NAMES if name != "external"]  # which holds what was made elsewhere
+MIRRORING = ("dm", "dsa", "idm", "mtt", "ncfm", "gvbsm", "scdd")  # where methods and preparations mirror images
 IPC = 2
 FEW = {  # a few steps of work
     "iterations": 3,
@@ -134,6 +136,22 @@ def test_another_seed(name, toy_data, toy_context, once):
     method = small(name)
     changes = not same(once(name), run(method, toy_data, toy_context, seed=8))
     assert changes == ("seed" not in method.__doc__), "the docstring says seed if another seed gives the same images"
+
+
+@pytest.mark.parametrize("name", MIRRORING)
+def test_nothing_is_mirrored_where_a_mirrored_image_shows_another_class(name, toy_data, toy_context, monkeypatch):
+    mirrored, positions = [], boxes._positions
+
+    def noted(box, flips, *sizes):
+        mirrored.append(bool(flips.any()))
+        return positions(box, flips, *sizes)
+
+    monkeypatch.setattr(boxes, "_positions", noted)
+    monkeypatch.setattr(dsa, "GROUPS", (*["flip"] * 9, "cutout"))  # so that a flip is seen in few steps
+    monkeypatch.setitem(dsa._APPLY, "flip", lambda images, samples: (mirrored.append(True), images)[1])
+    toy_data.info = toy_data.info.model_copy(update={"flip": False})
+    run(small(name), toy_data, toy_context)
+    assert not any(mirrored)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -212,6 +213,14 @@ class TestBudget:
     def test_the_whole_training_set_is_never_visited_as_often(self):
         longer = protocol(schedule={"epochs": 400})
         assert longer.components(DIGITS, full_data=True)[1].schedule.epochs == DIGITS.student.full_epochs
+
+    def test_equal_steps_are_those_of_one_ipc_to_the_nearest_epoch(self):
+        equal = protocol(steps_as_ipc=10)
+        wanted = DIGITS.student.epochs * math.ceil(100 / DIGITS.student.batch_size)
+        for ipc in range(1, 101):
+            schedule = equal.components(DIGITS, full_data=False, ipc=ipc)[1].schedule
+            assert abs(schedule.steps(10 * ipc) - wanted) <= schedule.batches(10 * ipc) / 2
+        assert equal.components(DIGITS, full_data=True)[1].schedule.epochs == DIGITS.student.full_epochs
 
 
 class TestWhatIsMeasured:

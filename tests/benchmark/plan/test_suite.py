@@ -158,6 +158,9 @@ class TestCells:
         crossed = axes(suite({"seeds": 2, "draws": 2, "teachers": 3}), "draw", "seed", "teacher")
         assert crossed == [(d, s, t) for d in range(2) for s in range(2) for t in range(3)]
 
+    def test_a_seed_takes_its_own_teacher_unless_all_meet_all(self):
+        assert axes(suite({"seeds": 2, "draws": 3, "first_seed": 4}), "seed", "teacher") == [(4, 4), (5, 5)]
+
     def test_what_two_blocks_share_is_one_cell(self):
         assert len(suite({"ipc": [1, 2]}, {"ipc": [2, 3]}).cells()) == 3
 

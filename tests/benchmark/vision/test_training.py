@@ -118,6 +118,13 @@ def test_training_is_decided_by_the_seed_alone():
     assert not same_weights(models[0], models[2])
 
 
+def test_a_network_that_was_tested_before_trains_as_one_that_was_not():
+    plain, tested = student(), student().eval()
+    for model in (plain, tested):
+        train_classifier(model, TrainColours(), TRAINING.model_copy(update={"epochs": 1}), CONTEXT)
+    assert same_weights(plain, tested)
+
+
 def test_a_training_goes_on_from_no_other_training_in_its_folder():
     recipe, context = TRAINING.model_copy(update={"epochs": 2}), fresh(CONTEXT)
     data, alone, last = TrainColours(), student(), student()

@@ -269,6 +269,15 @@ class TestMeasure:
                 assert noise[f"{extractor}.{name}"] > 2.5 * floor, name
         assert noise["teacher.overall.coverage"] < 0.5 < real["teacher.overall.coverage"]
 
+    def test_the_floor_comes_from_different_sets_of_as_many_real_images_of_the_class(self, context, toy_data):
+        images = noise_set(6)
+        synthetic, *draws = Distances(draws=4)._sets(images, toy_data, 1, context)
+        assert torch.equal(synthetic, images.images[images.classes == 1])
+        real = [image.tobytes() for image in toy_data.read(toy_data.indices_of(1)).numpy()]
+        chosen = [frozenset(real.index(image.tobytes()) for image in draw.numpy()) for draw in draws]
+        assert [len(indices) for indices in chosen] == [6] * 4
+        assert len(set(chosen)) == 4
+
     def test_a_number_is_the_mean_over_classes(self, context, toy_data, tmp_path):
         numbers = Distances().measure(real_set(toy_data, 6), toy_data, context, tmp_path)
         arrays = np.load(tmp_path / "per_class.npz")

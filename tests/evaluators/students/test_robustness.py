@@ -104,6 +104,23 @@ def test_a_corruption_changes_pixels_and_keeps_their_form(name, channels, size):
     assert not torch.equal(corrupted, pixels)
 
 
+def test_corruptions_have_the_strength_that_they_state():
+    def corrupted(name: str, pixels: torch.Tensor) -> torch.Tensor:
+        return CORRUPTIONS[name](pixels, torch.Generator().manual_seed(0)).double()
+
+    grey, line = torch.full((1, 3, 128, 128), 128).byte(), torch.zeros(1, 1, 128, 128).byte()
+    steps = torch.arange(0, 256, 4).byte().view(1, 1, 8, 8).expand(1, 3, 8, 8)
+    line[..., 64] = 255
+    assert float(corrupted("gaussian_noise", grey).std()) == pytest.approx(0.1 * 255, rel=0.02)
+    assert torch.equal(corrupted("brightness", steps), (steps.double() + 0.2 * 255).clamp(max=255))
+    assert float(corrupted("contrast", steps).std() / steps.double().std()) == pytest.approx(0.4, rel=0.02)
+    halved = torch.nn.functional.avg_pool2d(steps.double(), 2)
+    assert torch.equal(corrupted("pixelate", steps)[..., ::2, 1::2], halved.round())
+    profile = corrupted("gaussian_blur", line)[0, 0, 64]
+    offsets = torch.arange(128.0, dtype=torch.float64) - 64
+    assert float((profile @ offsets.square() / profile.sum()).sqrt()) == pytest.approx(128 / 64, rel=0.02)
+
+
 def test_a_missing_library_is_said_when_a_run_is_planned(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(

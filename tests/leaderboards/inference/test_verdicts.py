@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from leaderboards.inference.images import image_variance
 from leaderboards.inference.simultaneous import control_critical, range_critical
 from leaderboards.inference.variance_model import DRAW, SEED, TEACHER, VarianceModel
 from leaderboards.inference.variance_pool import equal_spreads
@@ -187,6 +188,14 @@ def test_noise_and_full_stay_out_of_the_pool_and_do_not_shorten_intervals():
     assert both.model.spreads["noise"].variance > 0
 
 
+def test_a_bound_near_the_ceiling_scatters_in_log_odds_also_where_other_rows_scatter_equally_in_points():
+    values = np.random.default_rng(1).normal(size=(6, 4)) + np.linspace(20, 80, 6)[:, None]
+    rows = {f"m{i}" if i else "control": row for i, row in enumerate(values)}
+    model = block({"control": "control", "full": "bound"}, **rows, full=[98.0] * 4).model
+    assert model.pool.shape == "points"
+    assert model.spreads["full"].variance == pytest.approx(1.96**2 * model.pools["log odds"].within.variance)
+
+
 def test_copies_and_rows_that_tell_nothing_do_not_enter_the_pool():
     rows = noisy(5, 3)
     more = block(**rows, copy=rows["m1"], flat=[60.0] * 3, one=[70.0])
@@ -253,6 +262,24 @@ def test_the_choice_of_test_images_adds_the_mean_square_of_images_less_that_of_t
     correct = {"control": {cell: np.zeros(4, bool) for cell in bits}, "m1": bits}
     gap = Block(rows, ROLES_OF_THREE, correct).model.difference("m1", "control")
     assert gap.image_variance == pytest.approx(expected)
+
+
+def test_the_choice_of_test_images_makes_errors_longer_and_adds_degrees_of_freedom():
+    generator = np.random.default_rng(0)
+    hard = generator.random(200)
+    bits = {name: {(i, i, 0): hard < generator.normal(0.7, 0.02, 200) for i in range(3)} for name in ("control", "m1")}
+    bits["m1"] = {cell: right | (generator.random(200) < 0.2) for cell, right in bits["m1"].items()}
+    rows = {name: {cell: 100 * right.mean() for cell, right in row.items()} for name, row in bits.items()}
+    models = [VarianceModel(rows, ROLES_OF_THREE, correct) for correct in ({}, bits)]
+    without, found = (model.means["m1"] for model in models)
+    images = image_variance({cell[1]: [right.astype(float)] for cell, right in bits["m1"].items()}, 3)
+    growth = 1 + images / without.error**2
+    assert growth > 2
+    assert found.error == pytest.approx(math.sqrt(without.error**2 + images))
+    assert found.freedom == pytest.approx(growth**2 * without.freedom)
+    without, found = (model.difference("m1", "control") for model in models)
+    assert found.error > 1.1 * without.error
+    assert found.freedom == pytest.approx((found.error / without.error) ** 4 * without.freedom)
 
 
 # Units

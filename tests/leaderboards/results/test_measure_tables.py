@@ -200,3 +200,15 @@ class TestChance:
         found = correlations.correlations(sets, [Column(f"d{i}", f"d{i}", better="lower") for i in range(20)])
         assert list(found.loc[found["p"] <= correlations.LEVEL, "column"]) == ["d0"]
         assert found.iloc[0]["null_low"] == -found.iloc[0]["null_high"] > -1
+
+
+def test_places_together_have_the_mean_of_their_correlations_each_place_that_of_its_students():
+    null = np.random.default_rng(0).uniform(-0.1, 0.1, (correlations.SAMPLES + 1, 1))
+    rhos = {("a", "digits"): 0.2, ("b", "digits"): 0.4, ("a", "cifar10"): 0.9}
+    places = [
+        correlations.Place(("soft", student, dataset, "10"), ("w2",), np.array([rho]), null, 9)
+        for (student, dataset), rho in rhos.items()
+    ]
+    (row,) = correlations._together(places)
+    assert row["rho"] == pytest.approx((0.3 + 0.9) / 2)
+    assert row["n"] == 9 + 9

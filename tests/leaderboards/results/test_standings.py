@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_store import FakeStore
 from readable import readable
@@ -225,6 +226,19 @@ def test_every_pair_of_a_block_is_compared_once_and_the_bound_with_the_control(s
 
 
 # Variance
+
+
+def test_every_row_of_a_block_brings_its_bits_and_so_does_the_bound_of_every_ipc(store):
+    for ipc in (1, 10):
+        fill(store, {**CONTROLS, "full": []}, ipc=ipc)
+    fill(store, {"full": CONTROLS["full"]})
+    cells = store.summarise().cells
+    bits = {key: np.arange(100) < top1 for key, top1 in zip(cells["evaluate_key"], cells["top1"], strict=True)}
+    blocks = pairwise.blocks(cells, bits)
+    assert sorted(len(block.rows) for block in blocks.values()) == [1, 3, 3]  # the bound alone, and each IPC
+    for block in blocks.values():
+        right = {name: {cell: row[cell].sum() for cell in row} for name, row in block.correct.items()}
+        assert right == block.rows
 
 
 def test_components_need_crossed_draws_and_seeds(store):
