@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.transforms.functional import pil_to_tensor
 
 from benchmark.errors import BenchmarkError
-from benchmark.synthetic import SyntheticSet, TensorFile, as_image
+from benchmark.synthetic import SyntheticSet, TensorFile, as_image, to_uint8
 
 
 def test_tensors_are_those_that_were_saved(tmp_path: Path):
@@ -35,6 +35,12 @@ def test_pixels_are_a_grey_or_a_coloured_image(channels, mode):
     image = as_image(pixels)
     assert (image.mode, image.size) == (mode, (7, 9))
     assert torch.equal(pil_to_tensor(image), pixels)
+
+
+def test_fractions_become_the_nearest_byte():
+    every_byte = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(every_byte.float() / 255), every_byte)
+    assert to_uint8(torch.tensor([-0.1, 0.4 / 255, 0.6 / 255, 1.1])).tolist() == [0, 0, 1, 255]
 
 
 def test_a_tensor_may_be_changed_without_changing_the_file(tmp_path: Path):

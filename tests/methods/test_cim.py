@@ -126,6 +126,14 @@ def test_the_gradient_is_that_of_differences():
     assert torch.autograd.gradcheck(loss, [mosaics])
 
 
+def test_each_class_has_its_own_augmentation(toy_data, toy_context):
+    one, other = (
+        CIM().augmentation(8, unit_of(toy_data, label=label), 0, toy_data.info, toy_context) for label in (0, 1)
+    )
+    images = normalize(toy_data.images[:8], toy_data.info)
+    assert not torch.equal(one(images), other(images))
+
+
 def test_the_augmentation_is_shared_and_differs_between_images(toy_data, toy_context):
     augment = CIM().augmentation(8, unit_of(toy_data), 0, toy_data.info, toy_context)
     image = normalize(toy_data.images[:1], toy_data.info).expand(8, -1, -1, -1)

@@ -181,6 +181,22 @@ def test_the_gradient_of_a_matching_step_is_that_of_its_loss(toy_data, context):
     assert float(lower) == pytest.approx(float(loss) - 1e-3 * float(gradient.norm()), abs=2e-4 * float(gradient.norm()))
 
 
+def test_calibration_goes_down_the_cross_entropy_of_the_trained_network(toy_data, context, pairs):
+    course = course_of(toy_data, context)
+    loss, gradient = course._calibrate(0)
+    images, wanted = course.images.detach().requires_grad_(), []
+    for trained in pairs["trained"]:
+        network = load_flat(new_network("convnet_d3", toy_data.info, seed=0), trained).eval()
+        total = torch.zeros(())
+        for label, mosaic in enumerate(images.split(1)):
+            cells = course.method.cells(course._chain(label, 0), normalize(mosaic, toy_data.info))
+            total = total + F.cross_entropy(network(cells), torch.full((len(cells),), label))
+        wanted.append((total, *torch.autograd.grad(total, [images])))
+    exact, slope = min(wanted, key=lambda pair: abs(float(pair[0].detach() - loss)))
+    assert float(loss) == pytest.approx(float(exact.detach()), rel=1e-5)
+    torch.testing.assert_close(gradient, slope, atol=1e-5, rtol=1e-3)
+
+
 def test_real_images_and_cells_share_colour_shift_and_cutout(toy_data, context):
     course = course_of(toy_data, context, batch_real=1)
     chain, own = course._chain(1, 3), normalize(course.images[1:2].detach(), toy_data.info)
@@ -219,6 +235,27 @@ def test_learned_frequencies_move_while_images_descend(toy_data, context):
     course._match(0)
     assert any(not torch.equal(a, b) for a, b in zip(before, course.sampler.network.parameters(), strict=True))
     assert course.state_dict()["psi"]["network"]
+
+
+def test_psi_ascends_with_momentum(toy_context):
+    psi, generator = Sampler(4, 0.05, toy_context), torch.Generator().manual_seed(0)
+    parameters, steps, slopes = list(psi.network.parameters()), [], []
+    for _ in range(2):
+        before = [parameter.detach().clone() for parameter in parameters]
+        psi.ascend(psi(torch.randn(8, 4, generator=generator)), torch.ones(8, 4))
+        steps.append([parameter.detach() - old for parameter, old in zip(parameters, before, strict=True)])
+        slopes.append([parameter.grad.clone() for parameter in parameters])
+    for step, first, second in zip(steps[1], *slopes, strict=True):
+        torch.testing.assert_close(step, -0.05 * (second + 0.5 * first), atol=1e-6, rtol=1e-4)
+
+
+def test_a_course_goes_on_with_its_loss_and_its_patience(toy_data, context):
+    course, other = (course_of(toy_data, context) for _ in range(2))
+    course._match(0)
+    course._plateau.step(course.loss + 1)
+    other.load_state_dict(course.state_dict())
+    assert other.loss == course.loss > 0
+    assert other._plateau.num_bad_epochs == 1 and other._plateau.best == course._plateau.best
 
 
 def test_the_rate_is_halved_where_the_loss_does_not_improve(toy_data, context):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from benchmark.vision.augment import normalize
 from benchmark.vision.models import Stem, batch_norms, create_model
+from methods.parts import selfsupervised
 from methods.parts.selfsupervised import Probe, SelfSupervised, classifier, contrast, recolor, untrained
 from methods.scdd import SCDD
 from methods.sre2l import SRe2L
@@ -101,6 +102,21 @@ def test_a_probe_trains_its_classifier_alone(toy_teacher):
     torch.optim.SGD([p for p in probe.parameters() if p.requires_grad], lr=1.0).step()
     changed = {name for name, value in probe.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"network.fc.weight", "network.fc.bias"}
+
+
+def test_the_two_views_of_an_image_are_two_crops(toy_data, toy_context, monkeypatch):
+    seen = []
+
+    def one_step(model, stream, loss, *_given, **_options):
+        model.register_forward_pre_hook(lambda _model, given: seen.append(given[0]))
+        batch = next(iter(stream))
+        loss(model(batch.images), batch)
+
+    monkeypatch.setattr(selfsupervised, "fit", one_step)
+    SelfSupervised(batch_size=12)._pretrain(untrained(toy_context.teachers[0], generator()), toy_data, toy_context)
+    first, second = seen
+    assert first.shape == second.shape
+    assert (first - second).abs().flatten(1).amax(1).min() > 0
 
 
 def test_it_learns_without_labels_and_the_probe_finds_the_classes(toy_data, toy_context):

@@ -21,6 +21,7 @@ from benchmark.files import Folder
 from benchmark.record import RECORD
 from benchmark.run import copies
 from benchmark.run.store import TRACEBACK, Store
+from benchmark.run.sweep import Sweep
 
 pytestmark = pytest.mark.usefixtures("short_training")
 pytest.importorskip("moto.server")
@@ -181,9 +182,19 @@ def test_copies_are_bounded_and_swept(root, monkeypatch):
     copies.used(store.disk, OTHER)
     assert not (store.disk / KEY).exists() and (store.disk / OTHER).exists()
     os.utime(store.disk / OTHER, (0, 0))
-    copies.sweep()
+    Sweep(store)
     assert [path.name for path in store.disk.iterdir() if path.is_dir() and path.name != ".staging"] == [".scratch"]
     assert (store.folder(OTHER) / "a.txt").read_text() == "artifact"
+
+
+def test_of_too_many_copies_the_oldest_go_and_no_more_than_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "LIMIT", 25)
+    for hours, name in enumerate("bdac", start=7):  # of 10 bytes each; "c" was not used for the longest time
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("0123456789")
+        os.utime(tmp_path / name, (0, time.time() - hours * 3600))
+    copies.used(tmp_path, "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "d"]
 
 
 DRIVER = """

@@ -118,6 +118,22 @@ class TestQueue:
             list(queue.finish(following, Outcome(following.key, "done")))
         assert order.index("d") == 5, "when it is a quarter of what remains"
 
+    def test_of_urgent_chains_the_longest_goes_first(self):
+        assert Queue(graph(node("a", seconds=30.0), node("b", seconds=40.0))).pop().key == "b"
+
+    def test_a_chain_is_as_long_as_its_longest_way_and_not_as_all_its_branches(self):
+        branches = [node(f"b{i}", parents=("t",), seconds=10.0) for i in range(8)]
+        assert Queue(graph(node("t", "teacher", seconds=1.0), *branches, node("d", seconds=31.0))).pop().key == "d"
+
+    def test_what_a_failure_blocks_no_longer_remains(self):
+        short = [node(f"e{i}", "evaluate", seconds=10.0) for i in range(4)]
+        chain = [node("t", "teacher", seconds=1.0), node("dt", "distill", parents=("t",), seconds=100.0)]
+        queue = Queue(graph(*short, *chain, node("d", "distill", seconds=20.0)))
+        teacher = queue.pop()
+        assert teacher.key == "t"
+        list(queue.finish(teacher, Outcome("t", "failed")))
+        assert queue.pop().key == "d", "it is a third of what remains"
+
     def test_parents_outside_the_graph_count_as_done(self):
         assert Queue(graph(node("b", parents=("elsewhere",)))).pop().key == "b"
 
@@ -142,6 +158,11 @@ class TestCompany:
         first = queue.pop()
         assert queue.company(first, 1) == []
         list(queue.finish(first, Outcome("u0", "done", seconds=TASK_SECONDS / 3)))
+        assert self.of(queue) == ["u2", "u3"]
+
+    def test_a_node_that_another_process_did_does_not_tell_how_long_such_nodes_take(self):
+        queue = Queue(graph(*(node(f"u{i}", seconds=TASK_SECONDS / 3) for i in range(9))))
+        list(queue.finish(queue.pop(), Outcome("u0", "done")))
         assert self.of(queue) == ["u2", "u3"]
 
     @pytest.mark.parametrize(

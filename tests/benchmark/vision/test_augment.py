@@ -84,6 +84,13 @@ def test_each_image_has_its_own_box_and_flip():
     assert not torch.allclose(together[0], crop_resize(batch, boxes, ~flips, 16)[0])
 
 
+def test_a_crop_of_an_image_on_its_side_is_the_crop_on_its_side():
+    oblong, sides = torch.rand(1, 3, 8, 24, generator=torch.Generator().manual_seed(0)), [1, 0, 3, 2]
+    for box in (WHOLE, torch.tensor([[0.25, 0.5, 0.125, 0.5]])):
+        crop, turned = (crop_resize(x, b, UPRIGHT, 12) for x, b in ((oblong, box), (oblong.mT, box[:, sides])))
+        torch.testing.assert_close(crop.mT, turned, atol=1e-6, rtol=0)
+
+
 def test_whole_box_without_flip_is_the_identity():
     batch = images()
     torch.testing.assert_close(crop_resize(batch, WHOLE, UPRIGHT, 16), batch, atol=1e-5, rtol=0)

@@ -57,6 +57,15 @@ def test_the_loss_is_that_of_the_formula_and_tau_that_of_the_last_batch(relative
     assert taus[:2] == [1.0, 1.0] and len(set(taus[2:])) > 1
 
 
+def test_the_loss_is_multiplied_by_the_square_of_the_teachers_temperature(context, tmp_path):
+    train = LabeledSet(toy_set(), PerEpoch(schedule=TWO).label(toy_set(), INFO, context, tmp_path))
+    batch = next(iter(Stream(TWO, train.labels.seed, N, from_pixels(train.images.images, INFO, context.device))))
+    logits = torch.randn(len(batch.images), CLASSES, generator=torch.Generator().manual_seed(0))
+    plain, squared = (Calibrated(schedule=TWO, t_squared=flag) for flag in (False, True))
+    small, large = (float(evaluator.loss(train, CLASSES, context)(logits, batch)) for evaluator in (plain, squared))
+    assert large == pytest.approx(plain.teacher_temperature(0) ** 2 * small, rel=1e-5)
+
+
 @pytest.mark.parametrize("tau", [0.01, 0.37, 1.0])
 def test_a_student_that_is_right_up_to_its_scale_is_fitted_exactly(tau):
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(2))

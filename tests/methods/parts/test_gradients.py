@@ -221,6 +221,16 @@ def test_some_classes_of_a_step_leave_the_others_alone(toy_data, toy_context):
     assert sum(changed) == 1
 
 
+def test_batch_norms_see_real_images_before_every_outer_step(toy_data, toy_context, monkeypatch):
+    method = DSA(iterations=1, outer_steps=2, inner_epochs=1, batch_real=2)
+    (unit,) = method.units(toy_data.info, 1)
+    course, settled = gradients._Course(method, toy_data, unit, toy_context), []
+    monkeypatch.setattr(course, "_settle", settled.append)
+    course.objective(0)
+    course.objective(1)
+    assert settled == [0, 1]
+
+
 def test_batch_norms_see_real_images_of_all_classes_and_are_then_fixed(toy_data, toy_context, monkeypatch):
     monkeypatch.setattr(gradients, "SETTLING", 4)
     method = DSA(iterations=1, norm="batch")
