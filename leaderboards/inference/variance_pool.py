@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-NOTHING = 1e-9  # the variance that rounding leaves
+ROUNDING = 1e-9  # the share of a variance that rounding leaves
 NO_SPREAD = 1e-9  # a variance that no test set resolves, in squared points
 UNITS_DIFFER = 0.01  # level of the F test, below which units are blocks
 
@@ -115,6 +115,6 @@ def pool(rows: Sequence[Mapping[int, float]], scales: Sequence[float], shape: st
     residual = float(((values - design @ fit) ** 2).sum())
     rest = Estimate(residual / freedom, freedom)
     units = Estimate((within.variance * within.freedom - residual) / explained, explained)
-    resolved = rest.variance > NOTHING * within.variance  # rows that rise and fall alike are no proof of no error
+    resolved = rest.variance > ROUNDING * within.variance  # rows that rise and fall alike are no proof of no error
     blocked = resolved and float(fdtrc(explained, freedom, units.variance / rest.variance)) < UNITS_DIFFER
     return Pool(shape, within, rest, units, len(values) / len(unit_names), equal, median, blocked)
